@@ -1,0 +1,162 @@
+//! The daemon's side of the control API.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use axum::Json;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::DefaultBodyLimit;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use axum::routing::get;
+use axum::routing::post;
+use futures_util::StreamExt as _;
+use serde::Serialize;
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::BODY_LIMIT;
+use super::DownBody;
+use super::Identity;
+use super::UnitsBody;
+use crate::daemon::event::Denied;
+use crate::daemon::event::Event;
+use crate::daemon::event::Request;
+use crate::daemon::event::UpRequest;
+use crate::reconcile::status::Status;
+
+#[derive(Clone)]
+struct Shared {
+    events: mpsc::Sender<Event>,
+    status: watch::Receiver<Status>,
+    ended: CancellationToken,
+    /// Of the file that this process was started from: it may be replaced while we run.
+    identity: Identity,
+}
+
+/// Opens the socket for its owner only. A socket that a dead daemon left is replaced: the lock says that it is dead.
+pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves until the daemon ends.
+pub async fn serve(
+    listener: UnixListener,
+    events: mpsc::Sender<Event>,
+    status: watch::Receiver<Status>,
+    ended: CancellationToken,
+) {
+    let shared = Shared { events, status, ended: ended.clone(), identity: Identity::own() };
+    let router = Router::new()
+        .route("/v1/identity", get(identity))
+        .route("/v1/status", get(status_now))
+        .route("/v1/status/stream", get(status_stream))
+        .route("/v1/up", post(up))
+        .route("/v1/plan", post(plan))
+        .route("/v1/down", post(down))
+        .route("/v1/restart", post(restart))
+        .route("/v1/stop", post(stop))
+        .route("/v1/start", post(start))
+        .route("/v1/cancel", post(cancel))
+        .route("/v1/session/end", post(session_end))
+        .route("/v1/handover", post(handover))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(shared);
+    let serving = axum::serve(listener, router).with_graceful_shutdown(ended.cancelled_owned());
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "the control socket failed");
+    }
+}
+
+async fn identity(State(shared): State<Shared>) -> Json<Identity> {
+    Json(shared.identity)
+}
+
+async fn status_now(State(shared): State<Shared>) -> Json<Status> {
+    let status = shared.status.borrow().clone();
+    Json(status)
+}
+
+/// One status a line, at once and at each change. Ends when the daemon does, so that nothing waits on it for ever.
+async fn status_stream(State(shared): State<Shared>) -> Response {
+    let ended = shared.ended.clone();
+    let lines = futures_util::stream::unfold((shared.status, true), |(mut status, first)| async move {
+        if !first {
+            status.changed().await.ok()?;
+        }
+        let mut line = serde_json::to_vec(&*status.borrow_and_update()).ok()?;
+        line.push(b'\n');
+        Some((Ok::<_, std::convert::Infallible>(line), (status, false)))
+    });
+    Body::from_stream(lines.take_until(ended.cancelled_owned())).into_response()
+}
+
+/// Sends a request to the driver and turns its answer into a response.
+async fn ask<T: Serialize>(
+    shared: &Shared,
+    request: impl FnOnce(oneshot::Sender<Result<T, Denied>>) -> Request,
+) -> Response {
+    let (reply, answer) = oneshot::channel();
+    let gone = || (StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending").into_response();
+    if shared.events.send(Event::Requested(request(reply))).await.is_err() {
+        return gone();
+    }
+    match answer.await {
+        Ok(Ok(value)) => Json(value).into_response(),
+        Ok(Err(denied)) => (StatusCode::CONFLICT, Json(denied)).into_response(),
+        Err(_) => gone(),
+    }
+}
+
+async fn up(State(shared): State<Shared>, Json(body): Json<UpRequest>) -> Response {
+    ask(&shared, |reply| Request::Up(Box::new(body), reply)).await
+}
+
+async fn plan(State(shared): State<Shared>, Json(body): Json<UpRequest>) -> Response {
+    ask(&shared, |reply| Request::Plan(Box::new(body), reply)).await
+}
+
+async fn down(State(shared): State<Shared>, Json(body): Json<DownBody>) -> Response {
+    ask(&shared, |reply| Request::Down { volumes: body.volumes, timeout_s: body.timeout_s, reply }).await
+}
+
+async fn restart(State(shared): State<Shared>, Json(body): Json<UnitsBody>) -> Response {
+    ask(&shared, |reply| Request::Restart(body.units, reply)).await
+}
+
+async fn stop(State(shared): State<Shared>, Json(body): Json<UnitsBody>) -> Response {
+    ask(&shared, |reply| Request::Stop(body.units, reply)).await
+}
+
+async fn start(State(shared): State<Shared>, Json(body): Json<UnitsBody>) -> Response {
+    ask(&shared, |reply| Request::Start(body.units, reply)).await
+}
+
+async fn cancel(State(shared): State<Shared>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    let _ = shared.events.send(Event::Requested(Request::Cancel(reply))).await;
+    Json(answer.await.unwrap_or(false)).into_response()
+}
+
+async fn session_end(State(shared): State<Shared>) -> Response {
+    let _ = shared.events.send(Event::SessionEnded).await;
+    Json(true).into_response()
+}
+
+async fn handover(State(shared): State<Shared>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    let _ = shared.events.send(Event::Requested(Request::Handover(reply))).await;
+    Json(answer.await.is_ok()).into_response()
+}

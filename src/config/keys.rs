@@ -1,0 +1,199 @@
+//! Every variable octo-local knows: the one table behind defaults, `env.example`, masking and the suggestion for a typing mistake.
+
+/// One variable.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// The value when it is not set; `None` when there is none.
+    pub default: Option<&'static str>,
+    /// Whether its value is never shown.
+    pub secret: bool,
+}
+
+const fn key(name: &'static str, default: &'static str) -> Key {
+    Key { name, default: Some(default), secret: false }
+}
+
+const fn unset(name: &'static str) -> Key {
+    Key { name, default: None, secret: false }
+}
+
+const fn secret(name: &'static str) -> Key {
+    Key { name, default: None, secret: true }
+}
+
+/// The variables that octo-local itself reads.
+pub const KEYS: &[Key] = &[
+    secret("SA_PASSWORD"),
+    secret("MSSQL_SA_PASSWORD"),
+    key("OCTOPUS_SERVER_TAG", "latest"),
+    key("SQL_IMAGE", "mcr.microsoft.com/mssql/server"),
+    key("ADMIN_USERNAME", "admin"),
+    secret("ADMIN_PASSWORD"),
+    key("ADMIN_EMAIL", "octopus@example.local"),
+    unset("ACCEPT_EULA"),
+    unset("ACCEPT_OCTOPUS_EULA"),
+    key("OCTOPUS_SERVER_NODE_NAME", "octopus"),
+    secret("DB_CONNECTION_STRING"),
+    secret("OCTOPUS_SERVER_BASE64_LICENSE"),
+    secret("MASTER_KEY"),
+    secret("ADMIN_API_KEY"),
+    key("DISABLE_DIND", "N"),
+    key("OCTOPUS_NODES", "1"),
+    key("OCTOPUS_IMAGE", "octopusdeploy/octopusdeploy"),
+    key("OCTOPUS_PORT", "8080"),
+    key("SQL_PORT", "1401"),
+    key("BIND_ADDRESS", "127.0.0.1"),
+    key("SQL_BIND_ADDRESS", "127.0.0.1"),
+    key("SQL_MEMORY_LIMIT_MB", "2048"),
+    key("MSSQL_PID", "Express"),
+    unset("TASK_CAP"),
+    key("PULL", "missing"),
+    key("LOG_MAX_SIZE", "10m"),
+    key("LOG_MAX_FILES", "3"),
+    key("START_PROBE_INTERVAL", "50ms"),
+    key("START_PROBE_SLOW_INTERVAL", "250ms"),
+    key("START_PROBE_FAST_WINDOW", "2m"),
+    key("PROBE_INTERVAL", "5s"),
+    key("PROBE_TIMEOUT", "2s"),
+    key("PROBE_MISSES", "3"),
+    key("NODE_START_LIMIT", "15m"),
+    key("SQL_START_LIMIT", "10m"),
+    key("SQL_REFUSED_GRACE", "20s"),
+    key("NODE_STOP_GRACE", "60s"),
+    key("SQL_STOP_LIMIT", "120s"),
+    key("RESTART_BACKOFF_FIRST", "1s"),
+    key("RESTART_BACKOFF_MAX", "60s"),
+    key("RESTART_BACKOFF_RESET", "10m"),
+];
+
+/// Variables that Octopus Server's image honours beyond those above: handed on when a `.env` names them
+/// (octopus.com/docs `hardened-image`, `docker-compose-linux`, `multi-node-polling-tentacles`; the vendor's Helm chart).
+pub const OCTOPUS_VARIABLES: &[&str] = &[
+    "ADMIN_EXTERNAL_ID",
+    "ADMIN_OIDCIDENTITY_NAME",
+    "ADMIN_OIDCIDENTITY_ISSUER",
+    "ADMIN_OIDCIDENTITY_SUBJECT",
+    "ADMIN_OIDCIDENTITY_AUDIENCE",
+    "OCTOPUS_SERVER_URI",
+    "SSL_CERTIFICATE_FILE",
+    "SSL_CERTIFICATE_PASSWORD",
+    "HTTPS_PORT",
+    "WEB_FORCE_SSL",
+    "ENABLE_INSECURE_GRPC_LISTENER",
+    "OCTOPUS_GRPC_SERVICES_PORT",
+    "ENABLE_USAGE",
+    "SERVICE_MODE",
+    "OCTOPUS_SERVER_CONFIGURATION_DIRECTORY",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "OCTOPUS_MULTI_NODE_POLLING_TENTACLES_REDIS_CONNECTION_STRING",
+    "CLUSTER_SHARED_MODE",
+    "USE_EXECUTIONS_CLUSTER_SHARED",
+];
+
+/// Variables that SQL Server's image honours beyond those above (learn.microsoft.com, `sql-server-linux-configure-environment-variables`).
+pub const SQL_VARIABLES: &[&str] = &[
+    "MSSQL_COLLATION",
+    "MSSQL_AGENT_ENABLED",
+    "MSSQL_LCID",
+    "MSSQL_BACKUP_DIR",
+    "MSSQL_DATA_DIR",
+    "MSSQL_LOG_DIR",
+    "MSSQL_DUMP_DIR",
+    "MSSQL_ENABLE_HADR",
+    "MSSQL_TCP_PORT",
+    "MSSQL_IP_ADDRESS",
+    "MSSQL_MASTER_DATA_FILE",
+    "MSSQL_MASTER_LOG_FILE",
+    "MSSQL_ERROR_LOG_FILE",
+];
+
+/// The prefixes of what stand-ins honour: fault switches and delays.
+pub const STANDIN_SQL: &str = "STANDIN_SQL_";
+/// See [`STANDIN_SQL`].
+pub const STANDIN_OCTOPUS: &str = "STANDIN_OCTOPUS_";
+
+/// Variables that other tools put into the same file.
+const FOREIGN: &[&str] = &["COMPOSE_", "DOCKER_", "OCTO_LOCAL_", STANDIN_SQL, STANDIN_OCTOPUS];
+
+/// Keys of newer vendor files that mean nothing here, because octo-local decides it itself.
+const DECIDED: &[&str] = &["PRIVILEGED", "CONTAINER_USER"];
+
+/// The default of a known key.
+pub fn default_of(name: &str) -> Option<&'static str> {
+    KEYS.iter().find(|key| key.name == name).and_then(|key| key.default)
+}
+
+/// Whether a value of this key must never be shown.
+pub fn is_secret(name: &str) -> bool {
+    let upper = name.to_uppercase();
+    KEYS.iter().any(|key| key.name == upper && key.secret)
+        || ["PASSWORD", "PASSWD", "PWD", "SECRET", "TOKEN", "LICENSE", "LICENCE", "CONNECTION_STRING", "API_KEY", "MASTER_KEY", "PRIVATE"]
+            .iter()
+            .any(|word| upper.contains(word))
+}
+
+/// The known key that an unknown one was probably meant to be.
+pub fn suggestion(name: &str) -> Option<&'static str> {
+    let known = || {
+        let ours = KEYS.iter().map(|key| key.name);
+        ours.chain(OCTOPUS_VARIABLES.iter().copied()).chain(SQL_VARIABLES.iter().copied())
+    };
+    let ignored = DECIDED.contains(&name) || FOREIGN.iter().any(|prefix| name.starts_with(prefix));
+    if ignored || known().any(|key| key == name) {
+        return None;
+    }
+    let folded = fold(name);
+    known()
+        .map(|key| (distance(&folded, &fold(key)), key))
+        .filter(|(distance, key)| *distance <= if key.len() > 6 { 2 } else { 1 })
+        .min()
+        .map(|(_, key)| key)
+}
+
+fn fold(name: &str) -> String {
+    name.to_uppercase().chars().filter(|letter| letter.is_alphanumeric()).collect()
+}
+
+/// Levenshtein's distance.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (line, letter) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = line + 1;
+        for (column, against) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != *against);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn typing_mistakes_are_recognised_and_other_keys_left_alone() {
+        assert_eq!(suggestion("SA_PASWORD"), Some("SA_PASSWORD"));
+        assert_eq!(suggestion("OCTOPUS_NODE"), Some("OCTOPUS_NODES"));
+        assert_eq!(suggestion("MasterKey"), Some("MASTER_KEY"));
+        for fine in ["SA_PASSWORD", "COMPOSE_PROJECT_NAME", "MY_OWN_THING", "PATH", "PRIVILEGED", "NO_PROXY"] {
+            assert_eq!(suggestion(fine), None, "{fine}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_known_by_name() {
+        for key in ["SA_PASSWORD", "db_connection_string", "MASTER_KEY", "MY_TOKEN", "ADMIN_API_KEY"] {
+            assert!(is_secret(key), "{key}");
+        }
+        assert!(!is_secret("ADMIN_USERNAME"));
+    }
+}

@@ -1,0 +1,162 @@
+//! From variables to a configuration: every problem at once, each with the key, the reason and the fix, and never a secret.
+
+pub mod ado;
+pub mod keys;
+pub mod licence;
+pub mod password;
+pub mod project;
+pub mod read;
+pub mod secret;
+pub mod timing;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+pub use read::Input;
+pub use read::Read;
+pub use read::read;
+pub use secret::Secret;
+pub use timing::Timing;
+
+/// Something wrong with the input, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The key or flag it is about.
+    pub key: String,
+    /// Its value, unless that may be secret.
+    pub value: Option<String>,
+    /// What is wrong.
+    pub why: String,
+    /// What to do.
+    pub fix: String,
+    /// Where it was written, such as `.env:12`.
+    pub origin: Option<String>,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}", self.key)?;
+        if let Some(value) = &self.value {
+            write!(out, "={value}")?;
+        }
+        if let Some(origin) = &self.origin {
+            write!(out, " ({origin})")?;
+        }
+        write!(out, ": {}", self.why)?;
+        if !self.fix.is_empty() {
+            write!(out, "; {}", self.fix)?;
+        }
+        Ok(())
+    }
+}
+
+/// A configuration without a mistake that can be seen in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Whether the images are stand-ins.
+    pub demo: bool,
+    /// The SQL Server to run; `None` when the database is somebody else's.
+    pub sql: Option<SqlConfig>,
+    /// Where Octopus and the daemon find the database, from inside the network.
+    pub database: DatabaseConfig,
+    /// The Octopus nodes.
+    pub octopus: OctopusConfig,
+    /// When images are fetched.
+    pub pull: Pull,
+    /// How often and how long.
+    pub timing: Timing,
+    /// Size of one log file of a container, in the engine's notation.
+    pub log_max_size: String,
+    /// How many log files the engine keeps for each container.
+    pub log_max_files: u32,
+}
+
+/// The SQL Server container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SqlConfig {
+    /// Image reference.
+    pub image: String,
+    /// The password of `sa`.
+    pub sa_password: Secret,
+    /// The port on the host.
+    pub port: u16,
+    /// The address on the host.
+    pub bind: IpAddr,
+    /// `MSSQL_MEMORY_LIMIT_MB`.
+    pub memory_limit_mb: u32,
+    /// `MSSQL_PID`, the edition.
+    pub edition: String,
+    /// Vendor variables that a `.env` names.
+    pub extra: BTreeMap<String, Secret>,
+}
+
+/// The database as Octopus sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DatabaseConfig {
+    /// Host name inside the network.
+    pub host: String,
+    /// Port inside the network.
+    pub port: u16,
+    /// The login.
+    pub user: String,
+    /// Its password.
+    pub password: Secret,
+    /// The database.
+    pub name: String,
+    /// The connection string for Octopus: as written, or made.
+    pub connection_string: Secret,
+}
+
+/// The Octopus Server containers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OctopusConfig {
+    /// Image without tag.
+    pub image: String,
+    /// The tag, which is the version.
+    pub tag: String,
+    /// How many nodes.
+    pub nodes: u8,
+    /// The first node's name.
+    pub node_name: String,
+    /// The first node's web port on the host.
+    pub port: u16,
+    /// The address on the host.
+    pub bind: IpAddr,
+    /// The first user.
+    pub admin_username: String,
+    /// The first user's password.
+    pub admin_password: Secret,
+    /// The first user's mail address.
+    pub admin_email: String,
+    /// An API key for the first user.
+    pub admin_api_key: Option<Secret>,
+    /// The licence.
+    pub licence: Option<Secret>,
+    /// The master key, if a person gave it.
+    pub master_key: Option<Secret>,
+    /// Run without Docker-in-Docker, and so without privileges.
+    pub disable_dind: bool,
+    /// Tasks at once, per node.
+    pub task_cap: Option<u32>,
+    /// Vendor variables that a `.env` names.
+    pub extra: BTreeMap<String, Secret>,
+}
+
+/// When images are fetched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pull {
+    /// When the engine does not have them.
+    #[default]
+    Missing,
+    /// At every `up`.
+    Always,
+    /// Never; what is missing is an error.
+    Never,
+}
+
+/// The commented file that `init` begins with.
+pub const ENV_EXAMPLE: &str = include_str!("../../compose/env.example");

@@ -1,0 +1,135 @@
+//! Carries out one action of a plan. No choice is left: which container, which grace, which image is in the action.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::event::Outcome;
+use crate::engine::Engine;
+use crate::engine::EngineError;
+use crate::reconcile::Action;
+use crate::reconcile::observed::Instance;
+use crate::spec::DatabaseTarget;
+use crate::spec::StackSpec;
+use crate::spec::UnitId;
+use crate::sql;
+
+/// How many of the last log lines a diagnosis reads.
+const LAST_LINES: u32 = 60;
+/// How long SQL Server may take to accept the request to shut down.
+const SHUTDOWN_REQUEST: Duration = Duration::from_secs(10);
+
+/// What effects need besides the action.
+#[derive(Clone, Debug)]
+pub struct Means {
+    /// The engine.
+    pub engine: Engine,
+    /// The desired state, which creating needs.
+    pub spec: Option<StackSpec>,
+    /// How to ask SQL Server to shut down.
+    pub database: Option<DatabaseTarget>,
+    /// The network's ID, which attaching needs.
+    pub network: Option<String>,
+    /// The process environment, for `docker login`'s credentials.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Means {
+    /// Does it.
+    pub async fn carry_out(&self, action: &Action) -> Result<Outcome, EngineError> {
+        let engine = &self.engine;
+        match (action, &self.spec) {
+            (Action::Examine(_, instance), _) => return self.examine(instance).await,
+            (Action::Start(_, id), _) => engine.start_container(id).await?,
+            (Action::Stop { unit, instance, grace, .. }, _) => self.stop(*unit, instance, *grace).await?,
+            (Action::Remove(_, id), _) => engine.remove_container(id).await?,
+            (Action::RemoveNetwork(id), _) => engine.remove_network(id).await?,
+            (Action::RemoveVolume(name), _) => engine.remove_volume(name).await?,
+            (Action::DisarmRestartPolicy(_, id), _) => engine.disarm(id).await?,
+            (Action::Pull(image), Some(spec)) => self.pull(spec, image).await?,
+            (Action::CreateNetwork, Some(spec)) => engine.create_network(spec).await?,
+            (Action::CreateVolume(key), Some(spec)) => engine.create_volume(spec, key).await?,
+            (Action::Create(unit), Some(spec)) => {
+                if let Some(wanted) = spec.container(*unit) {
+                    engine.create_container(spec, wanted).await?;
+                }
+            }
+            (Action::Connect(unit, id), Some(spec)) => {
+                if let (Some(wanted), Some(network)) = (spec.container(*unit), &self.network) {
+                    engine.connect_network(network, id, wanted).await?;
+                }
+            }
+            (
+                Action::Pull(_) | Action::CreateNetwork | Action::CreateVolume(_) | Action::Create(_) | Action::Connect(..),
+                None,
+            ) => {}
+        }
+        Ok(Outcome::default())
+    }
+
+    async fn pull(&self, spec: &StackSpec, image: &str) -> Result<(), EngineError> {
+        if spec.pull == crate::config::Pull::Never {
+            let message = format!("no such image: {image}, and PULL=never");
+            return Err(EngineError::Refused { attempt: format!("pull image {image}"), status: 404, message });
+        }
+        self.engine.pull(image, &self.env, |step| tracing::debug!(image, step, "pulling")).await
+    }
+
+    /// Today's SQL Server images do not hand SIGTERM on to the server (mssql-docker issue 968), so it is asked in T-SQL first.
+    async fn stop(&self, unit: UnitId, instance: &Instance, grace: Duration) -> Result<(), EngineError> {
+        if unit != UnitId::Sql {
+            return self.engine.stop_container(&instance.id, grace).await;
+        }
+        let begun = tokio::time::Instant::now();
+        if let Some(database) = &self.database {
+            match sql::shutdown(database, SHUTDOWN_REQUEST.min(grace)).await {
+                Ok(()) => self.wait_for_exit(instance, grace).await?,
+                Err(error) => tracing::warn!(%error, "SQL Server did not take SHUTDOWN; it gets SIGTERM"),
+            }
+        }
+        self.engine.stop_container(&instance.id, grace.saturating_sub(begun.elapsed())).await
+    }
+
+    async fn wait_for_exit(&self, instance: &Instance, grace: Duration) -> Result<(), EngineError> {
+        const LOOK_EVERY: Duration = Duration::from_millis(50);
+        let deadline = tokio::time::Instant::now() + grace;
+        while tokio::time::Instant::now() < deadline {
+            match self.engine.inspect(&instance.id).await? {
+                Some(container) if container.is_running() => tokio::time::sleep(LOOK_EVERY).await,
+                Some(_) | None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn examine(&self, instance: &Instance) -> Result<Outcome, EngineError> {
+        use crate::reconcile::observed::Run;
+        let exit = match self.engine.inspect(&instance.id).await?.map(|container| container.run) {
+            Some(Run::Exited { code, oom, error, .. }) => Some((code, oom, error)),
+            Some(Run::Created | Run::Running { .. } | Run::Paused { .. } | Run::Removing) | None => None,
+        };
+        let lines = match self.engine.last_lines(&instance.id, LAST_LINES, false).await {
+            Err(error) if error.is_absent() => Vec::new(),
+            other => other?,
+        };
+        Ok(Outcome { lines, exit })
+    }
+}
+
+/// Whether an action that failed took effect all the same, by what the engine shows now.
+pub fn took_effect(action: &Action, seen: &crate::reconcile::Observed) -> bool {
+    let container = |unit: &UnitId, id: &str| seen.containers.iter().find(|found| found.unit == *unit && found.id == id);
+    match action {
+        Action::Create(unit) => seen.container(*unit).is_some(),
+        Action::CreateNetwork => !seen.networks.is_empty(),
+        Action::CreateVolume(key) => seen.volumes.iter().any(|name| name.ends_with(&format!("_{key}"))),
+        Action::Pull(image) => seen.images.contains_key(image),
+        Action::Start(unit, id) => container(unit, id).is_some_and(crate::reconcile::observed::Container::is_running),
+        Action::Remove(unit, id) => container(unit, id).is_none(),
+        Action::Stop { unit, instance, .. } => {
+            container(unit, &instance.id).is_none_or(|found| !found.is_running())
+        }
+        Action::RemoveNetwork(id) => !seen.networks.contains_key(id),
+        Action::RemoveVolume(name) => !seen.volumes.contains(name),
+        Action::Connect(..) | Action::DisarmRestartPolicy(..) | Action::Examine(..) => false,
+    }
+}

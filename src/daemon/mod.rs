@@ -1,0 +1,20 @@
+//! The daemon: one task owns all state, reads one queue of events, asks the pure half what to do, and starts it.
+//!
+//! ```text
+//!  events of the engine ─┐                       ┌─> actions (tasks) ──> Docker, SQL
+//!  probes ───────────────┼─> queue ─> driver ────┤
+//!  requests, signals ────┘   (absorb, observe,   └─> status (watch) ───> command line, pages
+//!                             plan, start, publish)
+//! ```
+
+pub mod admit;
+pub mod driver;
+pub mod effects;
+pub mod event;
+pub mod journal;
+pub mod paths;
+pub mod ports;
+pub mod prober;
+pub mod requests;
+pub mod run;
+pub mod store;

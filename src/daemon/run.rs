@@ -1,0 +1,148 @@
+//! The daemon's process: its lock, its log, its signals, its socket, and the driver between them.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+
+use super::driver::Driver;
+use super::driver::Setup;
+use super::event::Event;
+use super::paths;
+use super::paths::Paths;
+use super::store;
+use crate::api;
+use crate::config::project::ProjectName;
+use crate::engine::connect;
+
+/// How a daemon is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The project.
+    pub project: ProjectName,
+    /// `up` started it: its own session, its log in a file, and it ends when the stack is down.
+    pub detached: bool,
+    /// The process environment.
+    pub env: BTreeMap<String, String>,
+}
+
+/// Why a daemon did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Another one has the project.
+    #[error("a daemon of project {0} runs already, as process {1}")]
+    Owned(ProjectName, String),
+    /// Its directories, lock or socket could not be made.
+    #[error("prepare {path}: {why}")]
+    Prepare {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        why: std::io::Error,
+    },
+}
+
+/// Runs the daemon of a project until the stack is down, a newer daemon takes over, or a signal ends it.
+pub async fn run(options: Options) -> Result<(), DaemonError> {
+    let paths = Paths::of(&options.project, &options.env);
+    let prepare = |path: PathBuf| move |why| DaemonError::Prepare { path, why };
+    paths.create().map_err(prepare(paths.state.clone()))?;
+    let lock = store::lock(&paths.lock()).map_err(prepare(paths.lock()))?;
+    let _lock = lock.map_err(|owner| DaemonError::Owned(options.project.clone(), owner))?;
+    if options.detached {
+        // Fails only for a group leader, and then there is nothing to leave.
+        let _ = rustix::process::setsid();
+    }
+    log_to(options.detached.then(|| paths.log()));
+    let listener = api::server::bind(&paths.socket()).map_err(prepare(paths.socket()))?;
+    let (driver, events, status) = Driver::new(Setup {
+        project: options.project.clone(),
+        endpoint: connect::endpoint(&options.env),
+        paths: paths.clone(),
+        env: options.env.clone(),
+        ends_when_down: options.detached,
+    });
+    tracing::info!(project = %options.project, version = env!("CARGO_PKG_VERSION"), "the daemon begins");
+    let signals = tokio::spawn(signals(events.clone()));
+    let ended = tokio_util::sync::CancellationToken::new();
+    let server = tokio::spawn(api::server::serve(listener, events, status.clone(), ended.clone()));
+    let watchdog = tokio::spawn(tell_systemd(status));
+    driver.run().await;
+    ended.cancel();
+    signals.abort();
+    watchdog.abort();
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    // Open status streams end with the token; this only lets the last line leave.
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(2), server).await;
+    let _ = std::fs::remove_file(paths.socket());
+    Ok(())
+}
+
+async fn signals(events: tokio::sync::mpsc::Sender<Event>) {
+    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+    let streams: Vec<_> = kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect();
+    let Ok([mut terminate, mut interrupt, mut hangup]) = <[_; 3]>::try_from(streams) else { return };
+    loop {
+        // Cancel-safe: a signal stream keeps what another arm did not take.
+        let asked = tokio::select! {
+            _ = terminate.recv() => true,
+            _ = interrupt.recv() => true,
+            // The terminal that `up` ran in was closed: not our concern.
+            _ = hangup.recv() => false,
+        };
+        if asked && events.send(Event::Terminated).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells systemd that the daemon is ready, and feeds its watchdog while the status advances or could.
+async fn tell_systemd(status: tokio::sync::watch::Receiver<crate::reconcile::status::Status>) {
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let Some(interval) = sd_notify::watchdog_enabled() else { return };
+    let mut beat = tokio::time::interval(interval / 2);
+    loop {
+        beat.tick().await;
+        if status.has_changed().is_err() {
+            return;
+        }
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+    }
+}
+
+/// A log file that sets itself aside when it grew large.
+struct BoundedLog {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Write for BoundedLog {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        if std::fs::metadata(&self.path).is_ok_and(|file| file.len() > paths::LOG_LIMIT) {
+            let _ = std::fs::rename(&self.path, paths::older(&self.path));
+            self.file = None;
+        }
+        if self.file.is_none() {
+            self.file = File::options().append(true).create(true).mode(0o600).open(&self.path).ok();
+        }
+        // A full disk costs the line, never the daemon.
+        Ok(self.file.as_mut().and_then(|file| file.write(bytes).ok()).unwrap_or(bytes.len()))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn log_to(path: Option<PathBuf>) {
+    let builder = tracing_subscriber::fmt().with_target(false).with_ansi(false);
+    let _ = match path {
+        Some(path) => builder.with_writer(Mutex::new(BoundedLog { path, file: None })).try_init(),
+        None => builder.with_writer(std::io::stderr).try_init(),
+    };
+}

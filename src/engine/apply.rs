@@ -1,0 +1,169 @@
+//! Carries out one action each. Idempotent: what is already so counts as done.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bollard::models::ContainerCreateBody;
+use bollard::models::ContainerUpdateBody;
+use bollard::models::EndpointSettings;
+use bollard::models::HostConfig;
+use bollard::models::HostConfigLogConfig;
+use bollard::models::NetworkConnectRequest;
+use bollard::models::NetworkCreateRequest;
+use bollard::models::NetworkingConfig;
+use bollard::models::PortBinding;
+use bollard::models::RestartPolicy;
+use bollard::models::RestartPolicyNameEnum;
+use bollard::models::VolumeCreateRequest;
+use bollard::query_parameters::CreateContainerOptionsBuilder;
+use bollard::query_parameters::RemoveContainerOptionsBuilder;
+use bollard::query_parameters::StopContainerOptionsBuilder;
+
+use super::Engine;
+use super::EngineError;
+use super::QUICK;
+use super::SLOW;
+use crate::spec::ContainerSpec;
+use crate::spec::StackSpec;
+use crate::spec::labels;
+
+impl Engine {
+    /// Makes the project's network, unless one with our label is there.
+    pub async fn create_network(&self, spec: &StackSpec) -> Result<(), EngineError> {
+        let request = NetworkCreateRequest {
+            name: spec.network.clone(),
+            driver: Some("bridge".to_owned()),
+            labels: Some(labels::of_network(spec).into_iter().collect()),
+            ..NetworkCreateRequest::default()
+        };
+        let attempt = || format!("create network {}", spec.network);
+        self.call(attempt, SLOW, self.docker.create_network(request)).await.map(|_| ())
+    }
+
+    /// Makes a volume with our labels. An existing one of that name is taken as it is.
+    pub async fn create_volume(&self, spec: &StackSpec, key: &str) -> Result<(), EngineError> {
+        let name = spec.volumes.get(key).cloned().unwrap_or_default();
+        let request = VolumeCreateRequest {
+            name: Some(name.clone()),
+            labels: Some(labels::of_volume(spec, key).into_iter().collect()),
+            ..VolumeCreateRequest::default()
+        };
+        self.call(|| format!("create volume {name}"), SLOW, self.docker.create_volume(request)).await.map(|_| ())
+    }
+
+    /// Makes a container.
+    pub async fn create_container(&self, spec: &StackSpec, wanted: &ContainerSpec) -> Result<(), EngineError> {
+        let options = CreateContainerOptionsBuilder::default().name(&wanted.name).build();
+        let body = body_of(spec, wanted);
+        let attempt = || format!("create container {}", wanted.name);
+        self.call(attempt, SLOW, self.docker.create_container(Some(options), body)).await.map(|_| ())
+    }
+
+    /// Starts a container.
+    pub async fn start_container(&self, id: &str) -> Result<(), EngineError> {
+        self.call(|| "start the container".to_owned(), SLOW, self.docker.start_container(id, None)).await
+    }
+
+    /// SIGTERM, then SIGKILL after the grace. Done when it does not run, for whatever reason.
+    pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), EngineError> {
+        let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
+        let options = StopContainerOptionsBuilder::default().t(seconds).build();
+        let call = self.docker.stop_container(id, Some(options));
+        let result = self.call(|| "stop the container".to_owned(), grace + SLOW, call).await;
+        absent_is_done(result)
+    }
+
+    /// Removes a stopped container with its anonymous volumes.
+    pub async fn remove_container(&self, id: &str) -> Result<(), EngineError> {
+        let options = RemoveContainerOptionsBuilder::default().v(true).force(false).build();
+        let call = self.docker.remove_container(id, Some(options));
+        let result = self.call(|| "remove the container".to_owned(), SLOW, call).await;
+        let under_way = |error: &EngineError| error.is_conflict() && error.to_string().contains("already in progress");
+        match result {
+            Err(error) if under_way(&error) => Ok(()),
+            other => absent_is_done(other),
+        }
+    }
+
+    /// Removes a network by ID.
+    pub async fn remove_network(&self, id: &str) -> Result<(), EngineError> {
+        absent_is_done(self.call(|| "remove the network".to_owned(), SLOW, self.docker.remove_network(id)).await)
+    }
+
+    /// Removes a volume by name.
+    pub async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        let call = self.docker.remove_volume(name, None::<bollard::query_parameters::RemoveVolumeOptions>);
+        absent_is_done(self.call(|| format!("remove volume {name}"), SLOW, call).await)
+    }
+
+    /// Attaches a container to our network again, under its names.
+    pub async fn connect_network(&self, network: &str, id: &str, wanted: &ContainerSpec) -> Result<(), EngineError> {
+        let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint_of(wanted)) };
+        let call = self.docker.connect_network(network, request);
+        self.call(|| "attach the container to the network".to_owned(), SLOW, call).await
+    }
+
+    /// Sets the engine's restart policy back to `no`.
+    pub async fn disarm(&self, id: &str) -> Result<(), EngineError> {
+        let body = ContainerUpdateBody { restart_policy: Some(no_restarts()), ..ContainerUpdateBody::default() };
+        self.call(|| "set the restart policy to no".to_owned(), QUICK, self.docker.update_container(id, body)).await
+    }
+}
+
+fn absent_is_done(result: Result<(), EngineError>) -> Result<(), EngineError> {
+    match result {
+        Err(error) if error.is_absent() => Ok(()),
+        other => other,
+    }
+}
+
+fn no_restarts() -> RestartPolicy {
+    RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }
+}
+
+fn endpoint_of(wanted: &ContainerSpec) -> EndpointSettings {
+    let mut aliases = wanted.aliases.clone();
+    aliases.push(wanted.unit.service().to_owned());
+    aliases.sort_unstable();
+    aliases.dedup();
+    EndpointSettings { aliases: Some(aliases), ..EndpointSettings::default() }
+}
+
+fn body_of(spec: &StackSpec, wanted: &ContainerSpec) -> ContainerCreateBody {
+    let env = wanted.env.iter().map(|(key, value)| format!("{key}={}", value.expose())).collect();
+    ContainerCreateBody {
+        hostname: Some(wanted.hostname.clone()),
+        image: Some(wanted.image.clone()),
+        env: Some(env),
+        open_stdin: Some(wanted.open_stdin),
+        stop_timeout: Some(i64::from(wanted.stop_timeout_s)),
+        labels: Some(labels::of_container(spec, wanted).into_iter().collect()),
+        exposed_ports: Some(wanted.ports.iter().map(|port| format!("{}/tcp", port.container)).collect()),
+        host_config: Some(host_config(spec, wanted)),
+        networking_config: Some(NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(spec.network.clone(), endpoint_of(wanted))])),
+        }),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn host_config(spec: &StackSpec, wanted: &ContainerSpec) -> HostConfig {
+    let binding = |port: &crate::spec::Port| PortBinding {
+        host_ip: Some(port.host_ip.to_string()),
+        host_port: Some(port.host.to_string()),
+    };
+    let ports = wanted.ports.iter().map(|port| (format!("{}/tcp", port.container), Some(vec![binding(port)])));
+    let limits = [("max-size", wanted.log_max_size.clone()), ("max-file", wanted.log_max_files.to_string())];
+    HostConfig {
+        binds: Some(wanted.mounts.iter().map(|(path, volume)| format!("{volume}:{path}")).collect()),
+        port_bindings: Some(ports.collect()),
+        network_mode: Some(spec.network.clone()),
+        restart_policy: Some(no_restarts()),
+        privileged: Some(wanted.privileged),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(limits.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+        }),
+        ..HostConfig::default()
+    }
+}

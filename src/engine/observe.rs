@@ -1,0 +1,262 @@
+//! Looks at everything of one project: what carries our labels, and the images that it needs.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+
+use bollard::models::ContainerInspectResponse;
+use bollard::models::ContainerSummary;
+use bollard::query_parameters::ListContainersOptionsBuilder;
+use bollard::query_parameters::ListNetworksOptionsBuilder;
+use bollard::query_parameters::ListVolumesOptionsBuilder;
+use futures_util::future::join_all;
+use futures_util::future::try_join;
+
+use super::Engine;
+use super::EngineError;
+use super::QUICK;
+use crate::config::project::ProjectName;
+use crate::reconcile::Observed;
+use crate::reconcile::observed::Container;
+use crate::reconcile::observed::Run;
+use crate::spec::Digest;
+use crate::spec::labels;
+
+/// What was seen last, so that a look costs one call when nothing changed.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// Containers by ID, as inspected.
+    containers: BTreeMap<String, Container>,
+    /// The networks and volumes.
+    rest: Option<(BTreeMap<String, String>, BTreeSet<String>)>,
+    /// Images known to be there.
+    images: BTreeMap<String, String>,
+}
+
+impl Memory {
+    /// Forgets one container: an event spoke of it.
+    pub fn forget_container(&mut self, id: &str) {
+        self.containers.remove(id);
+    }
+
+    /// Forgets networks and volumes.
+    pub fn forget_infrastructure(&mut self) {
+        self.rest = None;
+    }
+
+    /// Forgets everything: the next look is a full one.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Engine {
+    /// One look. Containers that are unknown or were forgotten are inspected; the list itself is always fresh.
+    pub async fn observe(
+        &self,
+        project: &ProjectName,
+        images: &[&str],
+        memory: &mut Memory,
+    ) -> Result<Observed, EngineError> {
+        let listed = self.our_containers(project).await?;
+        let ids: BTreeSet<&str> = listed.iter().filter_map(|summary| summary.id.as_deref()).collect();
+        memory.containers.retain(|id, _| ids.contains(id.as_str()));
+        let stale = listed.iter().filter(|summary| is_stale(summary, &memory.containers));
+        let inspected = join_all(stale.filter_map(|summary| summary.id.as_deref()).map(|id| self.inspect(id))).await;
+        for container in inspected {
+            if let Some(container) = container? {
+                memory.containers.insert(container.id.clone(), container);
+            }
+        }
+        if memory.rest.is_none() {
+            memory.rest = Some(try_join(self.our_networks(project), self.our_volumes(project)).await?);
+        }
+        memory.images.retain(|image, _| images.contains(&image.as_str()));
+        for image in images {
+            if !memory.images.contains_key(*image)
+                && let Some(id) = self.image_id(image).await?
+            {
+                memory.images.insert((*image).to_owned(), id);
+            }
+        }
+        let (networks, volumes) = memory.rest.clone().unwrap_or_default();
+        Ok(Observed {
+            containers: memory.containers.values().cloned().collect(),
+            networks,
+            volumes,
+            images: memory.images.clone(),
+        })
+    }
+
+    async fn our_containers(&self, project: &ProjectName) -> Result<Vec<ContainerSummary>, EngineError> {
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filter(project)).build();
+        self.call(|| "list containers".to_owned(), QUICK, self.docker.list_containers(Some(options))).await
+    }
+
+    async fn our_networks(&self, project: &ProjectName) -> Result<BTreeMap<String, String>, EngineError> {
+        let options = ListNetworksOptionsBuilder::default().filters(&filter(project)).build();
+        let listed = self.call(|| "list networks".to_owned(), QUICK, self.docker.list_networks(Some(options))).await?;
+        Ok(listed.into_iter().filter_map(|network| Some((network.id?, network.name?))).collect())
+    }
+
+    async fn our_volumes(&self, project: &ProjectName) -> Result<BTreeSet<String>, EngineError> {
+        let options = ListVolumesOptionsBuilder::default().filters(&filter(project)).build();
+        let listed = self.call(|| "list volumes".to_owned(), QUICK, self.docker.list_volumes(Some(options))).await?;
+        Ok(listed.volumes.unwrap_or_default().into_iter().map(|volume| volume.name).collect())
+    }
+
+    /// Inspects one container; `None` when it is gone, or is not one of ours after all.
+    pub async fn inspect(&self, id: &str) -> Result<Option<Container>, EngineError> {
+        let call = self.docker.inspect_container(id, None);
+        match self.call(|| format!("inspect container {id}"), QUICK, call).await {
+            Ok(answer) => Ok(container_of(answer)),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The environment of a container, for what only it remembers.
+    pub async fn environment(&self, id: &str) -> Result<BTreeMap<String, String>, EngineError> {
+        let call = self.docker.inspect_container(id, None);
+        let answer = self.call(|| format!("inspect container {id}"), QUICK, call).await?;
+        let lines = answer.config.and_then(|config| config.env).unwrap_or_default();
+        Ok(lines.iter().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+    }
+
+    /// A label of a container, network or volume of the project that says where it was made.
+    pub async fn origin(&self, project: &ProjectName) -> Result<Option<Origin>, EngineError> {
+        let listed = self.our_containers(project).await?;
+        let labels = listed.into_iter().find_map(|summary| summary.labels);
+        Ok(labels.map(|mut found| Origin {
+            working_dir: found.remove(labels::WORKING_DIR).unwrap_or_default(),
+            demo: found.get(labels::DEMO).map(String::as_str) == Some("Y"),
+        }))
+    }
+
+    /// Whether the project's volumes belong to a demo; `None` when there are none.
+    pub async fn volumes_are_demo(&self, project: &ProjectName) -> Result<Option<bool>, EngineError> {
+        let options = ListVolumesOptionsBuilder::default().filters(&filter(project)).build();
+        let listed = self.call(|| "list volumes".to_owned(), QUICK, self.docker.list_volumes(Some(options))).await?;
+        let first = listed.volumes.unwrap_or_default().into_iter().next();
+        Ok(first.map(|volume| volume.labels.get(labels::DEMO).map(String::as_str) == Some("Y")))
+    }
+
+    /// Every running container that publishes a host port, with the ports.
+    pub async fn published_ports(&self) -> Result<Vec<(String, Vec<u16>)>, EngineError> {
+        let options = ListContainersOptionsBuilder::default().all(false).build();
+        let listed = self.call(|| "list containers".to_owned(), QUICK, self.docker.list_containers(Some(options))).await?;
+        let of = |summary: ContainerSummary| {
+            let ports = summary.ports.unwrap_or_default().into_iter().filter_map(|port| port.public_port).collect();
+            (name_of(summary.names.as_deref()), ports)
+        };
+        Ok(listed.into_iter().map(of).collect())
+    }
+
+    /// The names of containers, among those wanted, that exist without our label.
+    pub async fn foreign_containers(&self, project: &ProjectName, names: &[&str]) -> Result<Vec<String>, EngineError> {
+        let options = ListContainersOptionsBuilder::default().all(true).build();
+        let listed = self.call(|| "list containers".to_owned(), QUICK, self.docker.list_containers(Some(options))).await?;
+        let is_foreign = |summary: &ContainerSummary| {
+            let ours = summary.labels.as_ref().and_then(|labels| labels.get(labels::PROJECT));
+            ours.map(String::as_str) != Some(project.as_str())
+        };
+        let foreign = listed.into_iter().filter(is_foreign).map(|summary| name_of(summary.names.as_deref()));
+        Ok(foreign.filter(|name| names.contains(&name.as_str())).collect())
+    }
+
+    /// The containers that use a volume, except those of the project.
+    pub async fn foreign_users(&self, project: &ProjectName, volume: &str) -> Result<Vec<String>, EngineError> {
+        let filters = HashMap::from([("volume", vec![volume.to_owned()])]);
+        let options = ListContainersOptionsBuilder::default().filters(&filters).build();
+        let listed = self.call(|| "list containers".to_owned(), QUICK, self.docker.list_containers(Some(options))).await?;
+        let is_ours = |summary: &ContainerSummary| {
+            summary.labels.as_ref().and_then(|labels| labels.get(labels::PROJECT)).map(String::as_str) == Some(project.as_str())
+        };
+        Ok(listed.iter().filter(|summary| !is_ours(summary)).map(|summary| name_of(summary.names.as_deref())).collect())
+    }
+}
+
+/// Where and as what a stack was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The directory.
+    pub working_dir: String,
+    /// Whether its images are stand-ins.
+    pub demo: bool,
+}
+
+fn filter(project: &ProjectName) -> HashMap<&'static str, Vec<String>> {
+    HashMap::from([("label", vec![format!("{}={project}", labels::PROJECT)])])
+}
+
+fn name_of(names: Option<&[String]>) -> String {
+    names.and_then(<[String]>::first).map(|name| name.trim_start_matches('/').to_owned()).unwrap_or_default()
+}
+
+/// Whether what is remembered of a container no longer fits what the list says.
+fn is_stale(summary: &ContainerSummary, known: &BTreeMap<String, Container>) -> bool {
+    let Some(container) = summary.id.as_deref().and_then(|id| known.get(id)) else { return true };
+    let word = summary.state.as_ref().map(ToString::to_string).unwrap_or_default();
+    let remembered = match &container.run {
+        Run::Created => "created",
+        Run::Running { .. } => "running",
+        Run::Paused { .. } => "paused",
+        Run::Exited { .. } => "exited",
+        Run::Removing => "removing",
+    };
+    let networks = summary.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
+    let attached: BTreeSet<String> =
+        networks.into_iter().flatten().filter_map(|(_, endpoint)| endpoint.network_id.clone()).collect();
+    word != remembered || (attached != container.networks && !matches!(container.run, Run::Created))
+}
+
+fn container_of(answer: ContainerInspectResponse) -> Option<Container> {
+    let config = answer.config?;
+    let mut found = config.labels?;
+    let state = answer.state?;
+    let started_at = state.started_at.unwrap_or_default();
+    let word = state.status.map(|status| status.to_string()).unwrap_or_default();
+    let run = match word.as_str() {
+        "created" => Run::Created,
+        "running" | "restarting" => Run::Running { started_at },
+        "paused" => Run::Paused { started_at },
+        "removing" => Run::Removing,
+        _ => Run::Exited {
+            started_at,
+            code: state.exit_code.unwrap_or(-1),
+            oom: state.oom_killed.unwrap_or(false),
+            error: state.error.unwrap_or_default(),
+        },
+    };
+    let networks = answer.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    let policy = answer.host_config.and_then(|host| host.restart_policy).and_then(|policy| policy.name);
+    Some(Container {
+        id: answer.id?,
+        name: answer.name.unwrap_or_default().trim_start_matches('/').to_owned(),
+        unit: found.remove(labels::UNIT)?.parse().ok()?,
+        digest: Digest(found.remove(labels::DIGEST).unwrap_or_default()),
+        image: config.image.unwrap_or_default(),
+        run,
+        networks: networks.into_values().filter_map(|endpoint| endpoint.network_id).filter(|id| !id.is_empty()).collect(),
+        engine_restarts: policy.is_some_and(|policy| !matches!(policy.to_string().as_str(), "" | "no")),
+    })
+}
+
+impl Engine {
+    /// How to reach the SQL Server in a container, read off its environment and published port.
+    pub async fn database_of(&self, id: &str) -> Option<crate::spec::DatabaseTarget> {
+        let password = self.environment(id).await.ok()?.remove("MSSQL_SA_PASSWORD")?;
+        let call = self.docker.inspect_container(id, None);
+        let answer = self.call(|| format!("inspect container {id}"), QUICK, call).await.ok()?;
+        let ports = answer.network_settings?.ports?;
+        let binding = ports.get("1433/tcp")?.as_ref()?.first()?.clone();
+        let host = binding.host_ip.filter(|ip| ip != "0.0.0.0" && ip != "::").unwrap_or_else(|| "127.0.0.1".to_owned());
+        Some(crate::spec::DatabaseTarget {
+            host,
+            port: binding.host_port?.parse().ok()?,
+            user: "sa".to_owned(),
+            password: crate::config::Secret::new(password),
+            database: String::new(),
+        })
+    }
+}

@@ -1,0 +1,379 @@
+//! Why a unit failed, and what mends it: from the exit code, the engine's words and the last log lines to one named cause.
+//!
+//! A *permanent* cause stops the retrying until the configuration changes: trying again cannot help, and a restart storm
+//! hides the message. A cause that the *host* may cure (a full disk, a taken port) is looked at again slowly and never
+//! counts as a crash. Everything else is *transient*: restart, with backoff.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::spec::UnitId;
+
+/// A named cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Cause {
+    /// A licence agreement was not accepted.
+    Eula,
+    /// The Octopus licence expired or does not cover this version.
+    LicenceExpired,
+    /// More nodes than the licence allows.
+    LicenceNodeLimit,
+    /// The database was encrypted with another master key.
+    MasterKeyWrong,
+    /// The database needs a master key and none was given.
+    MasterKeyMissing,
+    /// SQL Server refuses our password: its data was made with another one.
+    PasswordRefused,
+    /// SQL Server refuses to be set up with such a password.
+    PasswordTooWeak,
+    /// SQL Server needs 2 GB of memory.
+    NotEnoughMemory,
+    /// The data was written by a newer SQL Server.
+    SqlDataNewer,
+    /// A database is suspect: it cannot be opened.
+    DatabaseSuspect,
+    /// The image is for another processor.
+    WrongArchitecture,
+    /// The image's user may not write to a volume.
+    VolumePermissions,
+    /// SQL Server's known crash on newer kernels.
+    KernelTooNew,
+    /// The connection string names a host that does not exist.
+    WrongHost,
+    /// The host cannot run privileged containers.
+    PrivilegedRefused,
+    /// The database was upgraded by a newer Octopus Server.
+    OctopusDataNewer,
+    /// Nodes of two versions, or two upgrades at once, met on the database.
+    NodesCollided,
+    /// A container of that name exists that is not ours.
+    NameTaken,
+    /// Another container uses our data volume.
+    VolumeInUse,
+    /// Something else listens on a port that we publish.
+    PortTaken,
+    /// The disk is full.
+    DiskFull,
+    /// The image is not there and cannot be fetched.
+    ImageMissing,
+    /// The engine has no free address range for another network.
+    NoSubnet,
+    /// The kernel killed it for memory.
+    OutOfMemory,
+    /// Octopus Server gave up on reaching its database.
+    DatabaseUnreachable,
+    /// It ended with success, which a server never should.
+    ExitedZero,
+    /// It ended with an error that we do not know.
+    Crashed,
+    /// It accepted connections and answered nothing.
+    Hung,
+    /// It stopped making progress before it was ever ready.
+    StuckStarting,
+    /// Its database went away while it was still starting.
+    LostDatabase,
+    /// The engine could not do what was asked.
+    EngineError,
+}
+
+/// How a cause is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// No retry until the configuration changes.
+    Permanent,
+    /// Looked at again slowly; never counted as a crash.
+    Host,
+    /// Restarted with backoff.
+    Transient,
+}
+
+/// What is known about a failure.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence<'a> {
+    /// The exit code, if a process ended.
+    pub code: Option<i64>,
+    /// Whether the kernel killed it for memory.
+    pub oom: bool,
+    /// What the engine said, if it said anything.
+    pub engine: Option<&'a str>,
+    /// The last lines of the unit's log.
+    pub lines: &'a [String],
+}
+
+/// A unit's failure, as remembered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The name of the cause.
+    pub cause: Cause,
+    /// The words it came with: the engine's error or the telling log line.
+    pub detail: String,
+    /// The last log lines, at most twenty.
+    pub lines: Vec<String>,
+    /// The exit code, if a process ended.
+    pub code: Option<i64>,
+}
+
+/// Texts of the engine (moby, containerd, runc) and what they mean. Lower case; all parts must occur.
+const ENGINE_WORDS: &[(&[&str], Cause)] = &[
+    (&["unable to apply caps"], Cause::PrivilegedRefused),
+    (&["privileged", "not permitted"], Cause::PrivilegedRefused),
+    (&["privileged", "not allowed"], Cause::PrivilegedRefused),
+    (&["error setting capabilities"], Cause::PrivilegedRefused),
+    (&["port is already allocated"], Cause::PortTaken),
+    (&["address already in use"], Cause::PortTaken),
+    (&["ports are not available"], Cause::PortTaken),
+    (&["no space left on device"], Cause::DiskFull),
+    (&["no such image"], Cause::ImageMissing),
+    (&["pull access denied"], Cause::ImageMissing),
+    (&["manifest unknown"], Cause::ImageMissing),
+    (&["manifest for", "not found"], Cause::ImageMissing),
+    (&["exec format error"], Cause::WrongArchitecture),
+    (&["does not match the specified platform"], Cause::WrongArchitecture),
+    (&["no matching manifest for"], Cause::WrongArchitecture),
+    (&["is already in use by container"], Cause::NameTaken),
+    (&["non-overlapping ipv4 address pool"], Cause::NoSubnet),
+    (&["all predefined address pools"], Cause::NoSubnet),
+];
+
+/// Lines of SQL Server's and Octopus Server's logs and what they mean (sources: `facts` of the vendor images: Microsoft's
+/// mssql-docker issues 776, 465, 771, 790, 868, 582 and Octopus' Issues 7266, 9828, 8745, 7650, 6507).
+const LOG_WORDS: &[(&[&str], Cause)] = &[
+    (&["must accept the eula"], Cause::Eula),
+    (&["accept_eula"], Cause::Eula),
+    (&["end-user license agreement"], Cause::Eula),
+    (&["password validation failed"], Cause::PasswordTooWeak),
+    (&["does not meet sql server password policy"], Cause::PasswordTooWeak),
+    (&["at least 2000 megabytes"], Cause::NotEnoughMemory),
+    (&["a downgrade path is not supported"], Cause::SqlDataNewer),
+    (&["error: 948"], Cause::SqlDataNewer),
+    (&["error: 926"], Cause::DatabaseSuspect),
+    (&["marked suspect"], Cause::DatabaseSuspect),
+    (&["would not be compliant with your license"], Cause::LicenceExpired),
+    (&["license", "expired"], Cause::LicenceExpired),
+    (&["license only allows"], Cause::LicenceNodeLimit),
+    (&["master key is invalid"], Cause::MasterKeyWrong),
+    (&["enter a valid master key"], Cause::MasterKeyMissing),
+    (&["schema is newer"], Cause::OctopusDataNewer),
+    (&["two nodes are migrating"], Cause::NodesCollided),
+    (&["mixed versions"], Cause::NodesCollided),
+    (&["no space left on device"], Cause::DiskFull),
+    (&["not enough space on the disk"], Cause::DiskFull),
+    (&["permission denied"], Cause::VolumePermissions),
+    (&["error 5(access is denied.)"], Cause::VolumePermissions),
+    (&["access to the path", "is denied"], Cause::VolumePermissions),
+    (&["exec format error"], Cause::WrongArchitecture),
+    (&["invalid mapping of address", "reserved address space"], Cause::WrongArchitecture),
+    (&["sigabrt"], Cause::KernelTooNew),
+    (&["signal 6"], Cause::KernelTooNew),
+    (&["name or service not known"], Cause::WrongHost),
+    (&["no such host is known"], Cause::WrongHost),
+    (&["connection test to \"master\" timed out"], Cause::DatabaseUnreachable),
+];
+
+/// The exit code of a process that SIGABRT ended.
+const ABORTED: i64 = 134;
+
+/// Names the cause of a failed start or an ended run.
+pub fn of_unit(unit: UnitId, evidence: &Evidence<'_>) -> Failure {
+    let (cause, detail) = engine_cause(evidence)
+        .or_else(|| evidence.oom.then(|| (Cause::OutOfMemory, "the kernel killed it for memory".to_owned())))
+        .or_else(|| log_cause(unit, evidence))
+        .unwrap_or_else(|| by_exit_code(evidence));
+    let kept = evidence.lines.len().saturating_sub(20);
+    Failure { cause, detail, lines: evidence.lines[kept..].to_vec(), code: evidence.code }
+}
+
+fn engine_cause(evidence: &Evidence<'_>) -> Option<(Cause, String)> {
+    let words = evidence.engine.filter(|words| !words.is_empty())?;
+    let lower = words.to_lowercase();
+    let cause = lookup(ENGINE_WORDS, &lower).unwrap_or(Cause::EngineError);
+    Some((cause, words.to_owned()))
+}
+
+/// The newest telling line wins: what it said last is why it ended.
+fn log_cause(unit: UnitId, evidence: &Evidence<'_>) -> Option<(Cause, String)> {
+    let found = evidence.lines.iter().rev().find_map(|line| {
+        let cause = lookup(LOG_WORDS, &line.to_lowercase())?;
+        applies(cause, unit, evidence).then(|| (cause, line.trim().to_owned()))
+    });
+    let aborted = unit == UnitId::Sql && evidence.code == Some(ABORTED);
+    found.or_else(|| aborted.then(|| (Cause::KernelTooNew, "ended by SIGABRT".to_owned())))
+}
+
+/// SIGABRT says something about SQL Server only, and only when the process really ended by it.
+fn applies(cause: Cause, unit: UnitId, evidence: &Evidence<'_>) -> bool {
+    cause != Cause::KernelTooNew || (unit == UnitId::Sql && evidence.code.is_some_and(|code| code != 0))
+}
+
+fn by_exit_code(evidence: &Evidence<'_>) -> (Cause, String) {
+    match evidence.code {
+        Some(0) => (Cause::ExitedZero, "it ended with exit code 0".to_owned()),
+        Some(137) => (Cause::Crashed, "it was killed (exit code 137)".to_owned()),
+        Some(code) => (Cause::Crashed, format!("it ended with exit code {code}")),
+        None => (Cause::Crashed, "it ended".to_owned()),
+    }
+}
+
+fn lookup(table: &[(&[&str], Cause)], lower: &str) -> Option<Cause> {
+    table.iter().find(|(words, _)| words.iter().all(|word| lower.contains(word))).map(|(_, cause)| *cause)
+}
+
+impl Cause {
+    /// How it is treated.
+    pub fn class(self) -> Class {
+        match self {
+            Self::Eula
+            | Self::LicenceExpired
+            | Self::LicenceNodeLimit
+            | Self::MasterKeyWrong
+            | Self::MasterKeyMissing
+            | Self::PasswordRefused
+            | Self::PasswordTooWeak
+            | Self::NotEnoughMemory
+            | Self::SqlDataNewer
+            | Self::DatabaseSuspect
+            | Self::WrongArchitecture
+            | Self::VolumePermissions
+            | Self::KernelTooNew
+            | Self::WrongHost
+            | Self::PrivilegedRefused
+            | Self::OctopusDataNewer
+            | Self::NodesCollided
+            | Self::NameTaken => Class::Permanent,
+            Self::PortTaken | Self::DiskFull | Self::ImageMissing | Self::NoSubnet | Self::VolumeInUse => Class::Host,
+            Self::OutOfMemory
+            | Self::DatabaseUnreachable
+            | Self::ExitedZero
+            | Self::Crashed
+            | Self::Hung
+            | Self::StuckStarting
+            | Self::LostDatabase
+            | Self::EngineError => Class::Transient,
+        }
+    }
+
+    /// What happened, as a fragment.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Eula => "a licence agreement was not accepted",
+            Self::LicenceExpired => "the Octopus licence does not cover this version",
+            Self::LicenceNodeLimit => "the Octopus licence allows fewer nodes",
+            Self::MasterKeyWrong => "the database was encrypted with another master key",
+            Self::MasterKeyMissing => "the database needs its master key",
+            Self::PasswordRefused => "SQL Server refuses the password",
+            Self::PasswordTooWeak => "the SQL password breaks SQL Server's policy",
+            Self::NotEnoughMemory => "SQL Server needs 2 GB of memory",
+            Self::SqlDataNewer => "the data was written by a newer SQL Server",
+            Self::DatabaseSuspect => "a database is suspect",
+            Self::WrongArchitecture => "the image is for another processor",
+            Self::VolumePermissions => "a volume cannot be written by the image's user",
+            Self::KernelTooNew => "this SQL Server crashes on this kernel",
+            Self::WrongHost => "the connection string names a host that does not exist",
+            Self::PrivilegedRefused => "this host cannot run privileged containers",
+            Self::OctopusDataNewer => "the database was upgraded by a newer Octopus Server",
+            Self::NodesCollided => "two nodes upgraded, or two versions used, the database at once",
+            Self::NameTaken => "a container of that name exists that is not ours",
+            Self::VolumeInUse => "another container uses the data volume",
+            Self::PortTaken => "the port is taken",
+            Self::DiskFull => "the disk is full",
+            Self::ImageMissing => "the image is not there and cannot be fetched",
+            Self::NoSubnet => "the engine has no address range left for a network",
+            Self::OutOfMemory => "out of memory",
+            Self::DatabaseUnreachable => "Octopus Server could not reach its database",
+            Self::ExitedZero => "it ended by itself",
+            Self::Crashed => "it crashed",
+            Self::Hung => "it hung",
+            Self::StuckStarting => "its start made no progress",
+            Self::LostDatabase => "its database went away while it was starting",
+            Self::EngineError => "the engine refused",
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn fix(self) -> &'static str {
+        match self {
+            Self::Eula => "set ACCEPT_EULA=Y and ACCEPT_OCTOPUS_EULA=Y, then `octo-local up`",
+            Self::LicenceExpired => "put a current licence into OCTOPUS_SERVER_BASE64_LICENSE, or go back to the tag before",
+            Self::LicenceNodeLimit => "lower OCTOPUS_NODES or put a licence with more nodes into OCTOPUS_SERVER_BASE64_LICENSE",
+            Self::MasterKeyWrong | Self::MasterKeyMissing => {
+                "set MASTER_KEY to the key this database was made with (see your backup of it), then `octo-local up`"
+            }
+            Self::PasswordRefused => {
+                "set SA_PASSWORD to the password this volume was made with; to change it, run ALTER LOGIN first"
+            }
+            Self::PasswordTooWeak => "choose an SA_PASSWORD of 8 or more characters of 3 kinds that does not contain `sa`",
+            Self::NotEnoughMemory => "give the Docker host 2 GB of memory or more",
+            Self::SqlDataNewer => "set SQL_IMAGE back to the newer version that wrote this data: SQL Server cannot go back",
+            Self::DatabaseSuspect => "restore the database from a backup; its files are damaged",
+            Self::WrongArchitecture => "both images are for x86-64 only: use such a host",
+            Self::VolumePermissions => {
+                "give the volume to the image's user: `chown -R 10001:0` for SQL Server, 999 (once 1999) for Octopus; check SELinux"
+            }
+            Self::KernelTooNew => "use SQL Server 2022 CU12 or newer in SQL_IMAGE: older ones crash on kernels from 6.7",
+            Self::WrongHost => "correct the server in DB_CONNECTION_STRING, or leave it out",
+            Self::PrivilegedRefused => "set DISABLE_DIND=Y: the nodes then run without Docker-in-Docker and without privileges",
+            Self::OctopusDataNewer => "set OCTOPUS_SERVER_TAG to the newer version again: the database cannot go back",
+            Self::NodesCollided => "something else uses this database: stop it, then `octo-local up`",
+            Self::NameTaken => "rename or remove that container, or choose another project name with -p",
+            Self::VolumeInUse => "stop the other container that mounts the volume",
+            Self::PortTaken => "stop what holds it, or choose another port (OCTOPUS_PORT, SQL_PORT)",
+            Self::DiskFull => "free some disk space; the stack goes on by itself",
+            Self::ImageMissing => "check the image name and tag, `docker login`, and the network; PULL says when images are fetched",
+            Self::NoSubnet => "remove unused networks with `docker network prune`, or widen default-address-pools",
+            Self::OutOfMemory => "give the host more memory, or lower SQL_MEMORY_LIMIT_MB",
+            Self::DatabaseUnreachable | Self::LostDatabase => "nothing: it is started again once the database answers",
+            Self::ExitedZero | Self::Crashed => "see the log lines; it is restarted",
+            Self::Hung => "nothing: it is restarted",
+            Self::StuckStarting => "see the log lines; it is restarted; NODE_START_LIMIT and SQL_START_LIMIT bound the wait",
+            Self::EngineError => "see the engine's words; it is tried again",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cause_of(unit: UnitId, code: i64, lines: &[&str]) -> Cause {
+        let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        of_unit(unit, &Evidence { code: Some(code), oom: false, engine: None, lines: &lines }).cause
+    }
+
+    #[test]
+    fn vendor_lines_name_their_cause() {
+        let node = UnitId::Node(1);
+        let cases = [
+            (node, 1, "ERROR: You must accept the EULA", Cause::Eula),
+            (node, 1, "FAIL: Your Octopus Server would not be compliant with your license", Cause::LicenceExpired),
+            (node, 1, "Your Octopus Deploy license only allows 1 active nodes. You currently have 2", Cause::LicenceNodeLimit),
+            (node, 1, "Please enter a valid master key", Cause::MasterKeyMissing),
+            (node, 1, "Connection test to \"master\" timed out after trying for 30 seconds", Cause::DatabaseUnreachable),
+            (UnitId::Sql, 255, "ERROR: Unable to set system administrator password: Password validation failed.", Cause::PasswordTooWeak),
+            (UnitId::Sql, 1, "This program requires a machine with at least 2000 megabytes of memory.", Cause::NotEnoughMemory),
+            (UnitId::Sql, 1, "sqlservr: Unable to open instance_id: Permission denied errno = 0xD(13)", Cause::VolumePermissions),
+            (UnitId::Sql, 1, "This server supports version 957 and earlier. A downgrade path is not supported.", Cause::SqlDataNewer),
+            (UnitId::Sql, 134, "whatever", Cause::KernelTooNew),
+            (node, 134, "whatever", Cause::Crashed),
+            (node, 0, "bye", Cause::ExitedZero),
+        ];
+        for (unit, code, line, cause) in cases {
+            assert_eq!(cause_of(unit, code, &["hello", line]), cause, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_engines_words_come_before_the_log() {
+        let lines = vec!["permission denied".to_owned()];
+        let engine = Some("Bind for 0.0.0.0:8080 failed: port is already allocated");
+        let failure = of_unit(UnitId::Node(1), &Evidence { code: Some(128), oom: false, engine, lines: &lines });
+        assert_eq!(failure.cause, Cause::PortTaken);
+        assert_eq!(failure.cause.class(), Class::Host);
+    }
+
+    #[test]
+    fn at_most_twenty_lines_are_kept() {
+        let lines: Vec<String> = (0..50).map(|number| number.to_string()).collect();
+        let failure = of_unit(UnitId::Sql, &Evidence { lines: &lines, ..Evidence::default() });
+        assert_eq!((failure.lines.len(), failure.lines[19].as_str()), (20, "49"));
+    }
+}

@@ -1,0 +1,43 @@
+//! What the operator wants: the desired state, and how far to take it.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use super::observed::Instance;
+use crate::spec::StackSpec;
+use crate::spec::UnitId;
+
+/// The wish that `plan` works towards.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    /// The stack, once one was applied. Tearing down needs none: labels are enough.
+    pub spec: Option<StackSpec>,
+    /// How far to take it.
+    pub goal: Goal,
+    /// Units the operator stopped on purpose.
+    pub stopped: BTreeSet<UnitId>,
+    /// Units to restart: the run that is to end. A later run has already fulfilled the wish.
+    pub restart: BTreeMap<UnitId, Instance>,
+}
+
+/// How far to take the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// Everything runs and is kept running.
+    Up,
+    /// What runs is kept, nothing further is started: somebody pressed Ctrl-C.
+    Hold,
+    /// Everything stops in order; containers stay.
+    Halt,
+    /// Everything stops in order and goes; volumes only when asked in so many words.
+    Down {
+        /// Remove the data too.
+        volumes: bool,
+    },
+}
+
+impl Default for Desired {
+    fn default() -> Self {
+        Self { spec: None, goal: Goal::Hold, stopped: BTreeSet::new(), restart: BTreeMap::new() }
+    }
+}

@@ -1,0 +1,111 @@
+//! Observed state: only what Docker says, and only of what carries our labels.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use crate::spec::Digest;
+use crate::spec::UnitId;
+
+/// Everything of one project that the engine showed at one look.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// Our containers.
+    pub containers: Vec<Container>,
+    /// Our networks, by ID; more than one only after a race with something else.
+    pub networks: BTreeMap<String, String>,
+    /// Our volumes, by name.
+    pub volumes: BTreeSet<String>,
+    /// The image references of the desired state that the engine has, with the image's ID.
+    pub images: BTreeMap<String, String>,
+}
+
+/// One of our containers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Container {
+    /// The engine's ID.
+    pub id: String,
+    /// Its name, without the slash.
+    pub name: String,
+    /// The unit it is, by its label.
+    pub unit: UnitId,
+    /// The fingerprint of the definition it was made from.
+    pub digest: Digest,
+    /// The image reference it was made from.
+    pub image: String,
+    /// What it is doing.
+    pub run: Run,
+    /// The IDs of the networks it is attached to.
+    pub networks: BTreeSet<String>,
+    /// Whether the engine itself would restart it: somebody changed the policy that we set to `no`.
+    pub engine_restarts: bool,
+}
+
+/// What a container is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Run {
+    /// Created and never started.
+    Created,
+    /// Its process runs since `started_at`, which tells one run of a container from the next.
+    Running {
+        /// The engine's time of the start, as it wrote it.
+        started_at: String,
+    },
+    /// Its process is frozen by somebody.
+    Paused {
+        /// The engine's time of the start, as it wrote it.
+        started_at: String,
+    },
+    /// Its process ended.
+    Exited {
+        /// The engine's time of the start, as it wrote it.
+        started_at: String,
+        /// The exit code.
+        code: i64,
+        /// Whether the kernel killed it for memory.
+        oom: bool,
+        /// The engine's own error text, if it could not start or keep it.
+        error: String,
+    },
+    /// The engine is taking it away.
+    Removing,
+}
+
+/// One run of one container.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instance {
+    /// The container.
+    pub id: String,
+    /// The engine's time of the start, as it wrote it.
+    pub started_at: String,
+}
+
+impl Container {
+    /// The run it is in or was in last, if it was ever started.
+    pub fn instance(&self) -> Option<Instance> {
+        match &self.run {
+            Run::Running { started_at } | Run::Paused { started_at } | Run::Exited { started_at, .. } => {
+                Some(Instance { id: self.id.clone(), started_at: started_at.clone() })
+            }
+            Run::Created | Run::Removing => None,
+        }
+    }
+
+    /// Whether a process of it exists, frozen or not.
+    pub fn is_running(&self) -> bool {
+        matches!(self.run, Run::Running { .. } | Run::Paused { .. })
+    }
+}
+
+impl Observed {
+    /// The container of a unit. Where there are several (a name was freed by hand), the running one counts.
+    pub fn container(&self, unit: UnitId) -> Option<&Container> {
+        let mut of_unit = self.containers.iter().filter(|container| container.unit == unit);
+        let first = of_unit.next()?;
+        Some(of_unit.fold(first, |best, next| if next.is_running() && !best.is_running() { next } else { best }))
+    }
+
+    /// Whether any container of an Octopus node runs.
+    pub fn any_node_runs(&self) -> bool {
+        self.containers.iter().any(|container| container.unit != UnitId::Sql && container.is_running())
+    }
+}

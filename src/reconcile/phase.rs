@@ -1,0 +1,115 @@
+//! The phase of a unit: derived on each pass, never stored, so it cannot disagree with Docker.
+//!
+//! ```text
+//!  Absent ──> Created ──> Starting ──> Ready <──> Unready
+//!    ^           ^           │           │           │
+//!    │           │           └───────────┴─────┬─────┘
+//!    │           │                          Dead (exit, not examined yet)
+//!    │           └── BackingOff / CrashLoop <──┤
+//!    └── Removing / Stopping                   └──> Failed(cause)
+//! ```
+
+use super::Cause;
+use super::Mono;
+use super::Observed;
+use super::Tracks;
+use super::action::Subject;
+use super::cause::Class;
+use super::observed::Run;
+use super::track::Track;
+use crate::spec::UnitId;
+
+/// Failures in a row from which a unit counts as crash-looping.
+pub const CRASH_LOOP_FAILURES: u32 = 5;
+
+/// What a unit is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Phase {
+    /// There is no container.
+    Absent,
+    /// There is a container that was never started, or one that we stopped.
+    Created,
+    /// It runs and was not ready yet.
+    Starting,
+    /// It serves.
+    Ready,
+    /// It runs, was ready, and is not now.
+    Unready,
+    /// Somebody froze it.
+    Paused,
+    /// Its process ended and nobody looked at why.
+    Dead,
+    /// It is being ended by us, or taken away.
+    Stopping,
+    /// It failed and is started again at `until`.
+    BackingOff {
+        /// The instant of the next start.
+        until: Mono,
+    },
+    /// It failed several times in a row; the next start is at `until`.
+    CrashLoop {
+        /// The instant of the next start.
+        until: Mono,
+    },
+    /// It failed for a cause that only a person or the host can cure.
+    Failed(Cause),
+}
+
+/// The phase of one unit now. For an external database only what its probes say counts.
+pub fn phase_of(unit: UnitId, external: bool, seen: &Observed, tracks: &Tracks, now: Mono) -> Phase {
+    let unknown = Track::default();
+    let track = tracks.get(unit).unwrap_or(&unknown);
+    if external {
+        return running(track);
+    }
+    if let Some(cause) = track.gave_up() {
+        return Phase::Failed(cause);
+    }
+    let Some(container) = seen.container(unit) else { return waiting(track, now).unwrap_or(Phase::Absent) };
+    let stopping = matches!(tracks.busy.get(&Subject::Unit(unit)), Some(("stopping" | "removing", _)));
+    match &container.run {
+        Run::Removing => Phase::Stopping,
+        Run::Running { .. } | Run::Paused { .. } if stopping => Phase::Stopping,
+        Run::Paused { .. } => Phase::Paused,
+        Run::Running { .. } if track.instance == container.instance() => running(track),
+        Run::Running { .. } => Phase::Starting,
+        Run::Exited { .. } if track.unexamined.is_some() => Phase::Dead,
+        Run::Exited { .. } | Run::Created => waiting(track, now).unwrap_or(Phase::Created),
+    }
+}
+
+fn running(track: &Track) -> Phase {
+    match (track.health.started, track.health.ready) {
+        (_, true) => Phase::Ready,
+        (true, false) => Phase::Unready,
+        (false, false) => Phase::Starting,
+    }
+}
+
+fn waiting(track: &Track, now: Mono) -> Option<Phase> {
+    let failure = track.failure.as_ref()?;
+    if failure.cause.class() == Class::Host {
+        return Some(Phase::Failed(failure.cause));
+    }
+    let until = track.retry_at.filter(|until| *until > now)?;
+    Some(if track.failures >= CRASH_LOOP_FAILURES { Phase::CrashLoop { until } } else { Phase::BackingOff { until } })
+}
+
+impl Phase {
+    /// The one word for tables and machines.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Created => "created",
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Unready => "unready",
+            Self::Paused => "paused",
+            Self::Dead => "dead",
+            Self::Stopping => "stopping",
+            Self::BackingOff { .. } => "backing-off",
+            Self::CrashLoop { .. } => "crash-loop",
+            Self::Failed(_) => "failed",
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What `up` would do and why, before it does it: the differences between what is wanted, what was applied and what is there.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::Observed;
+use crate::spec::ContainerSpec;
+use crate::spec::StackSpec;
+use crate::spec::UnitId;
+use crate::spec::diff;
+
+/// One change, for people and machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// What is changed: a container's, network's, volume's or image's name.
+    pub name: String,
+    /// What happens to it.
+    pub what: Step,
+    /// Why.
+    pub why: Vec<String>,
+}
+
+/// What happens to something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// An image is fetched.
+    Pull,
+    /// It is made.
+    Create,
+    /// A container is replaced by a new one.
+    Recreate,
+    /// A container is started.
+    Start,
+    /// It stops, is not replaced, and comes back when its turn comes.
+    Restart,
+    /// It is stopped and removed.
+    Remove,
+}
+
+/// All changes, in the order in which they begin.
+pub fn changes(applied: Option<&StackSpec>, wanted: &StackSpec, seen: &Observed) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let missing_images = wanted.images().into_iter().filter(|image| !seen.images.contains_key(*image));
+    changes.extend(missing_images.map(|image| change(image, Step::Pull, "the engine does not have it")));
+    if seen.networks.is_empty() {
+        changes.push(change(&wanted.network, Step::Create, "there is no such network"));
+    }
+    let missing_volumes = wanted.volumes.values().filter(|name| !seen.volumes.contains(*name));
+    changes.extend(missing_volumes.map(|name| change(name, Step::Create, "there is no such volume")));
+    let surplus = seen.containers.iter().filter(|container| wanted.container(container.unit).is_none());
+    changes.extend(surplus.map(|container| change(&container.name, Step::Remove, "the configuration has no such unit")));
+    let containers: Vec<Change> =
+        wanted.containers().filter_map(|container| of_container(applied, container, seen)).collect();
+    let sql_is_replaced = replaces(&containers, wanted.sql.as_ref());
+    let nodes_change_image = changes_image(wanted, seen);
+    changes.extend(containers.iter().cloned());
+    for node in &wanted.nodes {
+        let untouched = !containers.iter().any(|change| change.name == node.name);
+        if untouched && (sql_is_replaced || nodes_change_image) {
+            let why = if sql_is_replaced { "SQL Server is replaced under it" } else { "all nodes change version together" };
+            changes.push(change(&node.name, Step::Restart, why));
+        }
+    }
+    changes
+}
+
+fn change(name: &str, what: Step, why: &str) -> Change {
+    Change { name: name.to_owned(), what, why: vec![why.to_owned()] }
+}
+
+fn replaces(changes: &[Change], container: Option<&ContainerSpec>) -> bool {
+    container.is_some_and(|container| {
+        changes.iter().any(|change| change.name == container.name && change.what == Step::Recreate)
+    })
+}
+
+fn changes_image(wanted: &StackSpec, seen: &Observed) -> bool {
+    let image = wanted.nodes.first().map(|node| node.image.as_str());
+    let mut nodes = seen.containers.iter().filter(|container| container.unit != UnitId::Sql);
+    nodes.any(|node| node.is_running() && Some(node.image.as_str()) != image)
+}
+
+fn of_container(applied: Option<&StackSpec>, wanted: &ContainerSpec, seen: &Observed) -> Option<Change> {
+    let Some(container) = seen.container(wanted.unit) else {
+        return Some(change(&wanted.name, Step::Create, "there is no such container"));
+    };
+    if container.digest != wanted.digest() {
+        let before = applied.and_then(|spec| spec.container(wanted.unit));
+        let before = before.filter(|before| before.digest() == container.digest);
+        let why = before.map(|before| diff::reasons(before, wanted)).filter(|why| !why.is_empty());
+        let why = why.unwrap_or_else(|| vec!["it was made from another definition".to_owned()]);
+        return Some(Change { name: wanted.name.clone(), what: Step::Recreate, why });
+    }
+    (!container.is_running()).then(|| change(&wanted.name, Step::Start, "it does not run"))
+}

@@ -1,0 +1,258 @@
+//! What people are told: one value for the socket, the command line and every page, derived from the same facts as the plan.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::Desired;
+use super::Goal;
+use super::Mono;
+use super::Observed;
+use super::Phase;
+use super::Tracks;
+use super::action::Subject;
+use super::cause::Cause;
+use super::cause::Class;
+use super::phase::phase_of;
+use super::track::Track;
+use crate::spec::StackSpec;
+use crate::spec::UnitId;
+
+/// The whole stack, for people.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The project.
+    pub project: String,
+    /// Counts applied configurations of this daemon; an `up` waits for its own.
+    pub generation: u64,
+    /// One word for everything.
+    pub verdict: Verdict,
+    /// One line for everything.
+    pub message: String,
+    /// Whether the images are stand-ins.
+    pub demo: bool,
+    /// Whether a daemon looks after the stack. False only where the status was made from labels alone.
+    pub supervised: bool,
+    /// Why the engine cannot be asked, if it cannot.
+    pub engine_problem: Option<String>,
+    /// The units in start order.
+    pub units: Vec<UnitStatus>,
+    /// What is under way besides the units: images, the network, volumes.
+    pub work: Vec<String>,
+    /// Things people should know and cannot see elsewhere.
+    pub notes: Vec<String>,
+    /// Where to open Octopus.
+    pub url: Option<String>,
+    /// The first user's name.
+    pub admin_username: String,
+}
+
+/// One word for the stack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Nothing is wanted and nothing runs.
+    #[default]
+    Down,
+    /// On its way.
+    Working,
+    /// Everything wanted is ready.
+    Ready,
+    /// Everything wanted serves, save what is being repaired.
+    Degraded,
+    /// Stopped with a named cause, or crash-looping.
+    Failed,
+    /// The engine does not answer.
+    EngineDown,
+    /// Held: somebody interrupted the start.
+    Held,
+}
+
+/// One unit, for people.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnitStatus {
+    /// Which.
+    pub unit: UnitId,
+    /// The container's name; empty for an external database.
+    pub container: String,
+    /// The phase in one word.
+    pub phase: String,
+    /// Why, if there is more to say.
+    pub reason: String,
+    /// What mends it, if something must be mended.
+    pub fix: Option<String>,
+    /// The named cause of the last failure, while it matters.
+    pub cause: Option<Cause>,
+    /// The last log lines of the failed run.
+    pub lines: Vec<String>,
+    /// Seconds since the run began to be seen, for a unit that runs.
+    pub for_seconds: u64,
+    /// Restarts since the daemon began.
+    pub restarts: u32,
+    /// Seconds until the next start, for a unit that waits.
+    pub retry_in_seconds: Option<u64>,
+    /// The image reference.
+    pub image: String,
+    /// Published ports, as `address:port->port`.
+    pub ports: Vec<String>,
+    /// Whether the operator stopped it on purpose.
+    pub stopped: bool,
+}
+
+/// Everything `status` is derived from, besides what the planner is given.
+#[derive(Clone, Debug, Default)]
+pub struct Circumstances {
+    /// The project's name.
+    pub project: String,
+    /// Counts applied configurations.
+    pub generation: u64,
+    /// Why the engine cannot be asked.
+    pub engine_problem: Option<String>,
+    /// Things people should know.
+    pub notes: Vec<String>,
+}
+
+/// Derives the status.
+pub fn status(around: &Circumstances, desired: &Desired, seen: &Observed, tracks: &Tracks, now: Mono) -> Status {
+    let units = match &desired.spec {
+        Some(spec) => spec.units().iter().map(|unit| unit_status(*unit, spec, desired, seen, tracks, now)).collect(),
+        None => seen.containers.iter().map(|container| from_labels(container.unit, seen)).collect(),
+    };
+    let mut status = Status {
+        project: around.project.clone(),
+        generation: around.generation,
+        demo: desired.spec.as_ref().is_some_and(|spec| spec.demo),
+        supervised: true,
+        engine_problem: around.engine_problem.clone(),
+        units,
+        work: work(tracks),
+        notes: around.notes.clone(),
+        url: desired.spec.as_ref().and_then(url),
+        admin_username: desired.spec.as_ref().map(|spec| spec.admin_username.clone()).unwrap_or_default(),
+        ..Status::default()
+    };
+    (status.verdict, status.message) = verdict(&status, desired, seen, tracks);
+    status
+}
+
+/// The address of the first node on the host.
+pub fn url(spec: &StackSpec) -> Option<String> {
+    spec.nodes.first().and_then(crate::spec::ContainerSpec::host_address).map(|address| format!("http://{address}"))
+}
+
+fn work(tracks: &Tracks) -> Vec<String> {
+    let of = |subject: &Subject| match subject {
+        Subject::Unit(_) => None,
+        Subject::Network => Some("the network".to_owned()),
+        Subject::Volume(name) => Some(format!("volume {name}")),
+        Subject::Image(image) => Some(format!("image {image}")),
+    };
+    let under_way = tracks.busy.iter().filter_map(|(subject, (verb, _))| Some(format!("{verb} {}", of(subject)?)));
+    let blocked = tracks.blocked.iter().filter_map(|(subject, blocked)| {
+        Some(format!("{}: {} ({})", of(subject)?, blocked.failure.cause.title(), blocked.failure.detail))
+    });
+    under_way.chain(blocked).collect()
+}
+
+fn unit_status(
+    unit: UnitId,
+    spec: &StackSpec,
+    desired: &Desired,
+    seen: &Observed,
+    tracks: &Tracks,
+    now: Mono,
+) -> UnitStatus {
+    let external = unit == UnitId::Sql && spec.sql.is_none();
+    let phase = phase_of(unit, external, seen, tracks, now);
+    let unknown = Track::default();
+    let track = tracks.get(unit).unwrap_or(&unknown);
+    let container = spec.container(unit);
+    let failure = track.failure.as_ref();
+    let runs = seen.container(unit).is_some_and(super::observed::Container::is_running);
+    UnitStatus {
+        unit,
+        container: container.map(|container| container.name.clone()).unwrap_or_default(),
+        phase: if external { format!("external, {}", phase.word()) } else { phase.word().to_owned() },
+        reason: reason(&phase, track, tracks, unit, desired),
+        fix: failure.map(|failure| failure.cause.fix().to_owned()),
+        cause: failure.map(|failure| failure.cause),
+        lines: failure.map(|failure| failure.lines.clone()).unwrap_or_default(),
+        for_seconds: if runs { now.since(track.seen_at).as_secs() } else { 0 },
+        restarts: track.restarts,
+        retry_in_seconds: track.retry_at.filter(|_| !runs).map(|until| until.since(now).as_secs()),
+        image: container.map(|container| container.image.clone()).unwrap_or_default(),
+        ports: container.map(ports).unwrap_or_default(),
+        stopped: desired.stopped.contains(&unit),
+    }
+}
+
+fn ports(container: &crate::spec::ContainerSpec) -> Vec<String> {
+    container.ports.iter().map(|port| format!("{}:{}->{}", port.host_ip, port.host, port.container)).collect()
+}
+
+fn reason(phase: &Phase, track: &Track, tracks: &Tracks, unit: UnitId, desired: &Desired) -> String {
+    if desired.stopped.contains(&unit) {
+        return "stopped by the operator".to_owned();
+    }
+    let failed = || track.failure.as_ref().map(|failure| format!("{}: {}", failure.cause.title(), failure.detail));
+    let probed = || track.health.last_problem.clone();
+    let busy = || tracks.busy.get(&Subject::Unit(unit)).map(|(verb, _)| format!("{verb}…"));
+    let text = match phase {
+        Phase::Failed(_) | Phase::BackingOff { .. } | Phase::CrashLoop { .. } | Phase::Dead => failed(),
+        Phase::Starting | Phase::Unready => probed().or_else(failed),
+        Phase::Paused => Some("somebody paused the container; `docker unpause` it".to_owned()),
+        Phase::Absent | Phase::Created | Phase::Stopping => busy().or_else(failed),
+        Phase::Ready => None,
+    };
+    text.unwrap_or_default()
+}
+
+fn from_labels(unit: UnitId, seen: &Observed) -> UnitStatus {
+    let container = seen.container(unit);
+    let runs = container.is_some_and(super::observed::Container::is_running);
+    UnitStatus {
+        unit,
+        container: container.map(|container| container.name.clone()).unwrap_or_default(),
+        phase: if runs { "running" } else { "stopped" }.to_owned(),
+        reason: String::new(),
+        fix: None,
+        cause: None,
+        lines: Vec::new(),
+        for_seconds: 0,
+        restarts: 0,
+        retry_in_seconds: None,
+        image: container.map(|container| container.image.clone()).unwrap_or_default(),
+        ports: Vec::new(),
+        stopped: false,
+    }
+}
+
+fn verdict(status: &Status, desired: &Desired, seen: &Observed, tracks: &Tracks) -> (Verdict, String) {
+    if let Some(problem) = &status.engine_problem {
+        return (Verdict::EngineDown, format!("the Docker Engine does not answer: {problem}"));
+    }
+    match desired.goal {
+        Goal::Up if desired.spec.is_some() => up_verdict(status, tracks),
+        Goal::Hold if desired.spec.is_some() => (Verdict::Held, "held: `octo-local up` goes on".to_owned()),
+        Goal::Halt | Goal::Down { .. } if !seen.containers.is_empty() => (Verdict::Working, "going down".to_owned()),
+        Goal::Up | Goal::Hold | Goal::Halt | Goal::Down { .. } => (Verdict::Down, "down".to_owned()),
+    }
+}
+
+fn up_verdict(status: &Status, tracks: &Tracks) -> (Verdict, String) {
+    if let Some(unit) = status.units.iter().find(|unit| unit.phase == "failed" || unit.phase == "crash-loop") {
+        return (Verdict::Failed, format!("{}: {}", unit.unit, unit.reason));
+    }
+    if let Some(blocked) = tracks.blocked.values().find(|blocked| blocked.failure.cause.class() != Class::Transient) {
+        return (Verdict::Failed, format!("{}: {}", blocked.failure.cause.title(), blocked.failure.detail));
+    }
+    let settled = |unit: &UnitStatus| unit.phase.ends_with("ready") && !unit.phase.ends_with("unready") || unit.stopped;
+    let waiting: Vec<&UnitStatus> = status.units.iter().filter(|unit| !settled(unit)).collect();
+    match waiting.first() {
+        None if tracks.busy.is_empty() => (Verdict::Ready, "ready".to_owned()),
+        None => (Verdict::Working, status.work.first().cloned().unwrap_or_else(|| "at work".to_owned())),
+        Some(unit) if waiting.iter().any(|unit| unit.restarts > 0) => {
+            (Verdict::Degraded, format!("{} is {}", unit.unit, unit.phase))
+        }
+        Some(unit) => (Verdict::Working, format!("{} is {}", unit.unit, unit.phase)),
+    }
+}

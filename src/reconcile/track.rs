@@ -1,0 +1,161 @@
+//! What the daemon alone saw: probes, failures, waits, actions under way. Its loss is harmless, because Docker is the store.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Mono;
+use super::action::Subject;
+use super::backoff;
+use super::cause::Cause;
+use super::cause::Class;
+use super::cause::Failure;
+use super::health::Health;
+use super::observed::Instance;
+use super::observed::Observed;
+use super::observed::Run;
+use crate::config::Timing;
+use crate::spec::UnitId;
+
+/// How often a cause that the host may cure is looked at again.
+pub const HOST_RECHECK: Duration = Duration::from_secs(5);
+
+/// The memory of all units, and of what is under way.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tracks {
+    /// By unit.
+    pub units: BTreeMap<UnitId, Track>,
+    /// What an action is working on now, with its verb and since when.
+    pub busy: BTreeMap<Subject, (&'static str, Mono)>,
+    /// Failures of what is no unit: images, networks, volumes.
+    pub blocked: BTreeMap<Subject, Blocked>,
+}
+
+/// A failed image, network or volume.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Blocked {
+    /// Why.
+    pub failure: Failure,
+    /// Failures in a row.
+    pub failures: u32,
+    /// When it is tried again.
+    pub retry_at: Mono,
+}
+
+/// The memory of one unit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Track {
+    /// The run that `health` is about.
+    pub instance: Option<Instance>,
+    /// When this daemon first saw that run.
+    pub seen_at: Mono,
+    /// Whether that run is known to have ended.
+    pub ended: bool,
+    /// What its probes said.
+    pub health: Health,
+    /// When it last made progress while starting: a new log line, a database that moved on.
+    pub progress_at: Mono,
+    /// The run that we are ending ourselves: its end is no failure.
+    pub ending: Option<Instance>,
+    /// The run that ended and was not examined yet.
+    pub unexamined: Option<Instance>,
+    /// The last failure, until the unit is ready again.
+    pub failure: Option<Failure>,
+    /// Failures in a row, for the backoff.
+    pub failures: u32,
+    /// No start before this.
+    pub retry_at: Option<Mono>,
+    /// Restarts since the daemon began.
+    pub restarts: u32,
+}
+
+impl Tracks {
+    /// The memory of a unit, made when first needed.
+    pub fn of(&mut self, unit: UnitId) -> &mut Track {
+        self.units.entry(unit).or_default()
+    }
+
+    /// The memory of a unit, if there is any.
+    pub fn get(&self, unit: UnitId) -> Option<&Track> {
+        self.units.get(&unit)
+    }
+
+    /// Whether an action works on this now.
+    pub fn is_busy(&self, subject: &Subject) -> bool {
+        self.busy.contains_key(subject)
+    }
+
+    /// Takes in what Docker showed: new runs begin with clean health, ended runs wait to be examined.
+    pub fn absorb(&mut self, seen: &Observed, now: Mono) {
+        let units: std::collections::BTreeSet<UnitId> = seen.containers.iter().map(|container| container.unit).collect();
+        for unit in units {
+            let Some(container) = seen.container(unit) else { continue };
+            let Some(instance) = container.instance() else { continue };
+            let ended = matches!(container.run, Run::Exited { .. });
+            self.of(unit).absorb(instance, ended, now);
+        }
+        for (unit, track) in &mut self.units {
+            if *unit != UnitId::Sql && seen.container(*unit).is_none() {
+                track.instance = None;
+                track.health = Health::default();
+                track.unexamined = None;
+            }
+        }
+    }
+
+    /// Forgets failures: the configuration changed, or a person asked for another try.
+    pub fn forgive(&mut self) {
+        self.blocked.clear();
+        for track in self.units.values_mut() {
+            track.failure = None;
+            track.failures = 0;
+            track.retry_at = None;
+        }
+    }
+}
+
+impl Track {
+    fn absorb(&mut self, instance: Instance, ended: bool, now: Mono) {
+        if self.instance.as_ref() != Some(&instance) {
+            self.seen_at = now;
+            self.progress_at = now;
+            self.health = Health::default();
+            self.ended = false;
+            self.unexamined = None;
+            self.instance = Some(instance.clone());
+        }
+        if ended && !self.ended {
+            self.ended = true;
+            self.health = Health::default();
+            // A run that this daemon only ever saw ended is examined as well: its cause may be permanent.
+            self.unexamined = (self.ending.as_ref() != Some(&instance)).then_some(instance);
+        }
+    }
+
+    /// Counts a failure and sets when the next start may be.
+    pub fn fail(&mut self, failure: Failure, seed: u64, timing: &Timing, now: Mono) {
+        match failure.cause.class() {
+            Class::Permanent => self.retry_at = None,
+            Class::Host => self.retry_at = Some(now.after(HOST_RECHECK)),
+            Class::Transient => {
+                self.failures = self.failures.saturating_add(1);
+                self.retry_at = Some(now.after(backoff::wait(self.failures, seed, timing)));
+            }
+        }
+        self.failure = Some(failure);
+    }
+
+    /// Takes in that the unit is ready: the failure is past, and after long enough the count of failures too.
+    pub fn settle(&mut self, timing: &Timing, now: Mono) {
+        let Some(since) = self.health.ready_since else { return };
+        self.failure = None;
+        self.retry_at = None;
+        if now.since(since) >= Duration::from_millis(timing.backoff_reset_ms) {
+            self.failures = 0;
+        }
+    }
+
+    /// Whether the last failure stops the retrying.
+    pub fn gave_up(&self) -> Option<Cause> {
+        self.failure.as_ref().map(|failure| failure.cause).filter(|cause| cause.class() == Class::Permanent)
+    }
+}

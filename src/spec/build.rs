@@ -1,0 +1,162 @@
+//! Configuration to desired state: names, environments, mounts and ports, with no choice left open.
+
+use std::collections::BTreeMap;
+
+use super::ContainerSpec;
+use super::DatabaseTarget;
+use super::Port;
+use super::StackSpec;
+use super::UnitId;
+use crate::config::Config;
+use crate::config::Secret;
+use crate::config::SqlConfig;
+use crate::config::project::ProjectName;
+
+/// The key of the volume that holds SQL Server's data.
+pub const SQL_DATA: &str = "sql-data";
+/// Volumes that all nodes share, by key and path (octopus.com/docs, Linux container; `/eventExports` is newer than the article).
+const SHARED: [(&str, &str); 4] =
+    [("repository", "/repository"), ("artifacts", "/artifacts"), ("task-logs", "/taskLogs"), ("event-exports", "/eventExports")];
+const WEB_PORT: u16 = 8080;
+const SQL_PORT: u16 = 1433;
+
+/// What the configuration does not say.
+#[derive(Clone, Debug)]
+pub struct Surroundings<'a> {
+    /// The project.
+    pub project: &'a ProjectName,
+    /// The directory the configuration came from.
+    pub working_dir: &'a str,
+    /// The master key that all nodes get: the person's, or the one kept for this data.
+    pub master_key: &'a Secret,
+    /// False where the host refused full privileges to a demo.
+    pub may_be_privileged: bool,
+}
+
+/// Builds the desired state.
+pub fn build(config: &Config, around: &Surroundings<'_>) -> StackSpec {
+    let project = around.project;
+    let mut volumes = BTreeMap::new();
+    let mut volume = |key: &str| {
+        let name = format!("{project}_{key}");
+        volumes.insert(key.to_owned(), name.clone());
+        name
+    };
+    let sql = config.sql.as_ref().map(|sql| sql_container(config, sql, project, volume(SQL_DATA)));
+    let shared: BTreeMap<String, String> = SHARED.iter().map(|(key, path)| ((*path).to_owned(), volume(key))).collect();
+    let nodes = (1..=config.octopus.nodes)
+        .map(|number| {
+            let mut mounts = shared.clone();
+            mounts.insert("/cache".to_owned(), volume(&format!("cache-{number}")));
+            node_container(config, around, number, mounts)
+        })
+        .collect();
+    StackSpec {
+        project: project.clone(),
+        demo: config.demo,
+        working_dir: around.working_dir.to_owned(),
+        network: format!("{project}_default"),
+        database: database(config, sql.as_ref()),
+        sql,
+        nodes,
+        volumes,
+        pull: config.pull,
+        timing: config.timing.clone(),
+        admin_username: config.octopus.admin_username.clone(),
+    }
+}
+
+fn database(config: &Config, sql: Option<&ContainerSpec>) -> DatabaseTarget {
+    let database = &config.database;
+    let published = sql.and_then(ContainerSpec::host_address);
+    let (host, port) = match published {
+        Some(address) => (address.ip().to_string(), address.port()),
+        None => (database.host.clone(), database.port),
+    };
+    let (user, password) = (database.user.clone(), database.password.clone());
+    DatabaseTarget { host, port, user, password, database: database.name.clone() }
+}
+
+fn sql_container(config: &Config, sql: &SqlConfig, project: &ProjectName, data: String) -> ContainerSpec {
+    let mut env = sql.extra.clone();
+    env.extend([
+        ("ACCEPT_EULA".to_owned(), Secret::new("Y")),
+        ("MSSQL_SA_PASSWORD".to_owned(), sql.sa_password.clone()),
+        ("SA_PASSWORD".to_owned(), sql.sa_password.clone()),
+        ("MSSQL_PID".to_owned(), Secret::new(&sql.edition)),
+        ("MSSQL_MEMORY_LIMIT_MB".to_owned(), Secret::new(sql.memory_limit_mb.to_string())),
+    ]);
+    let mut aliases = vec!["db".to_owned()];
+    if config.database.host != "db" {
+        aliases.push(config.database.host.clone());
+    }
+    ContainerSpec {
+        unit: UnitId::Sql,
+        name: format!("{project}-db-1"),
+        image: sql.image.clone(),
+        hostname: "db".to_owned(),
+        env,
+        mounts: BTreeMap::from([("/var/opt/mssql".to_owned(), data)]),
+        ports: vec![Port { container: SQL_PORT, host_ip: sql.bind, host: sql.port }],
+        aliases,
+        privileged: false,
+        open_stdin: false,
+        stop_timeout_s: 120,
+        log_max_size: config.log_max_size.clone(),
+        log_max_files: config.log_max_files,
+    }
+}
+
+fn node_container(
+    config: &Config,
+    around: &Surroundings<'_>,
+    number: u8,
+    mounts: BTreeMap<String, String>,
+) -> ContainerSpec {
+    let octopus = &config.octopus;
+    let unit = UnitId::Node(number);
+    ContainerSpec {
+        unit,
+        name: format!("{}-{unit}", around.project),
+        image: format!("{}:{}", octopus.image, octopus.tag),
+        hostname: unit.to_string(),
+        env: node_environment(config, around, number),
+        mounts,
+        ports: vec![Port {
+            container: WEB_PORT,
+            host_ip: octopus.bind,
+            host: octopus.port.saturating_add(u16::from(number - 1)),
+        }],
+        aliases: vec![unit.to_string()],
+        privileged: !octopus.disable_dind && around.may_be_privileged,
+        open_stdin: true,
+        stop_timeout_s: 60,
+        log_max_size: config.log_max_size.clone(),
+        log_max_files: config.log_max_files,
+    }
+}
+
+/// The first node always has the given name, so that more nodes later recreate nothing and leave no ghost in the licence count.
+fn node_environment(config: &Config, around: &Surroundings<'_>, number: u8) -> BTreeMap<String, Secret> {
+    let octopus = &config.octopus;
+    let name = if number == 1 { octopus.node_name.clone() } else { format!("{}-{number}", octopus.node_name) };
+    let yes_or_no = |yes: bool| Secret::new(if yes { "Y" } else { "N" });
+    let mut env = octopus.extra.clone();
+    env.extend([
+        ("ACCEPT_EULA".to_owned(), Secret::new("Y")),
+        ("OCTOPUS_SERVER_NODE_NAME".to_owned(), Secret::new(name)),
+        ("DB_CONNECTION_STRING".to_owned(), config.database.connection_string.clone()),
+        ("MASTER_KEY".to_owned(), around.master_key.clone()),
+        ("ADMIN_USERNAME".to_owned(), Secret::new(&octopus.admin_username)),
+        ("ADMIN_PASSWORD".to_owned(), octopus.admin_password.clone()),
+        ("ADMIN_EMAIL".to_owned(), Secret::new(&octopus.admin_email)),
+        ("DISABLE_DIND".to_owned(), yes_or_no(octopus.disable_dind)),
+    ]);
+    let optional = [
+        ("ADMIN_API_KEY", octopus.admin_api_key.clone()),
+        ("OCTOPUS_SERVER_BASE64_LICENSE", octopus.licence.clone()),
+        ("TASK_CAP", octopus.task_cap.map(|cap| Secret::new(cap.to_string()))),
+    ];
+    env.extend(optional.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    env
+}

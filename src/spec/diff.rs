@@ -1,0 +1,39 @@
+//! Why a container is recreated: the differences between two definitions, told without a value that may be secret.
+
+use super::ContainerSpec;
+
+/// One fragment a difference, such as `image a:1 -> a:2` or `ADMIN_EMAIL changed`; empty when nothing differs.
+pub fn reasons(old: &ContainerSpec, new: &ContainerSpec) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if old.image != new.image {
+        reasons.push(format!("image {} -> {}", old.image, new.image));
+    }
+    environment(old, new, &mut reasons);
+    let plain = [
+        ("name", old.name != new.name),
+        ("host name", old.hostname != new.hostname),
+        ("published ports", old.ports != new.ports),
+        ("volumes", old.mounts != new.mounts),
+        ("network aliases", old.aliases != new.aliases),
+        ("open standard input", old.open_stdin != new.open_stdin),
+        ("stop timeout", old.stop_timeout_s != new.stop_timeout_s),
+        ("log limits", (&old.log_max_size, old.log_max_files) != (&new.log_max_size, new.log_max_files)),
+    ];
+    reasons.extend(plain.iter().filter(|(_, differs)| *differs).map(|(what, _)| format!("{what} changed")));
+    if old.privileged != new.privileged {
+        reasons.push(format!("privileged {} -> {}", old.privileged, new.privileged));
+    }
+    reasons
+}
+
+fn environment(old: &ContainerSpec, new: &ContainerSpec, reasons: &mut Vec<String>) {
+    for (key, value) in &new.env {
+        match old.env.get(key) {
+            None => reasons.push(format!("{key} added")),
+            Some(before) if before != value => reasons.push(format!("{key} changed")),
+            Some(_) => {}
+        }
+    }
+    let gone = old.env.keys().filter(|key| !new.env.contains_key(*key));
+    reasons.extend(gone.map(|key| format!("{key} removed")));
+}

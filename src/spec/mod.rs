@@ -1,0 +1,159 @@
+//! Desired state: a `StackSpec` is wholly decided, so nothing after it has a choice left about what to run.
+//!
+//! `build` turns a validated configuration and the secrets of this project into containers, volumes and ports;
+//! `digest` gives each container definition the fingerprint by which a later run knows its own work again.
+
+pub mod build;
+pub mod diff;
+pub mod digest;
+pub mod labels;
+pub mod unit;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::config::Pull;
+use crate::config::Secret;
+use crate::config::Timing;
+use crate::config::project::ProjectName;
+pub use digest::Digest;
+pub use unit::UnitId;
+
+/// What is to run, for one project.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StackSpec {
+    /// The project: the prefix of every name and the value of our project label.
+    pub project: ProjectName,
+    /// Whether the images are octo-local's own stand-ins.
+    pub demo: bool,
+    /// The directory the configuration came from, as compose's label records it.
+    pub working_dir: String,
+    /// The network all containers join.
+    pub network: String,
+    /// Every named volume, as `key -> name`.
+    pub volumes: BTreeMap<String, String>,
+    /// The SQL Server container; `None` when the database is somebody else's.
+    pub sql: Option<ContainerSpec>,
+    /// Where and as whom the daemon asks the database whether it is well.
+    pub database: DatabaseTarget,
+    /// The Octopus Server containers, node 1 first.
+    pub nodes: Vec<ContainerSpec>,
+    /// When images are fetched.
+    pub pull: Pull,
+    /// How long things may take, and how often they are asked. Changing it recreates nothing.
+    pub timing: Timing,
+    /// The person's own name and the address to open, for the summary of `up`.
+    pub admin_username: String,
+}
+
+/// One container definition. Every field is part of the digest: what must not recreate a container is kept elsewhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContainerSpec {
+    /// Which unit of the stack it is.
+    pub unit: UnitId,
+    /// The container's name.
+    pub name: String,
+    /// The image reference, `repository:tag`.
+    pub image: String,
+    /// The stable host name.
+    pub hostname: String,
+    /// The environment. All of it may be secret, so none of it can be formatted.
+    pub env: BTreeMap<String, Secret>,
+    /// Named volumes, by path in the container.
+    pub mounts: BTreeMap<String, String>,
+    /// Published ports.
+    pub ports: Vec<Port>,
+    /// Names on the network besides the container's own.
+    pub aliases: Vec<String>,
+    /// Full privileges, which Docker-in-Docker needs.
+    pub privileged: bool,
+    /// Keep standard input open: Octopus Server waits on it to close.
+    pub open_stdin: bool,
+    /// Seconds between SIGTERM and SIGKILL when somebody else stops it.
+    pub stop_timeout_s: u32,
+    /// Bounds of the container's log: size of one file, and how many.
+    pub log_max_size: String,
+    /// How many log files the engine keeps.
+    pub log_max_files: u32,
+}
+
+/// A published port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// The port inside the container.
+    pub container: u16,
+    /// The address on the host it is bound to.
+    pub host_ip: IpAddr,
+    /// The port on the host.
+    pub host: u16,
+}
+
+/// How the daemon reaches the database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DatabaseTarget {
+    /// Host name or address, as seen from the host.
+    pub host: String,
+    /// TCP port, as seen from the host.
+    pub port: u16,
+    /// The login.
+    pub user: String,
+    /// Its password.
+    pub password: Secret,
+    /// The database Octopus uses; the probe logs in to `master`, since this one may not exist yet.
+    pub database: String,
+}
+
+impl StackSpec {
+    /// All containers in start order.
+    pub fn containers(&self) -> impl DoubleEndedIterator<Item = &ContainerSpec> {
+        self.sql.iter().chain(self.nodes.iter())
+    }
+
+    /// The definition of one unit.
+    pub fn container(&self, unit: UnitId) -> Option<&ContainerSpec> {
+        self.containers().find(|container| container.unit == unit)
+    }
+
+    /// Every image, once.
+    pub fn images(&self) -> Vec<&str> {
+        let mut images: Vec<&str> = self.containers().map(|container| container.image.as_str()).collect();
+        images.sort_unstable();
+        images.dedup();
+        images
+    }
+
+    /// Every unit in start order. The database is a unit also when it is external: it is probed, never touched.
+    pub fn units(&self) -> Vec<UnitId> {
+        std::iter::once(UnitId::Sql).chain(self.nodes.iter().map(|node| node.unit)).collect()
+    }
+
+    /// The same stack without full privileges, for hosts that refuse them.
+    #[must_use]
+    pub fn without_privileges(mut self) -> Self {
+        for node in &mut self.nodes {
+            node.privileged = false;
+        }
+        self
+    }
+}
+
+impl ContainerSpec {
+    /// The fingerprint of this definition.
+    pub fn digest(&self) -> Digest {
+        Digest::of(self)
+    }
+
+    /// The address on the host where the unit answers: its first published port. A wildcard is reached over loopback.
+    pub fn host_address(&self) -> Option<std::net::SocketAddr> {
+        let port = self.ports.first()?;
+        let ip = match port.host_ip {
+            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+            ip => ip,
+        };
+        Some(std::net::SocketAddr::new(ip, port.host))
+    }
+}
