@@ -132,9 +132,21 @@ pub fn default_of(name: &str) -> Option<&'static str> {
 pub fn is_secret(name: &str) -> bool {
     let upper = name.to_uppercase();
     KEYS.iter().any(|key| key.name == upper && key.secret)
-        || ["PASSWORD", "PASSWD", "PWD", "SECRET", "TOKEN", "LICENSE", "LICENCE", "CONNECTION_STRING", "API_KEY", "MASTER_KEY", "PRIVATE"]
-            .iter()
-            .any(|word| upper.contains(word))
+        || [
+            "PASSWORD",
+            "PASSWD",
+            "PWD",
+            "SECRET",
+            "TOKEN",
+            "LICENSE",
+            "LICENCE",
+            "CONNECTION_STRING",
+            "API_KEY",
+            "MASTER_KEY",
+            "PRIVATE",
+        ]
+        .iter()
+        .any(|word| upper.contains(word))
 }
 
 /// The known key that an unknown one was probably meant to be.

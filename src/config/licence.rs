@@ -45,7 +45,10 @@ mod tests {
     fn a_missing_limit_is_one_node() {
         assert_eq!(of("<License Signature=\"x\"></License>").and_then(|licence| licence.node_limit), Some(1));
         assert_eq!(of("<License><NodeLimit>2</NodeLimit></License>").and_then(|licence| licence.node_limit), Some(2));
-        assert_eq!(of("<License><NodeLimit>Unlimited</NodeLimit></License>").and_then(|licence| licence.node_limit), None);
+        assert_eq!(
+            of("<License><NodeLimit>Unlimited</NodeLimit></License>").and_then(|licence| licence.node_limit),
+            None
+        );
         assert_eq!(of("<Other/>"), None);
         assert_eq!(read("!!"), None);
     }

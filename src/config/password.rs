@@ -11,12 +11,8 @@ pub fn faults(password: &str, login: &str) -> Vec<&'static str> {
     if length > 128 {
         faults.push("it has more than 128 characters");
     }
-    let kinds: [fn(char) -> bool; 4] = [
-        char::is_uppercase,
-        char::is_lowercase,
-        |letter| letter.is_ascii_digit(),
-        |letter| !letter.is_alphanumeric(),
-    ];
+    let kinds: [fn(char) -> bool; 4] =
+        [char::is_uppercase, char::is_lowercase, |letter| letter.is_ascii_digit(), |letter| !letter.is_alphanumeric()];
     if kinds.iter().filter(|kind| password.chars().any(|letter| kind(letter))).count() < 3 {
         faults.push("it has fewer than three of upper case, lower case, digits and symbols");
     }

@@ -49,7 +49,9 @@ pub fn resolve(flag: Option<&str>, variable: Option<&str>, directory: &str) -> R
             let problem = || Problem {
                 key: key.to_owned(),
                 value: Some(name.to_owned()),
-                why: "a project name has only lower-case letters, digits, `_` and `-`, and begins with a letter or digit".to_owned(),
+                why:
+                    "a project name has only lower-case letters, digits, `_` and `-`, and begins with a letter or digit"
+                        .to_owned(),
                 fix: "choose such a name".to_owned(),
                 origin: None,
             };

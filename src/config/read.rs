@@ -64,11 +64,7 @@ pub fn read(input: &Input) -> Result<Read, Vec<Problem>> {
     let mut reader = Reader { input, problems: Vec::new(), warnings: Vec::new() };
     let config = reader.config();
     reader.advice(&config);
-    if reader.problems.is_empty() {
-        Ok(Read { config, warnings: reader.warnings })
-    } else {
-        Err(reader.problems)
-    }
+    if reader.problems.is_empty() { Ok(Read { config, warnings: reader.warnings }) } else { Err(reader.problems) }
 }
 
 const SQL_EULA: &str = "https://go.microsoft.com/fwlink/?linkid=857698";
@@ -188,7 +184,11 @@ impl Reader<'_> {
         if let Some(demo) = &self.input.demo {
             return demo.sa_password.clone();
         }
-        self.problem("SA_PASSWORD", "SQL Server needs a password for sa", "set it; `octo-local init` makes a strong one");
+        self.problem(
+            "SA_PASSWORD",
+            "SQL Server needs a password for sa",
+            "set it; `octo-local init` makes a strong one",
+        );
         Secret::default()
     }
 
@@ -239,14 +239,22 @@ impl Reader<'_> {
         let Some(text) = self.given("DB_CONNECTION_STRING").map(str::to_owned) else {
             if sql.is_none() {
                 let fix = "set it to the server to use, or set SQL_IMAGE";
-                self.problem("DB_CONNECTION_STRING", "with SQL_IMAGE empty the database is somebody else's, and nothing says where", fix);
+                self.problem(
+                    "DB_CONNECTION_STRING",
+                    "with SQL_IMAGE empty the database is somebody else's, and nothing says where",
+                    fix,
+                );
             }
             return generated_database(sql);
         };
         let read = match ConnectionString::parse(&text) {
             Ok(read) => read,
             Err(error) => {
-                self.problem("DB_CONNECTION_STRING", error.to_string(), "correct it; the form is Server=db,1433;Database=…;User Id=…;Password=…");
+                self.problem(
+                    "DB_CONNECTION_STRING",
+                    error.to_string(),
+                    "correct it; the form is Server=db,1433;Database=…;User Id=…;Password=…",
+                );
                 return generated_database(sql);
             }
         };
@@ -270,10 +278,15 @@ impl Reader<'_> {
     /// A server name that would point Octopus at another server than the one we run.
     fn server(&mut self, read: &ConnectionString, ours: bool) {
         let is_address = read.host.parse::<IpAddr>().is_ok();
-        let loopback = read.host.eq_ignore_ascii_case("localhost") || read.host.starts_with("127.") || read.host == "::1";
+        let loopback =
+            read.host.eq_ignore_ascii_case("localhost") || read.host.starts_with("127.") || read.host == "::1";
         if !ours {
             if loopback {
-                self.problem("DB_CONNECTION_STRING", "inside a container, localhost is the container itself", "name the server as the network knows it");
+                self.problem(
+                    "DB_CONNECTION_STRING",
+                    "inside a container, localhost is the container itself",
+                    "name the server as the network knows it",
+                );
             }
             return;
         }
@@ -288,7 +301,11 @@ impl Reader<'_> {
 
     fn login(&mut self, read: &ConnectionString, sql: &SqlConfig) {
         if read.user.eq_ignore_ascii_case("sa") && read.password != sql.sa_password && !sql.sa_password.is_empty() {
-            self.problem("DB_CONNECTION_STRING", "its password for sa differs from SA_PASSWORD", "make them the same, or leave DB_CONNECTION_STRING out");
+            self.problem(
+                "DB_CONNECTION_STRING",
+                "its password for sa differs from SA_PASSWORD",
+                "make them the same, or leave DB_CONNECTION_STRING out",
+            );
         }
     }
 
@@ -328,7 +345,11 @@ impl Reader<'_> {
         if let Some(demo) = &self.input.demo {
             return demo.admin_password.clone();
         }
-        self.problem("ADMIN_PASSWORD", "Octopus needs a password for its first user", "set it; `octo-local init` makes a strong one");
+        self.problem(
+            "ADMIN_PASSWORD",
+            "Octopus needs a password for its first user",
+            "set it; `octo-local init` makes a strong one",
+        );
         Secret::default()
     }
 
@@ -338,7 +359,13 @@ impl Reader<'_> {
             Some(nodes) if fits(&nodes) => nodes,
             Some(_) => {
                 let why = format!("it is not a number from 1 to {MAX_NODES}");
-                self.problems.push(Problem { key: "--nodes".into(), value: None, why, fix: "give such a number".into(), origin: None });
+                self.problems.push(Problem {
+                    key: "--nodes".into(),
+                    value: None,
+                    why,
+                    fix: "give such a number".into(),
+                    origin: None,
+                });
                 1
             }
             None => self.parsed("OCTOPUS_NODES", &format!("a number from 1 to {MAX_NODES}"), fits).unwrap_or(1),
@@ -348,7 +375,11 @@ impl Reader<'_> {
     fn node_name(&mut self) -> String {
         let name = self.text("OCTOPUS_SERVER_NODE_NAME");
         if !name.chars().all(|letter| letter.is_alphanumeric() || "-_.".contains(letter)) {
-            self.problem("OCTOPUS_SERVER_NODE_NAME", "it has other characters than letters, digits, `-`, `_` and `.`", "choose a plain name");
+            self.problem(
+                "OCTOPUS_SERVER_NODE_NAME",
+                "it has other characters than letters, digits, `-`, `_` and `.`",
+                "choose a plain name",
+            );
         }
         name
     }
@@ -361,7 +392,11 @@ impl Reader<'_> {
         let Some(sql) = sql else { return };
         let overlap = (u32::from(octopus.port)..=last).contains(&u32::from(sql.port));
         if overlap {
-            self.problem("SQL_PORT", "a node is published on the same port", "choose a port outside OCTOPUS_PORT and those after it, one a node");
+            self.problem(
+                "SQL_PORT",
+                "a node is published on the same port",
+                "choose a port outside OCTOPUS_PORT and those after it, one a node",
+            );
         }
     }
 
@@ -424,21 +459,39 @@ impl Reader<'_> {
         self.typing_mistakes();
         for key in ["SA_PASSWORD", "MSSQL_SA_PASSWORD", "ADMIN_PASSWORD", "MASTER_KEY"] {
             if self.given(key).is_some_and(|value| PUBLISHED.contains(&value)) {
-                self.warn(key, "this value is published in the vendor's samples, so everybody knows it", "choose your own");
+                self.warn(
+                    key,
+                    "this value is published in the vendor's samples, so everybody knows it",
+                    "choose your own",
+                );
             }
         }
         if let Some(key) = &config.octopus.master_key {
             let decoded = base64::engine::general_purpose::STANDARD.decode(key.expose());
             if decoded.map_or(true, |bytes| bytes.len() != 16) {
-                self.warn("MASTER_KEY", "it is not the base64 of 16 bytes", "check it against `openssl rand 16 | base64`");
+                self.warn(
+                    "MASTER_KEY",
+                    "it is not the base64 of 16 bytes",
+                    "check it against `openssl rand 16 | base64`",
+                );
             }
         }
         self.nodes_and_licence(config);
-        if self.given("PRIVILEGED").is_some_and(|value| value.eq_ignore_ascii_case("false")) && !config.octopus.disable_dind {
-            self.problem("DISABLE_DIND", "PRIVILEGED=false takes away what Docker-in-Docker needs", "set DISABLE_DIND=Y, or remove PRIVILEGED");
+        if self.given("PRIVILEGED").is_some_and(|value| value.eq_ignore_ascii_case("false"))
+            && !config.octopus.disable_dind
+        {
+            self.problem(
+                "DISABLE_DIND",
+                "PRIVILEGED=false takes away what Docker-in-Docker needs",
+                "set DISABLE_DIND=Y, or remove PRIVILEGED",
+            );
         }
         if !config.demo && config.octopus.tag == "latest" {
-            self.warn("OCTOPUS_SERVER_TAG", "latest moves: an upgrade can come with any pull, and the database cannot go back", "name a version");
+            self.warn(
+                "OCTOPUS_SERVER_TAG",
+                "latest moves: an upgrade can come with any pull, and the database cannot go back",
+                "name a version",
+            );
         }
     }
 
@@ -449,7 +502,11 @@ impl Reader<'_> {
         let licence = config.octopus.licence.as_ref().map(|licence| licence::read(licence.expose()));
         let limit = match licence {
             Some(None) => {
-                self.warn("OCTOPUS_SERVER_BASE64_LICENSE", "it is not the base64 of an Octopus licence", "copy it again");
+                self.warn(
+                    "OCTOPUS_SERVER_BASE64_LICENSE",
+                    "it is not the base64 of an Octopus licence",
+                    "copy it again",
+                );
                 None
             }
             Some(Some(licence)) => licence.node_limit,
@@ -458,7 +515,11 @@ impl Reader<'_> {
         let nodes = u32::from(config.octopus.nodes);
         if limit.is_some_and(|limit| nodes > limit) {
             let why = format!("{nodes} nodes need a licence for as many; Octopus would refuse to deploy");
-            self.warn("OCTOPUS_NODES", why, "use one node, or set OCTOPUS_SERVER_BASE64_LICENSE to a licence with a NodeLimit");
+            self.warn(
+                "OCTOPUS_NODES",
+                why,
+                "use one node, or set OCTOPUS_SERVER_BASE64_LICENSE to a licence with a NodeLimit",
+            );
         }
     }
 
@@ -569,10 +630,17 @@ mod tests {
 
     #[test]
     fn all_problems_come_at_once_and_show_no_secret() {
-        let bad = input(&[("SA_PASSWORD", "weak-marker"), ("OCTOPUS_NODES", "many"), ("SQL_PORT", "99999"), ("PULL", "often")]);
+        let bad = input(&[
+            ("SA_PASSWORD", "weak-marker"),
+            ("OCTOPUS_NODES", "many"),
+            ("SQL_PORT", "99999"),
+            ("PULL", "often"),
+        ]);
         let problems = read(&bad).unwrap_err();
         let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
-        for key in ["ACCEPT_EULA", "ACCEPT_OCTOPUS_EULA", "SA_PASSWORD", "OCTOPUS_NODES", "SQL_PORT", "PULL", "ADMIN_PASSWORD"] {
+        for key in
+            ["ACCEPT_EULA", "ACCEPT_OCTOPUS_EULA", "SA_PASSWORD", "OCTOPUS_NODES", "SQL_PORT", "PULL", "ADMIN_PASSWORD"]
+        {
             assert!(keys.contains(&key), "{key} in {keys:?}");
         }
         assert!(problems.iter().all(|problem| !problem.to_string().contains("weak-marker")));
@@ -610,14 +678,26 @@ mod tests {
 
     #[test]
     fn warnings_are_given_and_do_not_refuse() {
-        let given = with(&[("OCTOPUS_NODES", "2"), ("MASTER_KEY", "short"), ("OCTOPUS_NODE", "3"), ("OCTOPUS_SERVER_TAG", "2026.2")]);
+        let given = with(&[
+            ("OCTOPUS_NODES", "2"),
+            ("MASTER_KEY", "short"),
+            ("OCTOPUS_NODE", "3"),
+            ("OCTOPUS_SERVER_TAG", "2026.2"),
+        ]);
         let warnings: Vec<String> = read(&given).unwrap().warnings.into_iter().map(|warning| warning.key).collect();
         assert_eq!(warnings, ["OCTOPUS_NODE", "MASTER_KEY", "OCTOPUS_NODES"]);
     }
 
     #[test]
     fn durations_have_units() {
-        let cases = [("50ms", Some(50)), ("5", Some(5_000)), ("2m", Some(120_000)), ("1h", Some(3_600_000)), ("x", None), ("5 days", None)];
+        let cases = [
+            ("50ms", Some(50)),
+            ("5", Some(5_000)),
+            ("2m", Some(120_000)),
+            ("1h", Some(3_600_000)),
+            ("x", None),
+            ("5 days", None),
+        ];
         for (text, milliseconds) in cases {
             assert_eq!(duration_ms(text), milliseconds, "{text}");
         }
@@ -627,7 +707,8 @@ mod tests {
     fn every_key_has_one_line_in_the_example() {
         for key in keys::KEYS.iter().filter(|key| key.name != "MSSQL_SA_PASSWORD") {
             let lines = super::super::ENV_EXAMPLE.lines();
-            let count = lines.filter(|line| line.trim_start_matches("# ").starts_with(&format!("{}=", key.name))).count();
+            let count =
+                lines.filter(|line| line.trim_start_matches("# ").starts_with(&format!("{}=", key.name))).count();
             assert_eq!(count, 1, "{}", key.name);
         }
     }

@@ -62,7 +62,11 @@ fn problem(key: &str, why: impl Into<String>, fix: impl Into<String>) -> Problem
 fn origin(config: &Config, facts: &Facts, problems: &mut Vec<Problem>) {
     if let Some(dir) = &facts.other_dir {
         let why = format!("a stack of this name was made from {dir}");
-        problems.push(problem("project name", why, "go there, or give another name with -p, or this one on purpose with -p"));
+        problems.push(problem(
+            "project name",
+            why,
+            "go there, or give another name with -p, or this one on purpose with -p",
+        ));
     }
     match facts.is_demo {
         Some(true) if !config.demo => problems.push(problem(
@@ -99,8 +103,15 @@ fn versions(config: &Config, stored: &Stored, facts: &Facts, problems: &mut Vec<
     if let (Some(before), Some(wanted)) = (version_of(ran), version_of(&config.octopus.tag))
         && is_lower(&wanted, &before)
     {
-        let why = format!("{} is older than {ran}, which last ran on this database; a database cannot go back", config.octopus.tag);
-        problems.push(problem("OCTOPUS_SERVER_TAG", why, format!("use {ran} or newer, or restore a backup into a new project")));
+        let why = format!(
+            "{} is older than {ran}, which last ran on this database; a database cannot go back",
+            config.octopus.tag
+        );
+        problems.push(problem(
+            "OCTOPUS_SERVER_TAG",
+            why,
+            format!("use {ran} or newer, or restore a backup into a new project"),
+        ));
     }
 }
 
@@ -118,10 +129,18 @@ fn is_lower(wanted: &[u32], before: &[u32]) -> bool {
 
 fn host(config: &Config, facts: &Facts, problems: &mut Vec<Problem>) {
     for name in &facts.foreign {
-        problems.push(problem(name, "a container of this name exists that is not ours", "rename or remove it, or use another project name with -p"));
+        problems.push(problem(
+            name,
+            "a container of this name exists that is not ours",
+            "rename or remove it, or use another project name with -p",
+        ));
     }
     for name in &facts.volume_users {
-        problems.push(problem(name, "this container uses the SQL data volume; two servers on one volume destroy it", "remove it first"));
+        problems.push(problem(
+            name,
+            "this container uses the SQL data volume; two servers on one volume destroy it",
+            "remove it first",
+        ));
     }
     for (key, port, holder) in &facts.taken {
         problems.push(problem(key, format!("port {port} is taken by {holder}"), "stop that, or choose another port"));
@@ -132,10 +151,18 @@ fn host(config: &Config, facts: &Facts, problems: &mut Vec<Problem>) {
     }
     if config.sql.is_some() && *memory < 2_000_000_000 {
         let megabytes = memory / 1_000_000;
-        problems.push(problem("memory", format!("the Docker host has {megabytes} MB; SQL Server needs 2000 MB"), "give it more memory"));
+        problems.push(problem(
+            "memory",
+            format!("the Docker host has {megabytes} MB; SQL Server needs 2000 MB"),
+            "give it more memory",
+        ));
     }
     if !architecture.is_empty() && architecture != "x86_64" && architecture != "amd64" {
-        problems.push(problem("processor", format!("the Docker host is {architecture}; both images are for x86-64 only"), "use an x86-64 host"));
+        problems.push(problem(
+            "processor",
+            format!("the Docker host is {architecture}; both images are for x86-64 only"),
+            "use an x86-64 host",
+        ));
     }
 }
 
@@ -181,7 +208,12 @@ mod tests {
     use crate::config::read::read;
 
     fn config(more: &[(&str, &str)], demo: bool) -> Config {
-        let good = [("SA_PASSWORD", "Str0ng-enough"), ("ADMIN_PASSWORD", "x"), ("ACCEPT_EULA", "Y"), ("ACCEPT_OCTOPUS_EULA", "Y")];
+        let good = [
+            ("SA_PASSWORD", "Str0ng-enough"),
+            ("ADMIN_PASSWORD", "x"),
+            ("ACCEPT_EULA", "Y"),
+            ("ACCEPT_OCTOPUS_EULA", "Y"),
+        ];
         let vars = good.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let demo = demo.then(|| Demo {
             sql_image: "s:1".into(),
@@ -237,7 +269,12 @@ mod tests {
             master_key: Some(Secret::new(KEY)),
             ..Stored::default()
         };
-        let cases = [("2026.2.1", "2026.1.9", true), ("2026.2", "2026.2.7", false), ("2026.2.10", "2026.2.9", true), ("latest", "2020.1", false)];
+        let cases = [
+            ("2026.2.1", "2026.1.9", true),
+            ("2026.2", "2026.2.7", false),
+            ("2026.2.10", "2026.2.9", true),
+            ("latest", "2020.1", false),
+        ];
         for (before, wanted, refused) in cases {
             let keys = keys(admit(&config(&[("OCTOPUS_SERVER_TAG", wanted)], false), &ran(before), &facts));
             assert_eq!(!keys.is_empty(), refused, "{before} to {wanted}");
@@ -260,6 +297,9 @@ mod tests {
             host: Some((1_000_000_000, "aarch64".into())),
             ..Facts::default()
         };
-        assert_eq!(keys(admit(&config(&[], false), &Stored::default(), &facts)), ["p-db-1", "SQL_PORT", "memory", "processor"]);
+        assert_eq!(
+            keys(admit(&config(&[], false), &Stored::default(), &facts)),
+            ["p-db-1", "SQL_PORT", "memory", "processor"]
+        );
     }
 }

@@ -133,7 +133,9 @@ impl Driver {
             }
             store::Loaded::Newer(form) => {
                 may_write = false;
-                notes.push(format!("the state file has form {form}, of a newer octo-local: nothing is written; use that version"));
+                notes.push(format!(
+                    "the state file has form {form}, of a newer octo-local: nothing is written; use that version"
+                ));
                 Stored::default()
             }
         };
@@ -390,10 +392,12 @@ impl Driver {
 
     /// A demo needs no Docker-in-Docker, so it goes on without privileges where the host refuses them.
     fn go_on_without_privileges(&mut self) -> bool {
-        let Some(spec) = self.desired.spec.take_if(|spec| spec.demo && spec.nodes.iter().any(|node| node.privileged)) else {
+        let Some(spec) = self.desired.spec.take_if(|spec| spec.demo && spec.nodes.iter().any(|node| node.privileged))
+        else {
             return false;
         };
-        let note = "this host cannot run privileged containers: the demo goes on without (it needs no Docker-in-Docker)";
+        let note =
+            "this host cannot run privileged containers: the demo goes on without (it needs no Docker-in-Docker)";
         self.journal.write("", note);
         self.notes.push(note.to_owned());
         self.stored.unprivileged = true;
@@ -408,7 +412,8 @@ impl Driver {
     }
 
     fn seed(&self, unit: UnitId) -> u64 {
-        let name = self.project.as_str().bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+        let name =
+            self.project.as_str().bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
         name ^ u64::from(unit.number()) ^ if unit == UnitId::Sql { 1 << 32 } else { 0 }
     }
 
@@ -460,7 +465,10 @@ impl Driver {
         };
         self.tracks.busy.remove(&subject);
         match &action {
-            Action::Start(_, id) | Action::Remove(_, id) | Action::Connect(_, id) | Action::DisarmRestartPolicy(_, id) => {
+            Action::Start(_, id)
+            | Action::Remove(_, id)
+            | Action::Connect(_, id)
+            | Action::DisarmRestartPolicy(_, id) => {
                 self.memory.forget_container(id);
             }
             Action::Stop { instance, .. } | Action::Examine(_, instance) => self.memory.forget_container(&instance.id),
@@ -605,7 +613,9 @@ impl Driver {
         }
         self.probers.retain(|unit, running| {
             let want = wanted.get(unit);
-            want.is_some_and(|(instance, target)| *instance == running.instance && format!("{target:?}") == running.target)
+            want.is_some_and(|(instance, target)| {
+                *instance == running.instance && format!("{target:?}") == running.target
+            })
         });
         for (unit, (instance, target)) in wanted {
             if !self.probers.contains_key(&unit) {
@@ -614,7 +624,14 @@ impl Driver {
         }
     }
 
-    fn begin_probing(&mut self, unit: UnitId, instance: Option<Instance>, target: Target, spec: &StackSpec, engine: &Engine) {
+    fn begin_probing(
+        &mut self,
+        unit: UnitId,
+        instance: Option<Instance>,
+        target: Target,
+        spec: &StackSpec,
+        engine: &Engine,
+    ) {
         let nudge = Arc::new(Notify::new());
         let text = format!("{target:?}");
         let prober = Prober {

@@ -59,7 +59,11 @@ impl Means {
                 }
             }
             (
-                Action::Pull(_) | Action::CreateNetwork | Action::CreateVolume(_) | Action::Create(_) | Action::Connect(..),
+                Action::Pull(_)
+                | Action::CreateNetwork
+                | Action::CreateVolume(_)
+                | Action::Create(_)
+                | Action::Connect(..),
                 None,
             ) => {}
         }
@@ -117,7 +121,8 @@ impl Means {
 
 /// Whether an action that failed took effect all the same, by what the engine shows now.
 pub fn took_effect(action: &Action, seen: &crate::reconcile::Observed) -> bool {
-    let container = |unit: &UnitId, id: &str| seen.containers.iter().find(|found| found.unit == *unit && found.id == id);
+    let container =
+        |unit: &UnitId, id: &str| seen.containers.iter().find(|found| found.unit == *unit && found.id == id);
     match action {
         Action::Create(unit) => seen.container(*unit).is_some(),
         Action::CreateNetwork => !seen.networks.is_empty(),
@@ -125,9 +130,7 @@ pub fn took_effect(action: &Action, seen: &crate::reconcile::Observed) -> bool {
         Action::Pull(image) => seen.images.contains_key(image),
         Action::Start(unit, id) => container(unit, id).is_some_and(crate::reconcile::observed::Container::is_running),
         Action::Remove(unit, id) => container(unit, id).is_none(),
-        Action::Stop { unit, instance, .. } => {
-            container(unit, &instance.id).is_none_or(|found| !found.is_running())
-        }
+        Action::Stop { unit, instance, .. } => container(unit, &instance.id).is_none_or(|found| !found.is_running()),
         Action::RemoveNetwork(id) => !seen.networks.contains_key(id),
         Action::RemoveVolume(name) => !seen.volumes.contains(name),
         Action::Connect(..) | Action::DisarmRestartPolicy(..) | Action::Examine(..) => false,

@@ -178,7 +178,8 @@ impl Driver {
     }
 
     fn engine(&self) -> Result<&Engine, Denied> {
-        let silent = || Denied::Engine(self.engine_problem.clone().unwrap_or_else(|| "it was not reached yet".to_owned()));
+        let silent =
+            || Denied::Engine(self.engine_problem.clone().unwrap_or_else(|| "it was not reached yet".to_owned()));
         self.engine.as_ref().ok_or_else(silent)
     }
 

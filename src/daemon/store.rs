@@ -81,7 +81,10 @@ pub fn load(path: &Path) -> Loaded {
 /// Writes the state file: whole or not at all, also when the power goes.
 pub fn save(path: &Path, stored: &Stored) -> std::io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".state").permissions(std::fs::Permissions::from_mode(0o600)).tempfile_in(dir)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".state")
+        .permissions(std::fs::Permissions::from_mode(0o600))
+        .tempfile_in(dir)?;
     let stored = Stored { form: FORM, ..stored.clone() };
     file.write_all(&serde_json::to_vec_pretty(&stored)?)?;
     file.as_file().sync_all()?;

@@ -102,7 +102,8 @@ fn open(endpoint: &Endpoint) -> Result<Docker, EngineError> {
         Docker::connect_with_http(url, BOLLARD_LIMIT_S, API_DEFAULT_VERSION)
     } else {
         return Err(unreachable(
-            "octo-local speaks to unix:// and plain tcp:// engines; reach others through `ssh -L` to their socket".to_owned(),
+            "octo-local speaks to unix:// and plain tcp:// engines; reach others through `ssh -L` to their socket"
+                .to_owned(),
         ));
     };
     result.map_err(|error| {
@@ -147,7 +148,8 @@ mod tests {
         let hash: String = sha2::Sha256::digest(b"far").iter().map(|byte| format!("{byte:02x}")).collect();
         let meta = dir.path().join("contexts/meta").join(hash);
         std::fs::create_dir_all(&meta).unwrap();
-        std::fs::write(meta.join("meta.json"), r#"{"Name":"far","Endpoints":{"docker":{"Host":"tcp://far:2375"}}}"#).unwrap();
+        std::fs::write(meta.join("meta.json"), r#"{"Name":"far","Endpoints":{"docker":{"Host":"tcp://far:2375"}}}"#)
+            .unwrap();
         std::fs::write(dir.path().join("config.json"), r#"{"currentContext":"far"}"#).unwrap();
         let mut env = BTreeMap::from([("DOCKER_CONFIG".to_owned(), dir.path().display().to_string())]);
         assert_eq!(endpoint(&env).0, "tcp://far:2375");

@@ -82,7 +82,11 @@ mod tests {
     fn a_login_in_the_configuration_file_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let auth = base64::engine::general_purpose::STANDARD.encode("me:pass:word");
-        std::fs::write(dir.path().join("config.json"), format!(r#"{{"auths":{{"r.example:5000":{{"auth":"{auth}"}}}}}}"#)).unwrap();
+        std::fs::write(
+            dir.path().join("config.json"),
+            format!(r#"{{"auths":{{"r.example:5000":{{"auth":"{auth}"}}}}}}"#),
+        )
+        .unwrap();
         let env = BTreeMap::from([("DOCKER_CONFIG".to_owned(), dir.path().display().to_string())]);
         let found = for_image("r.example:5000/a/b:1", &env).unwrap();
         assert_eq!((found.username.as_deref(), found.password.as_deref()), (Some("me"), Some("pass:word")));

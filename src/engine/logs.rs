@@ -38,7 +38,9 @@ impl Engine {
             Ok(lines)
         };
         let attempt = || "read the container's log".to_owned();
-        tokio::time::timeout(QUICK, reading).await.unwrap_or_else(|_| Err(EngineError::TimedOut { attempt: attempt(), limit: QUICK }))
+        tokio::time::timeout(QUICK, reading)
+            .await
+            .unwrap_or_else(|_| Err(EngineError::TimedOut { attempt: attempt(), limit: QUICK }))
     }
 
     /// The log as lines; true with those of standard error.

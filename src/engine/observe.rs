@@ -120,7 +120,11 @@ impl Engine {
         let call = self.docker.inspect_container(id, None);
         let answer = self.call(|| format!("inspect container {id}"), QUICK, call).await?;
         let lines = answer.config.and_then(|config| config.env).unwrap_or_default();
-        Ok(lines.iter().filter_map(|line| line.split_once('=')).map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+        Ok(lines
+            .iter()
+            .filter_map(|line| line.split_once('='))
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect())
     }
 
     /// A label of a container, network or volume of the project that says where it was made.
@@ -144,7 +148,8 @@ impl Engine {
     /// Every running container that publishes a host port, with the ports.
     pub async fn published_ports(&self) -> Result<Vec<(String, Vec<u16>)>, EngineError> {
         let options = ListContainersOptionsBuilder::default().all(false).build();
-        let listed = self.call(|| "list containers".to_owned(), QUICK, self.docker.list_containers(Some(options))).await?;
+        let listed =
+            self.call(|| "list containers".to_owned(), QUICK, self.docker.list_containers(Some(options))).await?;
         let of = |summary: ContainerSummary| {
             let ports = summary.ports.unwrap_or_default().into_iter().filter_map(|port| port.public_port).collect();
             (name_of(summary.names.as_deref()), ports)
@@ -155,7 +160,8 @@ impl Engine {
     /// The names of containers, among those wanted, that exist without our label.
     pub async fn foreign_containers(&self, project: &ProjectName, names: &[&str]) -> Result<Vec<String>, EngineError> {
         let options = ListContainersOptionsBuilder::default().all(true).build();
-        let listed = self.call(|| "list containers".to_owned(), QUICK, self.docker.list_containers(Some(options))).await?;
+        let listed =
+            self.call(|| "list containers".to_owned(), QUICK, self.docker.list_containers(Some(options))).await?;
         let is_foreign = |summary: &ContainerSummary| {
             let ours = summary.labels.as_ref().and_then(|labels| labels.get(labels::PROJECT));
             ours.map(String::as_str) != Some(project.as_str())
@@ -168,9 +174,11 @@ impl Engine {
     pub async fn foreign_users(&self, project: &ProjectName, volume: &str) -> Result<Vec<String>, EngineError> {
         let filters = HashMap::from([("volume", vec![volume.to_owned()])]);
         let options = ListContainersOptionsBuilder::default().filters(&filters).build();
-        let listed = self.call(|| "list containers".to_owned(), QUICK, self.docker.list_containers(Some(options))).await?;
+        let listed =
+            self.call(|| "list containers".to_owned(), QUICK, self.docker.list_containers(Some(options))).await?;
         let is_ours = |summary: &ContainerSummary| {
-            summary.labels.as_ref().and_then(|labels| labels.get(labels::PROJECT)).map(String::as_str) == Some(project.as_str())
+            summary.labels.as_ref().and_then(|labels| labels.get(labels::PROJECT)).map(String::as_str)
+                == Some(project.as_str())
         };
         Ok(listed.iter().filter(|summary| !is_ours(summary)).map(|summary| name_of(summary.names.as_deref())).collect())
     }
@@ -237,7 +245,11 @@ fn container_of(answer: ContainerInspectResponse) -> Option<Container> {
         digest: Digest(found.remove(labels::DIGEST).unwrap_or_default()),
         image: config.image.unwrap_or_default(),
         run,
-        networks: networks.into_values().filter_map(|endpoint| endpoint.network_id).filter(|id| !id.is_empty()).collect(),
+        networks: networks
+            .into_values()
+            .filter_map(|endpoint| endpoint.network_id)
+            .filter(|id| !id.is_empty())
+            .collect(),
         engine_restarts: policy.is_some_and(|policy| !matches!(policy.to_string().as_str(), "" | "no")),
     })
 }

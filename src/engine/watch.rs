@@ -28,9 +28,22 @@ impl Engine {
             ("type", vec!["container".to_owned(), "network".to_owned(), "volume".to_owned()]),
             (
                 "event",
-                ["create", "start", "die", "oom", "pause", "unpause", "destroy", "update", "rename", "connect", "disconnect", "remove"]
-                    .map(str::to_owned)
-                    .to_vec(),
+                [
+                    "create",
+                    "start",
+                    "die",
+                    "oom",
+                    "pause",
+                    "unpause",
+                    "destroy",
+                    "update",
+                    "rename",
+                    "connect",
+                    "disconnect",
+                    "remove",
+                ]
+                .map(str::to_owned)
+                .to_vec(),
             ),
         ]);
         let options = EventsOptionsBuilder::default().filters(&filters).build();

@@ -293,38 +293,54 @@ impl Cause {
     pub fn fix(self) -> &'static str {
         match self {
             Self::Eula => "set ACCEPT_EULA=Y and ACCEPT_OCTOPUS_EULA=Y, then `octo-local up`",
-            Self::LicenceExpired => "put a current licence into OCTOPUS_SERVER_BASE64_LICENSE, or go back to the tag before",
-            Self::LicenceNodeLimit => "lower OCTOPUS_NODES or put a licence with more nodes into OCTOPUS_SERVER_BASE64_LICENSE",
+            Self::LicenceExpired => {
+                "put a current licence into OCTOPUS_SERVER_BASE64_LICENSE, or go back to the tag before"
+            }
+            Self::LicenceNodeLimit => {
+                "lower OCTOPUS_NODES or put a licence with more nodes into OCTOPUS_SERVER_BASE64_LICENSE"
+            }
             Self::MasterKeyWrong | Self::MasterKeyMissing => {
                 "set MASTER_KEY to the key this database was made with (see your backup of it), then `octo-local up`"
             }
             Self::PasswordRefused => {
                 "set SA_PASSWORD to the password this volume was made with; to change it, run ALTER LOGIN first"
             }
-            Self::PasswordTooWeak => "choose an SA_PASSWORD of 8 or more characters of 3 kinds that does not contain `sa`",
+            Self::PasswordTooWeak => {
+                "choose an SA_PASSWORD of 8 or more characters of 3 kinds that does not contain `sa`"
+            }
             Self::NotEnoughMemory => "give the Docker host 2 GB of memory or more",
-            Self::SqlDataNewer => "set SQL_IMAGE back to the newer version that wrote this data: SQL Server cannot go back",
+            Self::SqlDataNewer => {
+                "set SQL_IMAGE back to the newer version that wrote this data: SQL Server cannot go back"
+            }
             Self::DatabaseSuspect => "restore the database from a backup; its files are damaged",
             Self::WrongArchitecture => "both images are for x86-64 only: use such a host",
             Self::VolumePermissions => {
                 "give the volume to the image's user: `chown -R 10001:0` for SQL Server, 999 (once 1999) for Octopus; check SELinux"
             }
-            Self::KernelTooNew => "use SQL Server 2022 CU12 or newer in SQL_IMAGE: older ones crash on kernels from 6.7",
+            Self::KernelTooNew => {
+                "use SQL Server 2022 CU12 or newer in SQL_IMAGE: older ones crash on kernels from 6.7"
+            }
             Self::WrongHost => "correct the server in DB_CONNECTION_STRING, or leave it out",
-            Self::PrivilegedRefused => "set DISABLE_DIND=Y: the nodes then run without Docker-in-Docker and without privileges",
+            Self::PrivilegedRefused => {
+                "set DISABLE_DIND=Y: the nodes then run without Docker-in-Docker and without privileges"
+            }
             Self::OctopusDataNewer => "set OCTOPUS_SERVER_TAG to the newer version again: the database cannot go back",
             Self::NodesCollided => "something else uses this database: stop it, then `octo-local up`",
             Self::NameTaken => "rename or remove that container, or choose another project name with -p",
             Self::VolumeInUse => "stop the other container that mounts the volume",
             Self::PortTaken => "stop what holds it, or choose another port (OCTOPUS_PORT, SQL_PORT)",
             Self::DiskFull => "free some disk space; the stack goes on by itself",
-            Self::ImageMissing => "check the image name and tag, `docker login`, and the network; PULL says when images are fetched",
+            Self::ImageMissing => {
+                "check the image name and tag, `docker login`, and the network; PULL says when images are fetched"
+            }
             Self::NoSubnet => "remove unused networks with `docker network prune`, or widen default-address-pools",
             Self::OutOfMemory => "give the host more memory, or lower SQL_MEMORY_LIMIT_MB",
             Self::DatabaseUnreachable | Self::LostDatabase => "nothing: it is started again once the database answers",
             Self::ExitedZero | Self::Crashed => "see the log lines; it is restarted",
             Self::Hung => "nothing: it is restarted",
-            Self::StuckStarting => "see the log lines; it is restarted; NODE_START_LIMIT and SQL_START_LIMIT bound the wait",
+            Self::StuckStarting => {
+                "see the log lines; it is restarted; NODE_START_LIMIT and SQL_START_LIMIT bound the wait"
+            }
             Self::EngineError => "see the engine's words; it is tried again",
         }
     }
@@ -345,13 +361,43 @@ mod tests {
         let cases = [
             (node, 1, "ERROR: You must accept the EULA", Cause::Eula),
             (node, 1, "FAIL: Your Octopus Server would not be compliant with your license", Cause::LicenceExpired),
-            (node, 1, "Your Octopus Deploy license only allows 1 active nodes. You currently have 2", Cause::LicenceNodeLimit),
+            (
+                node,
+                1,
+                "Your Octopus Deploy license only allows 1 active nodes. You currently have 2",
+                Cause::LicenceNodeLimit,
+            ),
             (node, 1, "Please enter a valid master key", Cause::MasterKeyMissing),
-            (node, 1, "Connection test to \"master\" timed out after trying for 30 seconds", Cause::DatabaseUnreachable),
-            (UnitId::Sql, 255, "ERROR: Unable to set system administrator password: Password validation failed.", Cause::PasswordTooWeak),
-            (UnitId::Sql, 1, "This program requires a machine with at least 2000 megabytes of memory.", Cause::NotEnoughMemory),
-            (UnitId::Sql, 1, "sqlservr: Unable to open instance_id: Permission denied errno = 0xD(13)", Cause::VolumePermissions),
-            (UnitId::Sql, 1, "This server supports version 957 and earlier. A downgrade path is not supported.", Cause::SqlDataNewer),
+            (
+                node,
+                1,
+                "Connection test to \"master\" timed out after trying for 30 seconds",
+                Cause::DatabaseUnreachable,
+            ),
+            (
+                UnitId::Sql,
+                255,
+                "ERROR: Unable to set system administrator password: Password validation failed.",
+                Cause::PasswordTooWeak,
+            ),
+            (
+                UnitId::Sql,
+                1,
+                "This program requires a machine with at least 2000 megabytes of memory.",
+                Cause::NotEnoughMemory,
+            ),
+            (
+                UnitId::Sql,
+                1,
+                "sqlservr: Unable to open instance_id: Permission denied errno = 0xD(13)",
+                Cause::VolumePermissions,
+            ),
+            (
+                UnitId::Sql,
+                1,
+                "This server supports version 957 and earlier. A downgrade path is not supported.",
+                Cause::SqlDataNewer,
+            ),
             (UnitId::Sql, 134, "whatever", Cause::KernelTooNew),
             (node, 134, "whatever", Cause::Crashed),
             (node, 0, "bye", Cause::ExitedZero),

@@ -156,9 +156,7 @@ impl<'a> Pass<'a> {
         let track = self.tracks.get(container.unit).unwrap_or(&unknown);
         let database_is_well = container.unit == UnitId::Sql || self.database_was_well_after(spec, track);
         match self.phase(spec, container.unit) {
-            Phase::Unready if database_is_well && track.health.misses >= spec.timing.misses => {
-                Fit::Broken(Cause::Hung)
-            }
+            Phase::Unready if database_is_well && track.health.misses >= spec.timing.misses => Fit::Broken(Cause::Hung),
             Phase::Starting if container.unit != UnitId::Sql && !self.database_runs(spec) => {
                 Fit::Broken(Cause::LostDatabase)
             }
@@ -328,9 +326,8 @@ impl<'a> Pass<'a> {
 
     /// Whether any unit is between its start and its first readiness, or a start is under way.
     fn something_starts(&self, spec: &StackSpec) -> bool {
-        let starting = |container: &Container| {
-            container.is_running() && self.phase(spec, container.unit) == Phase::Starting
-        };
+        let starting =
+            |container: &Container| container.is_running() && self.phase(spec, container.unit) == Phase::Starting;
         self.seen.containers.iter().any(starting) || self.tracks.busy.values().any(|(verb, _)| *verb == "starting")
     }
 

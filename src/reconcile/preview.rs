@@ -49,7 +49,8 @@ pub fn changes(applied: Option<&StackSpec>, wanted: &StackSpec, seen: &Observed)
     let missing_volumes = wanted.volumes.values().filter(|name| !seen.volumes.contains(*name));
     changes.extend(missing_volumes.map(|name| change(name, Step::Create, "there is no such volume")));
     let surplus = seen.containers.iter().filter(|container| wanted.container(container.unit).is_none());
-    changes.extend(surplus.map(|container| change(&container.name, Step::Remove, "the configuration has no such unit")));
+    changes
+        .extend(surplus.map(|container| change(&container.name, Step::Remove, "the configuration has no such unit")));
     let containers: Vec<Change> =
         wanted.containers().filter_map(|container| of_container(applied, container, seen)).collect();
     let sql_is_replaced = replaces(&containers, wanted.sql.as_ref());
@@ -58,7 +59,8 @@ pub fn changes(applied: Option<&StackSpec>, wanted: &StackSpec, seen: &Observed)
     for node in &wanted.nodes {
         let untouched = !containers.iter().any(|change| change.name == node.name);
         if untouched && (sql_is_replaced || nodes_change_image) {
-            let why = if sql_is_replaced { "SQL Server is replaced under it" } else { "all nodes change version together" };
+            let why =
+                if sql_is_replaced { "SQL Server is replaced under it" } else { "all nodes change version together" };
             changes.push(change(&node.name, Step::Restart, why));
         }
     }

@@ -86,7 +86,8 @@ impl Tracks {
 
     /// Takes in what Docker showed: new runs begin with clean health, ended runs wait to be examined.
     pub fn absorb(&mut self, seen: &Observed, now: Mono) {
-        let units: std::collections::BTreeSet<UnitId> = seen.containers.iter().map(|container| container.unit).collect();
+        let units: std::collections::BTreeSet<UnitId> =
+            seen.containers.iter().map(|container| container.unit).collect();
         for unit in units {
             let Some(container) = seen.container(unit) else { continue };
             let Some(instance) = container.instance() else { continue };

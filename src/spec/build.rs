@@ -15,8 +15,12 @@ use crate::config::project::ProjectName;
 /// The key of the volume that holds SQL Server's data.
 pub const SQL_DATA: &str = "sql-data";
 /// Volumes that all nodes share, by key and path (octopus.com/docs, Linux container; `/eventExports` is newer than the article).
-const SHARED: [(&str, &str); 4] =
-    [("repository", "/repository"), ("artifacts", "/artifacts"), ("task-logs", "/taskLogs"), ("event-exports", "/eventExports")];
+const SHARED: [(&str, &str); 4] = [
+    ("repository", "/repository"),
+    ("artifacts", "/artifacts"),
+    ("task-logs", "/taskLogs"),
+    ("event-exports", "/eventExports"),
+];
 const WEB_PORT: u16 = 8080;
 const SQL_PORT: u16 = 1433;
 

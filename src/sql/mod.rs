@@ -96,9 +96,8 @@ pub async fn login(target: &DatabaseTarget, database: &str, limit: Duration) -> 
     config.authentication(AuthMethod::sql_server(&target.user, target.password.expose()));
     // The server's certificate is made by itself at its first start; nobody could have signed it.
     config.trust_cert();
-    let client = async {
-        Client::connect(config, tcp.compat_write()).await.map_err(|error| error_of("log in", &error))
-    };
+    let client =
+        async { Client::connect(config, tcp.compat_write()).await.map_err(|error| error_of("log in", &error)) };
     within("log in", limit, client).await
 }
 
@@ -109,7 +108,9 @@ pub async fn rows(client: &mut Connection, sql: &str, limit: Duration) -> Result
         let rows: Vec<tiberius::Row> =
             stream.into_row_stream().try_collect().await.map_err(|error| error_of("query", &error))?;
         let text = |row: tiberius::Row| {
-            (0..row.len()).map(|column| row.try_get::<&str, _>(column).ok().flatten().unwrap_or_default().to_owned()).collect()
+            (0..row.len())
+                .map(|column| row.try_get::<&str, _>(column).ok().flatten().unwrap_or_default().to_owned())
+                .collect()
         };
         Ok(rows.into_iter().map(text).collect())
     };
@@ -138,7 +139,9 @@ fn judge(states: &[Vec<String>], database: &str) -> Probe {
     for row in states {
         let (name, state) = (row.first().map_or("", String::as_str), row.get(1).map_or("", String::as_str));
         match state {
-            "RECOVERING" | "RECOVERY_PENDING" | "RESTORING" => return Probe::Alive(format!("database {name} is {state}")),
+            "RECOVERING" | "RECOVERY_PENDING" | "RESTORING" => {
+                return Probe::Alive(format!("database {name} is {state}"));
+            }
             "SUSPECT" | "EMERGENCY" if name.eq_ignore_ascii_case(database) || name == "master" => {
                 return Probe::Alive(format!("{SUSPECT} {name} is {state}"));
             }
@@ -159,7 +162,9 @@ fn judge_error(error: &SqlError) -> Probe {
         }
         SqlError::Server { code, message } if RECOVERING.contains(code) => Probe::Alive(message.clone()),
         SqlError::Server { code, message } => Probe::Alive(format!("error {code}: {message}")),
-        SqlError::Connect { .. } | SqlError::TimedOut { .. } | SqlError::Broken { .. } => Probe::Failure(error.to_string()),
+        SqlError::Connect { .. } | SqlError::TimedOut { .. } | SqlError::Broken { .. } => {
+            Probe::Failure(error.to_string())
+        }
     }
 }
 
@@ -193,7 +198,9 @@ mod tests {
         assert_eq!(judge(&states(&[("master", "ONLINE"), ("Octopus", "ONLINE")]), "Octopus"), Probe::Ready);
         assert_eq!(judge(&states(&[("Other", "SUSPECT"), ("Octopus", "OFFLINE")]), "Octopus"), Probe::Ready);
         assert!(matches!(judge(&states(&[("Octopus", "RECOVERING")]), "Octopus"), Probe::Alive(_)));
-        assert!(matches!(judge(&states(&[("octopus", "SUSPECT")]), "Octopus"), Probe::Alive(text) if text.starts_with(SUSPECT)));
+        assert!(
+            matches!(judge(&states(&[("octopus", "SUSPECT")]), "Octopus"), Probe::Alive(text) if text.starts_with(SUSPECT))
+        );
     }
 
     #[test]

@@ -1,0 +1,194 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use clap::Subcommand;
+use clap::ValueEnum;
+
+use crate::config::Pull;
+use crate::spec::UnitId;
+
+/// Runs Octopus Deploy and its SQL Server on one Docker host, in order, and keeps them running.
+#[derive(Debug, Parser)]
+#[command(name = "octo-local", disable_version_flag = true, max_term_width = 100)]
+pub struct Args {
+    /// The project's name [default: COMPOSE_PROJECT_NAME, else made from the directory]
+    #[arg(short = 'p', long, global = true, value_name = "NAME")]
+    pub project_name: Option<String>,
+    /// Where `.env` is, and what the project is named after [default: the current directory]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub project_directory: Option<PathBuf>,
+    /// Read this file instead of `.env`; may be given several times, later files win
+    #[arg(long, global = true, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring the stack up, or to what `.env` says now, and keep it running
+    Up(UpFlags),
+    /// Stop the stack in order and remove it; the data stays
+    Down(DownFlags),
+    /// Show what runs and what does not [alias: ps]
+    #[command(alias = "ps")]
+    Status {
+        /// How to show it
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+    /// Show logs of units, or of the daemon itself (`logs daemon`)
+    Logs(LogFlags),
+    /// Show what `up` would do and why; exit code 2 when there are changes
+    Plan(UpFlags),
+    /// Show the resolved configuration, secrets masked
+    Config(ConfigFlags),
+    /// Restart units, in order and one node at a time
+    Restart {
+        /// Units: db, octopus-server-1, … [default: all]
+        units: Vec<UnitId>,
+    },
+    /// Stop units until `start` or `up`
+    Stop {
+        /// Units: db, octopus-server-1, …
+        #[arg(required = true)]
+        units: Vec<UnitId>,
+    },
+    /// Start units that were stopped, or try failed ones again
+    Start {
+        /// Units [default: all]
+        units: Vec<UnitId>,
+    },
+    /// Explain what a unit is doing, why, and what happens next
+    Explain {
+        /// Units [default: all]
+        units: Vec<UnitId>,
+    },
+    /// Show what the daemon saw and did
+    Events(EventFlags),
+    /// Write a commented `.env` with generated passwords
+    Init,
+    /// Supervise in the foreground, as systemd wants it
+    Daemon {
+        /// In a session of its own, its log in a file, ending when the stack is down
+        #[arg(long, hide = true)]
+        detached: bool,
+    },
+    /// Show the version
+    Version,
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Run a stand-in server: what the demo's images contain
+    #[command(hide = true)]
+    Standin {
+        /// sql or octopus, and its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+/// How to show something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// For machines
+    Json,
+}
+
+/// What `up` and `plan` take.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct UpFlags {
+    /// How many Octopus nodes, for this time
+    #[arg(long, value_name = "N")]
+    pub nodes: Option<u8>,
+    /// Give up waiting after this many seconds; the daemon goes on [default: wait as long as something moves]
+    #[arg(long, value_name = "SECONDS")]
+    pub wait_timeout: Option<u64>,
+    /// When to fetch images
+    #[arg(long, value_enum)]
+    pub pull: Option<Pull>,
+    /// Run octo-local's own stand-ins: no registry, no licence, no `.env` needed
+    #[arg(long)]
+    pub demo: bool,
+    /// Return as soon as the daemon has taken the configuration
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Taken for compose's sake: the stack always runs in the background
+    #[arg(short = 'd', long, hide = true)]
+    pub detach: bool,
+    /// How to show progress
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+/// What `down` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DownFlags {
+    /// Remove the data as well: databases, packages, artifacts, logs, and the master key
+    #[arg(short = 'v', long)]
+    pub volumes: bool,
+    /// Do not ask before removing data
+    #[arg(long)]
+    pub yes: bool,
+    /// Seconds that a node gets to stop
+    #[arg(short = 't', long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+}
+
+/// What `logs` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LogFlags {
+    /// Units, or `daemon` [default: all units]
+    pub units: Vec<String>,
+    /// Go on as lines are written
+    #[arg(short = 'f', long)]
+    pub follow: bool,
+    /// Only the last lines
+    #[arg(short = 'n', long, value_name = "N")]
+    pub tail: Option<u32>,
+    /// Only since a time (2026-01-31T12:00:00Z) or for a while (90s, 10m, 2h)
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Begin each line with its time
+    #[arg(short = 't', long)]
+    pub timestamps: bool,
+}
+
+/// What `config` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ConfigFlags {
+    /// The variables themselves, before any validation
+    #[arg(long)]
+    pub environment: bool,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Show secrets in clear
+    #[arg(long)]
+    pub show_secrets: bool,
+    /// As `up --demo` would resolve it
+    #[arg(long)]
+    pub demo: bool,
+}
+
+/// What `events` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct EventFlags {
+    /// Only since a time (2026-01-31T12:00:00Z) or for a while (90s, 10m, 2h)
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Go on as things happen
+    #[arg(short = 'f', long)]
+    pub follow: bool,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}

@@ -1,0 +1,76 @@
+//! How a command ends: exit codes of sysexits(3) where one fits.
+
+use crate::api::client::ClientError;
+use crate::config::Problem;
+use crate::daemon::event::Denied;
+use crate::engine::EngineError;
+
+/// Success, or why not.
+pub type Outcome = Result<(), Failure>;
+
+/// Why a command did not succeed. `lines` go to standard error; each is complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The exit code.
+    pub code: u8,
+    /// What to tell the person.
+    pub lines: Vec<String>,
+}
+
+/// The stack failed.
+pub const FAILED: u8 = 1;
+/// `plan` found changes.
+pub const CHANGES: u8 = 2;
+/// Wrong arguments.
+pub const USAGE: u8 = 64;
+/// The Docker Engine cannot be reached.
+pub const UNREACHABLE: u8 = 69;
+/// A mistake of octo-local itself.
+pub const BUG: u8 = 70;
+/// It took too long.
+pub const TIMED_OUT: u8 = 75;
+/// Bad configuration.
+pub const CONFIGURATION: u8 = 78;
+/// Interrupted from the keyboard.
+pub const INTERRUPTED: u8 = 130;
+
+impl Failure {
+    /// A failure of one line.
+    pub fn new(code: u8, line: impl Into<String>) -> Self {
+        Self { code, lines: vec![line.into()] }
+    }
+
+    /// An exit code that needs no words.
+    pub fn quiet(code: u8) -> Self {
+        Self { code, lines: Vec::new() }
+    }
+
+    /// All problems of a configuration.
+    pub fn problems(problems: &[Problem]) -> Self {
+        let mut lines = vec![format!(
+            "{} in the configuration, nothing was changed:",
+            if problems.len() == 1 { "a problem".to_owned() } else { format!("{} problems", problems.len()) }
+        )];
+        lines.extend(problems.iter().map(|problem| format!("  {problem}")));
+        Self { code: CONFIGURATION, lines }
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        let code = if error.is_unreachable() { UNREACHABLE } else { FAILED };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Denied(Denied::Problems(problems)) => Self::problems(&problems),
+            ClientError::Denied(Denied::Because(why)) => Self::new(FAILED, why),
+            ClientError::Denied(Denied::Engine(why)) => Self::new(UNREACHABLE, why),
+            ClientError::Absent => Self::new(FAILED, "no daemon looks after this project; `octo-local up` starts one"),
+            ClientError::Broken(_) => Self::new(FAILED, error.to_string()),
+        }
+    }
+}
