@@ -1,6 +1,7 @@
 //! octo-local runs Octopus Deploy and its SQL Server on one Docker host, in order, and keeps them running.
 
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod dotenv;

@@ -77,6 +77,9 @@ pub enum Command {
         /// In a session of its own, its log in a file, ending when the stack is down
         #[arg(long, hide = true)]
         detached: bool,
+        /// Start nothing before it is asked to
+        #[arg(long, hide = true)]
+        held: bool,
     },
     /// Show the version
     Version,
@@ -95,9 +98,10 @@ pub enum Command {
 }
 
 /// How to show something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people
+    #[default]
     Table,
     /// For machines
     Json,

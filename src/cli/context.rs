@@ -54,7 +54,8 @@ impl Context {
         let directory = std::fs::canonicalize(&given)
             .map_err(|error| Failure::new(USAGE, format!("--project-directory {}: {error}", given.display())))?;
         let files = args.env_file.clone();
-        let named_in_file = read(&directory, &files, &env).ok().and_then(|read| read.vars.get("COMPOSE_PROJECT_NAME").cloned());
+        let named_in_file =
+            read(&directory, &files, &env).ok().and_then(|read| read.vars.get("COMPOSE_PROJECT_NAME").cloned());
         let variable = env.get("COMPOSE_PROJECT_NAME").cloned().or(named_in_file);
         let base = directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let (project, name_on_purpose) = project::resolve(args.project_name.as_deref(), variable.as_deref(), &base)

@@ -2,7 +2,6 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the one place that talks to people")]
 
-pub mod apply;
 pub mod args;
 pub mod context;
 pub mod demo;
@@ -52,7 +51,7 @@ pub async fn run(args: Args) -> Outcome {
         Command::Explain { units } => explain::explain(&context, &units).await,
         Command::Events(flags) => explain::events(&context, &flags).await,
         Command::Init => init::init(&context),
-        Command::Daemon { detached } => spawn::daemon(&context, detached).await,
+        Command::Daemon { detached, held } => spawn::daemon(&context, detached, held).await,
         Command::Version | Command::Completions { .. } | Command::Standin { .. } => Ok(()),
     }
 }

@@ -116,6 +116,8 @@ pub struct Setup {
     pub env: BTreeMap<String, String>,
     /// Whether the daemon ends when the stack is down.
     pub ends_when_down: bool,
+    /// Whether it starts nothing before it is asked to.
+    pub held: bool,
 }
 
 impl Driver {
@@ -140,7 +142,7 @@ impl Driver {
             }
         };
         let desired = Desired {
-            goal: if stored.up { Goal::Up } else { Goal::Hold },
+            goal: if stored.up && !setup.held { Goal::Up } else { Goal::Hold },
             spec: stored.spec.clone(),
             stopped: stored.stopped.clone(),
             ..Desired::default()

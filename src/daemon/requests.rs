@@ -33,6 +33,9 @@ impl Driver {
         match request {
             Request::Up(request, reply) => {
                 let answer = self.up(*request).await;
+                if answer.is_err() {
+                    self.go_on_as_before();
+                }
                 let _ = reply.send(answer);
             }
             Request::Plan(request, reply) => {
@@ -65,6 +68,16 @@ impl Driver {
                 self.leaving = true;
                 let _ = reply.send(());
             }
+        }
+    }
+
+    /// A refused configuration changes nothing: what was applied goes on, and where nothing was, nobody is needed.
+    fn go_on_as_before(&mut self) {
+        if self.desired.goal == Goal::Hold && self.stored.up && !self.terminating {
+            self.desired.goal = Goal::Up;
+        }
+        if self.desired.spec.is_none() && self.seen.containers.is_empty() && self.ends_when_down {
+            self.leaving = true;
         }
     }
 

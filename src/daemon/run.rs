@@ -26,6 +26,8 @@ pub struct Options {
     pub project: ProjectName,
     /// `up` started it: its own session, its log in a file, and it ends when the stack is down.
     pub detached: bool,
+    /// Start nothing before it is asked to: a request follows.
+    pub held: bool,
     /// The process environment.
     pub env: BTreeMap<String, String>,
 }
@@ -65,6 +67,7 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
         paths: paths.clone(),
         env: options.env.clone(),
         ends_when_down: options.detached,
+        held: options.held,
     });
     tracing::info!(project = %options.project, version = env!("CARGO_PKG_VERSION"), "the daemon begins");
     let signals = tokio::spawn(signals(events.clone()));

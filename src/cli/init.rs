@@ -1,0 +1,96 @@
+//! `init`: a commented `.env` with strong passwords. The licences are asked for; nothing is overwritten.
+
+use std::io::IsTerminal as _;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use super::context::Context;
+use super::outcome::CONFIGURATION;
+use super::outcome::Failure;
+use super::outcome::Outcome;
+use crate::config::ENV_EXAMPLE;
+use crate::config::Secret;
+
+/// Writes `.env` into the project directory.
+pub fn init(context: &Context) -> Outcome {
+    let path = context.directory.join(".env");
+    if path.exists() {
+        return Err(Failure::new(CONFIGURATION, format!("{} exists and is left as it is", path.display())));
+    }
+    let sql = accepted("SQL Server", "https://go.microsoft.com/fwlink/?linkid=857698");
+    let octopus = accepted("Octopus Server", "https://octopus.com/legal/customer-agreement");
+    let text = fill(ENV_EXAMPLE, sql, octopus, &strong_password(), &strong_password());
+    let write = || -> std::io::Result<()> {
+        let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(text.as_bytes())
+    };
+    write().map_err(|error| Failure::new(CONFIGURATION, format!("write {}: {error}", path.display())))?;
+    eprintln!("wrote {} (only you may read it)", path.display());
+    if !(sql && octopus) {
+        eprintln!("set ACCEPT_EULA and ACCEPT_OCTOPUS_EULA to Y in it once you have read the licences");
+    }
+    eprintln!("next: `octo-local up`");
+    Ok(())
+}
+
+fn accepted(product: &str, link: &str) -> bool {
+    if !std::io::stdin().is_terminal() {
+        return false;
+    }
+    eprint!("Do you accept the licence of {product} ({link})? [y/N] ");
+    let mut answer = String::new();
+    let _ = std::io::stdin().read_line(&mut answer);
+    answer.trim().eq_ignore_ascii_case("y")
+}
+
+fn fill(example: &str, sql: bool, octopus: bool, sa: &Secret, admin: &Secret) -> String {
+    let yes = |yes: bool| if yes { "Y" } else { "" };
+    let lines = example.lines().map(|line| match line {
+        "ACCEPT_EULA=" => format!("{line}{}", yes(sql)),
+        "ACCEPT_OCTOPUS_EULA=" => format!("{line}{}", yes(octopus)),
+        "SA_PASSWORD=" => format!("{line}{}", sa.expose()),
+        "ADMIN_PASSWORD=" => format!("{line}{}", admin.expose()),
+        other => other.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// A password of 24 letters and digits with every kind in it, free of characters that files and connection strings quote.
+pub fn strong_password() -> Secret {
+    const LETTERS: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrtuvwxyz23456789";
+    loop {
+        let mut bytes = [0u8; 24];
+        getrandom::fill(&mut bytes).expect("the kernel has random numbers");
+        // 56 letters divide 224: a byte beyond that would favour the first ones.
+        let letters = bytes
+            .iter()
+            .filter(|byte| **byte < 224)
+            .map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()]));
+        let password = format!("{}-9", letters.collect::<String>());
+        if password.len() >= 18 && crate::config::password::faults(&password, "sa").is_empty() {
+            return Secret::new(password);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_passwords_satisfy_the_policy_and_differ() {
+        let passwords: std::collections::BTreeSet<String> =
+            (0..200).map(|_| strong_password().expose().to_owned()).collect();
+        assert_eq!(passwords.len(), 200);
+        assert!(passwords.iter().all(|password| crate::config::password::faults(password, "sa").is_empty()));
+    }
+
+    #[test]
+    fn the_filled_file_lacks_nothing() {
+        let text = fill(ENV_EXAMPLE, true, true, &strong_password(), &strong_password());
+        let source = crate::dotenv::Source { name: ".env", bytes: text.as_bytes() };
+        let parsed = crate::dotenv::parse(&[source], &crate::dotenv::Vars::new()).unwrap();
+        let input = crate::config::Input { vars: parsed.vars, ..crate::config::Input::default() };
+        assert!(crate::config::read(&input).is_ok());
+    }
+}
