@@ -1,3 +1,5 @@
 //! The one test binary: every test of the project that is not a unit test is a module of it.
 
+#![expect(clippy::unwrap_used, reason = "in a test, unwrap is an assertion")]
+
 mod conformance;

@@ -22,7 +22,8 @@ use crate::spec::UnitId;
 /// Shows logs. Works with a broken `.env` and without a daemon.
 pub async fn logs(context: &Context, flags: &LogFlags) -> Outcome {
     if flags.units.iter().any(|unit| unit == "daemon") {
-        return daemon_log(&context.paths.log(), flags.tail);
+        daemon_log(&context.paths.log(), flags.tail);
+        return Ok(());
     }
     let units: Vec<UnitId> = flags
         .units
@@ -78,13 +79,12 @@ fn show(unit: UnitId, width: usize, (is_error, line): (bool, String)) {
     if is_error { eprintln!("{text}") } else { println!("{text}") }
 }
 
-fn daemon_log(path: &Path, tail: Option<u32>) -> Outcome {
+fn daemon_log(path: &Path, tail: Option<u32>) {
     let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
     let text = read(&paths::older(path)) + &read(path);
     let lines: Vec<&str> = text.lines().collect();
     let skip = tail.map_or(0, |count| lines.len().saturating_sub(count as usize));
     lines[skip..].iter().for_each(|line| println!("{line}"));
-    Ok(())
 }
 
 /// A time of day or a duration before now, as milliseconds since 1970.

@@ -13,7 +13,7 @@ pub fn faults(password: &str, login: &str) -> Vec<&'static str> {
     }
     let kinds: [fn(char) -> bool; 4] =
         [char::is_uppercase, char::is_lowercase, |letter| letter.is_ascii_digit(), |letter| !letter.is_alphanumeric()];
-    if kinds.iter().filter(|kind| password.chars().any(|letter| kind(letter))).count() < 3 {
+    if kinds.iter().filter(|kind| password.chars().any(kind)).count() < 3 {
         faults.push("it has fewer than three of upper case, lower case, digits and symbols");
     }
     if !login.is_empty() && password.to_lowercase().contains(&login.to_lowercase()) {

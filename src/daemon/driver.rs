@@ -52,6 +52,8 @@ use crate::sql;
 const RELIST_EVERY: Duration = Duration::from_secs(5);
 /// How long to wait before the engine is tried again.
 const ENGINE_RETRY: Duration = Duration::from_secs(1);
+/// How the note about a state file that cannot be written begins.
+const NOTE: &str = "the state file cannot be written";
 /// How long to wait before a call whose outcome is unknown is made again.
 const UNKNOWN_RETRY: Duration = Duration::from_secs(1);
 
@@ -677,7 +679,6 @@ impl Driver {
         if !self.may_write {
             return;
         }
-        const NOTE: &str = "the state file cannot be written";
         self.notes.retain(|note| !note.starts_with(NOTE));
         if let Err(error) = store::save(&self.paths.store(), &self.stored) {
             tracing::error!(%error, "{NOTE}");

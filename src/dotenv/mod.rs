@@ -94,8 +94,8 @@ fn parse_file(source: &Source<'_>, env: &Vars, parsed: &mut Parsed) -> Result<()
     })?;
     let mut resolved = parsed.vars.clone();
     let mut lines = rewrite::Lines::default();
-    let mut statements = statement::Statements::new(text);
-    while let Some(statement) = statements.next() {
+    let statements = statement::Statements::new(text);
+    for statement in statements {
         let statement = statement.map_err(|(line, kind)| error(line, kind))?;
         let value = match &statement.value {
             statement::Value::Inherited => env.get(&statement.key).cloned(),

@@ -103,7 +103,8 @@ pub async fn login(target: &DatabaseTarget, database: &str, limit: Duration) -> 
 
 /// Runs a query and gives its rows, each column as text. Cast what is not text in the query itself.
 pub async fn rows(client: &mut Connection, sql: &str, limit: Duration) -> Result<Vec<Vec<String>>, SqlError> {
-    let reading = async {
+    // Boxed: tiberius' futures are tens of kilobytes.
+    let reading = Box::pin(async {
         let stream = client.simple_query(sql).await.map_err(|error| error_of("query", &error))?;
         let rows: Vec<tiberius::Row> =
             stream.into_row_stream().try_collect().await.map_err(|error| error_of("query", &error))?;
@@ -113,7 +114,7 @@ pub async fn rows(client: &mut Connection, sql: &str, limit: Duration) -> Result
                 .collect()
         };
         Ok(rows.into_iter().map(text).collect())
-    };
+    });
     within("query", limit, reading).await
 }
 
@@ -130,7 +131,7 @@ pub async fn probe(target: &DatabaseTarget, limit: Duration) -> Probe {
 async fn states(target: &DatabaseTarget, limit: Duration) -> Result<Vec<Vec<String>>, SqlError> {
     let mut client = login(target, "master", limit).await?;
     let states = rows(&mut client, DATABASES, limit).await;
-    let _ = tokio::time::timeout(limit, client.close()).await;
+    let _ = tokio::time::timeout(limit, Box::pin(client.close())).await;
     states
 }
 
