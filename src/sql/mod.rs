@@ -71,7 +71,8 @@ async fn within<T>(
     tokio::time::timeout(limit, work).await.unwrap_or(Err(SqlError::TimedOut { phase, limit }))
 }
 
-fn error_of(phase: &'static str, error: &tiberius::error::Error) -> SqlError {
+/// Turns the client's errors into ours.
+pub(crate) fn error_of(phase: &'static str, error: &tiberius::error::Error) -> SqlError {
     match error {
         tiberius::error::Error::Server(token) => {
             SqlError::Server { code: token.code(), message: token.message().to_owned() }

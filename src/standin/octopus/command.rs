@@ -1,0 +1,163 @@
+//! The vendor's commands inside the container: `node`, `show-master-key`, `container-healthcheck`.
+
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::database::Database;
+use super::fatal::Fatal;
+use super::log;
+use super::node;
+use super::settings::Settings;
+use super::storage;
+use crate::config::Secret;
+use crate::octopus;
+use crate::reconcile::health::Probe;
+
+/// Bounds one question to the server beside the command.
+const PING_LIMIT: Duration = Duration::from_secs(2);
+/// How long the server beside the command may take to notice what the command wrote to the database.
+const NOTICE_LIMIT: Duration = Duration::from_secs(3);
+/// Between two looks whether it did.
+const LOOK: Duration = Duration::from_millis(50);
+/// The vendor's only instance name in a container.
+const INSTANCE: &str = "OctopusServer";
+
+/// Octopus.Server (a stand-in, made by octo-local)
+#[derive(Debug, Parser)]
+#[command(name = "Octopus.Server", disable_version_flag = true)]
+pub(super) enum Command {
+    /// Runs the server
+    Run(Instance),
+    /// Changes this node
+    Node {
+        #[command(flatten)]
+        instance: Instance,
+        /// Takes no new work, or takes it again
+        #[arg(long, action = clap::ArgAction::Set)]
+        drain: Option<bool>,
+        /// Seconds to wait for running tasks; a stand-in has none
+        #[arg(long, default_value_t = 0)]
+        wait: u64,
+        /// Cancels running tasks; a stand-in has none
+        #[arg(long)]
+        cancel_tasks: bool,
+    },
+    /// Shows the master key
+    ShowMasterKey {
+        #[command(flatten)]
+        instance: Instance,
+        /// Writes it to the console, which is all a stand-in can do
+        #[arg(long)]
+        console: bool,
+        /// `text` or `json`
+        #[arg(long, default_value = "text")]
+        format: String,
+    },
+    /// Asks the server beside it whether it is well; a drained one is
+    ContainerHealthcheck(Instance),
+}
+
+/// `--instance`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Instance {
+    /// The instance's name
+    #[arg(long, default_value = INSTANCE)]
+    instance: String,
+}
+
+impl Command {
+    /// The instance that is meant.
+    fn instance(&self) -> &str {
+        match self {
+            Self::Run(instance)
+            | Self::Node { instance, .. }
+            | Self::ShowMasterKey { instance, .. }
+            | Self::ContainerHealthcheck(instance) => &instance.instance,
+        }
+    }
+}
+
+/// Runs one that is not `run`.
+pub(super) async fn run(command: &Command, settings: &Settings) -> Result<ExitCode, Fatal> {
+    if command.instance() != INSTANCE {
+        return Err(Fatal::Setting(format!("Instance {} has not been configured", command.instance())));
+    }
+    match command {
+        Command::Run(_) => Err(Fatal::Setting("the server cannot run inside a command".to_owned())),
+        Command::Node { drain: None, .. } => Err(Fatal::Setting("--drain=true or --drain=false is needed".to_owned())),
+        Command::Node { drain: Some(false), wait, cancel_tasks, .. } if *wait > 0 || *cancel_tasks => {
+            Err(Fatal::Setting("--wait and --cancel-tasks go with --drain=true only".to_owned()))
+        }
+        Command::Node { drain: Some(draining), .. } => drain(settings, *draining).await,
+        Command::ShowMasterKey { format, .. } => show_master_key(settings, format),
+        Command::ContainerHealthcheck(_) => Ok(match octopus::ping(beside(settings), PING_LIMIT).await {
+            Probe::Ready | Probe::Alive(_) => ExitCode::SUCCESS,
+            Probe::Refused(_) | Probe::Failure(_) | Probe::Unknown(_) => ExitCode::FAILURE,
+        }),
+    }
+}
+
+/// Writes the flag to the database, and waits until the server beside the command answers accordingly, if one does.
+async fn drain(settings: &Settings, draining: bool) -> Result<ExitCode, Fatal> {
+    let mut database = Database::new(&settings.target()?);
+    if !node::drain(&mut database, &settings.node, draining).await? {
+        return Err(Fatal::Setting(format!("there is no node {} in the database yet", settings.node)));
+    }
+    let give_up_at = Instant::now() + NOTICE_LIMIT;
+    while Instant::now() < give_up_at {
+        match octopus::ping(beside(settings), PING_LIMIT).await {
+            Probe::Ready if draining => {}
+            Probe::Alive(_) if !draining => {}
+            _ => break,
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    log::line(format_args!("Node {} {}", settings.node, if draining { "drains; it runs no tasks" } else { "takes work" }));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where the server beside the command listens.
+fn beside(settings: &Settings) -> SocketAddr {
+    let any = settings.address.ip().is_unspecified();
+    let ip = if any { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { settings.address.ip() };
+    SocketAddr::new(ip, settings.address.port())
+}
+
+/// The vendor's way to get at the key: showing it is what the command is for.
+fn show_master_key(settings: &Settings, format: &str) -> Result<ExitCode, Fatal> {
+    let given = Some(&settings.master_key).filter(|key| !key.is_empty()).cloned();
+    let kept = || storage::kept_master_key(&settings.root.join("Octopus"));
+    let unknown = || Fatal::Setting("this container has no master key".to_owned());
+    let key: Secret = given.or_else(kept).ok_or_else(unknown)?;
+    match format.to_ascii_lowercase().as_str() {
+        "json" => log::line(json!({ "MasterKey": key.expose() })),
+        _ => log::line(key.expose()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Command, clap::Error> {
+        Command::try_parse_from(text.split(' '))
+    }
+
+    #[test]
+    fn the_vendors_spellings_are_taken() {
+        let command = parse("x node --instance OctopusServer --drain=true --wait=600 --cancel-tasks").unwrap();
+        assert!(matches!(command, Command::Node { drain: Some(true), wait: 600, cancel_tasks: true, .. }), "{command:?}");
+        assert!(matches!(parse("x node --instance=OctopusServer --drain=false"), Ok(Command::Node { drain: Some(false), .. })));
+        let command = parse("x show-master-key --instance OctopusServer --format=json").unwrap();
+        assert_eq!(command.instance(), INSTANCE);
+        assert!(parse("x show-master-key --console").is_ok() && parse("x node --drain=perhaps").is_err());
+    }
+}
