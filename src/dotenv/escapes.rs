@@ -1,22 +1,20 @@
-//! The escapes of a double-quoted value: `\a \b \f \n \r \t \v \" \\`, octal `\0ddd`, and `\$`, which interpolation knows as
-//! `$$`. Others keep their backslash.
+//! The escapes of a double-quoted value: `\a \b \f \n \r \t \v \" \\`, octal `\0ddd`, and `\$`, which interpolation
+//! knows as `$$`. Any other backslash is text.
 
-/// Replaces escapes.
-pub fn expand(text: &str) -> String {
+/// Replaces them.
+pub(super) fn expand(text: &str) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        expanded.push_str(&rest[..at]);
-        let (replacement, length) = escape(&rest[at..]);
-        expanded.push_str(&replacement);
-        rest = &rest[at + length..];
+    while let Some((before, after)) = rest.split_once('\\') {
+        expanded.push_str(before);
+        rest = escape(after, &mut expanded);
     }
     expanded + rest
 }
 
-/// What the escape at the start of `text` stands for, and its length in bytes.
-fn escape(text: &str) -> (String, usize) {
-    let simple = match text.as_bytes().get(1) {
+/// Appends what a backslash and the beginning of `after` stand for, and gives what follows.
+fn escape<'a>(after: &'a str, expanded: &mut String) -> &'a str {
+    let replacement = match after.as_bytes().first() {
         Some(b'a') => "\u{7}",
         Some(b'b') => "\u{8}",
         Some(b'f') => "\u{c}",
@@ -27,19 +25,41 @@ fn escape(text: &str) -> (String, usize) {
         Some(b'"') => "\"",
         Some(b'\\') => "\\",
         Some(b'$') => "$$",
-        Some(b'0') => return octal(text),
-        Some(_) | None => return ("\\".to_owned(), 1),
+        Some(b'0') => return octal(&after[1..], expanded),
+        Some(_) | None => {
+            expanded.push('\\');
+            return after;
+        }
     };
-    (simple.to_owned(), 2)
+    expanded.push_str(replacement);
+    &after[1..]
 }
 
-/// `\0ddd`: the character of that number. With fewer digits, or beyond 0377, only the zero is lost.
-fn octal(text: &str) -> (String, usize) {
-    let digits: &str = {
-        let count = text[2..].bytes().take(3).take_while(u8::is_ascii_digit).count();
-        &text[2..2 + count]
-    };
-    let number = if digits.len() == 3 { u8::from_str_radix(digits, 8).ok() } else { None };
-    let replacement = number.map_or_else(|| format!("\\{digits}"), |number| char::from(number).to_string());
-    (replacement, 2 + digits.len())
+/// The character of a number of three octal digits. With fewer, or beyond 0377, all that is lost is the zero before it.
+fn octal<'a>(after: &'a str, expanded: &mut String) -> &'a str {
+    let length = after.bytes().take(3).take_while(u8::is_ascii_digit).count();
+    let (digits, rest) = after.split_at(length);
+    match u8::from_str_radix(digits, 8) {
+        Ok(number) if length == 3 => expanded.push(char::from(number)),
+        _ => expanded.extend(["\\", digits]),
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expand;
+
+    #[test]
+    fn the_known_ones_are_replaced_and_others_left() {
+        assert_eq!(expand(r#"\a\b\f\n\r\t\v\"\\\$"#), "\u{7}\u{8}\u{c}\n\r\t\u{b}\"\\$$");
+        assert_eq!(expand(r"\q \c \é \"), r"\q \c \é \");
+        assert_eq!(expand(r"\\n"), r"\n");
+    }
+
+    #[test]
+    fn octal_takes_three_digits_up_to_377() {
+        assert_eq!(expand(r"\0123\0377\00001"), "S\u{ff}\u{0}1");
+        assert_eq!(expand(r"\0 \07 \0888 \0400"), r"\ \7 \888 \400");
+    }
 }

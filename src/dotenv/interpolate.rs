@@ -1,130 +1,213 @@
-//! `$NAME`, `${NAME}`, `${NAME:-default}` and its kin, as compose resolves them: what is not used is not evaluated.
+//! `$NAME`, `${NAME}` and `${NAME:-default}` with its kin, as compose resolves them. A default or message is looked at
+//! only where it is used, and its result is not looked at again.
 
 /// Why a template cannot be resolved. Shows names, never values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InterpolateError {
-    /// `${` that is none of the forms.
-    #[error("`${{` is not followed by a name and `}}`; a literal dollar sign is written `$$`")]
+    /// `${` begins none of the forms.
+    #[error("a ${{ is not followed by a name and a }}; write $$ for a dollar sign, or put the value in single quotes")]
     Invalid,
-    /// `${NAME:?message}` with NAME not set.
+    /// `${NAME:?message}` or `${NAME?message}`, and the variable is not set.
     #[error("required variable {0} is missing a value")]
     Required(String),
 }
 
-/// Resolves a template. Also gives the names that are not set, once for each use.
+/// Resolves a template. Also gives the names of variables that are not set, once for each use that leaves a blank.
+///
+/// # Errors
+/// For a `${` that does not begin a reference, and for a required variable that is not set.
 pub fn interpolate(
     template: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(String, Vec<String>), InterpolateError> {
-    let mut unset = Vec::new();
-    let value = substitute(template, lookup, &mut unset)?;
-    Ok((value, unset))
-}
-
-fn substitute(
-    template: &str,
-    lookup: &dyn Fn(&str) -> Option<String>,
-    unset: &mut Vec<String>,
-) -> Result<String, InterpolateError> {
     let mut resolved = String::new();
-    let mut rest = template;
-    while let Some(at) = rest.find('$') {
-        resolved.push_str(&rest[..at]);
-        let after = &rest[at + 1..];
-        let name = name_length(after);
-        rest = if let Some(literal) = after.strip_prefix('$') {
-            resolved.push('$');
-            literal
-        } else if let Some(inner) = after.strip_prefix('{') {
-            let end = braces(inner)?;
-            resolved.push_str(&expression(&inner[..end], lookup, unset)?);
-            &inner[end + 1..]
-        } else if name > 0 {
-            resolved.push_str(&plain(&after[..name], lookup, unset));
-            &after[name..]
-        } else {
-            resolved.push('$');
-            after
+    let mut unset = Vec::new();
+    // A stack, not recursion: a file may nest references deeper than a thread's stack can follow.
+    let mut pending = vec![Pending::Text(template)];
+    while let Some(next) = pending.pop() {
+        let text = match next {
+            Pending::Text(text) => text,
+            Pending::Refusal(name) => return Err(InterpolateError::Required(name.to_owned())),
         };
-    }
-    Ok(resolved + rest)
-}
-
-/// The length of the name that a text begins with.
-fn name_length(text: &str) -> usize {
-    let end = text.char_indices().find(|(at, letter)| {
-        let first = letter.is_ascii_alphabetic() || matches!(letter, '_' | '\u{17f}' | '\u{212a}');
-        !(first || (*at > 0 && letter.is_ascii_digit()))
-    });
-    end.map_or(text.len(), |(at, _)| at)
-}
-
-/// Where the brace that closes the expression is. It must be on the same line, after a name and maybe an operator.
-fn braces(inner: &str) -> Result<usize, InterpolateError> {
-    let name = name_length(inner);
-    if name == 0 {
-        return Err(InterpolateError::Invalid);
-    }
-    let operator = inner[name..].strip_prefix(':').unwrap_or(&inner[name..]);
-    if inner[name..].starts_with('}') {
-        return Ok(name);
-    }
-    if !operator.starts_with(['-', '+', '?']) {
-        return Err(InterpolateError::Invalid);
-    }
-    let line = inner.split('\n').next().unwrap_or(inner);
-    let last = line.rfind('}').filter(|last| *last > name).ok_or(InterpolateError::Invalid)?;
-    Ok(matching(&line[..=last]).unwrap_or(last))
-}
-
-/// Where the braces balance. Compose skips the letter after each opening one.
-fn matching(text: &str) -> Option<usize> {
-    let mut open = 1;
-    let mut letters = text.char_indices();
-    letters.next();
-    while let Some((at, letter)) = letters.next() {
-        match letter {
-            '}' => {
-                open -= 1;
-                if open == 0 {
-                    return Some(at);
-                }
-            }
-            '{' => {
-                open += 1;
-                letters.next();
-            }
-            _ => {}
+        let Some((before, after)) = text.split_once('$') else {
+            resolved.push_str(text);
+            continue;
+        };
+        resolved.push_str(before);
+        let (part, rest) = part(after)?;
+        pending.push(Pending::Text(rest));
+        match part {
+            Part::Dollar => resolved.push('$'),
+            Part::Plain(name) => match lookup(name) {
+                Some(value) => resolved.push_str(&value),
+                None => unset.push(name.to_owned()),
+            },
+            Part::Choice(choice) => choice.resolve(lookup(choice.name), &mut resolved, &mut pending),
         }
     }
-    None
+    Ok((resolved, unset))
 }
 
-fn plain(name: &str, lookup: &dyn Fn(&str) -> Option<String>, unset: &mut Vec<String>) -> String {
-    lookup(name).unwrap_or_else(|| {
-        unset.push(name.to_owned());
-        String::new()
+/// What is still to be done, the next thing last.
+enum Pending<'a> {
+    Text(&'a str),
+    /// The message about this required variable has been resolved, which is only done for the mistakes it may have.
+    Refusal(&'a str),
+}
+
+/// What a dollar sign stands for.
+enum Part<'a> {
+    Dollar,
+    /// `$NAME` or `${NAME}`.
+    Plain(&'a str),
+    Choice(Choice<'a>),
+}
+
+/// `${NAME:-text}`.
+struct Choice<'a> {
+    name: &'a str,
+    /// With the colon, an empty variable counts as not set.
+    colon: bool,
+    operator: Operator,
+    text: &'a str,
+}
+
+#[derive(Clone, Copy)]
+enum Operator {
+    /// `-`: the text if not set.
+    Default,
+    /// `+`: the text if set, else nothing.
+    Alternative,
+    /// `?`: refused if not set.
+    Required,
+}
+
+impl<'a> Choice<'a> {
+    fn resolve(&self, value: Option<String>, resolved: &mut String, pending: &mut Vec<Pending<'a>>) {
+        let value = value.filter(|value| !(self.colon && value.is_empty()));
+        match (self.operator, value) {
+            (Operator::Default | Operator::Required, Some(value)) => resolved.push_str(&value),
+            (Operator::Default, None) | (Operator::Alternative, Some(_)) => pending.push(Pending::Text(self.text)),
+            (Operator::Alternative, None) => {}
+            (Operator::Required, None) => pending.extend([Pending::Refusal(self.name), Pending::Text(self.text)]),
+        }
+    }
+}
+
+/// Reads what follows a dollar sign, and gives the rest.
+fn part(after: &str) -> Result<(Part<'_>, &str), InterpolateError> {
+    if let Some(rest) = after.strip_prefix('$') {
+        return Ok((Part::Dollar, rest));
+    }
+    if let Some(inner) = after.strip_prefix('{') {
+        return braced(inner).ok_or(InterpolateError::Invalid);
+    }
+    Ok(match split_name(after) {
+        ("", rest) => (Part::Dollar, rest),
+        (name, rest) => (Part::Plain(name), rest),
     })
 }
 
-/// What stands between the braces: a name, and maybe the first of the six operators with its text.
-fn expression(
-    inner: &str,
-    lookup: &dyn Fn(&str) -> Option<String>,
-    unset: &mut Vec<String>,
-) -> Result<String, InterpolateError> {
-    let name_end = name_length(inner);
-    let (name, rest) = inner.split_at(name_end);
-    if rest.is_empty() {
-        return Ok(plain(name, lookup, unset));
+/// Reads what follows `${`.
+fn braced(inner: &str) -> Option<(Part<'_>, &str)> {
+    let (name, after) = split_name(inner);
+    if name.is_empty() {
+        return None;
     }
-    let (empty_counts_as_unset, rest) = rest.strip_prefix(':').map_or((false, rest), |rest| (true, rest));
-    let (operator, text) = rest.split_at(1);
-    let value = lookup(name);
-    let usable = value.as_ref().is_some_and(|value| !(empty_counts_as_unset && value.is_empty()));
-    match (operator, usable) {
-        ("-", false) | ("+", true) => substitute(text, lookup, unset),
-        ("?", false) => Err(InterpolateError::Required(name.to_owned())),
-        _ => Ok(value.filter(|_| operator != "+").unwrap_or_default()),
+    if let Some(rest) = after.strip_prefix('}') {
+        return Some((Part::Plain(name), rest));
+    }
+    let (colon, after) = after.strip_prefix(':').map_or((false, after), |after| (true, after));
+    let operator = match after.as_bytes().first()? {
+        b'-' => Operator::Default,
+        b'+' => Operator::Alternative,
+        b'?' => Operator::Required,
+        _ => return None,
+    };
+    let text = &after[1..];
+    let end = closing_brace(text)?;
+    Some((Part::Choice(Choice { name, colon, operator, text: &text[..end] }), &text[end + 1..]))
+}
+
+/// Where the text of a choice ends: at the brace that balances, else at the last one of the line. Compose's count
+/// passes over the character after every opening brace, so that `${A:-{}` is `{`.
+fn closing_brace(text: &str) -> Option<usize> {
+    let mut open = 1;
+    let mut last = None;
+    let mut passed_over = false;
+    for (at, byte) in text.bytes().enumerate().take_while(|(_, byte)| *byte != b'\n') {
+        if byte == b'}' {
+            last = Some(at);
+        }
+        match (std::mem::take(&mut passed_over), byte) {
+            (false, b'{') => {
+                open += 1;
+                passed_over = true;
+            }
+            (false, b'}') => open -= 1,
+            _ => {}
+        }
+        if open == 0 {
+            break;
+        }
+    }
+    last
+}
+
+/// Splits off the name that a text begins with; an empty one if it begins with none.
+fn split_name(text: &str) -> (&str, &str) {
+    // Compose compares without regard to case, which makes letters of the long s and the Kelvin sign.
+    let letter = |letter: char| letter.is_ascii_alphabetic() || matches!(letter, '_' | '\u{17f}' | '\u{212a}');
+    let end = text.char_indices().find(|(at, next)| !(letter(*next) || *at > 0 && next.is_ascii_digit()));
+    text.split_at(end.map_or(text.len(), |(at, _)| at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(template: &str) -> Result<(String, Vec<String>), InterpolateError> {
+        interpolate(template, &|name| match name {
+            "SET" => Some("set".to_owned()),
+            "EMPTY" => Some(String::new()),
+            "DOLLAR" => Some("$SET".to_owned()),
+            _ => None,
+        })
+    }
+
+    fn value(template: &str) -> String {
+        resolve(template).unwrap().0
+    }
+
+    #[test]
+    fn what_is_not_used_is_not_looked_at() {
+        assert_eq!(value("${SET:-${}}"), "set");
+        assert_eq!(value("${UNSET+${UNSET?}}"), "");
+        assert_eq!(resolve("${UNSET-${}}"), Err(InterpolateError::Invalid));
+        assert_eq!(value("${UNSET-$DOLLAR}"), "$SET");
+    }
+
+    #[test]
+    fn a_message_is_resolved_before_its_variable_is_blamed() {
+        assert_eq!(resolve("${UNSET?${OTHER?}}"), Err(InterpolateError::Required("OTHER".to_owned())));
+        assert_eq!(resolve("${EMPTY:?$SET} ${"), Err(InterpolateError::Required("EMPTY".to_owned())));
+    }
+
+    #[test]
+    fn unset_names_are_given_once_for_each_use_that_leaves_a_blank() {
+        assert_eq!(resolve("$A ${B} ${C:-$A} ${D+x}").unwrap().1, ["A", "B", "A"]);
+    }
+
+    #[test]
+    fn a_text_ends_on_its_line() {
+        assert_eq!(resolve("${A:-x\n}"), Err(InterpolateError::Invalid));
+        assert_eq!(value("${A:-{}\n}"), "{\n}");
+    }
+
+    #[test]
+    fn deep_nesting_is_no_burden() {
+        let depth = 3_000;
+        let nested = "${A:-".repeat(depth) + "x" + &"}".repeat(depth);
+        assert_eq!(value(&nested), "x");
     }
 }

@@ -1,37 +1,49 @@
 //! docker compose's `.env` dialect on top of dotenvy.
 //!
-//! dotenvy reads the files, but half of what compose takes it would read differently. So `statement` takes a file apart by
-//! compose's grammar, values are resolved here (`escapes`, `interpolate`), and `rewrite` writes each statement down as a line
-//! that dotenvy cannot misread. `tests/conformance.rs` holds this against docker compose's own answers.
+//! dotenvy reads the files, but half of what compose takes it reads differently. So `statement` takes a file apart by
+//! compose's grammar, `escapes` and `interpolate` resolve the values, and `rewrite` writes every statement down as a
+//! line that dotenvy cannot misread. `tests/conformance.rs` holds the whole against docker compose's own answers.
 
-pub mod escapes;
+mod escapes;
 pub mod interpolate;
-pub mod rewrite;
-pub mod statement;
+mod rewrite;
+mod statement;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
+
+use interpolate::{InterpolateError, interpolate};
+use statement::{Statement, Statements, Value};
 
 /// Name to value.
 pub type Vars = BTreeMap<String, String>;
 
 /// One file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Source<'a> {
-    /// Its name, for messages.
+    /// Its path, for messages.
     pub name: &'a str,
-    /// What is in it.
+    /// Its content.
     pub bytes: &'a [u8],
 }
 
 /// What the files say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Parsed {
     /// The variables of all files.
     pub vars: Vars,
-    /// Where each was last set.
+    /// Where each of them was last set.
     pub origins: BTreeMap<String, Origin>,
-    /// Names that were used and are not set, in order, once for each use.
+    /// Names that values refer to and that are not set: in order, once for each use, as compose warns of them.
     pub unset: Vec<String>,
+}
+
+/// Names and places only: values may be secrets.
+impl fmt::Debug for Parsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parsed").field("origins", &self.origins).field("unset", &self.unset).finish_non_exhaustive()
+    }
 }
 
 /// A place in a file.
@@ -39,88 +51,189 @@ pub struct Parsed {
 pub struct Origin {
     /// The file's name.
     pub file: String,
-    /// The line, from 1.
+    /// The line on which the statement begins, from 1.
     pub line: usize,
 }
 
-/// Why a file cannot be read. Shows names of variables, never a value.
+/// Why the files cannot be taken. Shows names of variables, never a value or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}: line {line}: {kind}")]
+#[error("{file}: line {line}: {}{kind}", in_value_of(key.as_deref()))]
 pub struct DotenvError {
     /// The file's name.
     pub file: String,
-    /// The line, from 1.
+    /// The line, from 1, by compose's count: that of the mistake, and where compose names none, that of the statement.
     pub line: usize,
-    /// What is wrong there.
+    /// The variable, if its value is at fault, and if the name is not itself what an early quote cut off a value.
+    pub key: Option<String>,
+    /// What is wrong.
     pub kind: ErrorKind,
 }
 
 /// What is wrong with a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ErrorKind {
-    /// The file is not text.
-    #[error("the file is not UTF-8 text")]
-    NotUtf8,
+    /// A name or a value is not UTF-8 text.
+    #[error("not UTF-8 text; save the file as UTF-8")]
+    NotText,
     /// A character that a name cannot have.
-    #[error("unexpected character {0:?} in a variable's name; a value with several lines goes into quotes")]
+    #[error(
+        "unexpected character {0:?} in a variable name; a value that has several lines, or goes on after a quote, must \
+         be quoted as a whole"
+    )]
     BadName(char),
     /// A space in a name.
-    #[error("a variable's name cannot contain a space")]
+    #[error("a variable name cannot contain a space")]
     SpaceInName,
-    /// A quote is not closed.
-    #[error("the quoted value of {0} is not closed")]
-    OpenQuote(String),
-    /// The value's `${…}` cannot be resolved.
-    #[error("the value of {0}: {1}")]
-    Interpolation(String, interpolate::InterpolateError),
+    /// `export` and nothing after it at the end of the file.
+    #[error("export is not followed by a variable name")]
+    NothingExported,
+    /// A quoted value that does not end.
+    #[error("the closing quote is missing")]
+    OpenQuote,
+    /// A reference to another variable that cannot be resolved.
+    #[error(transparent)]
+    Interpolate(InterpolateError),
 }
 
-/// Parses files in order into one map: later wins, and later files see earlier variables. `env`, the process environment, is
-/// looked up first wherever a value names a variable.
+/// Parses files in order into one map: later ones win, and see what earlier ones set. `env`, the process environment,
+/// is asked first for every variable that a value refers to, and gives names without a value theirs.
+///
+/// # Errors
+/// For what compose refuses, and for a name or value that is not UTF-8 text.
 pub fn parse(sources: &[Source<'_>], env: &Vars) -> Result<Parsed, DotenvError> {
-    let mut parsed = Parsed::default();
+    let mut reading = Reading {
+        env,
+        resolved: Vars::new(),
+        lines: rewrite::Lines::default(),
+        not_text: None,
+        so_far: Parsed::default(),
+    };
     for source in sources {
-        parse_file(source, env, &mut parsed)?;
+        reading.file(source)?;
     }
-    Ok(parsed)
+    reading.finish()
 }
 
-fn parse_file(source: &Source<'_>, env: &Vars, parsed: &mut Parsed) -> Result<(), DotenvError> {
-    let error = |line, kind| DotenvError { file: source.name.to_owned(), line, kind };
-    let bytes = source.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source.bytes);
-    let text = std::str::from_utf8(bytes).map_err(|why| {
-        let before = &bytes[..why.valid_up_to()];
-        error(1 + before.iter().filter(|byte| **byte == b'\n').count(), ErrorKind::NotUtf8)
-    })?;
-    let mut resolved = parsed.vars.clone();
-    let mut lines = rewrite::Lines::default();
-    let statements = statement::Statements::new(text);
-    for statement in statements {
-        let statement = statement.map_err(|(line, kind)| error(line, kind))?;
-        let value = match &statement.value {
-            statement::Value::Inherited => env.get(&statement.key).cloned(),
-            statement::Value::Literal(text) => Some(text.clone()),
-            statement::Value::Template(text) => {
-                let lookup = |name: &str| env.get(name).or_else(|| resolved.get(name)).cloned();
-                let (value, unset) = interpolate::interpolate(text, &lookup)
-                    .map_err(|why| error(statement.line, ErrorKind::Interpolation(statement.key.clone(), why)))?;
-                parsed.unset.extend(unset);
-                Some(value)
-            }
-        };
-        let Some(value) = value else { continue };
-        lines.push(&statement.key, &value);
-        resolved.insert(statement.key.clone(), value);
-        let origin = Origin { file: source.name.to_owned(), line: statement.line };
-        parsed.origins.insert(statement.key, origin);
-    }
-    parsed.vars.extend(lines.read());
-    Ok(())
-}
-
-/// The process environment over the files, even where it is empty.
+/// The process environment over the files, where it is empty too.
 pub fn merge(files: &Vars, env: &Vars) -> Vars {
     let mut merged = files.clone();
     merged.extend(env.iter().map(|(key, value)| (key.clone(), value.clone())));
     merged
+}
+
+/// The files while they are read.
+struct Reading<'a> {
+    env: &'a Vars,
+    /// What values can refer to.
+    resolved: Vars,
+    /// The same, on its way to dotenvy.
+    lines: rewrite::Lines,
+    /// The first text that is not UTF-8. Any other mistake is reported before it, as compose knows only those.
+    not_text: Option<DotenvError>,
+    so_far: Parsed,
+}
+
+impl Reading<'_> {
+    fn file(&mut self, source: &Source<'_>) -> Result<(), DotenvError> {
+        let bytes = source.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source.bytes);
+        let text = String::from_utf8_lossy(bytes);
+        let damaged = matches!(text, Cow::Owned(_));
+        for statement in Statements::new(&text) {
+            let statement = statement.map_err(|mistake| mistake.in_file(source.name))?;
+            if damaged && statement.value.contains(char::REPLACEMENT_CHARACTER) {
+                self.not_text.get_or_insert_with(|| statement.error(source.name, ErrorKind::NotText));
+            }
+            self.statement(statement, source.name)?;
+        }
+        Ok(())
+    }
+
+    fn statement(&mut self, statement: Statement, file: &str) -> Result<(), DotenvError> {
+        let value = match &statement.value {
+            Value::Inherited => self.env.get(&statement.key).cloned(),
+            Value::Literal(text) => Some(text.clone()),
+            Value::Template(text) => {
+                let lookup = |name: &str| self.env.get(name).or_else(|| self.resolved.get(name)).cloned();
+                let (value, unset) =
+                    interpolate(text, &lookup).map_err(|why| statement.error(file, ErrorKind::Interpolate(why)))?;
+                self.so_far.unset.extend(unset);
+                Some(value)
+            }
+        };
+        if let Some(value) = value {
+            self.lines.push(&statement.key, &value);
+            self.so_far.origins.insert(statement.key.clone(), Origin { file: file.to_owned(), line: statement.line });
+            self.resolved.insert(statement.key, value);
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Parsed, DotenvError> {
+        match self.not_text {
+            Some(error) => Err(error),
+            None => Ok(Parsed { vars: self.lines.read(), ..self.so_far }),
+        }
+    }
+}
+
+fn in_value_of(key: Option<&str>) -> String {
+    key.map_or_else(String::new, |key| format!("the value of {key}: "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_one(text: &[u8]) -> Result<Parsed, DotenvError> {
+        parse(&[Source { name: ".env", bytes: text }], &Vars::new())
+    }
+
+    #[test]
+    fn an_origin_is_the_line_in_the_file_where_the_variable_was_last_set() {
+        let files = [
+            Source { name: ".env", bytes: b"# c\nA=1\nUNSET \nB='x\ny'\nA=2 # again\n" },
+            Source { name: "b.env", bytes: b"\n\nB=3" },
+        ];
+        let parsed = parse(&files, &Vars::new()).unwrap();
+        let origin = |key: &str| parsed.origins.get(key).map(|origin| (origin.file.as_str(), origin.line));
+        assert_eq!(origin("A"), Some((".env", 6)));
+        assert_eq!(origin("B"), Some(("b.env", 3)));
+        assert_eq!(origin("UNSET"), None);
+        assert!(!format!("{parsed:?}").contains("x\\ny"), "{parsed:?}");
+    }
+
+    #[test]
+    fn errors_name_file_line_and_variable() {
+        let message = |text: &[u8]| parse_one(text).err().map(|error| error.to_string());
+        assert_eq!(
+            message(b"A=1\nB='x\n"),
+            Some(".env: line 3: the value of B: the closing quote is missing".to_owned())
+        );
+        assert_eq!(message(b"A=1\nB C=x\n"), Some(".env: line 2: a variable name cannot contain a space".to_owned()));
+        assert_eq!(
+            message(b"\nA=x${B:?y}"),
+            Some(".env: line 2: the value of A: required variable B is missing a value".to_owned())
+        );
+        assert_eq!(
+            message(b"A=1\nB=\xe9"),
+            Some(".env: line 2: the value of B: not UTF-8 text; save the file as UTF-8".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_an_early_quote_cut_off_is_not_shown_as_a_name() {
+        let error = parse_one(b"PASSWORD=\"abc\"def=\"ghi").err().unwrap();
+        assert_eq!(error.kind, ErrorKind::OpenQuote);
+        assert_eq!(error.key, None);
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_are_refused_only_where_they_count() {
+        assert!(parse_one(b"# caf\xe9\nA=1 # caf\xe9\n").is_ok());
+        let not_text = |text: &[u8]| parse_one(text).err().map(|error| (error.line, error.kind));
+        assert_eq!(not_text(b"A=1\n\xe9=2\n"), Some((2, ErrorKind::NotText)));
+        assert_eq!(not_text(b"\xff\xfeA\0=\x001\0"), Some((1, ErrorKind::NotText)));
+        assert_eq!(not_text(b"A=\xe9\nB!=1"), Some((2, ErrorKind::BadName('!'))));
+        assert!(parse_one("A=\u{fffd}".as_bytes()).is_ok(), "a replacement character is text like any other");
+    }
 }

@@ -1,56 +1,87 @@
-//! Takes a file apart by compose's grammar: one statement after another, several on a line where a quoted value ends early.
+//! Takes a file apart by compose's grammar: statement after statement, several on a line where a quoted value ends
+//! early.
 
-use super::ErrorKind;
-use super::escapes;
+use super::{DotenvError, ErrorKind, escapes};
 
-/// `KEY=value`, `KEY: value` or a bare `KEY`.
+/// `KEY=value`, `KEY: value`, or `KEY` alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Statement {
+pub(super) struct Statement {
     /// The name.
-    pub key: String,
-    /// The line it begins on.
-    pub line: usize,
-    /// What it is set to.
-    pub value: Value,
+    pub(super) key: String,
+    /// The line it begins on, from 1.
+    pub(super) line: usize,
+    /// It follows a closing quote on the same line, so that its name may be a part of a value that was not quoted well.
+    after_quote: bool,
+    /// What the name is set to.
+    pub(super) value: Value,
 }
 
 /// What a name is set to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// A bare name: what the process environment says.
+pub(super) enum Value {
+    /// Whatever the process environment has.
     Inherited,
-    /// Taken as it is.
+    /// The text as it is.
     Literal(String),
-    /// With `$NAME` and `${…}` in it.
+    /// The text with references to other variables in it.
     Template(String),
 }
 
-/// The statements of a text.
-#[derive(Clone, Debug)]
-pub struct Statements<'a> {
-    rest: &'a str,
+/// What is wrong, on which line by compose's count, and in whose value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mistake {
     line: usize,
+    key: Option<String>,
+    kind: ErrorKind,
 }
 
-type Broken = (usize, ErrorKind);
+/// The statements of a text; nothing after a mistake.
+pub(super) struct Statements<'a> {
+    rest: &'a str,
+    /// The line by compose's count.
+    line: usize,
+    /// How many lines that count has left out.
+    uncounted: usize,
+    after_quote: bool,
+}
 
-/// A blank within a line (Go's `unicode.IsSpace` of Latin-1, without the newline).
-fn is_blank(letter: char) -> bool {
-    matches!(letter, '\t' | '\u{b}' | '\u{c}' | '\r' | ' ' | '\u{85}' | '\u{a0}')
+impl Statement {
+    /// An error in its value.
+    pub(super) fn error(&self, file: &str, kind: ErrorKind) -> DotenvError {
+        let key = (!self.after_quote).then(|| self.key.clone());
+        DotenvError { file: file.to_owned(), line: self.line, key, kind }
+    }
+}
+
+impl Value {
+    pub(super) fn contains(&self, letter: char) -> bool {
+        match self {
+            Self::Inherited => false,
+            Self::Literal(text) | Self::Template(text) => text.contains(letter),
+        }
+    }
+}
+
+impl Mistake {
+    pub(super) fn in_file(self, file: &str) -> DotenvError {
+        DotenvError { file: file.to_owned(), line: self.line, key: self.key, kind: self.kind }
+    }
 }
 
 impl<'a> Statements<'a> {
     /// Begins at the first line.
-    pub fn new(text: &'a str) -> Self {
-        Self { rest: text, line: 1 }
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { rest: text, line: 1, uncounted: 0, after_quote: false }
     }
 
     /// Skips white space and comment lines.
     fn skip(&mut self) {
         loop {
-            let start = self.rest.find(|letter: char| !letter.is_whitespace()).unwrap_or(self.rest.len());
-            self.line += self.rest[..start].matches('\n').count();
-            self.rest = &self.rest[start..];
+            let start = self.rest.trim_start();
+            let newlines = self.rest[..self.rest.len() - start.len()].matches('\n').count();
+            self.line += newlines;
+            self.after_quote &= newlines == 0;
+            self.rest = start;
             if !self.rest.starts_with('#') {
                 return;
             }
@@ -58,86 +89,159 @@ impl<'a> Statements<'a> {
         }
     }
 
-    fn statement(&mut self) -> Result<Statement, Broken> {
-        let line = self.line;
+    fn statement(&mut self) -> Result<Statement, Mistake> {
+        let (line, after_quote) = (self.line + self.uncounted, self.after_quote);
         let (key, inherited) = self.key()?;
         if key.contains(' ') {
-            return Err((self.line, ErrorKind::SpaceInName));
+            return Err(self.mistake(ErrorKind::SpaceInName));
         }
-        let value = if inherited { Value::Inherited } else { self.value(&key)? };
-        Ok(Statement { key, line, value })
+        self.after_quote = false;
+        let value = if inherited {
+            Value::Inherited
+        } else {
+            self.value().map_err(|mistake| Mistake { key: (!after_quote).then(|| key.clone()), ..mistake })?
+        };
+        Ok(Statement { key, line, after_quote, value })
     }
 
-    /// Reads a name up to and with what ends it. A name at the very end of the file is an empty name set to that word,
-    /// which is what compose makes of it.
-    fn key(&mut self) -> Result<(String, bool), Broken> {
+    /// Reads a name with what ends it, and says whether it stands alone. Words at the very end of the file that nothing
+    /// ends are, for compose, the value of a variable without a name.
+    fn key(&mut self) -> Result<(String, bool), Mistake> {
+        self.skip_export();
+        if self.rest.is_empty() {
+            return Err(self.mistake(ErrorKind::NothingExported));
+        }
+        let end = self.rest.char_indices().find(|(_, letter)| !is_blank(*letter) && !is_name(*letter));
+        let (key, length, inherited) = match end {
+            Some((at, '=' | ':')) => (&self.rest[..at], at + 1, false),
+            Some((at, '\n')) => (&self.rest[..at], at + 1, true),
+            Some((_, '\0' | char::REPLACEMENT_CHARACTER)) => return Err(self.mistake(ErrorKind::NotText)),
+            Some((_, other)) => return Err(self.mistake(ErrorKind::BadName(other))),
+            None => ("", 0, false),
+        };
+        if inherited {
+            // Compose's count misses the end of such a line if there is a space in it.
+            let counter = if key.contains(' ') { &mut self.uncounted } else { &mut self.line };
+            *counter += 1;
+        }
+        self.rest = self.rest[length..].trim_start_matches(is_blank);
+        Ok((key.trim_end().to_owned(), inherited))
+    }
+
+    fn skip_export(&mut self) {
         if let Some(after) = self.rest.strip_prefix("export")
             && after.starts_with([' ', '\t', '\n', '\u{c}', '\r'])
         {
             self.rest = after.trim_start_matches(is_blank);
         }
-        let end = self.rest.char_indices().find(|(_, letter)| !is_blank(*letter) && !is_name(*letter));
-        let (key, inherited, offset) = match end {
-            Some((at, '=' | ':')) => (&self.rest[..at], false, at + 1),
-            Some((at, '\n')) => (&self.rest[..at], true, at + 1),
-            Some((_, other)) => return Err((self.line, ErrorKind::BadName(other))),
-            None => ("", false, 0),
-        };
-        if inherited && !key.contains(' ') {
-            self.line += 1;
-        }
-        self.rest = self.rest[offset..].trim_start_matches(is_blank);
-        Ok((key.trim_end().to_owned(), inherited))
     }
 
-    fn value(&mut self, key: &str) -> Result<Value, Broken> {
-        if let Some(quote) = self.rest.chars().next().filter(|first| matches!(first, '"' | '\'')) {
-            return self.quoted(key, quote);
+    fn value(&mut self) -> Result<Value, Mistake> {
+        match self.rest.chars().next() {
+            Some(quote @ ('"' | '\'')) => self.quoted(quote),
+            _ => Ok(self.unquoted()),
         }
+    }
+
+    /// To the end of the line, or to a `#` after a space.
+    fn unquoted(&mut self) -> Value {
         let (value, rest) = self.rest.split_once('\n').unwrap_or((self.rest, ""));
-        self.line += 1;
         self.rest = rest;
-        let value = value.split_once(" #").map_or(value, |(value, _)| value);
-        Ok(Value::Template(value.trim_end().to_owned()))
+        self.line += 1;
+        let value = value.split_once(" #").map_or(value, |(value, _comment)| value);
+        Value::Template(value.trim_end().to_owned())
     }
 
-    fn quoted(&mut self, key: &str, quote: char) -> Result<Value, Broken> {
+    /// To the closing quote, over several lines if need be. A backslash takes the quote's meaning away.
+    fn quoted(&mut self, quote: char) -> Result<Value, Mistake> {
         let mut value = String::new();
         let mut escaped = false;
         for (at, letter) in self.rest.char_indices().skip(1) {
-            if letter == '\n' {
-                self.line += 1;
-            }
+            self.line += usize::from(letter == '\n');
             if letter == quote && !escaped {
                 self.rest = &self.rest[at + 1..];
+                self.after_quote = true;
                 return Ok(match quote {
                     '"' => Value::Template(escapes::expand(&value)),
                     _ => Value::Literal(value),
                 });
             }
-            if letter == '\\' && !escaped {
-                escaped = true;
-                continue;
-            }
             if escaped && letter != quote {
                 value.push('\\');
             }
-            escaped = false;
-            value.push(letter);
+            escaped = letter == '\\' && !escaped;
+            if !escaped {
+                value.push(letter);
+            }
         }
-        Err((self.line, ErrorKind::OpenQuote(key.to_owned())))
+        Err(self.mistake(ErrorKind::OpenQuote))
+    }
+
+    fn mistake(&self, kind: ErrorKind) -> Mistake {
+        Mistake { line: self.line, key: None, kind }
     }
 }
 
+impl Iterator for Statements<'_> {
+    type Item = Result<Statement, Mistake>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.skip();
+        if self.rest.is_empty() {
+            return None;
+        }
+        let statement = self.statement();
+        if statement.is_err() {
+            self.rest = "";
+        }
+        Some(statement)
+    }
+}
+
+/// White space within a line, as compose knows it around names and before values. Other kinds belong to the value.
+fn is_blank(letter: char) -> bool {
+    matches!(letter, '\t' | '\u{b}' | '\u{c}' | '\r' | ' ' | '\u{85}' | '\u{a0}')
+}
+
+/// What names are made of; letters and digits of any script.
 fn is_name(letter: char) -> bool {
     matches!(letter, '_' | '.' | '-' | '[' | ']') || letter.is_alphanumeric()
 }
 
-impl Iterator for Statements<'_> {
-    type Item = Result<Statement, Broken>;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    fn next(&mut self) -> Option<Self::Item> {
-        self.skip();
-        (!self.rest.is_empty()).then(|| self.statement())
+    fn statements(text: &str) -> Vec<(String, Value)> {
+        Statements::new(text).map(|statement| statement.map(|it| (it.key, it.value)).unwrap()).collect()
+    }
+
+    fn template(key: &str, value: &str) -> (String, Value) {
+        (key.to_owned(), Value::Template(value.to_owned()))
+    }
+
+    #[test]
+    fn text_after_a_closing_quote_is_another_statement() {
+        assert_eq!(statements("A=\"a\" B=2"), [template("A", "a"), template("B", "2")]);
+        assert_eq!(
+            statements("A='a'b\n"),
+            [("A".to_owned(), Value::Literal("a".to_owned())), ("b".to_owned(), Value::Inherited)]
+        );
+    }
+
+    #[test]
+    fn export_needs_a_name_at_the_end_of_the_file_only() {
+        let kind = |text: &str| Statements::new(text).find_map(|statement| statement.err().map(|mistake| mistake.kind));
+        assert_eq!(kind("export "), Some(ErrorKind::NothingExported));
+        assert_eq!(kind("export \n"), None);
+        assert_eq!(statements("export"), [template("", "export")]);
+    }
+
+    #[test]
+    fn a_line_that_compose_does_not_count_shifts_the_errors_after_it_but_not_the_origins() {
+        let read: Vec<_> = Statements::new("A \nB=1\nC!=1")
+            .map(|statement| statement.map(|it| it.line).map_err(|it| it.line))
+            .collect();
+        assert_eq!(read, [Ok(1), Ok(2), Err(2)]);
     }
 }
