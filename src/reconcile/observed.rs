@@ -34,7 +34,7 @@ pub struct Container {
     pub image: String,
     /// What it is doing.
     pub run: Run,
-    /// The IDs of the networks it is attached to.
+    /// The networks it is attached to: by ID, or by name while it was never started, when the engine knows no ID yet.
     pub networks: BTreeSet<String>,
     /// Whether the engine itself would restart it: somebody changed the policy that we set to `no`.
     pub engine_restarts: bool,
@@ -102,6 +102,13 @@ impl Observed {
         let mut of_unit = self.containers.iter().filter(|container| container.unit == unit);
         let first = of_unit.next()?;
         Some(of_unit.fold(first, |best, next| if next.is_running() && !best.is_running() { next } else { best }))
+    }
+
+    /// Whether a container is attached to our network, or will be once it starts.
+    pub fn is_attached(&self, container: &Container) -> bool {
+        self.networks.iter().any(|(id, name)| {
+            container.networks.contains(id) || (container.run == Run::Created && container.networks.contains(name))
+        })
     }
 
     /// Whether any container of an Octopus node runs.

@@ -293,8 +293,7 @@ impl<'a> Pass<'a> {
             if container.engine_restarts && wanted {
                 self.act(Action::DisarmRestartPolicy(container.unit, container.id.clone()));
             }
-            let attached = self.seen.networks.keys().any(|network| container.networks.contains(network));
-            if wanted && !attached && !self.seen.networks.is_empty() && container.run != Run::Removing {
+            if wanted && !self.seen.is_attached(container) && !self.seen.networks.is_empty() && container.run != Run::Removing {
                 self.act(Action::Connect(container.unit, container.id.clone()));
             }
         }
@@ -337,8 +336,7 @@ impl<'a> Pass<'a> {
             Run::Created | Run::Exited { .. } => self.fit(spec, container) == Fit::Right || self.is_restart(container),
             Run::Running { .. } | Run::Paused { .. } | Run::Removing => false,
         };
-        let attached = self.seen.networks.keys().any(|network| container.networks.contains(network));
-        if startable && attached && self.may_try(unit) {
+        if startable && self.seen.is_attached(container) && self.may_try(unit) {
             self.act(Action::Start(unit, container.id.clone()));
         }
     }
