@@ -246,9 +246,8 @@ fn container_of(answer: ContainerInspectResponse) -> Option<Container> {
         image: config.image.unwrap_or_default(),
         run,
         networks: networks
-            .into_values()
-            .filter_map(|endpoint| endpoint.network_id)
-            .filter(|id| !id.is_empty())
+            .into_iter()
+            .map(|(name, endpoint)| endpoint.network_id.filter(|id| !id.is_empty()).unwrap_or(name))
             .collect(),
         engine_restarts: policy.is_some_and(|policy| !matches!(policy.to_string().as_str(), "" | "no")),
     })

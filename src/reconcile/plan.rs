@@ -293,7 +293,11 @@ impl<'a> Pass<'a> {
             if container.engine_restarts && wanted {
                 self.act(Action::DisarmRestartPolicy(container.unit, container.id.clone()));
             }
-            if wanted && !self.seen.is_attached(container) && !self.seen.networks.is_empty() && container.run != Run::Removing {
+            if wanted
+                && !self.seen.is_attached(container)
+                && !self.seen.networks.is_empty()
+                && container.run != Run::Removing
+            {
                 self.act(Action::Connect(container.unit, container.id.clone()));
             }
         }

@@ -119,7 +119,11 @@ async fn drain(settings: &Settings, draining: bool) -> Result<ExitCode, Fatal> {
         }
         tokio::time::sleep(LOOK).await;
     }
-    log::line(format_args!("Node {} {}", settings.node, if draining { "drains; it runs no tasks" } else { "takes work" }));
+    log::line(format_args!(
+        "Node {} {}",
+        settings.node,
+        if draining { "drains; it runs no tasks" } else { "takes work" }
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -154,8 +158,14 @@ mod tests {
     #[test]
     fn the_vendors_spellings_are_taken() {
         let command = parse("x node --instance OctopusServer --drain=true --wait=600 --cancel-tasks").unwrap();
-        assert!(matches!(command, Command::Node { drain: Some(true), wait: 600, cancel_tasks: true, .. }), "{command:?}");
-        assert!(matches!(parse("x node --instance=OctopusServer --drain=false"), Ok(Command::Node { drain: Some(false), .. })));
+        assert!(
+            matches!(command, Command::Node { drain: Some(true), wait: 600, cancel_tasks: true, .. }),
+            "{command:?}"
+        );
+        assert!(matches!(
+            parse("x node --instance=OctopusServer --drain=false"),
+            Ok(Command::Node { drain: Some(false), .. })
+        ));
         let command = parse("x show-master-key --instance OctopusServer --format=json").unwrap();
         assert_eq!(command.instance(), INSTANCE);
         assert!(parse("x show-master-key --console").is_ok() && parse("x node --drain=perhaps").is_err());

@@ -56,7 +56,11 @@ pub(super) enum Step {
 /// Name, step, and the vendor's words (Octopus' Issues 7266, 7427, 8745, 7650; octopus.com/docs, "High availability").
 const FATAL: &[(&str, Step, &str)] = &[
     ("eula", Step::Eula, "ERROR: You must accept the EULA"),
-    ("wrong-host", Step::Connect, "A network-related error occurred while connecting to SQL Server: Name or service not known"),
+    (
+        "wrong-host",
+        Step::Connect,
+        "A network-related error occurred while connecting to SQL Server: Name or service not known",
+    ),
     (
         "permission",
         Step::Storage,

@@ -110,7 +110,8 @@ async fn refuse_other_versions(node: &Node, database: &mut Database) -> Result<(
     let values: [&dyn tiberius::ToSql; 3] = [&settings.node.as_str(), &settings.version.as_str(), &(now() - FRESH_MS)];
     for other in database.rows(OTHERS, &values).await? {
         if database.is_alive(&schema::text(&other, 0)).await? {
-            let detail = format!("{} runs {}, this is {}", schema::text(&other, 1), schema::text(&other, 2), settings.version);
+            let detail =
+                format!("{} runs {}, this is {}", schema::text(&other, 1), schema::text(&other, 2), settings.version);
             schema::record(database, "mixed-versions", &settings.node, &detail).await?;
             return Err(Fatal::MixedVersions(detail));
         }
@@ -148,7 +149,11 @@ fn generate_key(node: &Node) -> Secret {
 async fn upgrade(node: &Node, database: &mut Database) -> Result<(), Fatal> {
     let settings = &node.settings;
     let is_new = schema::version(database).await?.is_none_or(|was| schema::is_newer(&settings.version, &was));
-    log::line(format_args!("{} the database schema for {}", if is_new { "Upgrading" } else { "Checking" }, settings.version));
+    log::line(format_args!(
+        "{} the database schema for {}",
+        if is_new { "Upgrading" } else { "Checking" },
+        settings.version
+    ));
     settings.faults.reach(Step::Upgrade)?;
     if settings.faults.has(Fault::CrashAtStart) {
         return Err(Fatal::Injected("Unhandled exception. The process ends, as it was asked to".to_owned()));

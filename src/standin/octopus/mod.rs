@@ -56,7 +56,9 @@ pub fn run(args: &[String]) -> ExitCode {
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
         }
         (_, Err(error)) => end(&error),
-        (None | Some(Ok(Command::Run(_))), Ok(settings)) => runtime.block_on(serve(settings)).unwrap_or_else(|error| end(&error)),
+        (None | Some(Ok(Command::Run(_))), Ok(settings)) => {
+            runtime.block_on(serve(settings)).unwrap_or_else(|error| end(&error))
+        }
         (Some(Ok(command)), Ok(settings)) => {
             runtime.block_on(command::run(&command, &settings)).unwrap_or_else(|error| end(&error))
         }

@@ -124,7 +124,12 @@ impl Node {
         let mut database = Database::new(&self.target);
         let (boot, now) = (self.boot.as_str(), now());
         database.execute("UPDATE OctopusServerNode SET Stopped = 1 WHERE Boot = @P1", &[&boot]).await?;
-        database.execute("UPDATE MigrationAttempts SET FinishedAt = @P2 WHERE Boot = @P1 AND FinishedAt IS NULL", &[&boot, &now]).await?;
+        database
+            .execute(
+                "UPDATE MigrationAttempts SET FinishedAt = @P2 WHERE Boot = @P1 AND FinishedAt IS NULL",
+                &[&boot, &now],
+            )
+            .await?;
         Ok(())
     }
 
@@ -141,6 +146,7 @@ async fn is_draining(database: &mut Database, name: &str) -> Result<bool, SqlErr
 
 /// Sets a node's drain flag; gives whether there is such a node.
 pub(super) async fn drain(database: &mut Database, name: &str, draining: bool) -> Result<bool, SqlError> {
-    let changed = database.execute("UPDATE OctopusServerNode SET Draining = @P2 WHERE Name = @P1", &[&name, &draining]).await?;
+    let changed =
+        database.execute("UPDATE OctopusServerNode SET Draining = @P2 WHERE Name = @P1", &[&name, &draining]).await?;
     Ok(changed > 0)
 }

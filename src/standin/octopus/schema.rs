@@ -26,7 +26,10 @@ const TABLES: &[(&str, &str)] = &[
         "Name NVARCHAR(200) NOT NULL PRIMARY KEY, Boot NVARCHAR(64) NOT NULL, Version NVARCHAR(64) NOT NULL, \
          LastSeen BIGINT NOT NULL, StartedAt BIGINT NOT NULL, Stopped BIT NOT NULL, Draining BIT NOT NULL",
     ),
-    ("Violations", "Kind NVARCHAR(64) NOT NULL, Node NVARCHAR(200) NOT NULL, Detail NVARCHAR(400) NOT NULL, At BIGINT NOT NULL"),
+    (
+        "Violations",
+        "Kind NVARCHAR(64) NOT NULL, Node NVARCHAR(200) NOT NULL, Detail NVARCHAR(400) NOT NULL, At BIGINT NOT NULL",
+    ),
     ("Settings", "Name NVARCHAR(64) NOT NULL PRIMARY KEY, Setting NVARCHAR(400) NOT NULL"),
 ];
 
@@ -77,7 +80,8 @@ pub(super) fn number(row: &Row, column: usize) -> i64 {
 /// Creates the tables that are not there.
 pub(super) async fn create(database: &mut Database) -> Result<(), SqlError> {
     for (name, columns) in TABLES {
-        let created = database.execute(&format!("IF OBJECT_ID(N'{name}') IS NULL CREATE TABLE {name} ({columns})"), &[]).await;
+        let created =
+            database.execute(&format!("IF OBJECT_ID(N'{name}') IS NULL CREATE TABLE {name} ({columns})"), &[]).await;
         match created {
             Ok(_) | Err(SqlError::Server { code: EXISTS, .. }) => {}
             Err(error) => return Err(error),
@@ -112,7 +116,8 @@ pub(super) async fn record(database: &mut Database, kind: &str, node: &str, deta
 /// All violations, the oldest first.
 pub(super) async fn violations(database: &mut Database) -> Result<Vec<Violation>, SqlError> {
     let rows = database.rows("SELECT Kind, Node, Detail, At FROM Violations ORDER BY At", &[]).await?;
-    let read = |row: &Row| Violation { kind: text(row, 0), node: text(row, 1), detail: text(row, 2), at: number(row, 3) };
+    let read =
+        |row: &Row| Violation { kind: text(row, 0), node: text(row, 1), detail: text(row, 2), at: number(row, 3) };
     Ok(rows.iter().map(read).collect())
 }
 

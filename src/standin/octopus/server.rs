@@ -150,7 +150,10 @@ async fn ping(Shared(site): Shared<Arc<Site>>) -> Answer {
     if faults.has(Fault::SlowLoris) {
         return Ok(dribble());
     }
-    if faults.pick(|fault| if let Fault::Flap(every) = fault { Some(every) } else { None }).is_some_and(|every| count.is_multiple_of(every)) {
+    if faults
+        .pick(|fault| if let Fault::Flap(every) = fault { Some(every) } else { None })
+        .is_some_and(|every| count.is_multiple_of(every))
+    {
         return Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response());
     }
     site.ready()?;
@@ -193,7 +196,8 @@ async fn violations(Shared(site): Shared<Arc<Site>>) -> Answer {
 
 async fn summary(Shared(site): Shared<Arc<Site>>, headers: HeaderMap) -> Answer {
     site.check_key(&headers)?;
-    let rows = site.database()?.rows("SELECT Name, LastSeen, Draining FROM OctopusServerNode ORDER BY Name", &[]).await?;
+    let rows =
+        site.database()?.rows("SELECT Name, LastSeen, Draining FROM OctopusServerNode ORDER BY Name", &[]).await?;
     let node = |row: &tiberius::Row| {
         let draining = row.try_get::<bool, _>(2).ok().flatten().unwrap_or_default();
         site.resource(&schema::text(row, 0), draining, schema::number(row, 1))
@@ -202,7 +206,12 @@ async fn summary(Shared(site): Shared<Arc<Site>>, headers: HeaderMap) -> Answer 
 }
 
 /// Drains a node, or ends that: the vendor's API calls the flag `IsInMaintenanceMode`.
-async fn change(Shared(site): Shared<Arc<Site>>, Path(id): Path<String>, headers: HeaderMap, Json(body): Json<Value>) -> Answer {
+async fn change(
+    Shared(site): Shared<Arc<Site>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Answer {
     site.check_key(&headers)?;
     let draining = body["IsInMaintenanceMode"].as_bool().ok_or(Refusal::BadBody)?;
     let name = id.strip_prefix("OctopusServerNodes-").unwrap_or(&id);
@@ -223,7 +232,8 @@ async fn page(Shared(site): Shared<Arc<Site>>) -> (StatusCode, Html<String>) {
         (Phase::Ready, true, false) => "is ready, and its database answers",
     };
     let status = if site.ready().is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let (name, version, database) = (escape(&settings.node), escape(&settings.version), escape(&site.node.target.database));
+    let (name, version, database) =
+        (escape(&settings.node), escape(&settings.version), escape(&site.node.target.database));
     let html = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><title>Octopus stand-in: {name}</title>\
          <body style=\"font-family:sans-serif;max-width:40em;margin:3em auto\"><h1>This is a stand-in</h1>\

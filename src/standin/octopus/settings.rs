@@ -103,8 +103,10 @@ fn number<T: FromStr>(var: &dyn Fn(&str) -> Option<String>, name: &str, default:
 
 /// The variable that switches faults on for one node: its name in capitals, all but letters and digits as `_`.
 fn fault_variable(node: &str) -> String {
-    let name: String =
-        node.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_uppercase() } else { '_' }).collect();
+    let name: String = node
+        .chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_uppercase() } else { '_' })
+        .collect();
     format!("STANDIN_OCTOPUS_FAULT_{name}")
 }
 
@@ -118,7 +120,8 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<Settings, Fatal> {
-        let variables: Vec<(String, String)> = variables.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        let variables: Vec<(String, String)> =
+            variables.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
         Settings::read(&|name| variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()))
     }
 

@@ -59,7 +59,8 @@ pub(super) fn is_base64(key: &Secret) -> bool {
 /// Keeps a generated key for `show-master-key`. It is gone with the container, as with the vendor's image.
 pub(super) fn keep_master_key(dir: &Path, key: &Secret) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(dir.join(KEY_FILE))?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(dir.join(KEY_FILE))?;
     file.write_all(key.expose().as_bytes())
 }
 

@@ -31,7 +31,14 @@ impl Locks {
     }
 
     /// The procedure's return code: 0 granted, 1 granted after waiting, -1 timed out, -2 cancelled.
-    pub(super) fn acquire(&self, spid: u16, resource: &Resource, transaction: bool, wait: Option<Duration>, cancelled: impl Fn() -> bool) -> i32 {
+    pub(super) fn acquire(
+        &self,
+        spid: u16,
+        resource: &Resource,
+        transaction: bool,
+        wait: Option<Duration>,
+        cancelled: impl Fn() -> bool,
+    ) -> i32 {
         let deadline = wait.map(|wait| Instant::now() + wait);
         let mut held = self.held();
         let mut granted = 0;

@@ -48,14 +48,19 @@ pub fn run() -> ExitCode {
 
 impl Settings {
     fn read() -> Result<Self, String> {
-        let text = |name: &str, default: &str| std::env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned());
-        let number = |name: &str, default: &str| text(name, default).parse::<u32>().map_err(|_| format!("{name} is not a number"));
+        let text = |name: &str, default: &str| {
+            std::env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
+        };
+        let number = |name: &str, default: &str| {
+            text(name, default).parse::<u32>().map_err(|_| format!("{name} is not a number"))
+        };
         let delay = |name: &str| number(name, "300").map(|delay| Duration::from_millis(delay.into()));
         let fault = text("STANDIN_SQL_FAULT", "");
         Ok(Self {
             root: text("STANDIN_MSSQL_ROOT", "/var/opt/mssql").into(),
             address: text("STANDIN_SQL_ADDRESS", "0.0.0.0"),
-            port: u16::try_from(number("STANDIN_SQL_PORT", "1433")?).map_err(|_| "STANDIN_SQL_PORT is no port".to_owned())?,
+            port: u16::try_from(number("STANDIN_SQL_PORT", "1433")?)
+                .map_err(|_| "STANDIN_SQL_PORT is no port".to_owned())?,
             eula: !text("ACCEPT_EULA", "").is_empty(),
             password: text("MSSQL_SA_PASSWORD", &text("SA_PASSWORD", "")),
             version: number("STANDIN_SQL_VERSION", "957")?,
@@ -78,8 +83,12 @@ async fn start(settings: &Settings) -> u8 {
     if let Some(rate) = settings.faults.log_flood {
         tokio::spawn(flood(rate));
     }
-    let opening =
-        Opening { root: &settings.root, password: &settings.password, version: settings.version, broken: settings.faults.broken.clone() };
+    let opening = Opening {
+        root: &settings.root,
+        password: &settings.password,
+        version: settings.version,
+        broken: settings.faults.broken.clone(),
+    };
     let opened = Store::open(opening).and_then(|store| Ok((store, tls::acceptor(&settings.root.join("secrets"))?)));
     match opened {
         Ok((store, tls)) => serve(settings, Server::new(store, settings.faults.clone(), tls)).await,
@@ -93,14 +102,23 @@ fn refuse(error: &OpenError, settings: &Settings) -> u8 {
         OpenError::WeakPassword => weak_password(),
         OpenError::Newer(found) => newer_data(*found, settings.version),
         OpenError::Locked => {
-            log::line("Server", "ERROR: two servers on one volume: another server runs on this data directory. This one stops, it has touched nothing.");
-            log::line("Server", "Error: 17113, Severity: 16, State: 1. Error 32(The process cannot access the file because it is being used by another process.) occurred while opening file 'master.mdf'.");
+            log::line(
+                "Server",
+                "ERROR: two servers on one volume: another server runs on this data directory. This one stops, it has touched nothing.",
+            );
+            log::line(
+                "Server",
+                "Error: 17113, Severity: 16, State: 1. Error 32(The process cannot access the file because it is being used by another process.) occurred while opening file 'master.mdf'.",
+            );
             1
         }
         OpenError::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => disk_full(),
         OpenError::Io(error) => {
             let code = error.raw_os_error().unwrap_or_default();
-            log::plain(&format!("sqlservr: Unable to open {}/.system/instance_id: {error} errno = 0x{code:X}({code})", settings.root.display()));
+            log::plain(&format!(
+                "sqlservr: Unable to open {}/.system/instance_id: {error} errno = 0x{code:X}({code})",
+                settings.root.display()
+            ));
             1
         }
     }
@@ -121,7 +139,13 @@ async fn serve(settings: &Settings, server: Server) -> u8 {
     let code = match listen(settings, &server).await {
         Ok(()) => finish(&server),
         Err(error) => {
-            log::line("Server", &format!("Error: 26023, Severity: 16, State: 1. Server TCP provider failed to listen on port {}: {error}", settings.port));
+            log::line(
+                "Server",
+                &format!(
+                    "Error: 26023, Severity: 16, State: 1. Server TCP provider failed to listen on port {}: {error}",
+                    settings.port
+                ),
+            );
             1
         }
     };
@@ -138,7 +162,13 @@ fn greet(server: &Server) {
     if !server.store.clean {
         log::line("spid9s", "The last server on this volume did not stop by itself: clean_shutdown=false.");
         for database in server.store.databases() {
-            log::line("spid9s", &format!("Recovery of database '{}' ({}) is 100% complete. This is an informational message only.", database.name, database.id));
+            log::line(
+                "spid9s",
+                &format!(
+                    "Recovery of database '{}' ({}) is 100% complete. This is an informational message only.",
+                    database.name, database.id
+                ),
+            );
         }
     }
     log::line("Server", "A self-generated certificate was successfully loaded for encryption.");
@@ -154,13 +184,19 @@ async fn listen(settings: &Settings, server: &Arc<Server>) -> std::io::Result<()
     let listener = TcpListener::bind((settings.address.as_str(), settings.port)).await?;
     let local = listener.local_addr()?;
     log::line("Server", &format!("Server is listening on [ {} <ipv4> {}].", local.ip(), local.port()));
-    log::line("Server", "SQL Server is now ready for client connections. This is an informational message; no user action is required.");
+    log::line(
+        "Server",
+        "SQL Server is now ready for client connections. This is an informational message; no user action is required.",
+    );
     let recovery = tokio::spawn({
         let (server, delay) = (server.clone(), settings.login_delay);
         async move {
             tokio::time::sleep(delay).await;
             server.recovered.store(true, Ordering::SeqCst);
-            log::line("spid9s", "Recovery is complete. This is an informational message only. No user action is required.");
+            log::line(
+                "spid9s",
+                "Recovery is complete. This is an informational message only. No user action is required.",
+            );
         }
     });
     let accepting = server::accept(server, listener);
@@ -181,14 +217,20 @@ async fn listen(settings: &Settings, server: &Arc<Server>) -> std::io::Result<()
 /// The checkpoint of a clean stop.
 fn finish(server: &Server) -> u8 {
     if server.nowait.load(Ordering::SeqCst) {
-        log::line("Server", "SQL Server is terminating because of a system shutdown (SHUTDOWN WITH NOWAIT). No checkpoint.");
+        log::line(
+            "Server",
+            "SQL Server is terminating because of a system shutdown (SHUTDOWN WITH NOWAIT). No checkpoint.",
+        );
         return 0;
     }
     if let Err(error) = server.store.close() {
         log::line("Server", &format!("Error: 823, Severity: 24, State: 2. The checkpoint failed: {error}"));
         return 1;
     }
-    log::line("Server", "SQL Server is terminating because of a system shutdown. This is an informational message only. No user action is required.");
+    log::line(
+        "Server",
+        "SQL Server is terminating because of a system shutdown. This is an informational message only. No user action is required.",
+    );
     0
 }
 
@@ -203,7 +245,9 @@ fn fail(settings: &Settings) -> Option<u8> {
             Some(1)
         }
         Some(StartFault::Permission) => {
-            log::plain("sqlservr: Unable to open /var/opt/mssql/.system/instance_id: Permission denied errno = 0xD(13)");
+            log::plain(
+                "sqlservr: Unable to open /var/opt/mssql/.system/instance_id: Permission denied errno = 0xD(13)",
+            );
             Some(1)
         }
         Some(StartFault::DiskFull) => Some(disk_full()),
@@ -236,7 +280,10 @@ fn weak_password() -> u8 {
 
 fn disk_full() -> u8 {
     log::line("Server", "Error: 17053, Severity: 16, State: 1.");
-    log::line("Server", "/var/opt/mssql/data/master.mdf: Operating system error 112(There is not enough space on the disk.) encountered.");
+    log::line(
+        "Server",
+        "/var/opt/mssql/data/master.mdf: Operating system error 112(There is not enough space on the disk.) encountered.",
+    );
     log::plain("sqlservr: Unable to write to /var/opt/mssql/data/master.mdf: No space left on device errno = 0x1C(28)");
     1
 }
@@ -258,7 +305,9 @@ fn abort() -> ! {
     log::plain("The following diagnostic information is available:");
     log::plain("");
     log::plain("         Reason: 0x00000006");
-    log::plain("        Message: Termination of \\SystemRoot\\system32\\AppLoader.exe was due to fatal error 0xC0000001");
+    log::plain(
+        "        Message: Termination of \\SystemRoot\\system32\\AppLoader.exe was due to fatal error 0xC0000001",
+    );
     log::plain("         Signal: SIGABRT - Aborted (6)");
     std::process::abort()
 }

@@ -82,7 +82,17 @@ impl Engine {
         let connection = server.store.connect(spid, database)?;
         cancel.watch(&connection);
         let database = database.to_owned();
-        Ok(Self { server, spid, database, connection, transactions: 0, begun: false, rows: 0, variables: HashMap::new(), cancel })
+        Ok(Self {
+            server,
+            spid,
+            database,
+            connection,
+            transactions: 0,
+            begun: false,
+            rows: 0,
+            variables: HashMap::new(),
+            cancel,
+        })
     }
 
     /// Runs a SQL batch and returns the whole reply.
@@ -97,8 +107,12 @@ impl Engine {
     pub(super) fn call(&mut self, call: Call) -> Vec<u8> {
         let mut reply = Reply::of_proc();
         self.variables.clear();
-        let outputs: Vec<(String, SqlType)> =
-            call.parameters.iter().filter(|parameter| parameter.output).map(|parameter| (parameter.name.clone(), parameter.sql_type)).collect();
+        let outputs: Vec<(String, SqlType)> = call
+            .parameters
+            .iter()
+            .filter(|parameter| parameter.output)
+            .map(|parameter| (parameter.name.clone(), parameter.sql_type))
+            .collect();
         match self.procedure(call, &mut reply) {
             Ok(status) => {
                 reply.return_status(status);
@@ -152,9 +166,13 @@ impl Engine {
         }
         match statement {
             Statement::Query(words) => return self.query(words, reply),
-            Statement::If { condition, then, otherwise } => return self.branch(condition, then, otherwise.as_deref(), reply),
+            Statement::If { condition, then, otherwise } => {
+                return self.branch(condition, then, otherwise.as_deref(), reply);
+            }
             Statement::Block(inside) => return inside.iter().try_for_each(|statement| self.execute(statement, reply)),
-            Statement::Execute { result, procedure, arguments } => return self.run_procedure(result.as_ref(), procedure, arguments, reply),
+            Statement::Execute { result, procedure, arguments } => {
+                return self.run_procedure(result.as_ref(), procedure, arguments, reply);
+            }
             Statement::Begin => self.begin(reply),
             Statement::Commit => self.commit(reply)?,
             Statement::Rollback => self.rollback(reply)?,
@@ -195,7 +213,13 @@ impl Engine {
         }
     }
 
-    fn branch(&mut self, condition: &[Token], then: &Statement, otherwise: Option<&Statement>, reply: &mut Reply) -> Result<(), SqlError> {
+    fn branch(
+        &mut self,
+        condition: &[Token],
+        then: &Statement,
+        otherwise: Option<&Statement>,
+        reply: &mut Reply,
+    ) -> Result<(), SqlError> {
         let translated = translate::condition(condition, &self.scope())?;
         let (_, rows) = self.rows(&translated)?;
         let holds = matches!(rows.first().and_then(|row| row.first()), Some(Value::Integer(1)));
@@ -218,7 +242,9 @@ impl Engine {
             return Ok(());
         }
         if columns.is_empty() {
-            let counted = words.first().is_some_and(|word| ["INSERT", "UPDATE", "DELETE", "WITH"].iter().any(|keyword| word.is(keyword)));
+            let counted = words
+                .first()
+                .is_some_and(|word| ["INSERT", "UPDATE", "DELETE", "WITH"].iter().any(|keyword| word.is(keyword)));
             reply.done(counted.then_some(self.rows), false);
             return Ok(());
         }
@@ -246,7 +272,9 @@ impl Engine {
         let deadline = Instant::now() + LOCK_WAIT;
         loop {
             match attempt(self) {
-                Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < deadline => {
+                Err(error)
+                    if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < deadline =>
+                {
                     if self.cancel.asked() {
                         return Err(SqlError::cancelled());
                     }
@@ -290,7 +318,10 @@ impl Engine {
         let (columns, mut rows) = self.rows(&translated)?;
         self.rows = kept;
         let sql_type = columns.first().map_or(SqlType::Int, |column| column.sql_type);
-        let value = rows.first_mut().and_then(|row| row.first_mut()).map_or(Value::Null, |value| std::mem::replace(value, Value::Null));
+        let value = rows
+            .first_mut()
+            .and_then(|row| row.first_mut())
+            .map_or(Value::Null, |value| std::mem::replace(value, Value::Null));
         Ok((sql_type, value))
     }
 
@@ -320,7 +351,13 @@ impl Engine {
 
     fn commit(&mut self, reply: &mut Reply) -> Result<(), SqlError> {
         match self.transactions {
-            0 => return Err(SqlError::new(3902, 16, "The COMMIT TRANSACTION request has no corresponding BEGIN TRANSACTION.")),
+            0 => {
+                return Err(SqlError::new(
+                    3902,
+                    16,
+                    "The COMMIT TRANSACTION request has no corresponding BEGIN TRANSACTION.",
+                ));
+            }
             1 => {
                 if self.begun {
                     self.patiently(|engine| engine.connection.execute_batch("COMMIT"))?;
@@ -334,7 +371,11 @@ impl Engine {
 
     fn rollback(&mut self, reply: &mut Reply) -> Result<(), SqlError> {
         if self.transactions == 0 {
-            return Err(SqlError::new(3903, 16, "The ROLLBACK TRANSACTION request has no corresponding BEGIN TRANSACTION."));
+            return Err(SqlError::new(
+                3903,
+                16,
+                "The ROLLBACK TRANSACTION request has no corresponding BEGIN TRANSACTION.",
+            ));
         }
         if self.begun {
             self.patiently(|engine| engine.connection.execute_batch("ROLLBACK"))?;
@@ -353,7 +394,11 @@ impl Engine {
     fn enter(&mut self, name: &str, reply: &mut Reply) -> Result<(), SqlError> {
         let name = self.server.store.usable(name)?;
         if self.begun && name != self.database {
-            return Err(SqlError::new(226, 16, "USE statement not allowed within multi-statement transaction that has written (stand-in)."));
+            return Err(SqlError::new(
+                226,
+                16,
+                "USE statement not allowed within multi-statement transaction that has written (stand-in).",
+            ));
         }
         self.connection = self.server.store.connect(self.spid, &name)?;
         self.cancel.watch(&self.connection);
@@ -381,12 +426,20 @@ impl Engine {
         Ok(())
     }
 
-    fn run_procedure(&mut self, result: Option<&String>, procedure: &str, arguments: &[(String, Vec<Token>)], reply: &mut Reply) -> Result<(), SqlError> {
+    fn run_procedure(
+        &mut self,
+        result: Option<&String>,
+        procedure: &str,
+        arguments: &[(String, Vec<Token>)],
+        reply: &mut Reply,
+    ) -> Result<(), SqlError> {
         let mut parameters = Vec::new();
         for (name, words) in arguments {
             // A bare word is a string here: `@LockMode = Exclusive`.
             let (sql_type, value) = match words.as_slice() {
-                [Token::Word(word)] if !word.eq_ignore_ascii_case("NULL") => (SqlType::Text { max: false }, Value::Text(word.clone())),
+                [Token::Word(word)] if !word.eq_ignore_ascii_case("NULL") => {
+                    (SqlType::Text { max: false }, Value::Text(word.clone()))
+                }
                 _ => self.value(words)?,
             };
             parameters.push(Parameter { name: name.clone(), sql_type, value, output: false });
@@ -415,7 +468,11 @@ impl Engine {
     fn execute_sql(&mut self, parameters: Vec<Parameter>, reply: &mut Reply) -> Result<i32, SqlError> {
         let mut parameters = parameters.into_iter();
         let Some(Value::Text(text)) = parameters.next().map(|parameter| parameter.value) else {
-            return Err(SqlError::new(214, 16, "Procedure expects parameter '@statement' of type 'ntext/nchar/nvarchar'."));
+            return Err(SqlError::new(
+                214,
+                16,
+                "Procedure expects parameter '@statement' of type 'ntext/nchar/nvarchar'.",
+            ));
         };
         let declared = match parameters.next().map(|parameter| parameter.value) {
             Some(Value::Text(declaration)) => declared_names(&declaration)?,
@@ -449,7 +506,8 @@ impl Engine {
         let owner = argument(parameters, 2, "@lockowner").unwrap_or_else(|| "transaction".to_owned());
         let transaction = owner.eq_ignore_ascii_case("transaction");
         let timeout = argument(parameters, 3, "@locktimeout").and_then(|text| text.parse::<i64>().ok()).unwrap_or(-1);
-        let known = mode.eq_ignore_ascii_case("exclusive") && (owner.eq_ignore_ascii_case("session") || (transaction && self.transactions > 0));
+        let known = mode.eq_ignore_ascii_case("exclusive")
+            && (owner.eq_ignore_ascii_case("session") || (transaction && self.transactions > 0));
         let Some(resource) = self.resource(parameters, 0).filter(|_| known) else { return -999 };
         let wait = u64::try_from(timeout).ok().map(Duration::from_millis);
         self.server.locks.acquire(self.spid, &resource, transaction, wait, || self.cancel.asked())

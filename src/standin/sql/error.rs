@@ -67,7 +67,11 @@ impl SqlError {
     }
 
     pub(super) fn malformed() -> Self {
-        Self::new(8009, 16, "The incoming tabular data stream (TDS) remote procedure call (RPC) protocol stream is incorrect.")
+        Self::new(
+            8009,
+            16,
+            "The incoming tabular data stream (TDS) remote procedure call (RPC) protocol stream is incorrect.",
+        )
     }
 
     /// SQLite's answer in SQL Server's numbers.
@@ -77,7 +81,8 @@ impl SqlError {
             rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
             other => other.to_string(),
         };
-        let rest = |prefix: &str| text.split(prefix).nth(1).map(|rest| rest.split(" in \"").next().unwrap_or(rest).to_owned());
+        let rest =
+            |prefix: &str| text.split(prefix).nth(1).map(|rest| rest.split(" in \"").next().unwrap_or(rest).to_owned());
         if let Some(name) = rest("no such table: ") {
             return Self::no_object(name.trim_start_matches("main."));
         }
@@ -91,10 +96,18 @@ impl SqlError {
             return Self::new(195, 15, format!("'{name}' is not a recognized built-in function name."));
         }
         if let Some(name) = rest("UNIQUE constraint failed: ") {
-            return Self::new(2627, 14, format!("Violation of UNIQUE KEY or PRIMARY KEY constraint. Cannot insert duplicate key in '{name}'."));
+            return Self::new(
+                2627,
+                14,
+                format!("Violation of UNIQUE KEY or PRIMARY KEY constraint. Cannot insert duplicate key in '{name}'."),
+            );
         }
         if let Some(name) = rest("NOT NULL constraint failed: ") {
-            return Self::new(515, 16, format!("Cannot insert the value NULL into column '{name}'; column does not allow nulls."));
+            return Self::new(
+                515,
+                16,
+                format!("Cannot insert the value NULL into column '{name}'; column does not allow nulls."),
+            );
         }
         if text.contains("constraint failed") {
             return Self::new(547, 16, format!("The statement conflicted with a constraint: {text}."));
@@ -113,9 +126,15 @@ impl SqlError {
         use rusqlite::ErrorCode;
         match error.sqlite_error_code() {
             Some(ErrorCode::OperationInterrupted) => Self::cancelled(),
-            Some(ErrorCode::DiskFull) => Self::new(1105, 17, "Could not allocate space for object: there is not enough space on the disk."),
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::new(1222, 16, "Lock request time out period exceeded."),
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::new(824, 24, format!("SQL Server detected a logical consistency-based I/O error: {text}.")),
+            Some(ErrorCode::DiskFull) => {
+                Self::new(1105, 17, "Could not allocate space for object: there is not enough space on the disk.")
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                Self::new(1222, 16, "Lock request time out period exceeded.")
+            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::new(824, 24, format!("SQL Server detected a logical consistency-based I/O error: {text}."))
+            }
             _ => Self::new(102, 15, format!("Incorrect syntax or unsupported by the stand-in: {text}.")),
         }
     }

@@ -164,8 +164,16 @@ mod tests {
         let found = tokens("SELECT N'it''s', [a]]b] -- x\n, @P1 /* y */ <> 0xAF, 12").unwrap();
         let comma = Token::Symbol(",".into());
         let expected = [
-            Token::Word("SELECT".into()), Token::Text("it's".into()), comma.clone(), Token::Name("a]b".into()), comma.clone(),
-            Token::Variable("@p1".into()), Token::Symbol("<>".into()), Token::Hex("AF".into()), comma, Token::Number("12".into()),
+            Token::Word("SELECT".into()),
+            Token::Text("it's".into()),
+            comma.clone(),
+            Token::Name("a]b".into()),
+            comma.clone(),
+            Token::Variable("@p1".into()),
+            Token::Symbol("<>".into()),
+            Token::Hex("AF".into()),
+            comma,
+            Token::Number("12".into()),
         ];
         assert_eq!(found, expected);
         assert_eq!(tokens("'open").unwrap_err().number, 105);

@@ -57,7 +57,12 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
 }
 
 /// Writes one message and flushes once: clients want all of it in one TLS flight.
-pub(super) async fn write(stream: &mut (impl AsyncWrite + Unpin), kind: u8, body: &[u8], packet: usize) -> io::Result<()> {
+pub(super) async fn write(
+    stream: &mut (impl AsyncWrite + Unpin),
+    kind: u8,
+    body: &[u8],
+    packet: usize,
+) -> io::Result<()> {
     stream.write_all(&framed(kind, body, packet)).await?;
     stream.flush().await
 }

@@ -63,7 +63,12 @@ pub(super) fn login(body: &[u8]) -> Option<Login> {
     let packet = u32::from_le_bytes(body.get(8..12)?.try_into().ok()?) as usize;
     let scrambled = text(44)?;
     let password: Vec<u8> = scrambled.iter().map(|byte| (byte ^ 0xA5).rotate_left(4)).collect();
-    Some(Login { packet, user: from_utf16(&text(40)?), password: from_utf16(&password), database: from_utf16(&text(68)?) })
+    Some(Login {
+        packet,
+        user: from_utf16(&text(40)?),
+        password: from_utf16(&password),
+        database: from_utf16(&text(68)?),
+    })
 }
 
 /// The text of a SQL batch, behind its headers.
@@ -319,7 +324,9 @@ mod tests {
     fn cut_off_calls_are_errors_not_panics() {
         let mut body = vec![4, 0, 0, 0, 0xFF, 0xFF, 10, 0, 0, 0];
         body.extend([0, 0, 0x26, 4, 4, 7, 0, 0, 0]);
-        body.extend([0, 0, 0xE7, 0xFF, 0xFF, 9, 4, 0xD0, 0, 0x34, 2, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, b'x', 0, 0, 0, 0, 0]);
+        body.extend([
+            0, 0, 0xE7, 0xFF, 0xFF, 9, 4, 0xD0, 0, 0x34, 2, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, b'x', 0, 0, 0, 0, 0,
+        ]);
         let whole = call(&body).unwrap();
         assert_eq!(whole.procedure, "sp_executesql");
         assert_eq!(whole.parameters[0].value, Value::Integer(7));

@@ -60,7 +60,9 @@ async fn open(server: &Arc<Server>, mut tcp: TcpStream, spid: u16) -> io::Result
     if server.faults.hang_prelogin {
         return std::future::pending().await;
     }
-    let Some(prelogin) = packet::read(&mut tcp).await?.filter(|message| message.kind == kind::PRELOGIN) else { return Ok(None) };
+    let Some(prelogin) = packet::read(&mut tcp).await?.filter(|message| message.kind == kind::PRELOGIN) else {
+        return Ok(None);
+    };
     let level = agreed(request::encryption(&prelogin.body));
     packet::write(&mut tcp, kind::REPLY, &request::prelogin_reply(level, VERSION), LOGIN_PACKET).await?;
     let (message, stream): (_, Box<dyn Stream>) = match level {
@@ -81,7 +83,12 @@ async fn open(server: &Arc<Server>, mut tcp: TcpStream, spid: u16) -> io::Result
     }
 }
 
-async fn admit(server: &Arc<Server>, mut stream: Box<dyn Stream>, spid: u16, login: &Login) -> io::Result<Option<Session>> {
+async fn admit(
+    server: &Arc<Server>,
+    mut stream: Box<dyn Stream>,
+    spid: u16,
+    login: &Login,
+) -> io::Result<Option<Session>> {
     let cancel = Arc::new(Cancel::default());
     let mut reply = Reply::default();
     let wanted = if login.database.is_empty() { "master" } else { &login.database };
@@ -107,8 +114,16 @@ async fn admit(server: &Arc<Server>, mut stream: Box<dyn Stream>, spid: u16, log
 }
 
 /// Opens the database of the login. Its errors come with the one that every failed login gets.
-fn enter(server: &Arc<Server>, spid: u16, wanted: &str, cancel: &Arc<Cancel>) -> Result<(Engine, String), Vec<SqlError>> {
-    let opened = server.store.usable(wanted).and_then(|name| Ok((Engine::new(server.clone(), spid, &name, cancel.clone())?, name)));
+fn enter(
+    server: &Arc<Server>,
+    spid: u16,
+    wanted: &str,
+    cancel: &Arc<Cancel>,
+) -> Result<(Engine, String), Vec<SqlError>> {
+    let opened = server
+        .store
+        .usable(wanted)
+        .and_then(|name| Ok((Engine::new(server.clone(), spid, &name, cancel.clone())?, name)));
     opened.map_err(|error| {
         let first = if error.number == 911 { SqlError::cannot_open(wanted) } else { error };
         vec![first, SqlError::login_failed("sa")]
@@ -162,7 +177,12 @@ impl Session {
 }
 
 /// Runs one request. Without bytes the client has gone, or sent what no client sends.
-async fn exchange(mut engine: Engine, message: Message, inbox: &mut mpsc::Receiver<Message>, cancel: &Cancel) -> io::Result<(Engine, Option<Vec<u8>>)> {
+async fn exchange(
+    mut engine: Engine,
+    message: Message,
+    inbox: &mut mpsc::Receiver<Message>,
+    cancel: &Cancel,
+) -> io::Result<(Engine, Option<Vec<u8>>)> {
     if message.kind == kind::ATTENTION {
         return Ok((engine, Some(Reply::attention())));
     }
@@ -191,7 +211,9 @@ fn answer(engine: &mut Engine, message: &Message) -> Option<Vec<u8>> {
     Some(match message.kind {
         kind::BATCH => request::batch(&message.body).map_or_else(|error| refused(&error), |text| engine.batch(&text)),
         kind::RPC => request::call(&message.body).map_or_else(|error| refused(&error), |call| engine.call(call)),
-        kind::TRANSACTION => request::transaction(&message.body).map_or_else(|error| refused(&error), |what| engine.transaction(what)),
+        kind::TRANSACTION => {
+            request::transaction(&message.body).map_or_else(|error| refused(&error), |what| engine.transaction(what))
+        }
         _ => return None,
     })
 }

@@ -10,20 +10,39 @@ use super::types::SqlType;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Statement {
     CreateDatabase(String),
-    DropDatabase { name: String, if_exists: bool },
+    DropDatabase {
+        name: String,
+        if_exists: bool,
+    },
     Use(String),
-    If { condition: Vec<Token>, then: Box<Statement>, otherwise: Option<Box<Statement>> },
+    If {
+        condition: Vec<Token>,
+        then: Box<Statement>,
+        otherwise: Option<Box<Statement>>,
+    },
     Block(Vec<Statement>),
     Begin,
     Commit,
     Rollback,
     Declare(Vec<Declared>),
-    Assign { variable: String, value: Vec<Token> },
+    Assign {
+        variable: String,
+        value: Vec<Token>,
+    },
     /// A SET option that changes nothing here.
     Option,
-    Execute { result: Option<String>, procedure: String, arguments: Vec<(String, Vec<Token>)> },
-    AlterLogin { login: String, password: String },
-    Shutdown { nowait: bool },
+    Execute {
+        result: Option<String>,
+        procedure: String,
+        arguments: Vec<(String, Vec<Token>)>,
+    },
+    AlterLogin {
+        login: String,
+        password: String,
+    },
+    Shutdown {
+        nowait: bool,
+    },
     Wait(Duration),
     Print(Vec<Token>),
     /// SELECT, INSERT, UPDATE, DELETE, and CREATE, ALTER, DROP of tables and indexes.
@@ -39,14 +58,29 @@ pub(super) struct Declared {
 }
 
 const STARTERS: [&str; 23] = [
-    "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "IF", "ELSE", "BEGIN", "END", "COMMIT", "ROLLBACK", "DECLARE",
-    "SET", "EXEC", "EXECUTE", "USE", "SHUTDOWN", "WAITFOR", "PRINT", "TRUNCATE", "GO",
+    "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "IF", "ELSE", "BEGIN", "END", "COMMIT",
+    "ROLLBACK", "DECLARE", "SET", "EXEC", "EXECUTE", "USE", "SHUTDOWN", "WAITFOR", "PRINT", "TRUNCATE", "GO",
 ];
 /// Options of SET that only change what a client of this server cannot see.
 const SET_OPTIONS: [&str; 18] = [
-    "NOCOUNT", "XACT_ABORT", "ANSI_NULLS", "ANSI_PADDING", "ANSI_WARNINGS", "ANSI_DEFAULTS", "ANSI_NULL_DFLT_ON", "ARITHABORT",
-    "CONCAT_NULL_YIELDS_NULL", "QUOTED_IDENTIFIER", "NUMERIC_ROUNDABORT", "CURSOR_CLOSE_ON_COMMIT", "IMPLICIT_TRANSACTIONS",
-    "TEXTSIZE", "LOCK_TIMEOUT", "LANGUAGE", "DATEFORMAT", "TRANSACTION",
+    "NOCOUNT",
+    "XACT_ABORT",
+    "ANSI_NULLS",
+    "ANSI_PADDING",
+    "ANSI_WARNINGS",
+    "ANSI_DEFAULTS",
+    "ANSI_NULL_DFLT_ON",
+    "ARITHABORT",
+    "CONCAT_NULL_YIELDS_NULL",
+    "QUOTED_IDENTIFIER",
+    "NUMERIC_ROUNDABORT",
+    "CURSOR_CLOSE_ON_COMMIT",
+    "IMPLICIT_TRANSACTIONS",
+    "TEXTSIZE",
+    "LOCK_TIMEOUT",
+    "LANGUAGE",
+    "DATEFORMAT",
+    "TRANSACTION",
 ];
 /// Blocks inside blocks that are taken, so that no batch can exhaust the stack.
 const MAX_DEPTH: usize = 32;
@@ -86,7 +120,9 @@ impl Parser {
 
     fn wrong<T>(&self) -> Result<T, SqlError> {
         Err(match self.tokens.get(self.at) {
-            Some(Token::Word(word)) if STARTERS.contains(&word.to_ascii_uppercase().as_str()) => SqlError::keyword(word),
+            Some(Token::Word(word)) if STARTERS.contains(&word.to_ascii_uppercase().as_str()) => {
+                SqlError::keyword(word)
+            }
             Some(token) => SqlError::syntax(token.shown()),
             None => SqlError::syntax(""),
         })
@@ -305,7 +341,13 @@ impl Parser {
         let seconds = match parts.as_deref() {
             Some([hours, minutes]) => hours * 3600.0 + minutes * 60.0,
             Some([hours, minutes, seconds]) => hours * 3600.0 + minutes * 60.0 + seconds,
-            _ => return Err(SqlError::new(148, 15, format!("Incorrect time syntax in time string '{text}' used with WAITFOR."))),
+            _ => {
+                return Err(SqlError::new(
+                    148,
+                    15,
+                    format!("Incorrect time syntax in time string '{text}' used with WAITFOR."),
+                ));
+            }
         };
         Ok(Statement::Wait(Duration::try_from_secs_f64(seconds.min(86_400.0)).unwrap_or_default()))
     }
@@ -382,7 +424,10 @@ mod tests {
 
     #[test]
     fn statements_need_no_semicolons() {
-        let found = parsed("BEGIN TRAN UPDATE t SET a = 1 INSERT t SELECT 1 UNION ALL SELECT CASE WHEN 1=1 THEN 2 ELSE 3 END COMMIT").unwrap();
+        let found = parsed(
+            "BEGIN TRAN UPDATE t SET a = 1 INSERT t SELECT 1 UNION ALL SELECT CASE WHEN 1=1 THEN 2 ELSE 3 END COMMIT",
+        )
+        .unwrap();
         assert_eq!(found.len(), 4);
         assert!(matches!(&found[2], Statement::Query(words) if words.len() == 17), "{found:?}");
         assert_eq!(parsed("SET NOCOUNT ON SELECT 1; ;").unwrap().len(), 2);
@@ -390,15 +435,25 @@ mod tests {
 
     #[test]
     fn conditions_take_one_statement_or_a_block() {
-        let found = parsed("IF DB_ID(N'x') IS NULL CREATE DATABASE [x] ELSE BEGIN SELECT 1; SELECT 2 END SELECT 3").unwrap();
-        let [Statement::If { then, otherwise: Some(otherwise), .. }, Statement::Query(_)] = found.as_slice() else { panic!("{found:?}") };
+        let found =
+            parsed("IF DB_ID(N'x') IS NULL CREATE DATABASE [x] ELSE BEGIN SELECT 1; SELECT 2 END SELECT 3").unwrap();
+        let [Statement::If { then, otherwise: Some(otherwise), .. }, Statement::Query(_)] = found.as_slice() else {
+            panic!("{found:?}")
+        };
         assert_eq!(**then, Statement::CreateDatabase("x".into()));
         assert!(matches!(&**otherwise, Statement::Block(inside) if inside.len() == 2));
     }
 
     #[test]
     fn what_is_no_statement_is_an_error() {
-        for (text, number) in [("FROBNICATE", 102), ("SELCT 1", 102), ("BEGIN SELECT 1", 102), ("USE", 102), ("GO", 156), ("SET FOO ON", 102)] {
+        for (text, number) in [
+            ("FROBNICATE", 102),
+            ("SELCT 1", 102),
+            ("BEGIN SELECT 1", 102),
+            ("USE", 102),
+            ("GO", 156),
+            ("SET FOO ON", 102),
+        ] {
             assert_eq!(parsed(text).unwrap_err().number, number, "{text}");
         }
         let deep = "IF 1=1 ".repeat(100) + "SELECT 1";
@@ -407,7 +462,8 @@ mod tests {
 
     #[test]
     fn procedures_take_named_and_positional_arguments() {
-        let found = parsed("DECLARE @r INT; EXEC @r = sp_getapplock @Resource = N'x', @LockTimeout = -1; SELECT @r").unwrap();
+        let found =
+            parsed("DECLARE @r INT; EXEC @r = sp_getapplock @Resource = N'x', @LockTimeout = -1; SELECT @r").unwrap();
         assert_eq!(found.len(), 3);
         let Statement::Execute { result, arguments, .. } = &found[1] else { panic!("{found:?}") };
         assert_eq!((result.as_deref(), arguments.len()), (Some("@r"), 2));

@@ -96,8 +96,13 @@ impl Store {
         }
         let running = system.join("running");
         let clean = !running.exists();
-        let broken = opening.broken.into_iter().map(|(name, how, time)| (name, how, time.map(|time| Instant::now() + time))).collect();
-        let store = Self { root, instance: Mutex::new(instance), sessions: Mutex::default(), broken, clean, _lock: lock };
+        let broken = opening
+            .broken
+            .into_iter()
+            .map(|(name, how, time)| (name, how, time.map(|time| Instant::now() + time)))
+            .collect();
+        let store =
+            Self { root, instance: Mutex::new(instance), sessions: Mutex::default(), broken, clean, _lock: lock };
         store.instance().data_version = opening.version;
         store.save(&store.instance())?;
         File::create(running)?.sync_all()?;
@@ -130,16 +135,23 @@ impl Store {
 
     pub(super) fn login_matches(&self, user: &str, password: &str) -> bool {
         let instance = self.instance();
-        user.eq_ignore_ascii_case("sa") && !instance.password.is_empty() && instance.password == hashed(&instance.salt, password)
+        user.eq_ignore_ascii_case("sa")
+            && !instance.password.is_empty()
+            && instance.password == hashed(&instance.salt, password)
     }
 
     pub(super) fn set_password(&self, login: &str, password: &str) -> Result<(), SqlError> {
         if !login.eq_ignore_ascii_case("sa") {
-            let text = format!("Cannot alter the login '{login}', because it does not exist or you do not have permission.");
+            let text =
+                format!("Cannot alter the login '{login}', because it does not exist or you do not have permission.");
             return Err(SqlError::new(15151, 16, text));
         }
         if !strong(password) {
-            return Err(SqlError::new(15118, 16, "Password validation failed. The password does not meet the operating system policy requirements because it is not complex enough."));
+            return Err(SqlError::new(
+                15118,
+                16,
+                "Password validation failed. The password does not meet the operating system policy requirements because it is not complex enough.",
+            ));
         }
         let mut instance = self.instance();
         instance.password = hashed(&instance.salt, password);
@@ -165,7 +177,10 @@ impl Store {
     fn broken(&self, name: &str) -> Option<Broken> {
         let name = name.to_lowercase();
         let now = Instant::now();
-        self.broken.iter().find(|(broken, _, until)| *broken == name && until.is_none_or(|until| until > now)).map(|(_, how, _)| *how)
+        self.broken
+            .iter()
+            .find(|(broken, _, until)| *broken == name && until.is_none_or(|until| until > now))
+            .map(|(_, how, _)| *how)
     }
 
     /// The database's name as it was created, if it is there and can be opened.
@@ -175,7 +190,11 @@ impl Store {
         let name = found.name;
         Err(match self.broken(&name) {
             None => return Ok(name),
-            Some(Broken::Recovering) => SqlError::new(922, 14, format!("Database '{name}' is being recovered. Waiting until recovery is finished.")),
+            Some(Broken::Recovering) => SqlError::new(
+                922,
+                14,
+                format!("Database '{name}' is being recovered. Waiting until recovery is finished."),
+            ),
             Some(Broken::RecoveryPending) => {
                 let why = "cannot be opened due to inaccessible files or insufficient memory or disk space. See the SQL Server errorlog for details.";
                 SqlError::new(945, 14, format!("Database '{name}' {why}"))
@@ -203,9 +222,14 @@ impl Store {
             return Err(SqlError::new(103, 15, "The identifier is too long. Maximum length is 128."));
         }
         let mut instance = self.instance();
-        let taken = SYSTEM.iter().map(|(_, taken)| *taken).chain(instance.databases.iter().map(|(_, taken)| taken.as_str()));
+        let taken =
+            SYSTEM.iter().map(|(_, taken)| *taken).chain(instance.databases.iter().map(|(_, taken)| taken.as_str()));
         if taken.into_iter().any(|taken| taken.to_lowercase() == name.to_lowercase()) {
-            return Err(SqlError::new(1801, 16, format!("Database '{name}' already exists. Choose a different database name.")));
+            return Err(SqlError::new(
+                1801,
+                16,
+                format!("Database '{name}' already exists. Choose a different database name."),
+            ));
         }
         self.remove_file(name).and_then(|()| self.create_file(name)).map_err(|error| broken_disk(&error))?;
         let id = instance.databases.iter().map(|(id, _)| *id).max().unwrap_or(4) + 1;
@@ -215,11 +239,20 @@ impl Store {
 
     pub(super) fn drop(&self, name: &str) -> Result<(), SqlError> {
         let mut instance = self.instance();
-        let Some(at) = instance.databases.iter().position(|(_, known)| known.to_lowercase() == name.to_lowercase()) else {
-            return Err(SqlError::new(3701, 11, format!("Cannot drop the database '{name}', because it does not exist or you do not have permission.")));
+        let Some(at) = instance.databases.iter().position(|(_, known)| known.to_lowercase() == name.to_lowercase())
+        else {
+            return Err(SqlError::new(
+                3701,
+                11,
+                format!("Cannot drop the database '{name}', because it does not exist or you do not have permission."),
+            ));
         };
         if self.sessions().values().any(|used| *used == instance.databases[at].1) {
-            return Err(SqlError::new(3702, 16, format!("Cannot drop database \"{name}\" because it is currently in use.")));
+            return Err(SqlError::new(
+                3702,
+                16,
+                format!("Cannot drop database \"{name}\" because it is currently in use."),
+            ));
         }
         let (_, name) = instance.databases.remove(at);
         self.save(&instance).and_then(|()| self.remove_file(&name)).map_err(|error| broken_disk(&error))
@@ -228,7 +261,8 @@ impl Store {
     /// Writes every log back into its database and takes the mark away: the end of a clean stop.
     pub(super) fn close(&self) -> io::Result<()> {
         for database in self.databases() {
-            let checkpoint = open(&self.file(&database.name)).and_then(|connection| connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"));
+            let checkpoint = open(&self.file(&database.name))
+                .and_then(|connection| connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"));
             checkpoint.map_err(io::Error::other)?;
         }
         fs::remove_file(self.root.join(".system/running"))
@@ -236,7 +270,11 @@ impl Store {
 
     /// The file of a database. Everything but letters and digits is written as its code, in lower case as names compare.
     fn file(&self, name: &str) -> PathBuf {
-        let safe: String = name.to_lowercase().chars().map(|c| if c.is_alphanumeric() { c.to_string() } else { format!("%{:x}", u32::from(c)) }).collect();
+        let safe: String = name
+            .to_lowercase()
+            .chars()
+            .map(|c| if c.is_alphanumeric() { c.to_string() } else { format!("%{:x}", u32::from(c)) })
+            .collect();
         self.root.join("data").join(format!("{safe}.mdf"))
     }
 
@@ -272,7 +310,8 @@ fn first(password: &str, version: u32) -> Result<Instance, OpenError> {
 }
 
 fn open(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;

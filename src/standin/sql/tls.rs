@@ -43,7 +43,8 @@ pub(super) fn acceptor(secrets: &Path) -> io::Result<TlsAcceptor> {
     fs::create_dir_all(secrets)?;
     let (cert, key) = (secrets.join("standin-cert.pem"), secrets.join("standin-key.pem"));
     if !cert.exists() || !key.exists() {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "db".to_owned()]).map_err(io::Error::other)?;
+        let made =
+            rcgen::generate_simple_self_signed(["localhost".to_owned(), "db".to_owned()]).map_err(io::Error::other)?;
         fs::write(&key, made.signing_key.serialize_pem())?;
         fs::write(&cert, made.cert.pem())?;
     }
@@ -70,7 +71,10 @@ impl Wrapped {
             self.header.extend_from_slice(buf.filled());
         }
         if self.header[0] != kind::PRELOGIN {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "no PRELOGIN packet in the TLS handshake")));
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "no PRELOGIN packet in the TLS handshake",
+            )));
         }
         self.left = usize::from(u16::from_be_bytes([self.header[2], self.header[3]])).saturating_sub(HEADER);
         self.header.clear();

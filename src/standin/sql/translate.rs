@@ -50,20 +50,45 @@ pub(super) struct Translated {
 
 /// Words of SQLite that are no T-SQL: they must not pass as if a real server took them.
 const FOREIGN: [&str; 14] = [
-    "LIMIT", "PRAGMA", "AUTOINCREMENT", "RETURNING", "GLOB", "ISNULL", "NOTNULL", "REGEXP", "CONFLICT", "ATTACH", "DETACH", "VACUUM",
-    "INDEXED", "ROWID",
+    "LIMIT",
+    "PRAGMA",
+    "AUTOINCREMENT",
+    "RETURNING",
+    "GLOB",
+    "ISNULL",
+    "NOTNULL",
+    "REGEXP",
+    "CONFLICT",
+    "ATTACH",
+    "DETACH",
+    "VACUUM",
+    "INDEXED",
+    "ROWID",
 ];
-const TABLE_HINTS: [&str; 10] =
-    ["NOLOCK", "UPDLOCK", "HOLDLOCK", "ROWLOCK", "TABLOCK", "TABLOCKX", "XLOCK", "READPAST", "SERIALIZABLE", "READCOMMITTED"];
+const TABLE_HINTS: [&str; 10] = [
+    "NOLOCK",
+    "UPDLOCK",
+    "HOLDLOCK",
+    "ROWLOCK",
+    "TABLOCK",
+    "TABLOCKX",
+    "XLOCK",
+    "READPAST",
+    "SERIALIZABLE",
+    "READCOMMITTED",
+];
 const NOW: &str = "strftime('%Y-%m-%d %H:%M:%f0000','now')";
 
 /// Translates one SELECT, INSERT, UPDATE, DELETE, or CREATE, ALTER, DROP of a table or index.
 pub(super) fn query(words: &[Token], scope: &Scope) -> Result<Translated, SqlError> {
     let selects = words.first().is_some_and(|word| word.is("SELECT"));
-    let creates = words.first().is_some_and(|word| word.is("CREATE")) && words.get(1).is_some_and(|word| word.is("TABLE"));
-    let (hints, assigned, stripped) = if selects { select_list(words, scope) } else { (Vec::new(), Vec::new(), words.to_vec()) };
+    let creates =
+        words.first().is_some_and(|word| word.is("CREATE")) && words.get(1).is_some_and(|word| word.is("TABLE"));
+    let (hints, assigned, stripped) =
+        if selects { select_list(words, scope) } else { (Vec::new(), Vec::new(), words.to_vec()) };
     let stripped = if creates { without_table_key(&stripped) } else { stripped };
-    let mut writer = Writer { words: &stripped, at: 0, out: String::new(), scope, limits: vec![None], creates, output: None };
+    let mut writer =
+        Writer { words: &stripped, at: 0, out: String::new(), scope, limits: vec![None], creates, output: None };
     writer.leading()?;
     writer.rest()?;
     let sql = writer.finish();
@@ -90,7 +115,8 @@ pub(super) fn condition(words: &[Token], scope: &Scope) -> Result<Translated, Sq
 }
 
 fn reads_only(words: &[Token]) -> bool {
-    words.first().is_some_and(|word| word.is("WITH")) && !words.iter().any(|word| ["INSERT", "UPDATE", "DELETE"].iter().any(|keyword| word.is(keyword)))
+    words.first().is_some_and(|word| word.is("WITH"))
+        && !words.iter().any(|word| ["INSERT", "UPDATE", "DELETE"].iter().any(|keyword| word.is(keyword)))
 }
 
 /// Hints for the columns of a SELECT, the variables it assigns, and its words without `@x =`.
@@ -100,7 +126,11 @@ fn select_list(words: &[Token], scope: &Scope) -> (Vec<Hint>, Vec<String>, Vec<T
         start += 1;
     }
     if words.get(start).is_some_and(|word| word.is("TOP")) {
-        start = if words.get(start + 1).is_some_and(|word| word.is_symbol("(")) { closing(words, start + 1) + 1 } else { start + 2 };
+        start = if words.get(start + 1).is_some_and(|word| word.is_symbol("(")) {
+            closing(words, start + 1) + 1
+        } else {
+            start + 2
+        };
     }
     let start = start.min(words.len());
     let (mut hints, mut assigned, mut kept) = (Vec::new(), Vec::new(), words[..start].to_vec());
@@ -133,7 +163,9 @@ fn item_end(words: &[Token], start: usize) -> usize {
     while at < words.len() {
         if words[at].is_symbol("(") {
             at = closing(words, at);
-        } else if words[at].is_symbol(",") || ["FROM", "WHERE", "UNION", "ORDER", "EXCEPT", "INTERSECT", "INTO"].iter().any(|word| words[at].is(word)) {
+        } else if words[at].is_symbol(",")
+            || ["FROM", "WHERE", "UNION", "ORDER", "EXCEPT", "INTERSECT", "INTO"].iter().any(|word| words[at].is(word))
+        {
             break;
         }
         at += 1;
@@ -174,7 +206,9 @@ fn item_type(item: &[Token], scope: &Scope) -> Option<SqlType> {
             _ => scope.variables.get(name).copied(),
         },
         [Token::Text(_)] => Some(SqlType::Text { max: false }),
-        [function, open, ..] if open.is_symbol("(") && closing(body, 1) + 1 == body.len() => function_type(function, body),
+        [function, open, ..] if open.is_symbol("(") && closing(body, 1) + 1 == body.len() => {
+            function_type(function, body)
+        }
         _ => None,
     }
 }
@@ -189,7 +223,9 @@ fn function_type(function: &Token, body: &[Token]) -> Option<SqlType> {
         "CONVERT" => declared(&inside[..item_end(inside, 0)]),
         "COUNT_BIG" => Some(SqlType::BigInt),
         "GETUTCDATE" | "SYSUTCDATETIME" | "GETDATE" | "SYSDATETIME" => Some(SqlType::DateTime2),
-        "DB_NAME" | "SERVERPROPERTY" | "SUSER_SNAME" | "SUSER_NAME" | "ORIGINAL_LOGIN" => Some(SqlType::Text { max: false }),
+        "DB_NAME" | "SERVERPROPERTY" | "SUSER_SNAME" | "SUSER_NAME" | "ORIGINAL_LOGIN" => {
+            Some(SqlType::Text { max: false })
+        }
         "NEWID" => Some(SqlType::Guid),
         _ => None,
     }
@@ -414,7 +450,8 @@ impl Writer<'_> {
             }
             parts.drain(..=schema);
         }
-        let quoted = |part: &String| if part == "*" { part.clone() } else { format!("\"{}\"", part.replace('"', "\"\"")) };
+        let quoted =
+            |part: &String| if part == "*" { part.clone() } else { format!("\"{}\"", part.replace('"', "\"\"")) };
         Ok(parts.iter().map(quoted).collect::<Vec<_>>().join("."))
     }
 
@@ -422,10 +459,15 @@ impl Writer<'_> {
         let user_tables = "FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!')";
         Ok(match name.join(".").as_str() {
             "sys.databases" => databases(&self.scope.databases),
-            "sys.tables" | "sys.objects" => format!("(SELECT name, rowid AS object_id, 'U' AS type, 1 AS schema_id {user_tables}"),
+            "sys.tables" | "sys.objects" => {
+                format!("(SELECT name, rowid AS object_id, 'U' AS type, 1 AS schema_id {user_tables}")
+            }
             "information_schema.tables" => {
                 let columns = "'dbo' AS TABLE_SCHEMA, name AS TABLE_NAME, 'BASE TABLE' AS TABLE_TYPE";
-                format!("(SELECT '{}' AS TABLE_CATALOG, {columns} {user_tables}", self.scope.database.replace('\'', "''"))
+                format!(
+                    "(SELECT '{}' AS TABLE_CATALOG, {columns} {user_tables}",
+                    self.scope.database.replace('\'', "''")
+                )
             }
             other => return Err(SqlError::no_object(other)),
         })
@@ -443,7 +485,9 @@ impl Writer<'_> {
         match upper.as_str() {
             "TOP" => return self.top(),
             "OUTPUT" => return self.output(),
-            "WITH" if self.peek(1).is_some_and(|next| next.is_symbol("(")) && self.peek(2).is_some_and(is_table_hint) => {
+            "WITH"
+                if self.peek(1).is_some_and(|next| next.is_symbol("(")) && self.peek(2).is_some_and(is_table_hint) =>
+            {
                 self.at = closing(self.words, self.at + 1) + 1;
                 return Ok(());
             }
@@ -467,7 +511,8 @@ impl Writer<'_> {
     fn top(&mut self) -> Result<(), SqlError> {
         self.at += 1;
         let start = self.at;
-        let end = if self.peek(0).is_some_and(|word| word.is_symbol("(")) { closing(self.words, self.at) } else { start };
+        let end =
+            if self.peek(0).is_some_and(|word| word.is_symbol("(")) { closing(self.words, self.at) } else { start };
         let mark = self.out.len();
         let words = self.words.get(start..=end).ok_or_else(|| SqlError::syntax("TOP"))?;
         for word in words {
@@ -500,7 +545,11 @@ impl Writer<'_> {
             self.at += 1;
             match &word {
                 word if word.is("INTO") => return Err(SqlError::keyword("INTO")),
-                word if (word.is("INSERTED") || word.is("DELETED")) && self.peek(0).is_some_and(|next| next.is_symbol(".")) => self.at += 1,
+                word if (word.is("INSERTED") || word.is("DELETED"))
+                    && self.peek(0).is_some_and(|next| next.is_symbol(".")) =>
+                {
+                    self.at += 1
+                }
                 Token::Word(name) | Token::Name(name) => {
                     let _ = write!(columns, "\"{}\"", name.replace('"', "\"\""));
                 }
@@ -574,7 +623,15 @@ impl Writer<'_> {
 
     /// The words inside a function, translated on their own.
     fn nested(&self, words: &[Token]) -> Result<String, SqlError> {
-        let mut inner = Writer { words, at: 0, out: String::new(), scope: self.scope, limits: vec![None], creates: false, output: None };
+        let mut inner = Writer {
+            words,
+            at: 0,
+            out: String::new(),
+            scope: self.scope,
+            limits: vec![None],
+            creates: false,
+            output: None,
+        };
         inner.rest()?;
         if inner.limits.len() != 1 {
             return Err(SqlError::syntax(")"));
@@ -584,12 +641,18 @@ impl Writer<'_> {
 
     /// The type of a column behind its name in CREATE TABLE, with what SQLite wants to hear about it.
     fn column_type(&mut self) -> Result<bool, SqlError> {
-        let behind_name = self.at.checked_sub(1).and_then(|before| self.words.get(before)).is_some_and(|before| before.name().is_some());
+        let behind_name = self
+            .at
+            .checked_sub(1)
+            .and_then(|before| self.words.get(before))
+            .is_some_and(|before| before.name().is_some());
         let Some(Token::Word(word)) = self.peek(0) else { return Ok(false) };
-        let keyword = ["PRIMARY", "NOT", "NULL", "DEFAULT", "UNIQUE", "CONSTRAINT", "REFERENCES", "KEY", "CHECK", "FOREIGN"];
+        let keyword =
+            ["PRIMARY", "NOT", "NULL", "DEFAULT", "UNIQUE", "CONSTRAINT", "REFERENCES", "KEY", "CHECK", "FOREIGN"];
         let Some(sql_type) = SqlType::declared(word).filter(|_| behind_name) else {
             let second = self.at.checked_sub(2).and_then(|before| self.words.get(before));
-            let fresh = second.is_some_and(|before| before.is_symbol(",") || before.is_symbol("(")) && self.limits.len() == 2;
+            let fresh =
+                second.is_some_and(|before| before.is_symbol(",") || before.is_symbol("(")) && self.limits.len() == 2;
             let first_word = self.at.checked_sub(1).and_then(|before| self.words.get(before));
             let constraint = first_word.is_some_and(|before| keyword.iter().any(|known| before.is(known)));
             if behind_name && fresh && !constraint && !keyword.iter().any(|known| word.eq_ignore_ascii_case(known)) {
@@ -602,7 +665,12 @@ impl Writer<'_> {
         let mut size = String::new();
         if self.peek(0).is_some_and(|next| next.is_symbol("(")) {
             let close = closing(self.words, self.at);
-            size = self.words[self.at..=close].iter().map(Token::shown).collect::<String>().to_ascii_uppercase().replace("MAX", "-1");
+            size = self.words[self.at..=close]
+                .iter()
+                .map(Token::shown)
+                .collect::<String>()
+                .to_ascii_uppercase()
+                .replace("MAX", "-1");
             self.at = close + 1;
         }
         if self.next_is(0, "IDENTITY") {
@@ -624,7 +692,9 @@ impl Writer<'_> {
         while let Some(word) = self.peek(0) {
             match word {
                 word if word.is_symbol(",") || word.is_symbol(")") => break,
-                word if ["NOT", "NULL", "PRIMARY", "KEY", "CLUSTERED"].iter().any(|known| word.is(known)) => self.at += 1,
+                word if ["NOT", "NULL", "PRIMARY", "KEY", "CLUSTERED"].iter().any(|known| word.is(known)) => {
+                    self.at += 1
+                }
                 word if word.is("CONSTRAINT") => self.at += 2,
                 word => return Err(SqlError::syntax(word.shown())),
             }
@@ -649,7 +719,9 @@ fn without_table_key(words: &[Token]) -> Vec<Token> {
         if at == 0 || !words[at - 1].is_symbol(",") || !key {
             continue;
         }
-        let Some(open) = words[start..].iter().position(|word| word.is_symbol("(")).map(|offset| start + offset) else { continue };
+        let Some(open) = words[start..].iter().position(|word| word.is_symbol("(")).map(|offset| start + offset) else {
+            continue;
+        };
         let close = closing(words, open);
         let names: Vec<&Token> = words[open + 1..close].iter().filter(|word| !word.is("ASC")).collect();
         if names.len() == 1 && names[0].shown().to_lowercase() == column {

@@ -16,7 +16,9 @@ pub(super) enum SqlType {
     BigInt,
     Float,
     /// NVARCHAR and its kin; whether it is `(MAX)`.
-    Text { max: bool },
+    Text {
+        max: bool,
+    },
     Binary,
     DateTime2,
     Guid,
@@ -85,7 +87,9 @@ pub(super) fn ticks_of(text: &str) -> Result<(u32, u64), SqlError> {
     let at = PrimitiveDateTime::parse(text, WITH_FRACTION)
         .or_else(|_| PrimitiveDateTime::parse(text, WHOLE))
         .or_else(|_| Date::parse(text, DAY).map(Date::midnight))
-        .map_err(|_| SqlError::new(241, 16, "Conversion failed when converting date and/or time from character string."))?;
+        .map_err(|_| {
+            SqlError::new(241, 16, "Conversion failed when converting date and/or time from character string.")
+        })?;
     let start = Date::from_calendar_date(1, Month::January, 1).expect("the calendar's first day");
     let days = u32::try_from((at.date() - start).whole_days()).map_err(|_| SqlError::conversion(text, "datetime2"))?;
     let (hour, minute, second, nano) = at.time().as_hms_nano();
