@@ -3,3 +3,4 @@
 #![expect(clippy::unwrap_used, reason = "in a test, unwrap is an assertion")]
 
 mod conformance;
+mod standin_octopus;

@@ -130,9 +130,10 @@ pub(super) async fn reach(target: &DatabaseTarget, patience: Duration) -> Result
     let give_up_at = Instant::now() + patience;
     let (mut said, mut never_found) = (String::new(), true);
     loop {
-        let why = match create_and_open(target).await {
-            Ok(database) => return Ok(database),
-            Err(error) => error.to_string(),
+        let why = match tokio::time::timeout_at(give_up_at, create_and_open(target)).await {
+            Ok(Ok(database)) => return Ok(database),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it does not answer".to_owned(),
         };
         never_found &= why.contains(NO_SUCH_HOST);
         if why != said {

@@ -53,6 +53,9 @@ pub(super) enum Fatal {
     /// Another node was starting or upgrading at the same time.
     #[error("FATAL: two nodes are migrating the same database: {0}")]
     TwoMigrating(String),
+    /// A dead connection kept the upgrade lock.
+    #[error("FATAL: the upgrade lock was not free within {0} seconds")]
+    Locked(u64),
     /// A node of another version was running.
     #[error("FATAL: mixed versions on one database: {0}")]
     MixedVersions(String),
@@ -89,6 +92,7 @@ impl Fatal {
             | Self::MasterKeyWrong
             | Self::Denied(_)
             | Self::Storage { .. }
+            | Self::Locked(_)
             | Self::Port { .. }
             | Self::Injected(_) => ExitCode::FAILURE,
         }

@@ -5,8 +5,7 @@
 //!                                -> master key fits?
 //!                                -> schema newer than us?    -> downgrade
 //!                                -> other version running?   -> mixed-versions
-//!                                -> upgrade lock taken?      -> concurrent-migration
-//!                                -> scripts, register as running, leave attempt
+//!                                -> upgrade lock, scripts, register as running, leave attempt
 //! ```
 //!
 //! Everyone enters the attempt before looking for others', so of two that overlap at least one sees the other. A process
@@ -34,6 +33,8 @@ use crate::sql::SqlError;
 const FRESH_MS: i64 = 5000;
 /// The lock of the upgrade itself.
 const UPGRADE_LOCK: &str = "Octopus-upgrade";
+/// How long a dead connection's lock is waited for; the server finds such a connection by its keep-alive, 30 s by default.
+const LOCK_PATIENCE: Duration = Duration::from_mins(1);
 /// Between two lines of progress.
 const PROGRESS: Duration = Duration::from_millis(500);
 /// The scripts of an upgrade.
@@ -50,13 +51,26 @@ pub(super) async fn start(node: &Node, database: &mut Database) -> Result<(), Fa
     check_master_key(node, database).await?;
     refuse_newer_schema(node, database).await?;
     refuse_other_versions(node, database).await?;
-    if !database.lock(UPGRADE_LOCK).await? {
-        return Err(collided(node, database, "another node holds the upgrade lock").await?);
-    }
+    take_upgrade_lock(node, database).await?;
     upgrade(node, database).await?;
     database.unlock(UPGRADE_LOCK).await?;
     node.register(database).await?;
     leave_attempt(node, database).await?;
+    Ok(())
+}
+
+/// Who holds the lock and lives is in an attempt. A holder without one is a connection whose end did not reach the server:
+/// that is waited for.
+async fn take_upgrade_lock(node: &Node, database: &mut Database) -> Result<(), Fatal> {
+    let give_up_at = Instant::now() + LOCK_PATIENCE;
+    while !database.lock(UPGRADE_LOCK).await? {
+        refuse_company(node, database).await?;
+        if Instant::now() > give_up_at {
+            return Err(Fatal::Locked(LOCK_PATIENCE.as_secs()));
+        }
+        log::line("Waiting for the upgrade lock, which a dead connection holds");
+        linger(node, database, PROGRESS, false).await?;
+    }
     Ok(())
 }
 
@@ -80,15 +94,11 @@ async fn refuse_company(node: &Node, database: &mut Database) -> Result<(), Fata
     for other in database.rows(OTHERS, &[&node.settings.node.as_str(), &(now() - FRESH_MS)]).await? {
         if database.is_alive(&schema::text(&other, 0)).await? {
             let detail = format!("{} is starting with {}", schema::text(&other, 1), schema::text(&other, 2));
-            return Err(collided(node, database, &detail).await?);
+            schema::record(database, "concurrent-migration", &node.settings.node, &detail).await?;
+            return Err(Fatal::TwoMigrating(detail));
         }
     }
     Ok(())
-}
-
-async fn collided(node: &Node, database: &mut Database, detail: &str) -> Result<Fatal, SqlError> {
-    schema::record(database, "concurrent-migration", &node.settings.node, detail).await?;
-    Ok(Fatal::TwoMigrating(detail.to_owned()))
 }
 
 async fn refuse_newer_schema(node: &Node, database: &mut Database) -> Result<(), Fatal> {

@@ -3,7 +3,8 @@
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use super::fatal::Fatal;
 use super::faults::Fault;
