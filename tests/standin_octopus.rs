@@ -53,7 +53,9 @@ impl Running {
         loop {
             match self.lines.recv_timeout(give_up_at.saturating_duration_since(Instant::now())) {
                 Ok(line) => self.log.push(line),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => panic!("no `{words}` in {:#?}", self.log),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    panic!("no `{words}` in {:#?}", self.log)
+                }
             }
             if let Some(line) = self.log.last().filter(|line| line.contains(words)) {
                 return line.clone();
@@ -175,7 +177,11 @@ fn octopus(root: &Path, container: &[(&str, &str)], settings: &[(&str, &str)]) -
     let mut command = Command::new(PROGRAM);
     command.args(["standin", "octopus"]).env_clear().env("STANDIN_OCTOPUS_ROOT", root);
     command.envs([("ACCEPT_EULA", "Y"), ("MASTER_KEY", KEY), ("ADMIN_API_KEY", API_KEY)]);
-    command.envs([("STANDIN_OCTOPUS_BIND", "127.0.0.1"), ("STANDIN_OCTOPUS_PORT", "0"), ("STANDIN_OCTOPUS_MIGRATE_MS", "50")]);
+    command.envs([
+        ("STANDIN_OCTOPUS_BIND", "127.0.0.1"),
+        ("STANDIN_OCTOPUS_PORT", "0"),
+        ("STANDIN_OCTOPUS_MIGRATE_MS", "50"),
+    ]);
     command.envs(container.iter().copied()).envs(settings.iter().copied());
     command
 }
@@ -229,7 +235,14 @@ fn a_drained_node_comes_back_drained() {
         let container = stack.command("octopus-1", &[("STANDIN_OCTOPUS_PORT", port)]);
         let mut command = Command::new(&vendors_path);
         command.env_clear().envs(container.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        assert!(command.args(["node", "--instance", "OctopusServer", wish]).stdout(Stdio::null()).status().unwrap().success());
+        assert!(
+            command
+                .args(["node", "--instance", "OctopusServer", wish])
+                .stdout(Stdio::null())
+                .status()
+                .unwrap()
+                .success()
+        );
     };
     drain(&port, "--drain=true");
     assert_eq!(node.get(PING).0, 418, "the command returns when the server knows");
@@ -308,7 +321,10 @@ fn other_versions_are_found() {
 #[test]
 fn without_its_database_it_gives_up_or_waits() {
     let dir = tempfile::tempdir().unwrap();
-    for (host, words) in [("127.0.0.1,1", "after trying for 1 seconds"), ("no-such-host.invalid", "Connection test to \"master\" timed out")] {
+    for (host, words) in [
+        ("127.0.0.1,1", "after trying for 1 seconds"),
+        ("no-such-host.invalid", "Connection test to \"master\" timed out"),
+    ] {
         let server = format!("Server={host};Database=Octopus;User Id=SA;Password={PASSWORD}");
         let settings = [("DB_CONNECTION_STRING", server.as_str()), ("STANDIN_OCTOPUS_DB_TIMEOUT_S", "1")];
         let (code, log) = Running::spawn(&mut octopus(dir.path(), &[], &settings)).end();
@@ -341,7 +357,8 @@ fn faults_end_it_with_the_vendors_words() {
         ("exit-zero-after=0.3", 0, "The server ends"),
         ("meteor", 78, "there is no fault `meteor`"),
     ] {
-        let (code, log) = Running::spawn(&mut stack.command("octopus-1", &[("STANDIN_OCTOPUS_FAULT_OCTOPUS_1", fault)])).end();
+        let (code, log) =
+            Running::spawn(&mut stack.command("octopus-1", &[("STANDIN_OCTOPUS_FAULT_OCTOPUS_1", fault)])).end();
         assert!(code == expected && log.contains(words), "{fault}: {code}: {log}");
     }
     let once = [("STANDIN_OCTOPUS_FAULT", "crash-at-start@once")];

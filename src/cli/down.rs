@@ -32,9 +32,10 @@ pub async fn down(context: &Context, flags: &DownFlags) -> Outcome {
     let mut last = None;
     while let Some(status) = statuses.next().await? {
         progress.tell(&status);
-        let is_down = status.verdict == Verdict::Down;
+        let over = status.verdict == Verdict::Down && !status.ends_when_down;
         last = Some(status);
-        if is_down {
+        // One that `up` started ends, and with it the stream.
+        if over {
             break;
         }
     }

@@ -14,6 +14,7 @@ use super::outcome::Outcome;
 use super::outcome::TIMED_OUT;
 use super::progress::Progress;
 use super::spawn;
+use crate::api::client::ClientError;
 use crate::config::Secret;
 use crate::config::read::Input;
 use crate::config::read::Read;
@@ -30,8 +31,7 @@ use crate::reconcile::status::Verdict;
 /// Brings the stack up and waits until it serves.
 pub async fn up(context: &Context, flags: &UpFlags) -> Outcome {
     let request = request(context, flags, true).await?;
-    spawn::ensure(context).await?;
-    let accepted: Accepted = until_engine(context, "/v1/up", &request).await?;
+    let accepted: Accepted = ask(context, "/v1/up", &request).await?;
     if flags.format == Format::Table {
         tell_changes(&accepted.changes);
         for note in &accepted.notes {
@@ -43,12 +43,17 @@ pub async fn up(context: &Context, flags: &UpFlags) -> Outcome {
     outcome
 }
 
-/// A daemon that was just started has not reached the engine yet: it is asked again until it has, or cannot.
-async fn until_engine<T: serde::de::DeserializeOwned>(
-    context: &Context,
-    path: &str,
-    request: &UpRequest,
-) -> Result<T, Failure> {
+/// Asks the daemon. One that is just ending (a `down` came before) breaks off; then a new one is started and asked.
+async fn ask<T: serde::de::DeserializeOwned>(context: &Context, path: &str, request: &UpRequest) -> Result<T, Failure> {
+    const TRIES: u32 = 5;
+    for _ in 1..TRIES {
+        spawn::ensure(context).await?;
+        match context.client.post(path, request).await {
+            Err(ClientError::Absent | ClientError::Broken(_)) => {}
+            answer => return Ok(answer?),
+        }
+    }
+    spawn::ensure(context).await?;
     Ok(context.client.post(path, request).await?)
 }
 
@@ -56,8 +61,7 @@ async fn until_engine<T: serde::de::DeserializeOwned>(
 pub async fn plan(context: &Context, flags: &UpFlags) -> Outcome {
     let request = request(context, flags, false).await?;
     let had_daemon = context.client.identity().await.is_ok();
-    spawn::ensure(context).await?;
-    let changes: Result<Vec<Change>, Failure> = until_engine(context, "/v1/plan", &request).await;
+    let changes: Result<Vec<Change>, Failure> = ask(context, "/v1/plan", &request).await;
     if !had_daemon {
         // A daemon that was started only to answer leaves again, and what ran unsupervised still does.
         let _: Result<bool, _> = context.client.post("/v1/handover", &()).await;

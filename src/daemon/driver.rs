@@ -82,6 +82,8 @@ pub struct Driver {
     /// Leave at once, containers untouched.
     pub(super) leaving: bool,
     pub(super) journal: Journal,
+    /// What remains once the stack is down was done.
+    pub(super) finished: bool,
     memory: Memory,
     probers: BTreeMap<UnitId, Running>,
     /// Failed calls that are judged after the next look: they may have taken effect.
@@ -168,6 +170,7 @@ impl Driver {
             ends_when_down: setup.ends_when_down,
             terminating: false,
             leaving: false,
+            finished: false,
             memory: Memory::default(),
             probers: BTreeMap::new(),
             doubtful: Vec::new(),
@@ -198,7 +201,7 @@ impl Driver {
             }
             self.probe();
             let over = self.is_over();
-            if over {
+            if self.is_down() && !self.finished {
                 self.finish().await;
             }
             self.publish();
@@ -273,19 +276,18 @@ impl Driver {
         self.desired.goal = Goal::Halt;
     }
 
+    /// Whether what `down` asked for is true.
+    fn is_down(&self) -> bool {
+        self.engine_problem.is_none() && crate::reconcile::status::is_down(&self.desired, &self.seen, &self.tracks)
+    }
+
     fn is_over(&self) -> bool {
         let nothing_runs = self.engine_problem.is_none()
             && self.tracks.busy.is_empty()
             && !self.seen.containers.iter().any(crate::reconcile::observed::Container::is_running);
         match self.desired.goal {
             Goal::Halt => self.terminating && nothing_runs,
-            Goal::Down { volumes } => {
-                nothing_runs
-                    && self.seen.containers.is_empty()
-                    && self.seen.networks.is_empty()
-                    && (!volumes || self.seen.volumes.is_empty())
-                    && (self.ends_when_down || self.terminating)
-            }
+            Goal::Down { .. } => self.is_down() && (self.ends_when_down || self.terminating),
             Goal::Up | Goal::Hold => self.terminating && self.desired.spec.is_none(),
         }
     }
@@ -657,6 +659,7 @@ impl Driver {
             generation: self.generation,
             engine_problem: self.engine_problem.clone(),
             notes: self.notes.clone(),
+            ends_when_down: self.ends_when_down,
         };
         status(&around, &self.desired, &self.seen, &self.tracks, self.now())
     }
@@ -689,6 +692,7 @@ impl Driver {
     /// What remains to be done once the stack is down.
     async fn finish(&mut self) {
         let Goal::Down { volumes } = self.desired.goal else { return };
+        self.finished = true;
         self.stored.up = false;
         if volumes {
             let images = self.desired.spec.as_ref().filter(|spec| spec.demo).map(|spec| spec.images().join("\n"));

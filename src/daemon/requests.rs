@@ -282,6 +282,7 @@ impl Driver {
     fn down(&mut self, volumes: bool, timeout_s: Option<u64>) {
         self.journal.write("", if volumes { "down, with the data" } else { "down" });
         self.desired.goal = Goal::Down { volumes };
+        self.finished = false;
         self.tracks.blocked.clear();
         if let (Some(spec), Some(seconds)) = (&mut self.desired.spec, timeout_s) {
             spec.timing.node_stop_grace_ms = seconds.saturating_mul(1_000);

@@ -75,13 +75,14 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let server = tokio::spawn(api::server::serve(listener, events, status.clone(), ended.clone()));
     let watchdog = tokio::spawn(tell_systemd(status));
     driver.run().await;
+    // Whoever comes now finds no socket, and starts a daemon of its own.
+    let _ = std::fs::remove_file(paths.socket());
     ended.cancel();
     signals.abort();
     watchdog.abort();
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     // Open status streams end with the token; this only lets the last line leave.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), server).await;
-    let _ = std::fs::remove_file(paths.socket());
     Ok(())
 }
 
@@ -142,10 +143,21 @@ impl Write for BoundedLog {
     }
 }
 
+/// Our own words from `info` on, those of libraries only when they are errors: tiberius warns at every login.
 fn log_to(path: Option<PathBuf>) {
-    let builder = tracing_subscriber::fmt().with_target(false).with_ansi(false);
+    use tracing_subscriber::Layer as _;
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+    let ours = tracing_subscriber::filter::Targets::new()
+        .with_default(tracing::Level::ERROR)
+        .with_target("octo_local", tracing::Level::INFO);
+    let layer = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false);
+    let registry = tracing_subscriber::registry();
     let _ = match path {
-        Some(path) => builder.with_writer(Mutex::new(BoundedLog { path, file: None })).try_init(),
-        None => builder.with_writer(std::io::stderr).try_init(),
+        Some(path) => {
+            let file = Mutex::new(BoundedLog { path, file: None });
+            registry.with(layer.with_writer(file).with_filter(ours)).try_init()
+        }
+        None => registry.with(layer.with_writer(std::io::stderr).with_filter(ours)).try_init(),
     };
 }

@@ -81,7 +81,7 @@ impl Engine {
         }
         let (networks, volumes) = memory.rest.clone().unwrap_or_default();
         Ok(Observed {
-            containers: memory.containers.values().cloned().collect(),
+            containers: in_start_order(memory.containers.values()),
             networks,
             volumes,
             images: memory.images.clone(),
@@ -182,6 +182,12 @@ impl Engine {
         };
         Ok(listed.iter().filter(|summary| !is_ours(summary)).map(|summary| name_of(summary.names.as_deref())).collect())
     }
+}
+
+fn in_start_order<'a>(containers: impl Iterator<Item = &'a Container>) -> Vec<Container> {
+    let mut sorted: Vec<Container> = containers.cloned().collect();
+    sorted.sort_by(|one, other| (one.unit, &one.id).cmp(&(other.unit, &other.id)));
+    sorted
 }
 
 /// Where and as what a stack was made.

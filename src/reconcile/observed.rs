@@ -9,7 +9,7 @@ use crate::spec::UnitId;
 /// Everything of one project that the engine showed at one look.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
-    /// Our containers.
+    /// Our containers, in start order.
     pub containers: Vec<Container>,
     /// Our networks, by ID; more than one only after a race with something else.
     pub networks: BTreeMap<String, String>,

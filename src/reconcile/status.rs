@@ -44,6 +44,8 @@ pub struct Status {
     pub url: Option<String>,
     /// The first user's name.
     pub admin_username: String,
+    /// Whether the daemon ends when the stack is down.
+    pub ends_when_down: bool,
 }
 
 /// One word for the stack.
@@ -109,6 +111,17 @@ pub struct Circumstances {
     pub engine_problem: Option<String>,
     /// Things people should know.
     pub notes: Vec<String>,
+    /// Whether the daemon ends when the stack is down.
+    pub ends_when_down: bool,
+}
+
+/// Whether what `down` asked for is true: nothing is left of what was to go, and nothing is under way.
+pub fn is_down(desired: &Desired, seen: &Observed, tracks: &Tracks) -> bool {
+    let Goal::Down { volumes } = desired.goal else { return false };
+    tracks.busy.is_empty()
+        && seen.containers.is_empty()
+        && seen.networks.is_empty()
+        && (!volumes || seen.volumes.is_empty())
 }
 
 /// Derives the status.
@@ -128,6 +141,7 @@ pub fn status(around: &Circumstances, desired: &Desired, seen: &Observed, tracks
         notes: around.notes.clone(),
         url: desired.spec.as_ref().and_then(url),
         admin_username: desired.spec.as_ref().map(|spec| spec.admin_username.clone()).unwrap_or_default(),
+        ends_when_down: around.ends_when_down,
         ..Status::default()
     };
     (status.verdict, status.message) = verdict(&status, desired, seen, tracks);
@@ -233,7 +247,8 @@ fn verdict(status: &Status, desired: &Desired, seen: &Observed, tracks: &Tracks)
     match desired.goal {
         Goal::Up if desired.spec.is_some() => up_verdict(status, tracks),
         Goal::Hold if desired.spec.is_some() => (Verdict::Held, "held: `octo-local up` goes on".to_owned()),
-        Goal::Halt | Goal::Down { .. } if !seen.containers.is_empty() => (Verdict::Working, "going down".to_owned()),
+        Goal::Down { .. } if !is_down(desired, seen, tracks) => (Verdict::Working, "going down".to_owned()),
+        Goal::Halt if !tracks.busy.is_empty() => (Verdict::Working, "stopping".to_owned()),
         Goal::Up | Goal::Hold | Goal::Halt | Goal::Down { .. } => (Verdict::Down, "down".to_owned()),
     }
 }
