@@ -4,3 +4,4 @@
 
 mod conformance;
 mod standin_octopus;
+mod standin_sql;

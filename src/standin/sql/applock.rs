@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// How often a waiting connection looks whether its client has gone or changed its mind.
 const LOOK: Duration = Duration::from_millis(20);
@@ -12,7 +14,7 @@ pub(super) type Resource = (String, String);
 
 #[derive(Debug)]
 struct Held {
-    spid: u16,
+    spid: u32,
     times: u32,
     /// Released when the transaction ends, not only with the session.
     transaction: bool,
@@ -33,7 +35,7 @@ impl Locks {
     /// The procedure's return code: 0 granted, 1 granted after waiting, -1 timed out, -2 cancelled.
     pub(super) fn acquire(
         &self,
-        spid: u16,
+        spid: u32,
         resource: &Resource,
         transaction: bool,
         wait: Option<Duration>,
@@ -66,7 +68,7 @@ impl Locks {
     }
 
     /// Whether the connection held it.
-    pub(super) fn release(&self, spid: u16, resource: &Resource) -> bool {
+    pub(super) fn release(&self, spid: u32, resource: &Resource) -> bool {
         let mut held = self.held();
         let Some(lock) = held.get_mut(resource).filter(|lock| lock.spid == spid) else { return false };
         lock.times -= 1;
@@ -78,7 +80,7 @@ impl Locks {
     }
 
     /// At the end of a transaction, or with `session` at the end of the connection.
-    pub(super) fn release_all(&self, spid: u16, session: bool) {
+    pub(super) fn release_all(&self, spid: u32, session: bool) {
         self.held().retain(|_, lock| lock.spid != spid || (!session && !lock.transaction));
         self.freed.notify_all();
     }

@@ -10,13 +10,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::faults::{self, Faults, StartFault};
-use super::server::{self, Server};
+use super::server::{self, Server, Stop};
 use super::store::{OpenError, Opening, Store};
-use super::translate::version;
+use super::writer::version;
 use super::{log, tls};
 
-/// Statements that run longer than this do not hold up a stop: the supervisor would kill the server anyway.
-const STOP_TIME: Duration = Duration::from_secs(60);
 /// How often the log flood writes.
 const FLOOD_EVERY: Duration = Duration::from_millis(50);
 
@@ -37,16 +35,26 @@ struct Settings {
 /// Runs the server until it is stopped. The exit code is the vendor's: 0 after a stop, 1 or 255 when it cannot start.
 pub fn run() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let settings = Settings::read();
-    let (Ok(runtime), Ok(settings)) = (&runtime, settings.as_ref()) else {
-        log::plain(&format!("octo-local stand-in: {}", settings.err().unwrap_or_else(|| "no runtime".to_owned())));
-        return ExitCode::FAILURE;
-    };
-    let code = runtime.block_on(start(settings));
-    ExitCode::from(code)
+    let ready = Settings::read().and_then(|settings| Ok((settings, runtime.map_err(|error| error.to_string())?)));
+    match ready {
+        Ok((settings, runtime)) => {
+            let code = runtime.block_on(start(&settings));
+            // Statements that were not waited for must not hold up the exit.
+            runtime.shutdown_background();
+            ExitCode::from(code)
+        }
+        Err(why) => {
+            log::plain(&format!("octo-local stand-in: {why}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 impl Settings {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a stand-in is a program of its own: its container's variables are its settings"
+    )]
     fn read() -> Result<Self, String> {
         let text = |name: &str, default: &str| {
             std::env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
@@ -132,7 +140,7 @@ async fn serve(settings: &Settings, server: Server) -> u8 {
         async move {
             terminated(ignored).await;
             log::line("Server", "SQL Server received a request to stop (SIGTERM or SIGINT).");
-            server.stop(false);
+            server.stop(Stop::Signal);
         }
     });
     greet(&server);
@@ -156,6 +164,9 @@ async fn serve(settings: &Settings, server: Server) -> u8 {
 fn greet(server: &Server) {
     log::line("Server", &version());
     log::line("Server", "This is a STAND-IN: it keeps tables in SQLite and knows a small part of T-SQL.");
+    if let Some(older) = server.store.upgraded_from {
+        log::line("spid9s", &format!("Converting database 'master' from version {older} to the current version."));
+    }
     for database in server.store.databases() {
         log::line("spid9s", &format!("Starting up database '{}'.", database.name));
     }
@@ -199,24 +210,14 @@ async fn listen(settings: &Settings, server: &Arc<Server>) -> std::io::Result<()
             );
         }
     });
-    let accepting = server::accept(server, listener);
-    tokio::pin!(accepting);
-    // Cancel-safe: the accept loop is pinned and goes on below.
-    tokio::select! {
-        () = &mut accepting => {}
-        () = server.stopping.cancelled() => {
-            if tokio::time::timeout(STOP_TIME, accepting).await.is_err() {
-                log::line("Server", "Statements that still run are abandoned.");
-            }
-        }
-    }
+    server::accept(server, listener).await;
     recovery.abort();
     Ok(())
 }
 
 /// The checkpoint of a clean stop.
 fn finish(server: &Server) -> u8 {
-    if server.nowait.load(Ordering::SeqCst) {
+    if server.how() == Stop::NoWait {
         log::line(
             "Server",
             "SQL Server is terminating because of a system shutdown (SHUTDOWN WITH NOWAIT). No checkpoint.",
@@ -300,6 +301,7 @@ fn newer_data(found: u32, version: u32) -> u8 {
     1
 }
 
+/// Dies by SIGABRT. As a container's first process it cannot: the kernel spares it, so it exits as a shell above it would.
 fn abort() -> ! {
     log::plain("This program has encountered a fatal error and cannot continue running at Tue Jan  1 00:00:00 2026");
     log::plain("The following diagnostic information is available:");
@@ -309,6 +311,9 @@ fn abort() -> ! {
         "        Message: Termination of \\SystemRoot\\system32\\AppLoader.exe was due to fatal error 0xC0000001",
     );
     log::plain("         Signal: SIGABRT - Aborted (6)");
+    if std::process::id() == 1 {
+        std::process::exit(128 + 6);
+    }
     std::process::abort()
 }
 

@@ -3,17 +3,20 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, InterruptHandle, Statement as Prepared};
+use rusqlite::{Connection, ErrorCode, InterruptHandle};
 
 use super::error::SqlError;
 use super::lexer::{self, Token};
-use super::request::{Call, Parameter};
-use super::server::Server;
+use super::request::Call;
+use super::result::{columns, size_of_value};
+use super::server::{Server, Stop};
 use super::statement::{self, Declared, Statement};
-use super::tokens::{Column, Reply, inferred, widened};
+use super::tokens::{Column, Reply};
 use super::translate::{self, Scope, Translated};
 use super::types::SqlType;
 
@@ -46,7 +49,7 @@ impl Cancel {
         self.asked.store(false, Ordering::SeqCst);
     }
 
-    fn asked(&self) -> bool {
+    pub(super) fn asked(&self) -> bool {
         self.asked.load(Ordering::SeqCst)
     }
 
@@ -57,16 +60,16 @@ impl Cancel {
 
 /// A logged-in connection's state. Dropping it gives its locks back and rolls its transaction back.
 pub(super) struct Engine {
-    server: Arc<Server>,
-    spid: u16,
-    database: String,
-    connection: Connection,
+    pub(super) server: Arc<Server>,
+    pub(super) spid: u32,
+    pub(super) database: String,
+    pub(super) connection: Connection,
     /// How many BEGIN TRAN are open. SQLite's own begins with the first write: until then others' commits are visible.
-    transactions: u32,
-    begun: bool,
+    pub(super) transactions: u32,
+    pub(super) begun: bool,
     rows: u64,
-    variables: HashMap<String, (SqlType, Value)>,
-    cancel: Arc<Cancel>,
+    pub(super) variables: HashMap<String, (SqlType, Value)>,
+    pub(super) cancel: Arc<Cancel>,
 }
 
 impl Drop for Engine {
@@ -78,7 +81,7 @@ impl Drop for Engine {
 
 impl Engine {
     /// Opens a session in a database, with its name as `Store::usable` gave it.
-    pub(super) fn new(server: Arc<Server>, spid: u16, database: &str, cancel: Arc<Cancel>) -> Result<Self, SqlError> {
+    pub(super) fn new(server: Arc<Server>, spid: u32, database: &str, cancel: Arc<Cancel>) -> Result<Self, SqlError> {
         let connection = server.store.connect(spid, database)?;
         cancel.watch(&connection);
         let database = database.to_owned();
@@ -153,7 +156,7 @@ impl Engine {
         reply.done(None, true);
     }
 
-    fn script(&mut self, text: &str, reply: &mut Reply) -> Result<(), SqlError> {
+    pub(super) fn script(&mut self, text: &str, reply: &mut Reply) -> Result<(), SqlError> {
         for statement in statement::statements(lexer::tokens(text)?)? {
             self.execute(&statement, reply)?;
         }
@@ -185,7 +188,7 @@ impl Engine {
             Statement::AlterLogin { login, password } => self.server.store.set_password(login, password)?,
             Statement::Shutdown { nowait } => {
                 reply.notice(6006, "Server shut down by request from login sa.");
-                self.server.stop(*nowait);
+                self.server.stop(if *nowait { Stop::NoWait } else { Stop::Orderly });
             }
             Statement::Wait(time) => self.wait(*time)?,
             Statement::Print(words) => {
@@ -268,7 +271,10 @@ impl Engine {
         found.ok_or_else(|| SqlError::new(701, 17, "There is insufficient system memory to run this query."))
     }
 
-    fn patiently<T>(&mut self, mut attempt: impl FnMut(&mut Self) -> rusqlite::Result<T>) -> Result<T, SqlError> {
+    pub(super) fn patiently<T>(
+        &mut self,
+        mut attempt: impl FnMut(&mut Self) -> rusqlite::Result<T>,
+    ) -> Result<T, SqlError> {
         let deadline = Instant::now() + LOCK_WAIT;
         loop {
             match attempt(self) {
@@ -312,7 +318,7 @@ impl Engine {
     }
 
     /// The value of an expression and its type.
-    fn value(&mut self, words: &[Token]) -> Result<(SqlType, Value), SqlError> {
+    pub(super) fn value(&mut self, words: &[Token]) -> Result<(SqlType, Value), SqlError> {
         let translated = translate::scalar(words, &self.scope())?;
         let kept = self.rows;
         let (columns, mut rows) = self.rows(&translated)?;
@@ -340,55 +346,6 @@ impl Engine {
         let known = self.variables.get_mut(variable).ok_or_else(|| SqlError::undeclared(variable))?;
         known.1 = value;
         Ok(())
-    }
-
-    fn begin(&mut self, reply: &mut Reply) {
-        self.transactions += 1;
-        if self.transactions == 1 {
-            reply.transaction(8, u64::from(self.spid));
-        }
-    }
-
-    fn commit(&mut self, reply: &mut Reply) -> Result<(), SqlError> {
-        match self.transactions {
-            0 => {
-                return Err(SqlError::new(
-                    3902,
-                    16,
-                    "The COMMIT TRANSACTION request has no corresponding BEGIN TRANSACTION.",
-                ));
-            }
-            1 => {
-                if self.begun {
-                    self.patiently(|engine| engine.connection.execute_batch("COMMIT"))?;
-                }
-                self.finish_transaction(9, reply);
-            }
-            _ => self.transactions -= 1,
-        }
-        Ok(())
-    }
-
-    fn rollback(&mut self, reply: &mut Reply) -> Result<(), SqlError> {
-        if self.transactions == 0 {
-            return Err(SqlError::new(
-                3903,
-                16,
-                "The ROLLBACK TRANSACTION request has no corresponding BEGIN TRANSACTION.",
-            ));
-        }
-        if self.begun {
-            self.patiently(|engine| engine.connection.execute_batch("ROLLBACK"))?;
-        }
-        self.finish_transaction(10, reply);
-        Ok(())
-    }
-
-    fn finish_transaction(&mut self, what: u8, reply: &mut Reply) {
-        self.transactions = 0;
-        self.begun = false;
-        self.server.locks.release_all(self.spid, false);
-        reply.transaction(what, u64::from(self.spid));
     }
 
     fn enter(&mut self, name: &str, reply: &mut Reply) -> Result<(), SqlError> {
@@ -425,136 +382,4 @@ impl Engine {
         }
         Ok(())
     }
-
-    fn run_procedure(
-        &mut self,
-        result: Option<&String>,
-        procedure: &str,
-        arguments: &[(String, Vec<Token>)],
-        reply: &mut Reply,
-    ) -> Result<(), SqlError> {
-        let mut parameters = Vec::new();
-        for (name, words) in arguments {
-            // A bare word is a string here: `@LockMode = Exclusive`.
-            let (sql_type, value) = match words.as_slice() {
-                [Token::Word(word)] if !word.eq_ignore_ascii_case("NULL") => {
-                    (SqlType::Text { max: false }, Value::Text(word.clone()))
-                }
-                _ => self.value(words)?,
-            };
-            parameters.push(Parameter { name: name.clone(), sql_type, value, output: false });
-        }
-        let outer = self.variables.clone();
-        let status = self.procedure(Call { procedure: procedure.to_owned(), parameters }, reply)?;
-        self.variables = outer;
-        if let Some(variable) = result {
-            let known = self.variables.get_mut(variable).ok_or_else(|| SqlError::undeclared(variable))?;
-            known.1 = Value::Integer(status.into());
-        }
-        reply.done(None, false);
-        Ok(())
-    }
-
-    fn procedure(&mut self, call: Call, reply: &mut Reply) -> Result<i32, SqlError> {
-        match call.procedure.as_str() {
-            "sp_executesql" => self.execute_sql(call.parameters, reply),
-            "sp_getapplock" => Ok(self.get_lock(&call.parameters)),
-            "sp_releaseapplock" => self.release_lock(&call.parameters),
-            other => Err(SqlError::new(2812, 16, format!("Could not find stored procedure '{other}'."))),
-        }
-    }
-
-    /// The statement, the declaration of its parameters, and the parameters by name or in the declaration's order.
-    fn execute_sql(&mut self, parameters: Vec<Parameter>, reply: &mut Reply) -> Result<i32, SqlError> {
-        let mut parameters = parameters.into_iter();
-        let Some(Value::Text(text)) = parameters.next().map(|parameter| parameter.value) else {
-            return Err(SqlError::new(
-                214,
-                16,
-                "Procedure expects parameter '@statement' of type 'ntext/nchar/nvarchar'.",
-            ));
-        };
-        let declared = match parameters.next().map(|parameter| parameter.value) {
-            Some(Value::Text(declaration)) => declared_names(&declaration)?,
-            _ => Vec::new(),
-        };
-        self.variables = HashMap::new();
-        for (at, parameter) in parameters.enumerate() {
-            let by_place = declared.get(at).cloned();
-            let name = if parameter.name.is_empty() { by_place.unwrap_or_default() } else { parameter.name };
-            if !declared.contains(&name) {
-                return Err(SqlError::new(8145, 16, format!("{name} is not a parameter for procedure sp_executesql.")));
-            }
-            self.variables.insert(name, (parameter.sql_type, parameter.value));
-        }
-        if let Some(missing) = declared.iter().find(|name| !self.variables.contains_key(*name)) {
-            let text = format!("The parameterized query expects the parameter '{missing}', which was not supplied.");
-            return Err(SqlError::new(8178, 16, text));
-        }
-        self.script(&text, reply)?;
-        Ok(0)
-    }
-
-    fn resource(&self, parameters: &[Parameter], place: usize) -> Option<super::applock::Resource> {
-        let resource = argument(parameters, place, "@resource")?;
-        Some((self.database.to_lowercase(), resource.to_lowercase()))
-    }
-
-    /// The code that `sp_getapplock` returns; -999 for what it, or the stand-in, does not take.
-    fn get_lock(&self, parameters: &[Parameter]) -> i32 {
-        let mode = argument(parameters, 1, "@lockmode").unwrap_or_default();
-        let owner = argument(parameters, 2, "@lockowner").unwrap_or_else(|| "transaction".to_owned());
-        let transaction = owner.eq_ignore_ascii_case("transaction");
-        let timeout = argument(parameters, 3, "@locktimeout").and_then(|text| text.parse::<i64>().ok()).unwrap_or(-1);
-        let known = mode.eq_ignore_ascii_case("exclusive")
-            && (owner.eq_ignore_ascii_case("session") || (transaction && self.transactions > 0));
-        let Some(resource) = self.resource(parameters, 0).filter(|_| known) else { return -999 };
-        let wait = u64::try_from(timeout).ok().map(Duration::from_millis);
-        self.server.locks.acquire(self.spid, &resource, transaction, wait, || self.cancel.asked())
-    }
-
-    fn release_lock(&self, parameters: &[Parameter]) -> Result<i32, SqlError> {
-        let resource = self.resource(parameters, 0).filter(|resource| self.server.locks.release(self.spid, resource));
-        let text = "Cannot release the application lock because it is not currently held.";
-        resource.map(|_| 0).ok_or_else(|| SqlError::new(1223, 16, text))
-    }
-}
-
-/// A procedure's argument as text, by name or by place.
-fn argument(parameters: &[Parameter], place: usize, name: &str) -> Option<String> {
-    let by_name = parameters.iter().find(|parameter| parameter.name == name);
-    let by_place = parameters.get(place).filter(|parameter| parameter.name.is_empty());
-    match &by_name.or(by_place)?.value {
-        Value::Text(text) => Some(text.clone()),
-        Value::Integer(number) => Some(number.to_string()),
-        Value::Null | Value::Real(_) | Value::Blob(_) => None,
-    }
-}
-
-/// The names in `@a int, @b nvarchar(10)`.
-fn declared_names(declaration: &str) -> Result<Vec<String>, SqlError> {
-    let words = lexer::tokens(declaration)?.into_iter();
-    Ok(words.filter_map(|word| if let Token::Variable(name) = word { Some(name) } else { None }).collect())
-}
-
-fn size_of_value(value: &Value) -> usize {
-    match value {
-        Value::Text(text) => text.len() * 2,
-        Value::Blob(bytes) => bytes.len(),
-        Value::Null | Value::Integer(_) | Value::Real(_) => 8,
-    }
-}
-
-/// The types of a result: what the select list says, else what the table declares, else what the values are.
-fn columns(prepared: &Prepared<'_>, translated: &Translated, rows: &[Vec<Value>]) -> Vec<Column> {
-    let described = prepared.columns();
-    let columns = described.enumerate().map(|(at, column)| {
-        let hint = translated.hints.get(at).cloned().unwrap_or_default();
-        let values = || rows.iter().map(|row| &row[at]);
-        let declared = column.decl_type().and_then(SqlType::declared);
-        let sql_type = hint.sql_type.or(declared).unwrap_or_else(|| inferred(values()));
-        let name = if hint.unnamed { String::new() } else { column.name().to_owned() };
-        Column { name, sql_type: widened(sql_type, values()) }
-    });
-    columns.collect()
 }

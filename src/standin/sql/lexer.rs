@@ -39,10 +39,14 @@ impl Token {
 
     /// For error messages.
     pub(super) fn shown(&self) -> &str {
-        match self {
-            Self::Word(text) | Self::Name(text) | Self::Text(text) | Self::Number(text) | Self::Hex(text) => text,
-            Self::Variable(text) | Self::Symbol(text) => text,
-        }
+        let (Self::Word(text)
+        | Self::Name(text)
+        | Self::Text(text)
+        | Self::Number(text)
+        | Self::Hex(text)
+        | Self::Variable(text)
+        | Self::Symbol(text)) = self;
+        text
     }
 }
 

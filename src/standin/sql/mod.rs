@@ -20,7 +20,7 @@
 //! | `permission` | the volume cannot be opened, exit 1 |
 //! | `disk-full` | no space left, exit 1 |
 //! | `newer-data` | error 948, exit 1 |
-//! | `sigabrt` | the dump of older images on kernels from 6.7, killed by SIGABRT |
+//! | `sigabrt` | the dump of older images on kernels from 6.7, killed by SIGABRT; exit 134 as a container's first process |
 //! | `hang-prelogin`, `hang-login` | connections are accepted and never answered, or not behind the login |
 //! | `upgrade-mode=SECONDS` | logins get 18401 for that long |
 //! | `crash-after=SECONDS` | exit 1 after that long |
@@ -29,20 +29,27 @@
 
 mod applock;
 mod boot;
+mod create;
 mod engine;
 mod error;
 mod faults;
+mod functions;
 mod lexer;
 mod log;
 mod packet;
+mod parser;
+mod procedure;
 mod request;
+mod result;
 mod server;
 mod session;
 mod statement;
 mod store;
 mod tls;
 mod tokens;
+mod transaction;
 mod translate;
 mod types;
+mod writer;
 
 pub use boot::run;

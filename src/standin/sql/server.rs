@@ -1,11 +1,12 @@
 //! The running server: who may log in, the accept loop, and the two ways to stop.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -13,14 +14,32 @@ use tokio_util::task::TaskTracker;
 use super::applock::Locks;
 use super::error::SqlError;
 use super::faults::Faults;
+use super::log;
 use super::request::Login;
 use super::session;
 use super::store::Store;
 
 /// Connections at a time: enough for any stack of this project, few enough for the threads their statements take.
 const MAX_CONNECTIONS: usize = 256;
+/// How long SHUTDOWN waits for running statements. A supervisor kills the server later than that.
+const SHUTDOWN_TIME: Duration = Duration::from_mins(1);
+/// The same for a signal: well within the ten seconds that `docker stop` gives.
+const SIGNAL_TIME: Duration = Duration::from_secs(5);
+/// The same for SHUTDOWN WITH NOWAIT: only for its own reply to get out.
+const NOWAIT_TIME: Duration = Duration::from_millis(200);
 /// A pause after a failed accept, so that running out of file descriptors does not turn into a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How the server stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// SHUTDOWN: running statements are waited for.
+    Orderly,
+    /// SIGTERM or SIGINT: they are waited for shortly, whoever sent it will not wait for long.
+    Signal,
+    /// SHUTDOWN WITH NOWAIT: running statements are abandoned, and there is no checkpoint.
+    NoWait,
+}
 
 /// What all connections share.
 pub(super) struct Server {
@@ -30,11 +49,11 @@ pub(super) struct Server {
     pub(super) tls: TlsAcceptor,
     /// Cancelled by SHUTDOWN and by signals: idle connections end, running statements finish.
     pub(super) stopping: CancellationToken,
-    pub(super) nowait: AtomicBool,
+    how: OnceLock<Stop>,
     /// Logins fail until recovery is complete, although the log already says "ready".
     pub(super) recovered: AtomicBool,
     pub(super) started: Instant,
-    spids: AtomicU16,
+    spids: AtomicU32,
 }
 
 impl Server {
@@ -45,21 +64,26 @@ impl Server {
             tls,
             locks: Locks::default(),
             stopping: CancellationToken::new(),
-            nowait: AtomicBool::new(false),
+            how: OnceLock::new(),
             recovered: AtomicBool::new(false),
             started: Instant::now(),
-            spids: AtomicU16::new(51),
+            spids: AtomicU32::new(51),
         }
     }
 
-    pub(super) fn next_spid(&self) -> u16 {
+    pub(super) fn next_spid(&self) -> u32 {
         self.spids.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Stops the server. With `nowait` running statements are not waited for, and nothing is checkpointed.
-    pub(super) fn stop(&self, nowait: bool) {
-        self.nowait.store(nowait, Ordering::SeqCst);
+    /// Stops the server. The first call says how.
+    pub(super) fn stop(&self, how: Stop) {
+        self.how.get_or_init(|| how);
         self.stopping.cancel();
+    }
+
+    /// How it is being stopped.
+    pub(super) fn how(&self) -> Stop {
+        self.how.get().copied().unwrap_or(Stop::Orderly)
     }
 
     /// Whether this login is let in.
@@ -77,7 +101,7 @@ impl Server {
     }
 }
 
-/// Accepts until the server stops, then waits for the connections unless told not to.
+/// Accepts until the server stops, then waits for the connections as long as `Stop` allows.
 pub(super) async fn accept(server: &Arc<Server>, listener: TcpListener) {
     let sessions = TaskTracker::new();
     loop {
@@ -96,7 +120,12 @@ pub(super) async fn accept(server: &Arc<Server>, listener: TcpListener) {
     }
     drop(listener);
     sessions.close();
-    if !server.nowait.load(Ordering::SeqCst) {
-        sessions.wait().await;
+    let limit = match server.how() {
+        Stop::Orderly => SHUTDOWN_TIME,
+        Stop::Signal => SIGNAL_TIME,
+        Stop::NoWait => NOWAIT_TIME,
+    };
+    if tokio::time::timeout(limit, sessions.wait()).await.is_err() {
+        log::line("Server", "Statements that still run are abandoned.");
     }
 }

@@ -21,7 +21,7 @@ use super::tokens::{Reply, VERSION};
 /// A client that has not logged in after this long is cut off, as SQL Server does.
 const LOGIN_TIME: Duration = Duration::from_secs(15);
 /// A client that does not take its reply for this long is cut off.
-const WRITE_TIME: Duration = Duration::from_secs(60);
+const WRITE_TIME: Duration = Duration::from_mins(1);
 /// Requests that may wait behind the running one: an attention, and hardly more.
 const INBOX: usize = 4;
 
@@ -32,7 +32,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 pub(super) async fn serve(server: Arc<Server>, tcp: TcpStream) {
     let _ = tcp.set_nodelay(true);
     let spid = server.next_spid();
-    let opened = tokio::time::timeout(LOGIN_TIME, open(&server, tcp, spid)).await;
+    let opening = tokio::time::timeout(LOGIN_TIME, open(&server, tcp, spid));
+    // Not cancel-safe, and need not be: a login that is cut off by the server's stop has no effect.
+    let opened = tokio::select! {
+        () = server.stopping.cancelled() => return,
+        opened = opening => opened,
+    };
     if let Ok(Ok(Some(session))) = opened {
         let _ = session.run().await;
     }
@@ -56,7 +61,7 @@ fn agreed(asked: Option<u8>) -> u8 {
 }
 
 /// Prelogin to login. `None` when the client was refused.
-async fn open(server: &Arc<Server>, mut tcp: TcpStream, spid: u16) -> io::Result<Option<Session>> {
+async fn open(server: &Arc<Server>, mut tcp: TcpStream, spid: u32) -> io::Result<Option<Session>> {
     if server.faults.hang_prelogin {
         return std::future::pending().await;
     }
@@ -65,13 +70,12 @@ async fn open(server: &Arc<Server>, mut tcp: TcpStream, spid: u16) -> io::Result
     };
     let level = agreed(request::encryption(&prelogin.body));
     packet::write(&mut tcp, kind::REPLY, &request::prelogin_reply(level, VERSION), LOGIN_PACKET).await?;
-    let (message, stream): (_, Box<dyn Stream>) = match level {
-        2 => (packet::read(&mut tcp).await?, Box::new(tcp)),
-        _ => {
-            let mut stream = tls::accept(&server.tls, tcp).await?;
-            let message = packet::read(&mut stream).await?;
-            if level == 0 { (message, Box::new(tls::unwrap(stream))) } else { (message, Box::new(stream)) }
-        }
+    let (message, stream): (_, Box<dyn Stream>) = if level == 2 {
+        (packet::read(&mut tcp).await?, Box::new(tcp))
+    } else {
+        let mut stream = tls::accept(&server.tls, tcp).await?;
+        let message = packet::read(&mut stream).await?;
+        if level == 0 { (message, Box::new(tls::unwrap(stream))) } else { (message, Box::new(stream)) }
     };
     if server.faults.hang_login {
         return std::future::pending().await;
@@ -86,7 +90,7 @@ async fn open(server: &Arc<Server>, mut tcp: TcpStream, spid: u16) -> io::Result
 async fn admit(
     server: &Arc<Server>,
     mut stream: Box<dyn Stream>,
-    spid: u16,
+    spid: u32,
     login: &Login,
 ) -> io::Result<Option<Session>> {
     let cancel = Arc::new(Cancel::default());
@@ -105,7 +109,9 @@ async fn admit(
             let main = &errors[0];
             log::line("Logon", &format!("Error: {}, Severity: {}, State: {}.", main.number, main.class, main.state));
             log::line("Logon", &main.message);
-            errors.iter().for_each(|error| reply.error(error));
+            for error in &errors {
+                reply.error(error);
+            }
             reply.done(None, true);
             packet::write(&mut stream, kind::REPLY, &reply.finish(true), LOGIN_PACKET).await?;
             Ok(None)
@@ -116,7 +122,7 @@ async fn admit(
 /// Opens the database of the login. Its errors come with the one that every failed login gets.
 fn enter(
     server: &Arc<Server>,
-    spid: u16,
+    spid: u32,
     wanted: &str,
     cancel: &Arc<Cancel>,
 ) -> Result<(Engine, String), Vec<SqlError>> {

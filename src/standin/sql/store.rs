@@ -1,11 +1,14 @@
 //! What persists in `/var/opt/mssql`: the instance's own record and one SQLite file per database.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -38,10 +41,12 @@ pub(super) struct Store {
     root: PathBuf,
     instance: Mutex<Instance>,
     /// The database each connection is in.
-    sessions: Mutex<HashMap<u16, String>>,
+    sessions: Mutex<HashMap<u32, String>>,
     broken: Vec<(String, Broken, Option<Instant>)>,
     /// Whether the last server on this directory stopped by itself.
     pub(super) clean: bool,
+    /// The version of the data before this start, where it was older.
+    pub(super) upgraded_from: Option<u32>,
     _lock: File,
 }
 
@@ -94,6 +99,7 @@ impl Store {
         if instance.data_version > opening.version {
             return Err(OpenError::Newer(instance.data_version));
         }
+        let upgraded_from = (instance.data_version < opening.version).then_some(instance.data_version);
         let running = system.join("running");
         let clean = !running.exists();
         let broken = opening
@@ -101,8 +107,15 @@ impl Store {
             .into_iter()
             .map(|(name, how, time)| (name, how, time.map(|time| Instant::now() + time)))
             .collect();
-        let store =
-            Self { root, instance: Mutex::new(instance), sessions: Mutex::default(), broken, clean, _lock: lock };
+        let store = Self {
+            root,
+            instance: Mutex::new(instance),
+            sessions: Mutex::default(),
+            broken,
+            clean,
+            upgraded_from,
+            _lock: lock,
+        };
         store.instance().data_version = opening.version;
         store.save(&store.instance())?;
         File::create(running)?.sync_all()?;
@@ -119,7 +132,7 @@ impl Store {
         self.instance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<u16, String>> {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<u32, String>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -207,13 +220,13 @@ impl Store {
     }
 
     /// A connection to a database that `usable` has named, and a note of who is in it.
-    pub(super) fn connect(&self, spid: u16, name: &str) -> Result<Connection, SqlError> {
+    pub(super) fn connect(&self, spid: u32, name: &str) -> Result<Connection, SqlError> {
         let connection = open(&self.file(name)).map_err(|error| SqlError::of_sqlite(&error))?;
         self.sessions().insert(spid, name.to_owned());
         Ok(connection)
     }
 
-    pub(super) fn leave(&self, spid: u16) {
+    pub(super) fn leave(&self, spid: u32) {
         self.sessions().remove(&spid);
     }
 
@@ -329,7 +342,10 @@ fn hashed(salt: &str, password: &str) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

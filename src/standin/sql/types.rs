@@ -34,13 +34,10 @@ const DAY: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]
 impl SqlType {
     /// The type that a declaration names, such as `nvarchar(200)`, `NVARCHAR(-1)` or `datetime2`.
     ///
-    /// `INTEGER` is how an identity column is stored, `integer` a BIGINT one: only this spelling makes SQLite number rows.
+    /// `INTEGER` is how an identity column is stored: only this name makes SQLite number rows.
     pub(super) fn declared(text: &str) -> Option<Self> {
         let name = text.split('(').next().unwrap_or_default().trim();
         let max = text.contains("-1") || text.to_ascii_uppercase().contains("MAX");
-        if name == "integer" {
-            return Some(Self::BigInt);
-        }
         Some(match name.to_ascii_uppercase().as_str() {
             "BIT" => Self::Bit,
             "TINYINT" => Self::TinyInt,
@@ -105,7 +102,7 @@ mod tests {
     fn dates_survive_the_way_to_the_wire_and_back() {
         for text in ["2026-11-24 14:32:54.1234567", "0001-01-01 00:00:00.0000000", "9999-12-31 23:59:59.9999999"] {
             let (days, ticks) = ticks_of(text).unwrap();
-            assert_eq!(stored(date_of(days.into(), ticks as i64).unwrap()), text);
+            assert_eq!(stored(date_of(days.into(), ticks.cast_signed()).unwrap()), text);
         }
         assert_eq!(ticks_of("1900-01-01").unwrap(), (693_595, 0));
         assert_eq!(ticks_of("nonsense").unwrap_err().number, 241);
@@ -115,7 +112,6 @@ mod tests {
     fn declarations_name_types() {
         assert_eq!(SqlType::declared("nvarchar(max)"), Some(SqlType::Text { max: true }));
         assert_eq!(SqlType::declared("INTEGER"), Some(SqlType::Int));
-        assert_eq!(SqlType::declared("integer"), Some(SqlType::BigInt));
         assert_eq!(SqlType::declared("geography"), None);
     }
 }
