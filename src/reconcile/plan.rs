@@ -115,7 +115,7 @@ impl<'a> Pass<'a> {
         }
         for (key, name) in &spec.volumes {
             if !self.seen.volumes.contains(name) {
-                self.act_on(Subject::Volume(name.clone()), Action::CreateVolume(key.clone()));
+                self.act_on(&Subject::Volume(name.clone()), Action::CreateVolume(key.clone()));
             }
         }
         for image in spec.images() {
@@ -370,15 +370,15 @@ impl<'a> Pass<'a> {
     }
 
     fn act(&mut self, action: Action) {
-        self.act_on(action.subject(), action);
+        self.act_on(&action.subject(), action);
     }
 
     /// Adds an action unless something already works on its subject, or its last failure asks to wait.
-    fn act_on(&mut self, subject: Subject, action: Action) {
-        if self.tracks.is_busy(&subject) || self.plan.actions.iter().any(|other| other.subject() == subject) {
+    fn act_on(&mut self, subject: &Subject, action: Action) {
+        if self.tracks.is_busy(subject) || self.plan.actions.iter().any(|other| other.subject() == *subject) {
             return;
         }
-        if let Some(blocked) = self.tracks.blocked.get(&subject)
+        if let Some(blocked) = self.tracks.blocked.get(subject)
             && blocked.retry_at > self.now
         {
             self.wake_at(blocked.retry_at);
