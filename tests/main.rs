@@ -5,3 +5,4 @@
 mod conformance;
 mod standin_octopus;
 mod standin_sql;
+mod tidy;
