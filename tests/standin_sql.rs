@@ -74,7 +74,9 @@ impl Server {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let line = self.log.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-            let line = line.unwrap_or_else(|error| panic!("no {wanted:?} ({error}) in {:#?}", self.seen));
+            let line = line.unwrap_or_else(|error| {
+                panic!("no {wanted:?} ({error}, {:?}) in {:#?}", self.child.try_wait(), self.seen)
+            });
             self.seen.push(line.clone());
             if line.contains(wanted) {
                 return line;
