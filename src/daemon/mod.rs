@@ -7,14 +7,18 @@
 //!                             plan, start, publish)
 //! ```
 
+mod actions;
 pub mod admit;
 pub mod driver;
 pub mod effects;
 pub mod event;
 pub mod journal;
+mod judge;
+mod look;
 pub mod paths;
 pub mod ports;
 pub mod prober;
+mod probing;
 pub mod requests;
 pub mod run;
 pub mod store;

@@ -60,6 +60,17 @@ pub enum Subject {
     Image(String),
 }
 
+impl std::fmt::Display for Subject {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unit(unit) => unit.fmt(out),
+            Self::Network => out.write_str("network"),
+            Self::Volume(name) => write!(out, "volume {name}"),
+            Self::Image(name) => write!(out, "image {name}"),
+        }
+    }
+}
+
 impl Action {
     /// What it works on.
     pub fn subject(&self) -> Subject {
