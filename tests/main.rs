@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "in a test, unwrap is an assertion")]
 
 mod conformance;
+mod docker;
+mod kit;
 mod standin_octopus;
 mod standin_sql;
 mod tidy;

@@ -27,10 +27,13 @@ pub async fn down(context: &Context, flags: &DownFlags) -> Outcome {
     spawn::ensure(context).await?;
     let mut statuses = context.client.follow().await?;
     let body = DownBody { volumes: flags.volumes, timeout_s: flags.timeout };
-    context.client.post::<()>("/v1/down", &body).await?;
+    let generation: u64 = context.client.post("/v1/down", &body).await?;
     let mut progress = Progress::new(Format::Table);
     let mut last = None;
     while let Some(status) = statuses.next().await? {
+        if status.generation < generation {
+            continue;
+        }
         progress.tell(&status);
         let over = status.verdict == Verdict::Down && !status.ends_when_down;
         last = Some(status);

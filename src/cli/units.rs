@@ -26,12 +26,11 @@ pub async fn start(context: &Context, units: &[UnitId]) -> Outcome {
 }
 
 async fn wish(context: &Context, path: &str, units: &[UnitId]) -> Outcome {
-    let before = context.client.status().await?.generation;
     let mut statuses = context.client.follow().await?;
-    context.client.post::<()>(path, &UnitsBody { units: units.to_vec() }).await?;
+    let generation: u64 = context.client.post(path, &UnitsBody { units: units.to_vec() }).await?;
     let mut progress = Progress::new(Format::Table);
     while let Some(status) = statuses.next().await? {
-        if status.generation <= before {
+        if status.generation < generation {
             continue;
         }
         progress.tell(&status);

@@ -62,15 +62,15 @@ pub enum Request {
         volumes: bool,
         /// Seconds that nodes get.
         timeout_s: Option<u64>,
-        /// Answered once the wish is noted.
-        reply: oneshot::Sender<Result<(), Denied>>,
+        /// Answered with the wish's generation once it is noted.
+        reply: oneshot::Sender<Result<u64, Denied>>,
     },
     /// Restart units in order; none named means all.
-    Restart(Vec<UnitId>, oneshot::Sender<Result<(), Denied>>),
+    Restart(Vec<UnitId>, oneshot::Sender<Result<u64, Denied>>),
     /// Stop units until they are started again.
-    Stop(Vec<UnitId>, oneshot::Sender<Result<(), Denied>>),
+    Stop(Vec<UnitId>, oneshot::Sender<Result<u64, Denied>>),
     /// Start units that were stopped, or try failed ones again.
-    Start(Vec<UnitId>, oneshot::Sender<Result<(), Denied>>),
+    Start(Vec<UnitId>, oneshot::Sender<Result<u64, Denied>>),
     /// Start nothing further, unless another `up` follows.
     Cancel(oneshot::Sender<bool>),
     /// Leave without touching a container: a newer daemon takes over.

@@ -43,8 +43,7 @@ impl Driver {
                 let _ = reply.send(answer);
             }
             Request::Down { volumes, timeout_s, reply } => {
-                self.down(volumes, timeout_s);
-                let _ = reply.send(Ok(()));
+                let _ = reply.send(Ok(self.down(volumes, timeout_s)));
             }
             Request::Restart(units, reply) => {
                 let _ = reply.send(self.restart(&units));
@@ -279,7 +278,7 @@ impl Driver {
         Ok(taken)
     }
 
-    fn down(&mut self, volumes: bool, timeout_s: Option<u64>) {
+    fn down(&mut self, volumes: bool, timeout_s: Option<u64>) -> u64 {
         self.journal.write("", if volumes { "down, with the data" } else { "down" });
         self.desired.goal = Goal::Down { volumes };
         self.finished = false;
@@ -288,6 +287,8 @@ impl Driver {
             spec.timing.node_stop_grace_ms = seconds.saturating_mul(1_000);
         }
         self.forget();
+        self.generation += 1;
+        self.generation
     }
 
     fn known(&self, units: &[UnitId]) -> Result<Vec<UnitId>, Denied> {
@@ -301,7 +302,7 @@ impl Driver {
         Ok(if units.is_empty() { ours } else { units.to_vec() })
     }
 
-    fn restart(&mut self, units: &[UnitId]) -> Result<(), Denied> {
+    fn restart(&mut self, units: &[UnitId]) -> Result<u64, Denied> {
         for unit in self.known(units)? {
             if let Some(instance) = restart_wish(&self.seen, unit) {
                 self.desired.restart.insert(unit, instance);
@@ -311,31 +312,30 @@ impl Driver {
         self.desired.goal = Goal::Up;
         self.generation += 1;
         self.tracks.forgive();
-        Ok(())
+        Ok(self.generation)
     }
 
-    fn stop_units(&mut self, units: &[UnitId]) -> Result<(), Denied> {
+    fn stop_units(&mut self, units: &[UnitId]) -> Result<u64, Denied> {
         for unit in self.known(units)? {
             self.desired.stopped.insert(unit);
         }
-        self.keep_stopped();
-        Ok(())
+        Ok(self.keep_stopped())
     }
 
-    fn start_units(&mut self, units: &[UnitId]) -> Result<(), Denied> {
+    fn start_units(&mut self, units: &[UnitId]) -> Result<u64, Denied> {
         for unit in self.known(units)? {
             self.desired.stopped.remove(&unit);
         }
         self.desired.goal = Goal::Up;
         self.tracks.forgive();
-        self.keep_stopped();
-        Ok(())
+        Ok(self.keep_stopped())
     }
 
-    fn keep_stopped(&mut self) {
+    fn keep_stopped(&mut self) -> u64 {
         self.stored.stopped.clone_from(&self.desired.stopped);
         self.generation += 1;
         self.save();
+        self.generation
     }
 }
 

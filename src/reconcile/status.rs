@@ -22,7 +22,7 @@ use crate::spec::UnitId;
 pub struct Status {
     /// The project.
     pub project: String,
-    /// Counts applied configurations of this daemon; an `up` waits for its own.
+    /// Counts the wishes that this daemon took; who made one waits for its own.
     pub generation: u64,
     /// One word for everything.
     pub verdict: Verdict,
@@ -105,7 +105,7 @@ pub struct UnitStatus {
 pub struct Circumstances {
     /// The project's name.
     pub project: String,
-    /// Counts applied configurations.
+    /// Counts the wishes that this daemon took.
     pub generation: u64,
     /// Why the engine cannot be asked.
     pub engine_problem: Option<String>,

@@ -1,0 +1,105 @@
+//! The stand-ins' images for the time of a test. They are made once for all tests that run at the same time, and removed by
+//! the last one.
+
+use std::sync::Mutex;
+
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters as query;
+use octo_local::standin::image;
+
+use super::docker::Witness;
+use super::process::PROGRAM;
+
+/// How many tests use the images now.
+static USERS: Mutex<u32> = Mutex::new(0);
+
+/// Octopus tags that real configurations in tests name, lowest first.
+pub(crate) const TAGS: [&str; 2] = ["2026.1.100", "2026.2.7"];
+
+/// The right to use the images. The last one to go removes them.
+pub(crate) struct Images(());
+
+impl Images {
+    /// Makes the images, unless they are there.
+    pub(crate) fn acquire(witness: &Witness) -> Self {
+        let mut users = USERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *users += 1;
+        let images = Self(());
+        if *users == 1 {
+            make(witness);
+        }
+        images
+    }
+
+    /// The SQL stand-in's image for a real configuration.
+    pub(crate) fn sql() -> String {
+        format!("octo-local-test-{}-sql:1", std::process::id())
+    }
+
+    /// The Octopus stand-in's image for a real configuration, without its tag.
+    pub(crate) fn octopus() -> String {
+        format!("octo-local-test-{}-octopus", std::process::id())
+    }
+}
+
+impl Drop for Images {
+    fn drop(&mut self) {
+        let mut users = USERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *users -= 1;
+        if *users == 0 {
+            remove(&Witness::new());
+        }
+    }
+}
+
+/// The tag that `up --demo` gives to the images of this very program.
+fn demo_tag() -> String {
+    let written = std::fs::metadata(PROGRAM).unwrap().modified().unwrap();
+    let built = written.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    format!("{}-{built}", env!("CARGO_PKG_VERSION"))
+}
+
+fn demo_images() -> [String; 2] {
+    [format!("octo-local-standin-sql:{}", demo_tag()), format!("octo-local-standin-octopus:{}", demo_tag())]
+}
+
+fn pin(number: usize) -> String {
+    format!("octo-local-test-{}-pin-{number}", std::process::id())
+}
+
+fn make(witness: &Witness) {
+    let [sql, octopus] = demo_images();
+    let archive = image::archive(&std::fs::read(PROGRAM).unwrap(), &sql, &octopus).unwrap();
+    load(witness, archive);
+    tag(witness, &sql, &Images::sql());
+    for version in TAGS {
+        tag(witness, &octopus, &format!("{}:{version}", Images::octopus()));
+    }
+    // While a container exists, no `down --volumes` of one test takes the images away from another.
+    for (number, image) in demo_images().into_iter().enumerate() {
+        let options = query::CreateContainerOptionsBuilder::default().name(&pin(number)).build();
+        let body = ContainerCreateBody { image: Some(image), ..ContainerCreateBody::default() };
+        witness.wait(witness.docker().create_container(Some(options), body)).unwrap();
+    }
+}
+
+fn load(witness: &Witness, archive: Vec<u8>) {
+    use futures_util::TryStreamExt as _;
+    let options = query::ImportImageOptionsBuilder::default().quiet(true).build();
+    let body = bollard::body_full(archive.into());
+    witness.wait(witness.docker().import_image(options, body, None).try_collect::<Vec<_>>()).unwrap();
+}
+
+fn tag(witness: &Witness, image: &str, reference: &str) {
+    let (repo, tag) = reference.split_once(':').unwrap();
+    let options = query::TagImageOptionsBuilder::default().repo(repo).tag(tag).build();
+    witness.wait(witness.docker().tag_image(image, Some(options))).unwrap();
+}
+
+fn remove(witness: &Witness) {
+    (0..2).for_each(|number| witness.remove(&pin(number)));
+    let tags = TAGS.map(|tag| format!("{}:{tag}", Images::octopus()));
+    for image in demo_images().into_iter().chain(tags).chain([Images::sql()]) {
+        let _ = witness.wait(witness.docker().remove_image(&image, None::<query::RemoveImageOptions>, None));
+    }
+}

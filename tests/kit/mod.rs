@@ -1,0 +1,8 @@
+//! What tests of the whole program stand on: a stack of its own for each test, and a look at the engine past the product.
+//!
+//! Whatever a test makes is gone afterwards, also when it fails: each piece removes what is its own when it is dropped.
+
+pub(crate) mod docker;
+pub(crate) mod images;
+pub(crate) mod process;
+pub(crate) mod stack;

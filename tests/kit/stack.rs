@@ -1,0 +1,298 @@
+//! One stack for one test: its project directory, state, ports and name. Dropping it takes everything away, and checks that
+//! no secret was ever shown.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::AtomicU16;
+use std::sync::atomic::Ordering;
+
+use rustix::process::Pid;
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::docker::Told;
+use super::docker::Witness;
+use super::images::Images;
+use super::images::TAGS;
+use super::process::Ended;
+use super::process::PROGRAM;
+use super::process::Running;
+use super::process::wait_until;
+
+/// Ports of a stack: SQL Server's, then up to nine nodes'.
+const PORTS: u16 = 10;
+/// Below the ports that the kernel gives to clients.
+const FIRST_PORT: u16 = 21_000;
+const LAST_PORT: u16 = 31_000;
+/// The next ports to try in this process.
+static NEXT: AtomicU16 = AtomicU16::new(0);
+
+/// The password of `sa` in every test's `.env`.
+pub(crate) const SA_PASSWORD: &str = "Tests-0f-octo-local";
+/// The first user's password in every test's `.env`.
+pub(crate) const ADMIN_PASSWORD: &str = "Adm1n-of-octo-local";
+
+/// A stack.
+pub(crate) struct Stack {
+    /// The project.
+    pub(crate) name: String,
+    /// The engine, seen past the product.
+    pub(crate) witness: Witness,
+    /// When the stack was made, by the engine's clock.
+    pub(crate) since: i64,
+    dir: TempDir,
+    vars: RefCell<BTreeMap<String, String>>,
+    /// What must never be shown.
+    secrets: RefCell<Vec<String>>,
+    shown: RefCell<String>,
+    _images: Images,
+}
+
+impl Stack {
+    /// A demo's project, with nothing but ports in its `.env`.
+    pub(crate) fn demo(name: &str) -> Self {
+        let witness = Witness::new();
+        let port = free_ports();
+        let stack = Self {
+            name: format!("octo-test-{name}"),
+            since: witness.now(),
+            _images: Images::acquire(&witness),
+            witness,
+            dir: tempfile::Builder::new().prefix("octo-").tempdir().unwrap(),
+            vars: RefCell::default(),
+            secrets: RefCell::default(),
+            shown: RefCell::default(),
+        };
+        std::fs::create_dir(stack.dir()).unwrap();
+        stack.witness.sweep(&stack.label());
+        stack.set("SQL_PORT", &port.to_string());
+        stack.set("OCTOPUS_PORT", &(port + 1).to_string());
+        stack
+    }
+
+    /// A real stack's project, whose images are the stand-ins'.
+    pub(crate) fn real(name: &str) -> Self {
+        let stack = Self::demo(name);
+        for (key, value) in [
+            ("ACCEPT_EULA", "Y"),
+            ("ACCEPT_OCTOPUS_EULA", "Y"),
+            ("SA_PASSWORD", SA_PASSWORD),
+            ("ADMIN_PASSWORD", ADMIN_PASSWORD),
+            ("SQL_IMAGE", &Images::sql()),
+            ("OCTOPUS_IMAGE", &Images::octopus()),
+            ("OCTOPUS_SERVER_TAG", TAGS[0]),
+            ("DISABLE_DIND", "Y"),
+        ] {
+            stack.set(key, value);
+        }
+        stack.secret(SA_PASSWORD);
+        stack.secret(ADMIN_PASSWORD);
+        stack
+    }
+
+    /// The project directory.
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.dir.path().join(&self.name)
+    }
+
+    /// The project's state directory.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.path().join("s").join(&self.name)
+    }
+
+    /// The label of everything that is the project's.
+    pub(crate) fn label(&self) -> String {
+        format!("octo-local.project={}", self.name)
+    }
+
+    /// The name of a unit's container.
+    pub(crate) fn container(&self, unit: &str) -> String {
+        if unit == "db" { format!("{}-db-1", self.name) } else { format!("{}-{unit}", self.name) }
+    }
+
+    /// Sets a variable of `.env`.
+    pub(crate) fn set(&self, key: &str, value: &str) {
+        self.vars.borrow_mut().insert(key.to_owned(), value.to_owned());
+        self.write_env();
+    }
+
+    /// Takes a variable out of `.env`.
+    pub(crate) fn unset(&self, key: &str) {
+        self.vars.borrow_mut().remove(key);
+        self.write_env();
+    }
+
+    fn write_env(&self) {
+        let mut text = String::new();
+        for (key, value) in self.vars.borrow().iter() {
+            writeln!(text, "{key}='{value}'").unwrap();
+        }
+        std::fs::write(self.dir().join(".env"), text).unwrap();
+    }
+
+    /// Something that must never be shown.
+    pub(crate) fn secret(&self, secret: &str) {
+        self.secrets.borrow_mut().push(secret.to_owned());
+    }
+
+    /// The program, called for this project from its directory, with nothing of the test's own environment but the way to
+    /// the engine.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        self.command_of(PROGRAM.as_ref(), words)
+    }
+
+    /// The same for another copy of the program.
+    pub(crate) fn command_of(&self, program: &std::path::Path, words: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(words).current_dir(self.dir()).env_clear();
+        for key in ["PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG"] {
+            if let Some(value) = std::env::var_os(key) {
+                command.env(key, value);
+            }
+        }
+        command.env("OCTO_LOCAL_STATE_DIR", self.dir.path().join("s"));
+        command.env("OCTO_LOCAL_RUNTIME_DIR", self.dir.path().join("r"));
+        command
+    }
+
+    /// Runs the program to its end.
+    #[track_caller]
+    pub(crate) fn run(&self, words: &[&str]) -> Ended {
+        self.end(self.spawn(words))
+    }
+
+    /// Starts the program and lets it run.
+    pub(crate) fn spawn(&self, words: &[&str]) -> Running {
+        Running::spawn(&mut self.command(words))
+    }
+
+    /// Waits for the end of what `spawn` started.
+    #[track_caller]
+    pub(crate) fn end(&self, running: Running) -> Ended {
+        let ended = running.end();
+        writeln!(self.shown.borrow_mut(), "{}\n{}", ended.out, ended.err).unwrap();
+        ended
+    }
+
+    /// The status as JSON.
+    #[track_caller]
+    pub(crate) fn status(&self) -> Value {
+        self.run(&["status", "--format", "json"]).ok().json()
+    }
+
+    /// One unit of the status; null when it has none of that name.
+    #[track_caller]
+    pub(crate) fn unit(&self, unit: &str) -> Value {
+        let status = self.status();
+        status["units"].as_array().unwrap().iter().find(|one| one["unit"] == unit).cloned().unwrap_or_default()
+    }
+
+    /// Waits until the stack's verdict is this word.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, verdict: &str) -> Value {
+        wait_until(&format!("{} is {verdict}", self.name), || {
+            Some(self.status()).filter(|status| status["verdict"] == verdict)
+        })
+    }
+
+    /// Waits until a unit is in this phase.
+    #[track_caller]
+    pub(crate) fn wait_for_unit(&self, unit: &str, phase: &str) -> Value {
+        wait_until(&format!("{unit} is {phase}"), || Some(self.unit(unit)).filter(|unit| unit["phase"] == phase))
+    }
+
+    /// What the engine told about the stack's containers: action and unit, in order.
+    pub(crate) fn events(&self, since: i64) -> Vec<Told> {
+        let prefix = format!("{}-", self.name);
+        let mut told = self.witness.events(&self.label(), since);
+        for event in &mut told {
+            event.name = match event.name.strip_prefix(&prefix).unwrap_or_default() {
+                "db-1" => "db".to_owned(),
+                unit => unit.to_owned(),
+            };
+        }
+        told
+    }
+
+    /// The units that were started since then, in order.
+    pub(crate) fn starts(&self, since: i64) -> Vec<String> {
+        self.events(since).into_iter().filter(|told| told.action == "start").map(|told| told.name).collect()
+    }
+
+    /// When each of the stack's containers was started, by name.
+    pub(crate) fn started(&self) -> BTreeMap<String, String> {
+        let names = self.witness.containers(&self.label());
+        names.into_iter().map(|name| (name.clone(), self.witness.started_at(&name))).collect()
+    }
+
+    /// The process that holds the daemon's lock, if any does.
+    pub(crate) fn daemon(&self) -> Option<Pid> {
+        let lock = self.state().join("daemon.lock");
+        let file = std::fs::File::options().read(true).write(true).open(&lock).ok()?;
+        match file.try_lock() {
+            Ok(()) => None,
+            Err(_) => Pid::from_raw(std::fs::read_to_string(&lock).ok()?.trim().parse().ok()?),
+        }
+    }
+
+    /// Sends the daemon a signal.
+    #[track_caller]
+    pub(crate) fn signal_daemon(&self, signal: Signal) {
+        rustix::process::kill_process(self.daemon().expect("a daemon runs"), signal).unwrap();
+    }
+
+    /// Kills the daemon as nothing else can, and waits until it is gone.
+    #[track_caller]
+    pub(crate) fn kill_daemon(&self) {
+        self.signal_daemon(Signal::KILL);
+        self.wait_for_no_daemon();
+    }
+
+    /// Waits until no daemon runs.
+    #[track_caller]
+    pub(crate) fn wait_for_no_daemon(&self) {
+        wait_until("no daemon runs", || self.daemon().is_none().then_some(()));
+    }
+
+    /// Everything that the product showed or wrote for people.
+    fn everything_shown(&self) -> String {
+        let mut text = self.shown.borrow().clone();
+        for name in ["daemon.log", "daemon.log.1", "events.jsonl", "events.jsonl.1"] {
+            text.push_str(&std::fs::read_to_string(self.state().join(name)).unwrap_or_default());
+        }
+        text
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if let Some(daemon) = self.daemon() {
+            let _ = rustix::process::kill_process(daemon, Signal::KILL);
+            wait_until("the daemon is gone", || self.daemon().is_none().then_some(()));
+        }
+        self.witness.sweep(&self.label());
+        let shown = self.everything_shown();
+        if std::thread::panicking() {
+            let _ = std::io::stderr().write_all(format!("--- everything shown by {}\n{shown}\n", self.name).as_bytes());
+            return;
+        }
+        let told = self.secrets.borrow().iter().any(|secret| shown.contains(secret.as_str()));
+        assert!(!told, "a secret was shown:\n{shown}");
+    }
+}
+
+/// The first of some neighbouring ports that nothing listens on.
+fn free_ports() -> u16 {
+    let blocks = (LAST_PORT - FIRST_PORT) / PORTS;
+    let offset = u16::try_from(std::process::id() % u32::from(blocks)).unwrap();
+    (0..blocks)
+        .map(|_| FIRST_PORT + (offset + NEXT.fetch_add(1, Ordering::Relaxed)) % blocks * PORTS)
+        .find(|first| (0..PORTS).all(|number| TcpListener::bind(("127.0.0.1", first + number)).is_ok()))
+        .expect("some ports are free")
+}
