@@ -1,24 +1,21 @@
 //! Reads every variable first and complains after, so that a person sees all mistakes at once.
 
+mod advice;
+mod database;
+mod octopus;
+
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use base64::Engine as _;
-
 use super::Config;
-use super::DatabaseConfig;
 use super::OctopusConfig;
 use super::Problem;
 use super::Pull;
 use super::Secret;
 use super::SqlConfig;
 use super::Timing;
-use super::ado::ConnectionString;
 use super::keys;
-use super::licence;
-use super::password;
 
 /// What a configuration is made from.
 #[derive(Clone, Debug, Default)]
@@ -69,11 +66,6 @@ pub fn read(input: &Input) -> Result<Read, Vec<Problem>> {
 
 const SQL_EULA: &str = "https://go.microsoft.com/fwlink/?linkid=857698";
 const OCTOPUS_EULA: &str = "https://octopus.com/legal/customer-agreement";
-const MAX_NODES: u8 = 16;
-/// Secrets that the vendor's pages publish: everybody knows them.
-const PUBLISHED: &[&str] =
-    &["N0tS3cr3t!", "Passw0rd123", "Password01!", "6EdU6IWsCtMEwk0kPKflQQ==", "5qJcW9E6B99teMmrOzaYNA=="];
-const SQL_PORT_INSIDE: u16 = 1433;
 
 struct Reader<'a> {
     input: &'a Input,
@@ -168,51 +160,6 @@ impl Reader<'_> {
         }
     }
 
-    fn sa_password(&mut self) -> Secret {
-        let (old, new) = (self.given("SA_PASSWORD"), self.given("MSSQL_SA_PASSWORD"));
-        if old.is_some() && new.is_some() && old != new {
-            self.problem("MSSQL_SA_PASSWORD", "it differs from SA_PASSWORD", "set one of them only");
-        }
-        let given = self.given("SA_PASSWORD").or_else(|| self.given("MSSQL_SA_PASSWORD")).map(str::to_owned);
-        if let Some(password) = &given {
-            let faults = password::faults(password, "sa");
-            if !faults.is_empty() {
-                self.problem("SA_PASSWORD", faults.join(" and "), "choose one that SQL Server's policy accepts");
-            }
-            return Secret::new(password);
-        }
-        if let Some(demo) = &self.input.demo {
-            return demo.sa_password.clone();
-        }
-        self.problem(
-            "SA_PASSWORD",
-            "SQL Server needs a password for sa",
-            "set it; `octo-local init` makes a strong one",
-        );
-        Secret::default()
-    }
-
-    fn sql(&mut self) -> Option<SqlConfig> {
-        let image = match (&self.input.demo, self.input.vars.get("SQL_IMAGE")) {
-            (Some(demo), _) => demo.sql_image.clone(),
-            (None, Some(image)) if image.trim().is_empty() => return None,
-            (None, _) => self.text("SQL_IMAGE"),
-        };
-        self.image("SQL_IMAGE", &image);
-        let edition = self.text("MSSQL_PID");
-        Some(SqlConfig {
-            image: with_tag(&image),
-            sa_password: self.sa_password(),
-            port: self.port("SQL_PORT"),
-            bind: self.address("SQL_BIND_ADDRESS"),
-            memory_limit_mb: self
-                .parsed("SQL_MEMORY_LIMIT_MB", "a number of megabytes from 1024", |limit: &u32| *limit >= 1024)
-                .unwrap_or(2048),
-            edition,
-            extra: self.extra(keys::SQL_VARIABLES, keys::STANDIN_SQL),
-        })
-    }
-
     /// Vendor variables that a file names, and the stand-ins' switches.
     fn extra(&self, names: &[&str], standin: &str) -> BTreeMap<String, Secret> {
         let demo = self.input.demo.is_some();
@@ -233,155 +180,6 @@ impl Reader<'_> {
         if !good {
             self.problem(key, "it is no image reference", "write it as `registry/name:tag`");
         }
-    }
-
-    fn database(&mut self, sql: Option<&SqlConfig>) -> DatabaseConfig {
-        let Some(text) = self.given("DB_CONNECTION_STRING").map(str::to_owned) else {
-            if sql.is_none() {
-                let fix = "set it to the server to use, or set SQL_IMAGE";
-                self.problem(
-                    "DB_CONNECTION_STRING",
-                    "with SQL_IMAGE empty the database is somebody else's, and nothing says where",
-                    fix,
-                );
-            }
-            return generated_database(sql);
-        };
-        let read = match ConnectionString::parse(&text) {
-            Ok(read) => read,
-            Err(error) => {
-                self.problem(
-                    "DB_CONNECTION_STRING",
-                    error.to_string(),
-                    "correct it; the form is Server=db,1433;Database=…;User Id=…;Password=…",
-                );
-                return generated_database(sql);
-            }
-        };
-        self.server(&read, sql.is_some());
-        if let Some(sql) = sql {
-            self.login(&read, sql);
-        }
-        if read.database.is_empty() {
-            self.problem("DB_CONNECTION_STRING", "it names no database", "add `Database=OctopusDeploy`");
-        }
-        DatabaseConfig {
-            host: read.host,
-            port: read.port,
-            user: read.user,
-            password: read.password,
-            name: read.database,
-            connection_string: Secret::new(text),
-        }
-    }
-
-    /// A server name that would point Octopus at another server than the one we run.
-    fn server(&mut self, read: &ConnectionString, ours: bool) {
-        let is_address = read.host.parse::<IpAddr>().is_ok();
-        let loopback =
-            read.host.eq_ignore_ascii_case("localhost") || read.host.starts_with("127.") || read.host == "::1";
-        if !ours {
-            if loopback {
-                self.problem(
-                    "DB_CONNECTION_STRING",
-                    "inside a container, localhost is the container itself",
-                    "name the server as the network knows it",
-                );
-            }
-            return;
-        }
-        if loopback || is_address || read.host.contains('.') || read.port != SQL_PORT_INSIDE {
-            self.problem(
-                "DB_CONNECTION_STRING",
-                "its server is not the SQL Server that SQL_IMAGE runs, which answers to a plain name on port 1433 inside the network",
-                "correct the server to `db,1433`, or set `SQL_IMAGE=` (empty) to use that server as it is",
-            );
-        }
-    }
-
-    fn login(&mut self, read: &ConnectionString, sql: &SqlConfig) {
-        if read.user.eq_ignore_ascii_case("sa") && read.password != sql.sa_password && !sql.sa_password.is_empty() {
-            self.problem(
-                "DB_CONNECTION_STRING",
-                "its password for sa differs from SA_PASSWORD",
-                "make them the same, or leave DB_CONNECTION_STRING out",
-            );
-        }
-    }
-
-    fn octopus(&mut self) -> OctopusConfig {
-        let (image, tag) = match &self.input.demo {
-            Some(demo) => (demo.octopus_image.clone(), demo.octopus_tag.clone()),
-            None => (self.text("OCTOPUS_IMAGE"), self.text("OCTOPUS_SERVER_TAG")),
-        };
-        self.image("OCTOPUS_IMAGE", &image);
-        if self.input.demo.is_none() && !is_tag(&tag) {
-            self.problem("OCTOPUS_SERVER_TAG", "it is no image tag", "use a version such as 2026.2, or latest");
-        }
-        let admin_password = self.admin_password();
-        OctopusConfig {
-            image,
-            tag,
-            nodes: self.nodes(),
-            node_name: self.node_name(),
-            port: self.port("OCTOPUS_PORT"),
-            bind: self.address("BIND_ADDRESS"),
-            admin_username: self.text("ADMIN_USERNAME"),
-            admin_password,
-            admin_email: self.text("ADMIN_EMAIL"),
-            admin_api_key: self.given("ADMIN_API_KEY").map(Secret::new),
-            licence: self.given("OCTOPUS_SERVER_BASE64_LICENSE").filter(|_| self.input.demo.is_none()).map(Secret::new),
-            master_key: self.given("MASTER_KEY").map(Secret::new),
-            disable_dind: self.switch("DISABLE_DIND"),
-            task_cap: self.given("TASK_CAP").is_some().then(|| self.parsed("TASK_CAP", "a number", |_| true)).flatten(),
-            extra: self.extra(keys::OCTOPUS_VARIABLES, keys::STANDIN_OCTOPUS),
-        }
-    }
-
-    fn admin_password(&mut self) -> Secret {
-        if let Some(password) = self.given("ADMIN_PASSWORD") {
-            return Secret::new(password);
-        }
-        if let Some(demo) = &self.input.demo {
-            return demo.admin_password.clone();
-        }
-        self.problem(
-            "ADMIN_PASSWORD",
-            "Octopus needs a password for its first user",
-            "set it; `octo-local init` makes a strong one",
-        );
-        Secret::default()
-    }
-
-    fn nodes(&mut self) -> u8 {
-        let fits = |nodes: &u8| (1..=MAX_NODES).contains(nodes);
-        match self.input.nodes {
-            Some(nodes) if fits(&nodes) => nodes,
-            Some(_) => {
-                let why = format!("it is not a number from 1 to {MAX_NODES}");
-                self.problems.push(Problem {
-                    key: "--nodes".into(),
-                    value: None,
-                    why,
-                    fix: "give such a number".into(),
-                    origin: None,
-                });
-                1
-            }
-            None => self.parsed("OCTOPUS_NODES", &format!("a number from 1 to {MAX_NODES}"), fits).unwrap_or(1),
-        }
-    }
-
-    fn node_name(&mut self) -> String {
-        let name = self.text("OCTOPUS_SERVER_NODE_NAME");
-        if !name.chars().all(|letter| letter.is_alphanumeric() || "-_.".contains(letter)) {
-            self.problem(
-                "OCTOPUS_SERVER_NODE_NAME",
-                "it has other characters than letters, digits, `-`, `_` and `.`",
-                "choose a plain name",
-            );
-        }
-        name
     }
 
     fn ports(&mut self, sql: Option<&SqlConfig>, octopus: &OctopusConfig) {
@@ -453,125 +251,6 @@ impl Reader<'_> {
         }
         milliseconds.unwrap_or(1_000)
     }
-
-    /// What is not wrong, but will hurt.
-    fn advice(&mut self, config: &Config) {
-        self.typing_mistakes();
-        for key in ["SA_PASSWORD", "MSSQL_SA_PASSWORD", "ADMIN_PASSWORD", "MASTER_KEY"] {
-            if self.given(key).is_some_and(|value| PUBLISHED.contains(&value)) {
-                self.warn(
-                    key,
-                    "this value is published in the vendor's samples, so everybody knows it",
-                    "choose your own",
-                );
-            }
-        }
-        if let Some(key) = &config.octopus.master_key {
-            let decoded = base64::engine::general_purpose::STANDARD.decode(key.expose());
-            if decoded.map_or(true, |bytes| bytes.len() != 16) {
-                self.warn(
-                    "MASTER_KEY",
-                    "it is not the base64 of 16 bytes",
-                    "check it against `openssl rand 16 | base64`",
-                );
-            }
-        }
-        self.nodes_and_licence(config);
-        if self.given("PRIVILEGED").is_some_and(|value| value.eq_ignore_ascii_case("false"))
-            && !config.octopus.disable_dind
-        {
-            self.problem(
-                "DISABLE_DIND",
-                "PRIVILEGED=false takes away what Docker-in-Docker needs",
-                "set DISABLE_DIND=Y, or remove PRIVILEGED",
-            );
-        }
-        if !config.demo && config.octopus.tag == "latest" {
-            self.warn(
-                "OCTOPUS_SERVER_TAG",
-                "latest moves: an upgrade can come with any pull, and the database cannot go back",
-                "name a version",
-            );
-        }
-    }
-
-    fn nodes_and_licence(&mut self, config: &Config) {
-        if config.demo {
-            return;
-        }
-        let licence = config.octopus.licence.as_ref().map(|licence| licence::read(licence.expose()));
-        let limit = match licence {
-            Some(None) => {
-                self.warn(
-                    "OCTOPUS_SERVER_BASE64_LICENSE",
-                    "it is not the base64 of an Octopus licence",
-                    "copy it again",
-                );
-                None
-            }
-            Some(Some(licence)) => licence.node_limit,
-            None => Some(1),
-        };
-        let nodes = u32::from(config.octopus.nodes);
-        if limit.is_some_and(|limit| nodes > limit) {
-            let why = format!("{nodes} nodes need a licence for as many; Octopus would refuse to deploy");
-            self.warn(
-                "OCTOPUS_NODES",
-                why,
-                "use one node, or set OCTOPUS_SERVER_BASE64_LICENSE to a licence with a NodeLimit",
-            );
-        }
-    }
-
-    fn typing_mistakes(&mut self) {
-        let named: BTreeSet<&String> = self.input.origins.keys().collect();
-        for key in named {
-            if let Some(meant) = keys::suggestion(key) {
-                let warning = Problem {
-                    key: key.clone(),
-                    value: None,
-                    why: "octo-local does not know this variable".to_owned(),
-                    fix: format!("did you mean {meant}?"),
-                    origin: self.input.origins.get(key).cloned(),
-                };
-                self.warnings.push(warning);
-            }
-        }
-    }
-}
-
-fn generated_database(sql: Option<&SqlConfig>) -> DatabaseConfig {
-    let password = sql.map(|sql| sql.sa_password.clone()).unwrap_or_default();
-    let string = ConnectionString {
-        host: "db".to_owned(),
-        port: SQL_PORT_INSIDE,
-        user: "sa".to_owned(),
-        password: password.clone(),
-        database: "OctopusDeploy".to_owned(),
-        trust_server_certificate: Some(true),
-        ..ConnectionString::default()
-    };
-    DatabaseConfig {
-        host: string.host.clone(),
-        port: string.port,
-        user: string.user.clone(),
-        password,
-        name: string.database.clone(),
-        connection_string: string.render(),
-    }
-}
-
-/// The reference with the tag that the engine would assume.
-fn with_tag(image: &str) -> String {
-    let last = image.rsplit('/').next().unwrap_or(image);
-    if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
-}
-
-fn is_tag(tag: &str) -> bool {
-    let first = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
-    tag.len() <= 128
-        && tag.chars().next().is_some_and(first)
-        && tag.chars().all(|letter| first(letter) || letter == '.' || letter == '-')
 }
 
 /// A duration with its unit as milliseconds.
