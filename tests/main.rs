@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, unwrap is an assertion")]
 
+mod causes;
 mod conformance;
 mod docker;
 mod kit;
