@@ -12,8 +12,8 @@ use octo_local::standin;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().collect();
-    if words.first().is_some_and(|program| program.ends_with("Octopus.Server")) {
-        return standin::run("octopus", &words[1..]);
+    if let Some(standin) = words.first().and_then(|program| standin::named(program)) {
+        return standin::run(standin, &words[1..]);
     }
     let args = match Args::try_parse_from(&words) {
         Ok(args) => args,

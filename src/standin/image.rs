@@ -24,7 +24,16 @@ pub fn archive(program: &[u8], sql: &str, octopus: &str) -> std::io::Result<Vec<
 
 fn layer(program: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut layer = tar::Builder::new(Vec::new());
-    for dir in ["tmp/", "Octopus/", "var/", "var/opt/", "var/opt/mssql/"] {
+    for dir in [
+        "tmp/",
+        "Octopus/",
+        "opt/",
+        "opt/mssql-tools18/",
+        "opt/mssql-tools18/bin/",
+        "var/",
+        "var/opt/",
+        "var/opt/mssql/",
+    ] {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Directory);
         header.set_mode(if dir == "tmp/" { 0o1777 } else { 0o755 });
@@ -32,11 +41,13 @@ fn layer(program: &[u8]) -> std::io::Result<Vec<u8>> {
         layer.append_data(&mut header, dir, std::io::empty())?;
     }
     put(&mut layer, "octo-local", program, 0o755)?;
-    let mut link = tar::Header::new_gnu();
-    link.set_entry_type(tar::EntryType::Symlink);
-    link.set_mode(0o777);
-    link.set_size(0);
-    layer.append_link(&mut link, "Octopus/Octopus.Server", "/octo-local")?;
+    for name in ["Octopus/Octopus.Server", "opt/mssql-tools18/bin/sqlcmd"] {
+        let mut link = tar::Header::new_gnu();
+        link.set_entry_type(tar::EntryType::Symlink);
+        link.set_mode(0o777);
+        link.set_size(0);
+        layer.append_link(&mut link, name, "/octo-local")?;
+    }
     layer.into_inner()
 }
 

@@ -9,10 +9,20 @@ use std::process::ExitCode;
 /// The exit code for wrong arguments, as sysexits(3) has it.
 const USAGE: u8 = 64;
 
+/// The stand-in that a program's name calls: the images hold links of the vendors' names to this program.
+pub fn named(program: &str) -> Option<&'static str> {
+    match program.rsplit('/').next() {
+        Some("Octopus.Server") => Some("octopus"),
+        Some("sqlcmd") => Some("sqlcmd"),
+        Some(_) | None => None,
+    }
+}
+
 /// Runs a stand-in until it ends, as the one process of its container.
 pub fn run(which: &str, args: &[String]) -> ExitCode {
     match which {
         "sql" => sql::run(),
+        "sqlcmd" => sql::sqlcmd(args),
         "octopus" => octopus::run(args),
         _ => ExitCode::from(USAGE),
     }

@@ -87,3 +87,27 @@ fn an_attention_ends_a_statement_and_keeps_the_connection() {
     tcp.write_all(&packet(0x01, &[&headers[..], &utf16("SELECT 1")].concat())).unwrap();
     assert_eq!(reply(&mut tcp)[0], 0x81, "the columns of a result");
 }
+
+/// How the vendor's `sqlcmd`, which the image carries for health checks, ends.
+fn sqlcmd(server: &Server, words: &[&str]) -> (Option<i32>, String) {
+    let address = format!("127.0.0.1,{}", server.port);
+    let program = env!("CARGO_BIN_EXE_octo-local");
+    let mut command = Command::new(program);
+    let output = command.args(["standin", "sqlcmd", "-C", "-S", &address, "-U", "sa"]).args(words).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn sqlcmd_tells_a_health_check_whether_a_login_works() {
+    let root = root();
+    let server = Server::start(&root, &[]);
+    let (code, shown) = sqlcmd(&server, &["-P", PASSWORD, "-Q", "SELECT N'grün'"]);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.starts_with("grün\n"), "{shown}");
+    let (code, shown) = sqlcmd(&server, &["-P", "wr0ng-Password", "-Q", "SELECT 1"]);
+    assert_eq!(code, Some(1), "{shown}");
+    assert!(shown.contains("18456"), "{shown}");
+    let broken = ["-P", PASSWORD, "-Q", "FROBNICATE"];
+    assert_eq!(sqlcmd(&server, &broken).0, Some(0));
+    assert_eq!(sqlcmd(&server, &[&broken[..], &["-b"]].concat()).0, Some(1));
+}

@@ -43,6 +43,7 @@ mod request;
 mod result;
 mod server;
 mod session;
+mod sqlcmd;
 mod statement;
 mod store;
 mod tls;
@@ -53,3 +54,8 @@ mod types;
 mod writer;
 
 pub use boot::run;
+
+/// The vendor's command inside the container, which health checks call.
+pub fn sqlcmd(words: &[String]) -> std::process::ExitCode {
+    sqlcmd::run(words)
+}
