@@ -7,6 +7,7 @@ mod compose;
 mod conformance;
 mod docker;
 mod kit;
+mod scripts;
 mod standin_octopus;
 mod standin_sql;
 mod tidy;

@@ -2,10 +2,13 @@
 # Runs every test: format, lints, unit tests, and the one test binary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-if ! command -v tsql >/dev/null; then
-  [ "$(id -u)" = 0 ] || { echo "install freetds-bin (as root: apt-get install freetds-bin): a test uses it as a foreign client" >&2; exit 1; }
-  apt-get update -qq && apt-get install -y -qq freetds-bin >/dev/null
-fi
+. tests/engine.sh
+
+need_rust
+need_engine
+# tsql is a foreign client of the SQL stand-in; the others make the tests' private engine, whatever kind the machine's own is.
+need_tools tsql=freetds-bin dockerd=docker.io ip=iproute2 nsenter=util-linux fuse-overlayfs=fuse-overlayfs
 cargo fmt --check
-cargo clippy --all-targets -- -D warnings
-cargo test
+cargo clippy --locked --all-targets -- -D warnings
+cargo build --locked --benches
+cargo test --locked
