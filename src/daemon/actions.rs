@@ -24,6 +24,7 @@ impl Driver {
             self.journal.write(&unit.to_string(), &format!("stopping: {why}"));
             if let Some(cause) = cause {
                 let detail = self.tracks.of(*unit).health.last_problem.clone().unwrap_or_default();
+                self.tracks.of(*unit).unread = Some(instance.clone());
                 self.unit_failed(*unit, cause::Failure { cause: *cause, detail, lines: Vec::new(), code: None });
             }
         }

@@ -39,7 +39,10 @@ impl Means {
         let engine = &self.engine;
         match (action, &self.spec) {
             (Action::Examine(_, instance), _) => return self.examine(instance).await,
-            (Action::Start(_, id), _) => engine.start_container(id).await?,
+            (Action::Start(unit, id), spec) => {
+                self.refuse_company(*unit, spec.as_ref()).await?;
+                engine.start_container(id).await?;
+            }
             (Action::Stop { unit, instance, grace, .. }, _) => self.stop(*unit, instance, *grace).await?,
             (Action::Remove(_, id), _) => engine.remove_container(id).await?,
             (Action::RemoveNetwork(id), _) => engine.remove_network(id).await?,
@@ -68,6 +71,18 @@ impl Means {
             ) => {}
         }
         Ok(Outcome::default())
+    }
+
+    /// Two SQL Servers on one volume destroy it, so one that somebody else started meanwhile is looked for each time.
+    async fn refuse_company(&self, unit: UnitId, spec: Option<&StackSpec>) -> Result<(), EngineError> {
+        let Some(spec) = spec.filter(|_| unit == UnitId::Sql) else { return Ok(()) };
+        let Some(volume) = spec.volumes.get(crate::spec::build::SQL_DATA) else { return Ok(()) };
+        let users = self.engine.foreign_users(&spec.project, volume).await?;
+        if users.is_empty() {
+            return Ok(());
+        }
+        let message = format!("the data volume {volume} is mounted by {}", users.join(", "));
+        Err(EngineError::Refused { attempt: "start SQL Server".to_owned(), status: 409, message })
     }
 
     async fn pull(&self, spec: &StackSpec, image: &str) -> Result<(), EngineError> {

@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use super::driver::Driver;
 use super::event::Outcome;
+use super::ports;
 use crate::engine::EngineError;
 use crate::reconcile::Action;
 use crate::reconcile::Cause;
+use crate::reconcile::Mono;
 use crate::reconcile::action::Subject;
 use crate::reconcile::cause;
 use crate::reconcile::cause::Evidence;
 use crate::reconcile::health::Probe;
 use crate::reconcile::observed::Instance;
 use crate::reconcile::track::Blocked;
+use crate::reconcile::track::is_there;
 use crate::spec::UnitId;
 use crate::sql;
 
@@ -26,20 +29,39 @@ impl Driver {
         tracing::warn!(subject = ?action.subject(), error = text, "{} failed", action.verb());
         let subject = action.subject();
         let failure = cause::of_unit(UnitId::Node(0), &Evidence { engine: Some(&text), ..Evidence::default() });
+        let there = is_there(&subject, &self.seen);
         if error.is_unreachable() {
             let retry_at = now.after(UNKNOWN_RETRY);
-            self.tracks.blocked.insert(subject, Blocked { failure, failures: 1, retry_at });
+            self.tracks.blocked.insert(subject, Blocked { failure, failures: 1, retry_at, there });
             return;
         }
         self.journal.write(&subject.to_string(), &format!("{} failed: {text}", action.verb()));
         match (&subject, action) {
-            (Subject::Unit(unit), Action::Create(_) | Action::Start(..)) => self.unit_failed(*unit, failure),
+            (Subject::Unit(unit), Action::Create(_) | Action::Start(..)) => {
+                let detail = self.with_holder(*unit, failure.cause, failure.detail);
+                self.unit_failed(*unit, cause::Failure { detail, ..failure });
+            }
             (Subject::Unit(_) | Subject::Network | Subject::Volume(_) | Subject::Image(_), _) => {
                 let failures = self.tracks.blocked.get(&subject).map_or(0, |blocked| blocked.failures) + 1;
                 let timing = self.timing();
                 let wait = crate::reconcile::backoff::wait(failures + 1, u64::from(failures), &timing);
-                self.tracks.blocked.insert(subject, Blocked { failure, failures, retry_at: now.after(wait) });
+                let retry_at = now.after(wait);
+                self.tracks.blocked.insert(subject, Blocked { failure, failures, retry_at, there });
             }
+        }
+    }
+
+    /// The engine says that a port is taken, and not by whom.
+    fn with_holder(&self, unit: UnitId, cause: Cause, detail: String) -> String {
+        let is_local = self.engine.as_ref().is_some_and(|engine| engine.endpoint.is_local());
+        if cause != Cause::PortTaken || !is_local {
+            return detail;
+        }
+        let wanted = self.desired.spec.as_ref().and_then(|spec| spec.container(unit));
+        let mut ports = wanted.into_iter().flat_map(|wanted| &wanted.ports).map(|port| port.host);
+        match ports.find_map(ports::known_holder) {
+            Some(holder) => format!("{detail}; {holder} has it"),
+            None => detail,
         }
     }
 
@@ -89,8 +111,22 @@ impl Driver {
         }
     }
 
+    /// Notes the password that the data proved to know, so that another one is refused later.
+    fn remember_password(&mut self) {
+        let sql = self.stored.config.as_ref().and_then(|config| config.sql.as_ref());
+        let password = sql.map(|sql| sql.sa_password.clone());
+        if password.is_some() && self.stored.sa_password != password {
+            self.stored.sa_password = password;
+            self.save();
+        }
+    }
+
     pub(super) fn examined(&mut self, unit: UnitId, instance: &Instance, outcome: &Outcome) {
         let track = self.tracks.of(unit);
+        if track.unread.as_ref() == Some(instance) {
+            track.unread = None;
+            track.failure.iter_mut().for_each(|failure| failure.quote(&outcome.lines));
+        }
         if track.unexamined.as_ref() != Some(instance) {
             return;
         }
@@ -103,7 +139,19 @@ impl Driver {
             lines: &outcome.lines,
         };
         let failure = cause::of_unit(unit, &evidence);
-        self.unit_failed(unit, failure);
+        if self.is_current(unit, Some(instance)) {
+            self.unit_failed(unit, failure);
+        }
+    }
+
+    /// Whether a run is of the definition that is wanted now, and goes on if it can: how another one fared says nothing
+    /// about what a changed configuration will do. An external database has no definition.
+    fn is_current(&self, unit: UnitId, instance: Option<&Instance>) -> bool {
+        let Some(instance) = instance else { return true };
+        let wanted = self.desired.spec.as_ref().and_then(|spec| spec.container(unit));
+        let found = self.seen.containers.iter().find(|container| container.id == instance.id);
+        let is_ending = self.tracks.get(unit).is_some_and(|track| track.ending.as_ref() == Some(instance));
+        !is_ending && found.zip(wanted).is_some_and(|(found, wanted)| found.digest == wanted.digest())
     }
 
     pub(super) fn probed(&mut self, unit: UnitId, instance: Option<&Instance>, probe: &Probe) {
@@ -126,27 +174,32 @@ impl Driver {
         if matches!(probe, Probe::Failure(_)) && unit != UnitId::Sql {
             self.nudge(UnitId::Sql);
         }
+        if is_ready && unit == UnitId::Sql {
+            self.remember_password();
+        }
         self.judge_refusal(unit, probe);
     }
 
-    /// A refused password and a suspect database are believed once nothing moves any more.
+    /// A refused password and an unknown host are believed once nothing moves any more; a suspect database at once.
     pub(super) fn judge_refusal(&mut self, unit: UnitId, probe: &Probe) {
         let (now, timing) = (self.now(), self.timing());
+        let is_current = self.is_current(unit, self.tracks.get(unit).and_then(|track| track.instance.as_ref()));
         let track = self.tracks.of(unit);
-        if track.failure.is_some() {
+        if track.gave_up().is_some() || !is_current {
             return;
         }
+        let grace = Duration::from_millis(timing.refused_grace_ms);
+        let believed = |since: Option<Mono>| now.since(since.unwrap_or(now).max(track.progress_at)) >= grace;
         let (cause, detail) = match probe {
-            Probe::Refused(why) => {
-                let since = track.health.refused_since.unwrap_or(now).max(track.progress_at);
-                if now.since(since) < Duration::from_millis(timing.refused_grace_ms) {
-                    return;
-                }
-                (Cause::PasswordRefused, why.clone())
+            Probe::Refused(why) if believed(track.health.refused_since) => (Cause::PasswordRefused, why.clone()),
+            // One of our own containers is asked at an address.
+            Probe::Failure(why) if cause::is_unknown_host(why) && believed(track.health.failing_since) => {
+                (Cause::WrongHost, why.clone())
             }
             Probe::Alive(why) if why.starts_with(sql::SUSPECT) => (Cause::DatabaseSuspect, why.clone()),
-            Probe::Ready | Probe::Alive(_) | Probe::Failure(_) | Probe::Unknown(_) => return,
+            Probe::Ready | Probe::Alive(_) | Probe::Refused(_) | Probe::Failure(_) | Probe::Unknown(_) => return,
         };
+        track.unread.clone_from(&track.instance);
         self.unit_failed(unit, cause::Failure { cause, detail, lines: Vec::new(), code: None });
     }
 }

@@ -4,7 +4,12 @@ use std::fs;
 
 /// A name for the holder of a TCP port, such as `process nginx (1234)`.
 pub fn holder(port: u16) -> String {
-    inodes(port).iter().find_map(|inode| process_of(inode)).unwrap_or_else(|| "another process".to_owned())
+    known_holder(port).unwrap_or_else(|| "another process".to_owned())
+}
+
+/// The same, if something listens there and may be looked at.
+pub fn known_holder(port: u16) -> Option<String> {
+    inodes(port).iter().find_map(|inode| process_of(inode))
 }
 
 /// The sockets that listen on the port (proc(5): local address in hexadecimal, state 0A is LISTEN, field 9 the inode).

@@ -10,7 +10,9 @@ use super::driver::Driver;
 use super::prober::Prober;
 use super::prober::Target;
 use crate::engine::Engine;
+use crate::reconcile::observed::Container;
 use crate::reconcile::observed::Instance;
+use crate::reconcile::observed::Run;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
@@ -46,7 +48,9 @@ impl Driver {
         if spec.sql.is_none() {
             wanted.insert(UnitId::Sql, (None, Target::Database(spec.database.clone())));
         }
-        for container in self.seen.containers.iter().filter(|container| container.is_running()) {
+        // A frozen process cannot answer, and is not asked.
+        let moves = |container: &&Container| matches!(container.run, Run::Running { .. });
+        for container in self.seen.containers.iter().filter(moves) {
             let current = spec.container(container.unit).filter(|wanted| wanted.digest() == container.digest);
             let target = match (container.unit, current) {
                 (_, None) => None,

@@ -116,7 +116,6 @@ impl Driver {
         }
         self.stored.up = true;
         self.stored.stopped.clear();
-        self.stored.sa_password = request.config.sql.as_ref().map(|sql| sql.sa_password.clone());
         self.stored.generated = request.generated.clone().or_else(|| self.stored.generated.take());
         self.stored.config = Some(request.config.clone());
         self.stored.spec = Some(spec.clone());

@@ -33,7 +33,7 @@ pub struct Stored {
     pub master_key: Option<Secret>,
     /// Whether octo-local made the master key itself.
     pub master_key_is_ours: bool,
-    /// The `sa` password that the data was made with.
+    /// The `sa` password that the data knows, since it was last accepted.
     pub sa_password: Option<Secret>,
     /// Passwords generated for a demo: sa, then the first user.
     pub generated: Option<(Secret, Secret)>,

@@ -100,6 +100,9 @@ pub struct Evidence<'a> {
     pub lines: &'a [String],
 }
 
+/// How many log lines a failure keeps.
+pub const LINES_KEPT: usize = 20;
+
 /// A unit's failure, as remembered.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
@@ -107,7 +110,7 @@ pub struct Failure {
     pub cause: Cause,
     /// The words it came with: the engine's error or the telling log line.
     pub detail: String,
-    /// The last log lines, at most twenty.
+    /// The last log lines, at most [`LINES_KEPT`].
     pub lines: Vec<String>,
     /// The exit code, if a process ended.
     pub code: Option<i64>,
@@ -131,6 +134,7 @@ const ENGINE_WORDS: &[(&[&str], Cause)] = &[
     (&["does not match the specified platform"], Cause::WrongArchitecture),
     (&["no matching manifest for"], Cause::WrongArchitecture),
     (&["is already in use by container"], Cause::NameTaken),
+    (&["the data volume", "is mounted by"], Cause::VolumeInUse),
     (&["non-overlapping ipv4 address pool"], Cause::NoSubnet),
     (&["all predefined address pools"], Cause::NoSubnet),
 ];
@@ -147,6 +151,7 @@ const LOG_WORDS: &[(&[&str], Cause)] = &[
     (&["a downgrade path is not supported"], Cause::SqlDataNewer),
     (&["error: 948"], Cause::SqlDataNewer),
     (&["error: 926"], Cause::DatabaseSuspect),
+    (&["error 32(", "used by another process"], Cause::VolumeInUse),
     (&["marked suspect"], Cause::DatabaseSuspect),
     (&["would not be compliant with your license"], Cause::LicenceExpired),
     (&["license", "expired"], Cause::LicenceExpired),
@@ -179,8 +184,14 @@ pub fn of_unit(unit: UnitId, evidence: &Evidence<'_>) -> Failure {
         .or_else(|| evidence.oom.then(|| (Cause::OutOfMemory, "the kernel killed it for memory".to_owned())))
         .or_else(|| log_cause(unit, evidence))
         .unwrap_or_else(|| by_exit_code(evidence));
-    let kept = evidence.lines.len().saturating_sub(20);
-    Failure { cause, detail, lines: evidence.lines[kept..].to_vec(), code: evidence.code }
+    let mut failure = Failure { cause, detail, lines: Vec::new(), code: evidence.code };
+    failure.quote(evidence.lines);
+    failure
+}
+
+/// Whether a connection failed because nobody knows the host by that name.
+pub fn is_unknown_host(words: &str) -> bool {
+    lookup(LOG_WORDS, &words.to_lowercase()) == Some(Cause::WrongHost)
 }
 
 fn engine_cause(evidence: &Evidence<'_>) -> Option<(Cause, String)> {
@@ -216,6 +227,13 @@ fn by_exit_code(evidence: &Evidence<'_>) -> (Cause, String) {
 
 fn lookup(table: &[(&[&str], Cause)], lower: &str) -> Option<Cause> {
     table.iter().find(|(words, _)| words.iter().all(|word| lower.contains(word))).map(|(_, cause)| *cause)
+}
+
+impl Failure {
+    /// Keeps the last of these log lines.
+    pub fn quote(&mut self, lines: &[String]) {
+        self.lines = lines[lines.len().saturating_sub(LINES_KEPT)..].to_vec();
+    }
 }
 
 impl Cause {
@@ -397,6 +415,12 @@ mod tests {
                 1,
                 "This server supports version 957 and earlier. A downgrade path is not supported.",
                 Cause::SqlDataNewer,
+            ),
+            (
+                UnitId::Sql,
+                1,
+                "Error: 17113. Error 32(The process cannot access the file because it is being used by another process.)",
+                Cause::VolumeInUse,
             ),
             (UnitId::Sql, 134, "whatever", Cause::KernelTooNew),
             (node, 134, "whatever", Cause::Crashed),

@@ -59,11 +59,11 @@ pub enum Phase {
 pub fn phase_of(unit: UnitId, external: bool, seen: &Observed, tracks: &Tracks, now: Mono) -> Phase {
     let unknown = Track::default();
     let track = tracks.get(unit).unwrap_or(&unknown);
-    if external {
-        return running(track);
-    }
     if let Some(cause) = track.gave_up() {
         return Phase::Failed(cause);
+    }
+    if external {
+        return running(track);
     }
     let Some(container) = seen.container(unit) else { return waiting(track, now).unwrap_or(Phase::Absent) };
     let stopping = matches!(tracks.busy.get(&Subject::Unit(unit)), Some(("stopping" | "removing", _)));

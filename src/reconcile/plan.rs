@@ -127,7 +127,7 @@ impl<'a> Pass<'a> {
 
     fn examine(&mut self) {
         for (unit, track) in &self.tracks.units {
-            if let Some(instance) = &track.unexamined {
+            if let Some(instance) = track.unexamined.as_ref().or(track.unread.as_ref()) {
                 self.act(Action::Examine(*unit, instance.clone()));
             }
         }

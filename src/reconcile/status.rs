@@ -12,6 +12,7 @@ use super::Tracks;
 use super::action::Subject;
 use super::cause::Cause;
 use super::cause::Class;
+use super::cause::Failure;
 use super::phase::phase_of;
 use super::track::Track;
 use crate::spec::StackSpec;
@@ -180,13 +181,15 @@ fn unit_status(
     let unknown = Track::default();
     let track = tracks.get(unit).unwrap_or(&unknown);
     let container = spec.container(unit);
-    let failure = track.failure.as_ref();
+    let failure = track.failure.as_ref().or_else(|| missing(container?, seen, tracks));
     let runs = seen.container(unit).is_some_and(super::observed::Container::is_running);
+    let busy = tracks.busy.get(&Subject::Unit(unit)).map(|(verb, _)| *verb);
+    let stopped = desired.stopped.contains(&unit);
     UnitStatus {
         unit,
         container: container.map(|container| container.name.clone()).unwrap_or_default(),
         phase: if external { format!("external, {}", phase.word()) } else { phase.word().to_owned() },
-        reason: reason(&phase, track, tracks, unit, desired),
+        reason: if stopped { "stopped by the operator".to_owned() } else { reason(&phase, track, failure, busy) },
         fix: failure.map(|failure| failure.cause.fix().to_owned()),
         cause: failure.map(|failure| failure.cause),
         lines: failure.map(|failure| failure.lines.clone()).unwrap_or_default(),
@@ -195,26 +198,30 @@ fn unit_status(
         retry_in_seconds: track.retry_at.filter(|_| !runs).map(|until| until.since(now).as_secs()),
         image: container.map(|container| container.image.clone()).unwrap_or_default(),
         ports: container.map(ports).unwrap_or_default(),
-        stopped: desired.stopped.contains(&unit),
+        stopped,
     }
+}
+
+/// Why what a container is made of is not there: its image, its network, a volume.
+fn missing<'a>(wanted: &crate::spec::ContainerSpec, seen: &Observed, tracks: &'a Tracks) -> Option<&'a Failure> {
+    let volumes = wanted.mounts.values().map(|name| Subject::Volume(name.clone()));
+    let mut parts = [Subject::Image(wanted.image.clone()), Subject::Network].into_iter().chain(volumes);
+    let blocked = parts.find_map(|part| tracks.blocked.get(&part));
+    blocked.filter(|_| seen.container(wanted.unit).is_none()).map(|blocked| &blocked.failure)
 }
 
 fn ports(container: &crate::spec::ContainerSpec) -> Vec<String> {
     container.ports.iter().map(|port| format!("{}:{}->{}", port.host_ip, port.host, port.container)).collect()
 }
 
-fn reason(phase: &Phase, track: &Track, tracks: &Tracks, unit: UnitId, desired: &Desired) -> String {
-    if desired.stopped.contains(&unit) {
-        return "stopped by the operator".to_owned();
-    }
-    let failed = || track.failure.as_ref().map(|failure| format!("{}: {}", failure.cause.title(), failure.detail));
+fn reason(phase: &Phase, track: &Track, failure: Option<&Failure>, busy: Option<&str>) -> String {
+    let failed = || failure.map(|failure| format!("{}: {}", failure.cause.title(), failure.detail));
     let probed = || track.health.last_problem.clone();
-    let busy = || tracks.busy.get(&Subject::Unit(unit)).map(|(verb, _)| format!("{verb}…"));
     let text = match phase {
         Phase::Failed(_) | Phase::BackingOff { .. } | Phase::CrashLoop { .. } | Phase::Dead => failed(),
         Phase::Starting | Phase::Unready => probed().or_else(failed),
         Phase::Paused => Some("somebody paused the container; `docker unpause` it".to_owned()),
-        Phase::Absent | Phase::Created | Phase::Stopping => busy().or_else(failed),
+        Phase::Absent | Phase::Created | Phase::Stopping => busy.map(|verb| format!("{verb}…")).or_else(failed),
         Phase::Ready => None,
     };
     text.unwrap_or_default()
@@ -254,7 +261,10 @@ fn verdict(status: &Status, desired: &Desired, seen: &Observed, tracks: &Tracks)
 }
 
 fn up_verdict(status: &Status, tracks: &Tracks) -> (Verdict, String) {
-    if let Some(unit) = status.units.iter().find(|unit| unit.phase == "failed" || unit.phase == "crash-loop") {
+    if tracks.units.values().any(Track::is_unread) {
+        return (Verdict::Working, "reading the log of what failed".to_owned());
+    }
+    if let Some(unit) = status.units.iter().find(|unit| unit.phase.ends_with("failed") || unit.phase == "crash-loop") {
         return (Verdict::Failed, format!("{}: {}", unit.unit, unit.reason));
     }
     if let Some(blocked) = tracks.blocked.values().find(|blocked| blocked.failure.cause.class() != Class::Transient) {

@@ -39,6 +39,8 @@ pub struct Blocked {
     pub failures: u32,
     /// When it is tried again.
     pub retry_at: Mono,
+    /// Whether it was there at that time. Once that differs, somebody else did what failed, and it is past.
+    pub there: bool,
 }
 
 /// The memory of one unit.
@@ -58,6 +60,8 @@ pub struct Track {
     pub ending: Option<Instance>,
     /// The run that ended and was not examined yet.
     pub unexamined: Option<Instance>,
+    /// The run that `failure` is about, until its last log lines were read, where nobody has to end for that.
+    pub unread: Option<Instance>,
     /// The last failure, until the unit is ready again.
     pub failure: Option<Failure>,
     /// Failures in a row, for the backoff.
@@ -93,14 +97,19 @@ impl Tracks {
             let Some(instance) = container.instance() else { continue };
             let ended = matches!(container.run, Run::Exited { .. });
             self.of(unit).absorb(instance, ended, now);
+            if matches!(container.run, Run::Paused { .. }) {
+                self.of(unit).pause(now);
+            }
         }
         for (unit, track) in &mut self.units {
             if *unit != UnitId::Sql && seen.container(*unit).is_none() {
                 track.instance = None;
                 track.health = Health::default();
                 track.unexamined = None;
+                track.unread = None;
             }
         }
+        self.blocked.retain(|subject, blocked| blocked.there == is_there(subject, seen));
     }
 
     /// Forgets failures: the configuration changed, or a person asked for another try.
@@ -122,6 +131,7 @@ impl Track {
             self.health = Health::default();
             self.ended = false;
             self.unexamined = None;
+            self.unread = None;
             self.instance = Some(instance.clone());
         }
         if ended && !self.ended {
@@ -130,6 +140,13 @@ impl Track {
             // A run that this daemon only ever saw ended is examined as well: its cause may be permanent.
             self.unexamined = (self.ending.as_ref() != Some(&instance)).then_some(instance);
         }
+    }
+
+    /// A frozen process cannot answer and cannot move: that says nothing about it.
+    fn pause(&mut self, now: Mono) {
+        self.health.misses = 0;
+        self.health.failing_since = None;
+        self.progress_at = now;
     }
 
     /// Counts a failure and sets when the next start may be.
@@ -155,8 +172,81 @@ impl Track {
         }
     }
 
+    /// Whether the last failure stops the retrying and its log lines are still to come.
+    pub fn is_unread(&self) -> bool {
+        self.unread.is_some() && self.gave_up().is_some()
+    }
+
     /// Whether the last failure stops the retrying.
     pub fn gave_up(&self) -> Option<Cause> {
         self.failure.as_ref().map(|failure| failure.cause).filter(|cause| cause.class() == Class::Permanent)
+    }
+}
+
+/// Whether the engine has it. A unit's container has its own memory.
+pub fn is_there(subject: &Subject, seen: &Observed) -> bool {
+    match subject {
+        Subject::Unit(_) => false,
+        Subject::Network => !seen.networks.is_empty(),
+        Subject::Volume(name) => seen.volumes.contains(name),
+        Subject::Image(image) => seen.images.contains_key(image),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::cause::Evidence;
+    use crate::reconcile::cause::of_unit;
+    use crate::reconcile::health::Probe;
+    use crate::reconcile::observed::Container;
+    use crate::spec::Digest;
+
+    fn at(seconds: u64) -> Mono {
+        Mono(Duration::from_secs(seconds))
+    }
+
+    fn seen(run: Run) -> Observed {
+        let container = Container {
+            id: "c".into(),
+            name: "p-octopus-server-1".into(),
+            unit: UnitId::Node(1),
+            digest: Digest(String::new()),
+            image: "octopus:1".into(),
+            run,
+            networks: std::collections::BTreeSet::new(),
+            engine_restarts: false,
+        };
+        Observed { containers: vec![container], ..Observed::default() }
+    }
+
+    #[test]
+    fn what_somebody_else_did_meanwhile_is_no_failure_any_more() {
+        let engine = Some("no such image: octopus:1, and PULL=never");
+        let failure = of_unit(UnitId::Node(1), &Evidence { engine, ..Evidence::default() });
+        let subject = Subject::Image("octopus:1".to_owned());
+        let mut tracks = Tracks::default();
+        for there in [false, true] {
+            let blocked = Blocked { failure: failure.clone(), failures: 1, retry_at: at(9), there };
+            tracks.blocked.insert(subject.clone(), blocked);
+            let mut seen = Observed::default();
+            tracks.absorb(&seen, at(1));
+            assert_eq!(tracks.blocked.contains_key(&subject), !there);
+            seen.images.insert("octopus:1".to_owned(), "id".to_owned());
+            tracks.absorb(&seen, at(2));
+            assert!(tracks.blocked.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_frozen_unit_is_neither_hung_nor_stuck_when_it_thaws() {
+        let mut tracks = Tracks::default();
+        tracks.absorb(&seen(Run::Running { started_at: "1".into() }), at(1));
+        for second in 2..9 {
+            tracks.of(UnitId::Node(1)).health.record(&Probe::Failure("silent".into()), at(second));
+        }
+        tracks.absorb(&seen(Run::Paused { started_at: "1".into() }), at(500));
+        let track = tracks.of(UnitId::Node(1));
+        assert_eq!((track.health.misses, track.health.failing_since, track.progress_at), (0, None, at(500)));
     }
 }
