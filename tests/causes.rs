@@ -1,6 +1,8 @@
 //! Every cause that stops or delays the retrying, provoked through a stand-in or the engine: named, with its fix, without a
 //! restart storm, and over when the configuration changes or the host is well again.
 
+mod data;
+mod host;
 mod nodes;
 mod sql;
 

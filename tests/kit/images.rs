@@ -42,6 +42,48 @@ impl Images {
     }
 }
 
+/// An image reference of one test. Dropping it takes it away.
+pub(crate) struct ScratchImage {
+    name: String,
+    witness: Witness,
+}
+
+impl ScratchImage {
+    /// Another reference to an image.
+    pub(crate) fn tagged(image: &str, name: &str) -> Self {
+        let scratch = Self { name: name.to_owned(), witness: Witness::new() };
+        tag(&scratch.witness, image, name);
+        scratch
+    }
+
+    /// An image like the stand-ins', with this in the place of their program.
+    pub(crate) fn of_program(program: &[u8]) -> Self {
+        let name = |what: &str| format!("octo-local-test-{}-{what}:1", std::process::id());
+        let scratch = Self { name: name("scratch"), witness: Witness::new() };
+        let archive = image::archive(program, &scratch.name, &name("scratch-octopus")).unwrap();
+        load(&scratch.witness, archive);
+        let _ = scratch.witness.wait(scratch.witness.docker().remove_image(
+            &name("scratch-octopus"),
+            None::<query::RemoveImageOptions>,
+            None,
+        ));
+        scratch
+    }
+
+    /// The reference.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for ScratchImage {
+    fn drop(&mut self) {
+        // The test's containers may still be there: they are removed after this.
+        let options = query::RemoveImageOptionsBuilder::default().force(true).build();
+        let _ = self.witness.wait(self.witness.docker().remove_image(&self.name, Some(options), None));
+    }
+}
+
 impl Drop for Images {
     fn drop(&mut self) {
         let mut users = USERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -3,6 +3,7 @@
 //! Whatever a test makes is gone afterwards, also when it fails: each piece removes what is its own when it is dropped.
 
 pub(crate) mod docker;
+pub(crate) mod foreign;
 pub(crate) mod images;
 pub(crate) mod process;
 pub(crate) mod stack;

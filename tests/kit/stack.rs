@@ -116,6 +116,15 @@ impl Stack {
         if unit == "db" { format!("{}-db-1", self.name) } else { format!("{}-{unit}", self.name) }
     }
 
+    /// The port on the host that a unit publishes.
+    pub(crate) fn port(&self, unit: &str) -> u16 {
+        let first = |key: &str| self.vars.borrow()[key].parse::<u16>().unwrap();
+        match unit.strip_prefix("octopus-server-") {
+            Some(number) => first("OCTOPUS_PORT") + number.parse::<u16>().unwrap() - 1,
+            None => first("SQL_PORT"),
+        }
+    }
+
     /// Sets a variable of `.env`.
     pub(crate) fn set(&self, key: &str, value: &str) {
         self.vars.borrow_mut().insert(key.to_owned(), value.to_owned());
