@@ -60,7 +60,7 @@ impl Stack {
         let witness = Witness::new();
         let port = free_ports();
         let stack = Self {
-            name: format!("octo-test-{name}"),
+            name: format!("octo-test-{name}-{}", checkout()),
             since: witness.now(),
             _images: Images::acquire(&witness),
             witness,
@@ -294,6 +294,12 @@ impl Drop for Stack {
         let told = self.secrets.borrow().iter().any(|secret| shown.contains(secret.as_str()));
         assert!(!told, "a secret was shown:\n{shown}");
     }
+}
+
+/// Tells checkouts apart: tests of two of them may run on one engine at the same time.
+fn checkout() -> String {
+    let digest = <sha2::Sha256 as sha2::Digest>::digest(env!("CARGO_MANIFEST_DIR"));
+    format!("{:02x}{:02x}", digest[0], digest[1])
 }
 
 /// The first of some neighbouring ports that nothing listens on.
