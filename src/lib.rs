@@ -21,9 +21,15 @@
 //! ```
 //!
 //! The command line resolves the configuration and hands it to the daemon over a unix socket ([`api`]). In the daemon one
-//! task, the [`daemon::driver`], owns all state: it waits for an event, takes it in, looks at Docker if the event may have
-//! changed something there, asks for a plan, starts its actions as tasks, and publishes the status. An event never triggers an
-//! action. Probers, one for each run of a unit, only report; [`reconcile::health`] judges.
+//! task, the [`daemon::driver`], owns all state: it waits for an event, lets [`reconcile::State`] take it in, asks it for a
+//! plan, starts the plan's actions as tasks, and publishes the status. An event never triggers an action. Looks at Docker are
+//! tasks too, one at a time: an action that ended counts as done only when a look that began after its end shows it. So the
+//! loop itself waits for nothing but its queue, and a slow engine, a slow database or one hanging container holds up nothing
+//! else. Probers, one for each run of a unit, only report; [`reconcile::health`] judges.
+//!
+//! The daemon and the simulation in the tests own the same [`reconcile::State`]: what a failure, an ended run or a probe
+//! means is decided there, and what it found out (for the history, the state file, a prober) comes back as
+//! [`reconcile::News`].
 //!
 //! # Words
 //!
@@ -32,7 +38,7 @@
 //! | desired state | [`spec::StackSpec`]: names, ports, environments, mounts; no choice left |
 //! | unit | [`spec::UnitId`]: `db` or a node; its order is the start order |
 //! | goal | [`reconcile::Goal`]: up, hold, halt, down |
-//! | observed state | [`reconcile::Observed`] |
+//! | observed state | [`reconcile::Observed`]; a reference to an image is pinned to one image from `up` to `up` |
 //! | memory | [`reconcile::Tracks`]: its loss is harmless |
 //! | phase | [`reconcile::Phase`], derived |
 //! | cause | [`reconcile::Cause`]: why a unit failed; permanent, of the host, or transient |

@@ -8,11 +8,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::context::Context;
+use super::outcome::BUG;
 use super::outcome::FAILED;
 use super::outcome::Failure;
 use super::outcome::Outcome;
 use crate::api::Identity;
 use crate::api::client::ClientError;
+use crate::daemon::driver::Leave;
 use crate::daemon::run;
 use crate::daemon::run::DaemonError;
 
@@ -24,9 +26,31 @@ const ASK_EVERY: Duration = Duration::from_millis(3);
 /// Runs the daemon of this project.
 pub async fn daemon(context: &Context, detached: bool, held: bool) -> Outcome {
     let options = run::Options { project: context.project.clone(), detached, held, env: context.env.clone() };
-    run::run(options).await.map_err(|error| match error {
+    let left = run::run(options).await.map_err(|error| match error {
         DaemonError::Owned(..) | DaemonError::Prepare { .. } => Failure::new(FAILED, error.to_string()),
-    })
+    })?;
+    match left {
+        Leave::End => Ok(()),
+        Leave::Broken => Err(Failure::new(BUG, "the daemon met too many bugs of its own; its log has them")),
+        Leave::Reload => Err(reload()),
+    }
+}
+
+/// Becomes the program that is now at this one's place, with the same arguments; returns only if that fails. It goes on with
+/// what was applied, also where this one was started to wait for a request.
+fn reload() -> Failure {
+    use std::os::unix::process::CommandExt as _;
+    let mut words = std::env::args_os();
+    let own = words.next().unwrap_or_default();
+    let program = program_of(&std::env::current_exe().unwrap_or_else(|_| own.into()));
+    let error = Command::new(&program).args(words.filter(|word| word != "--held")).exec();
+    Failure::new(FAILED, format!("start {} anew: {error}", program.display()))
+}
+
+/// Where the program was started from: the kernel marks a path whose file was replaced meanwhile.
+fn program_of(path: &std::path::Path) -> std::path::PathBuf {
+    let text = path.to_string_lossy();
+    text.strip_suffix(" (deleted)").map_or_else(|| path.to_owned(), std::path::PathBuf::from)
 }
 
 /// Makes sure that a daemon answers which is not older than this program. Containers are not touched.
@@ -71,7 +95,7 @@ fn spawn(context: &Context) -> Result<std::process::Child, Failure> {
     let failure = |error: std::io::Error| Failure::new(FAILED, format!("start the daemon: {error}"));
     let log =
         std::fs::File::options().append(true).create(true).mode(0o600).open(context.paths.log()).map_err(failure)?;
-    let program = std::env::current_exe().map_err(failure)?;
+    let program = program_of(&std::env::current_exe().map_err(failure)?);
     Command::new(program)
         .args(context.same_project())
         .args(["daemon", "--detached", "--held"])

@@ -112,7 +112,9 @@ async fn request(context: &Context, flags: &UpFlags, import: bool) -> Result<UpR
 fn stored(context: &Context) -> store::Stored {
     match store::load(&context.paths.store()) {
         store::Loaded::Fine(stored) => *stored,
-        store::Loaded::Quarantined(_) | store::Loaded::Newer(_) => store::Stored::default(),
+        store::Loaded::Quarantined(_, stored) | store::Loaded::Newer(_, stored) => {
+            stored.map(|stored| *stored).unwrap_or_default()
+        }
     }
 }
 

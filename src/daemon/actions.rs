@@ -1,112 +1,112 @@
-//! The driver's hands: starts the actions of a plan as tasks, and takes in how they ended.
+//! The driver's hands: starts the actions of a plan as tasks, takes in how they ended, and passes on what came of it.
 
 use super::driver::Driver;
 use super::effects::Means;
 use super::event::Event;
-use super::event::Outcome;
-use crate::engine::EngineError;
 use crate::reconcile::Action;
-use crate::reconcile::action::Subject;
-use crate::reconcile::cause;
+use crate::reconcile::News;
+use crate::reconcile::action::Trouble;
 use crate::spec::DatabaseTarget;
 use crate::spec::UnitId;
+
+/// What is noted when a demo goes on without privileges.
+const UNPRIVILEGED: &str =
+    "this host cannot run privileged containers: the demo goes on without (it needs no Docker-in-Docker)";
 
 impl Driver {
     pub(super) fn start(&mut self, action: Action) {
         let Some(engine) = self.engine.clone() else { return };
         let now = self.now();
-        let subject = match &action {
-            Action::CreateVolume(key) => Subject::Volume(self.volume_name(key)),
-            other => other.subject(),
-        };
-        if let Action::Stop { unit, instance, why, cause, .. } = &action {
-            self.tracks.of(*unit).ending = Some(instance.clone());
-            self.journal.write(&unit.to_string(), &format!("stopping: {why}"));
-            if let Some(cause) = cause {
-                let detail = self.tracks.of(*unit).health.last_problem.clone().unwrap_or_default();
-                self.tracks.of(*unit).unread = Some(instance.clone());
-                self.unit_failed(*unit, cause::Failure { cause: *cause, detail, lines: Vec::new(), code: None });
-            }
-        }
-        tracing::info!(subject = subject.to_string(), "{}", action.verb());
-        self.tracks.busy.insert(subject, (action.verb(), now));
+        self.state.begin(&action, now);
+        tracing::info!(subject = action.subject().to_string(), "{}", action.verb());
         let means = Means {
             engine,
-            spec: self.desired.spec.clone(),
+            spec: self.state.desired.spec.clone(),
             database: self.database(),
-            network: self.seen.networks.keys().next().cloned(),
+            network: self.state.seen.network().map(str::to_owned),
+            moved: self.state.moved_images(),
             env: self.env.clone(),
         };
         let events = self.events.clone();
         tokio::spawn(async move {
-            let means = with_database(means, &action).await;
-            let result = means.carry_out(&action).await;
+            let copy = action.clone();
+            // In a task of its own, so that a panic in a library costs this action and not its unit's future.
+            let work = tokio::spawn(async move { with_database(means, &copy).await.carry_out(&copy).await });
+            let (result, panicked) = match work.await {
+                Ok(result) => (result, false),
+                Err(error) => (Err(Trouble { words: format!("a bug of octo-local's: {error}"), unknown: true }), true),
+            };
+            if panicked {
+                let _ = events.send(Event::Panicked).await;
+            }
             let _ = events.send(Event::Done(action, result)).await;
         });
     }
 
-    pub(super) fn volume_name(&self, key: &str) -> String {
-        let name = self.desired.spec.as_ref().and_then(|spec| spec.volumes.get(key));
-        name.cloned().unwrap_or_else(|| key.to_owned())
+    fn database(&self) -> Option<DatabaseTarget> {
+        self.state.desired.spec.as_ref().filter(|spec| spec.sql.is_some()).map(|spec| spec.database.clone())
     }
 
-    pub(super) fn database(&self) -> Option<DatabaseTarget> {
-        self.desired.spec.as_ref().filter(|spec| spec.sql.is_some()).map(|spec| spec.database.clone())
-    }
-
-    pub(super) fn done(&mut self, action: Action, result: Result<Outcome, EngineError>) {
-        let subject = match &action {
-            Action::CreateVolume(key) => Subject::Volume(self.volume_name(key)),
-            other => other.subject(),
-        };
-        self.tracks.busy.remove(&subject);
-        match &action {
+    /// Makes the next look see afresh what an action worked on.
+    pub(super) fn forget_what_it_touched(&mut self, action: &Action) {
+        match action {
             Action::Start(_, id)
             | Action::Remove(_, id)
             | Action::Connect(_, id)
-            | Action::DisarmRestartPolicy(_, id) => {
-                self.memory.forget_container(id);
+            | Action::DisarmRestartPolicy(_, id) => self.stale.containers.push(id.clone()),
+            Action::Stop { instance, .. } | Action::Kill(_, instance) | Action::Examine(_, instance) => {
+                self.stale.containers.push(instance.id.clone());
             }
-            Action::Stop { instance, .. } | Action::Examine(_, instance) => self.memory.forget_container(&instance.id),
             Action::CreateNetwork | Action::CreateVolume(_) | Action::RemoveNetwork(_) | Action::RemoveVolume(_) => {
-                self.memory.forget_infrastructure();
+                self.stale.infrastructure = true;
             }
-            Action::Pull(_) | Action::Create(_) => {}
-        }
-        match result {
-            Ok(outcome) => {
-                self.tracks.blocked.remove(&subject);
-                self.succeeded(&action, &outcome);
-            }
-            Err(error) => self.doubtful.push((action, error)),
+            Action::Pull(_) => self.stale.images = true,
+            Action::Create(_) => {}
         }
     }
 
-    pub(super) fn succeeded(&mut self, action: &Action, outcome: &Outcome) {
-        match action {
-            Action::Start(unit, _) => {
-                let track = self.tracks.of(*unit);
-                if track.failure.is_some() {
-                    track.restarts = track.restarts.saturating_add(1);
+    /// Passes on what the state found: to the history, to the state file, to a prober.
+    pub(super) fn pass_on_news(&mut self) {
+        for news in self.state.take_news() {
+            match news {
+                News::Told(subject, what) => {
+                    tracing::info!(subject, "{what}");
+                    self.journal.write(&subject, &what);
                 }
-                self.journal.write(&unit.to_string(), "started");
-                if *unit != UnitId::Sql {
-                    self.remember_version();
+                News::VersionRan => self.remember_version(),
+                News::PasswordAccepted => self.remember_password(),
+                News::Unprivileged => {
+                    self.journal.write("", UNPRIVILEGED);
+                    self.notes.push(UNPRIVILEGED.to_owned());
+                    self.stored.unprivileged = true;
+                    self.stored.spec.clone_from(&self.state.desired.spec);
+                    self.save();
                 }
+                News::Ask(unit) => self.nudge(unit),
             }
-            Action::Examine(unit, instance) => self.examined(*unit, instance, outcome),
-            Action::Create(unit) => self.journal.write(&unit.to_string(), "created"),
-            Action::Remove(unit, _) => self.journal.write(&unit.to_string(), "removed"),
-            Action::Stop { unit, .. } => self.journal.write(&unit.to_string(), "stopped"),
-            Action::Connect(unit, _) => self.journal.write(&unit.to_string(), "attached to the network again"),
-            Action::DisarmRestartPolicy(unit, _) => {
-                self.journal.write(&unit.to_string(), "the engine's restart policy was set back to no");
-            }
-            Action::Pull(_)
-            | Action::CreateNetwork
-            | Action::CreateVolume(_)
-            | Action::RemoveNetwork(_)
-            | Action::RemoveVolume(_) => {}
+        }
+        if self.stored.images != self.state.desired.images {
+            self.stored.images.clone_from(&self.state.desired.images);
+            self.save();
+        }
+    }
+
+    /// Notes the version whose nodes run, so that an older one is refused later.
+    fn remember_version(&mut self) {
+        let tag = self.stored.config.as_ref().map(|config| config.octopus.tag.clone());
+        if tag.is_some() && self.stored.ran_tag != tag {
+            self.stored.ran_tag = tag;
+            self.save();
+        }
+    }
+
+    /// Notes the password that the data proved to know, so that another one is refused later.
+    fn remember_password(&mut self) {
+        let sql = self.stored.config.as_ref().and_then(|config| config.sql.as_ref());
+        let password = sql.map(|sql| sql.sa_password.clone());
+        if password.is_some() && self.stored.sa_password != password {
+            self.stored.sa_password = password;
+            self.save();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The loop, and the state that it alone owns.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -8,36 +9,38 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::awake::Awake;
+use super::beats::Beats;
 use super::event::Event;
 use super::journal::Journal;
+use super::look::RELIST_EVERY;
+use super::look::Stale;
+use super::look::Unsure;
 use super::paths::Paths;
 use super::probing::Running;
+use super::requests::Considered;
 use super::store;
 use super::store::Stored;
 use crate::config::project::ProjectName;
 use crate::engine::Endpoint;
 use crate::engine::Engine;
-use crate::engine::EngineError;
 use crate::engine::observe::Memory;
 use crate::engine::watch::Hint;
-use crate::reconcile::Action;
 use crate::reconcile::Desired;
 use crate::reconcile::Goal;
 use crate::reconcile::Mono;
-use crate::reconcile::Observed;
-use crate::reconcile::Tracks;
-use crate::reconcile::plan;
+use crate::reconcile::State;
 use crate::reconcile::status::Circumstances;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::status;
 use crate::spec::UnitId;
 
-/// How often everything is looked at even if the engine said nothing: events may be lost.
-const RELIST_EVERY: Duration = Duration::from_secs(5);
-/// How long to wait before the engine is tried again.
-const ENGINE_RETRY: Duration = Duration::from_secs(1);
 /// How the note about a state file that cannot be written begins.
 const NOTE: &str = "the state file cannot be written";
+/// So many panics within [`PANIC_WINDOW`] are no accident: the process ends, and whoever supervises it starts it afresh.
+const PANICS: usize = 5;
+/// See [`PANICS`].
+const PANIC_WINDOW: Duration = Duration::from_secs(60);
 
 /// Everything the daemon knows. One task owns it.
 pub struct Driver {
@@ -49,9 +52,9 @@ pub struct Driver {
     pub(super) stored: Stored,
     /// False when the state file is of a newer form: it is not ours to write.
     pub(super) may_write: bool,
-    pub(super) desired: Desired,
-    pub(super) seen: Observed,
-    pub(super) tracks: Tracks,
+    /// What is wanted was read from a file that may not be the last one: it counts only if it is what runs.
+    pub(super) on_trial: bool,
+    pub(super) state: State,
     pub(super) generation: u64,
     pub(super) notes: Vec<String>,
     pub(super) engine_problem: Option<String>,
@@ -59,22 +62,44 @@ pub struct Driver {
     pub(super) sessions: u32,
     /// Ends when the stack is down: `up` started it. One that systemd started stays.
     pub(super) ends_when_down: bool,
-    /// Asked to end: stop the stack, then leave.
-    pub(super) terminating: bool,
-    /// Leave at once, containers untouched.
-    pub(super) leaving: bool,
+    /// How often it was asked to end: stop the stack, then leave; the second time nodes get no grace; then leave at once.
+    pub(super) terminations: u32,
+    /// How to leave at once, containers untouched, if it is to.
+    pub(super) leaving: Option<Leave>,
     pub(super) journal: Journal,
     /// What remains once the stack is down was done.
     pub(super) finished: bool,
     pub(super) memory: Memory,
+    pub(super) stale: Stale,
+    pub(super) look_wanted: bool,
+    pub(super) looking: bool,
+    pub(super) relist_at: Instant,
+    pub(super) recheck_at: Instant,
+    pub(super) unsure: Unsure,
+    /// Requests that came before the first look.
+    pub(super) waiting: Vec<Considered>,
     pub(super) probers: BTreeMap<UnitId, Running>,
-    /// Failed calls that are judged after the next look: they may have taken effect.
-    pub(super) doubtful: Vec<(Action, EngineError)>,
     pub(super) watcher: Option<JoinHandle<()>>,
+    pub(super) beats: Arc<Beats>,
+    awake: Awake,
+    panics: Vec<Instant>,
+    pub(super) engine_lost_at: Option<Instant>,
+    pub(super) chores: Option<JoinHandle<()>>,
     clock: Instant,
     inputs: mpsc::Receiver<Event>,
     pub(super) events: mpsc::Sender<Event>,
     published: watch::Sender<Status>,
+}
+
+/// How the daemon ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// The process ends.
+    End,
+    /// The program is started anew in this process: its file may be another.
+    Reload,
+    /// The process ends with an error, so that whoever supervises it starts it afresh.
+    Broken,
 }
 
 /// What a driver is made from.
@@ -91,6 +116,8 @@ pub struct Setup {
     pub ends_when_down: bool,
     /// Whether it starts nothing before it is asked to.
     pub held: bool,
+    /// Where it shows that it advances.
+    pub beats: Arc<Beats>,
 }
 
 impl Driver {
@@ -99,27 +126,32 @@ impl Driver {
         let (events, inputs) = mpsc::channel(super::event::QUEUE);
         let (published, receiver) = watch::channel(Status::default());
         let mut notes = Vec::new();
-        let mut may_write = true;
+        let (mut may_write, mut on_trial) = (true, false);
         let stored = match store::load(&setup.paths.store()) {
             store::Loaded::Fine(stored) => *stored,
-            store::Loaded::Quarantined(aside) => {
-                notes.push(format!("the state file was damaged and set aside as {aside}; `octo-local up` applies the configuration anew"));
-                Stored::default()
+            store::Loaded::Quarantined(aside, before) => {
+                on_trial = true;
+                notes.push(damaged(&aside, before.is_some()));
+                before.map(|before| *before).unwrap_or_default()
             }
-            store::Loaded::Newer(form) => {
-                may_write = false;
+            store::Loaded::Newer(form, understood) => {
+                (may_write, on_trial) = (false, true);
                 notes.push(format!(
                     "the state file has form {form}, of a newer octo-local: nothing is written; use that version"
                 ));
-                Stored::default()
+                understood.map(|stored| *stored).unwrap_or_default()
             }
         };
         let desired = Desired {
             goal: if stored.up && !setup.held { Goal::Up } else { Goal::Hold },
             spec: stored.spec.clone(),
             stopped: stored.stopped.clone(),
+            images: stored.images.clone(),
             ..Desired::default()
         };
+        let seed = seed_of(&setup.project);
+        let mut unsure = Unsure::default();
+        unsure.wish();
         let driver = Self {
             project: setup.project,
             endpoint: setup.endpoint,
@@ -129,21 +161,31 @@ impl Driver {
             engine: None,
             stored,
             may_write,
-            desired,
-            seen: Observed::default(),
-            tracks: Tracks::default(),
+            on_trial,
+            state: State::new(desired, seed),
             generation: 0,
             notes,
             engine_problem: None,
             sessions: 0,
             ends_when_down: setup.ends_when_down,
-            terminating: false,
-            leaving: false,
+            terminations: 0,
+            leaving: None,
             finished: false,
             memory: Memory::default(),
+            stale: Stale::default(),
+            look_wanted: true,
+            looking: false,
+            relist_at: Instant::now(),
+            recheck_at: Instant::now(),
+            unsure,
+            waiting: Vec::new(),
             probers: BTreeMap::new(),
-            doubtful: Vec::new(),
             watcher: None,
+            beats: setup.beats,
+            awake: Awake::now(),
+            panics: Vec::new(),
+            engine_lost_at: None,
+            chores: None,
             clock: Instant::now(),
             inputs,
             events: events.clone(),
@@ -152,112 +194,114 @@ impl Driver {
         (driver, events, receiver)
     }
 
-    /// Runs until the daemon is to end.
-    pub async fn run(mut self) {
+    /// Runs until the daemon is to end, and says how.
+    pub async fn run(mut self) -> Leave {
         self.journal.write("", "the daemon began");
-        let mut wake_at: Option<Mono> = None;
-        let mut look = true;
         loop {
-            if look {
-                self.look().await;
+            self.look();
+            let plan = self.state.plan(self.now());
+            if self.may_act() {
+                plan.actions.into_iter().for_each(|action| self.start(action));
             }
-            let plan = plan(&self.desired, &self.seen, &self.tracks, self.now());
-            wake_at = plan.wake_at.filter(|_| self.engine_problem.is_none()).or(wake_at.filter(|at| *at > self.now()));
-            if self.engine_problem.is_none() {
-                for action in plan.actions {
-                    self.start(action);
-                }
-            }
+            self.pass_on_news();
             self.probe();
-            let over = self.is_over();
             if self.is_down() && !self.finished {
-                self.finish().await;
+                self.finish();
             }
             self.publish();
-            if over || self.leaving {
-                self.journal.write("", "the daemon ended");
-                return;
+            self.beats.driver();
+            if let Some(leave) = self.leaving.or_else(|| self.is_over().then_some(Leave::End)) {
+                self.end().await;
+                return leave;
             }
-            look = self.take_in(wake_at).await;
+            self.take_in(plan.wake_at).await;
         }
+    }
+
+    /// What Docker looks like is known, and is not older than the last action.
+    pub(super) fn may_act(&self) -> bool {
+        self.engine.is_some() && self.engine_problem.is_none()
     }
 
     pub(super) fn now(&self) -> Mono {
         Mono(self.clock.elapsed())
     }
 
-    /// Waits for something to happen and takes it in, with all that waits behind it. True when Docker must be looked at.
-    async fn take_in(&mut self, wake_at: Option<Mono>) -> bool {
-        let patience = if self.engine_problem.is_some() { ENGINE_RETRY } else { RELIST_EVERY };
+    /// Waits for something to happen and takes it in, with all that waits behind it.
+    async fn take_in(&mut self, wake_at: Option<Mono>) {
+        // A look that is under way reports itself.
+        let patience =
+            if self.looking { RELIST_EVERY } else { self.relist_at.saturating_duration_since(Instant::now()) };
         let until = wake_at.map_or(patience, |at| at.since(self.now()).min(patience));
         // Cancel-safe: a receive that times out has taken nothing from the queue.
-        let first = match tokio::time::timeout(until, self.inputs.recv()).await {
-            Ok(Some(event)) => event,
-            Ok(None) | Err(_) => {
-                if until >= RELIST_EVERY {
-                    self.memory.forget();
-                }
-                Event::Ticked
-            }
-        };
-        let mut look = self.absorb(first).await;
-        while let Ok(event) = self.inputs.try_recv() {
-            look |= self.absorb(event).await;
+        let first = tokio::time::timeout(until, self.inputs.recv()).await;
+        if let Some(slept) = self.awake.slept() {
+            let now = self.now();
+            self.state.woke(slept, now);
         }
-        look
+        if let Ok(Some(event)) = first {
+            self.absorb(event);
+        }
+        while let Ok(event) = self.inputs.try_recv() {
+            self.absorb(event);
+        }
+        self.note_a_lost_engine();
     }
 
-    /// Takes in one event. True when Docker must be looked at.
-    async fn absorb(&mut self, event: Event) -> bool {
+    /// Takes in one event.
+    fn absorb(&mut self, event: Event) {
+        let now = self.now();
         match event {
-            Event::Hinted(Hint::Container(id)) => self.memory.forget_container(&id),
-            Event::Hinted(Hint::Infrastructure) => self.memory.forget_infrastructure(),
-            Event::StreamOpened => self.memory.forget(),
+            Event::Hinted(hint) => self.hinted(hint),
+            Event::StreamOpened => self.look_at_everything(),
             Event::StreamClosed(why) => {
                 tracing::info!(why, "the engine's events ended");
-                self.memory.forget();
                 self.watcher = None;
+                self.look_at_everything();
             }
-            Event::Probed(unit, instance, probe) => {
-                self.probed(unit, instance.as_ref(), &probe);
-                return false;
+            Event::Looked(looked) => {
+                self.looked(*looked);
+                self.consider_what_waits();
             }
-            Event::Progressed(unit) => {
-                self.tracks.of(unit).progress_at = self.now();
-                return false;
+            Event::Probed(unit, instance, probe) => self.state.probed(unit, instance.as_ref(), &probe, now),
+            Event::Progressed(unit) => self.state.progressed(unit, now),
+            Event::Done(action, result) => {
+                self.forget_what_it_touched(&action);
+                self.look_wanted |= self.state.end(action, result, now);
             }
-            Event::Done(action, result) => self.done(action, result),
-            Event::Requested(request) => self.requested(request).await,
+            Event::Panicked => self.panicked(),
+            Event::Requested(request) => self.requested(request),
+            Event::Gathered(gathered) => self.gathered(*gathered),
             Event::Terminated => self.terminate(),
+            Event::Left(leave) => self.leave(leave),
             Event::SessionEnded => self.sessions = self.sessions.saturating_sub(1),
-            Event::Ticked => {}
         }
-        true
     }
 
-    fn terminate(&mut self) {
-        if self.terminating {
-            self.leaving = true;
-            return;
+    fn hinted(&mut self, hint: Hint) {
+        match hint {
+            Hint::Container(heard) => {
+                self.state.heard(&heard);
+                self.stale.containers.push(heard.id);
+            }
+            Hint::Infrastructure => self.stale.infrastructure = true,
+            Hint::Images => self.stale.images = true,
         }
-        self.terminating = true;
-        self.journal.write("", "asked to end: the stack stops in order");
-        self.desired.goal = Goal::Halt;
+        self.look_wanted = true;
     }
 
-    /// Whether what `down` asked for is true.
-    fn is_down(&self) -> bool {
-        self.engine_problem.is_none() && crate::reconcile::status::is_down(&self.desired, &self.seen, &self.tracks)
+    /// The next look trusts nothing that is remembered.
+    pub(super) fn look_at_everything(&mut self) {
+        self.stale.everything = true;
+        self.look_wanted = true;
     }
 
-    fn is_over(&self) -> bool {
-        let nothing_runs = self.engine_problem.is_none()
-            && self.tracks.busy.is_empty()
-            && !self.seen.containers.iter().any(crate::reconcile::observed::Container::is_running);
-        match self.desired.goal {
-            Goal::Halt => self.terminating && nothing_runs,
-            Goal::Down { .. } => self.is_down() && (self.ends_when_down || self.terminating),
-            Goal::Up | Goal::Hold => self.terminating && self.desired.spec.is_none(),
+    fn panicked(&mut self) {
+        self.journal.write("", "a bug of octo-local's was met; the log has more");
+        self.panics.retain(|at| at.elapsed() < PANIC_WINDOW);
+        self.panics.push(Instant::now());
+        if self.panics.len() >= PANICS {
+            self.leaving = Some(Leave::Broken);
         }
     }
 
@@ -266,10 +310,11 @@ impl Driver {
             project: self.project.to_string(),
             generation: self.generation,
             engine_problem: self.engine_problem.clone(),
+            unsure: self.unsure.is(),
             notes: self.notes.clone(),
             ends_when_down: self.ends_when_down,
         };
-        status(&around, &self.desired, &self.seen, &self.tracks, self.now())
+        status(&around, &self.state.desired, &self.state.seen, &self.state.tracks, self.now())
     }
 
     fn publish(&self) {
@@ -292,24 +337,14 @@ impl Driver {
             self.notes.push(format!("{NOTE}: {error}"));
         }
     }
+}
 
-    /// What remains to be done once the stack is down.
-    async fn finish(&mut self) {
-        let Goal::Down { volumes } = self.desired.goal else { return };
-        self.finished = true;
-        self.stored.up = false;
-        if volumes {
-            let images = self.desired.spec.as_ref().filter(|spec| spec.demo).map(|spec| spec.images().join("\n"));
-            let external = self.desired.spec.as_ref().is_some_and(|spec| spec.sql.is_none());
-            let kept = if external { self.stored.master_key.clone() } else { None };
-            self.stored = Stored { master_key: kept, ..Stored::default() };
-            if let (Some(engine), Some(images)) = (&self.engine, images) {
-                for image in images.lines() {
-                    let _ = engine.remove_image(image).await;
-                }
-            }
-        }
-        self.save();
-        self.journal.write("", "the stack is down");
-    }
+fn damaged(aside: &str, before: bool) -> String {
+    let then = if before { "the one before it counts" } else { "`octo-local up` applies the configuration anew" };
+    format!("the state file was damaged and set aside as {aside}; {then}")
+}
+
+/// A number of the project's own, by which its waits differ from others'.
+fn seed_of(project: &ProjectName) -> u64 {
+    project.as_str().bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)))
 }

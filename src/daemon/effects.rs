@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::event::Outcome;
+use super::ports;
 use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::reconcile::Action;
+use crate::reconcile::Cause;
+use crate::reconcile::action::Outcome;
+use crate::reconcile::action::Trouble;
+use crate::reconcile::cause;
 use crate::reconcile::observed::Instance;
 use crate::spec::DatabaseTarget;
 use crate::spec::StackSpec;
@@ -27,15 +31,37 @@ pub struct Means {
     pub spec: Option<StackSpec>,
     /// How to ask SQL Server to shut down.
     pub database: Option<DatabaseTarget>,
-    /// The network's ID, which attaching needs.
+    /// The network's ID.
     pub network: Option<String>,
+    /// The image, by ID, that a reference stood for at the last `up`, where it stands for another one now.
+    pub moved: BTreeMap<String, String>,
     /// The process environment, for `docker login`'s credentials.
     pub env: BTreeMap<String, String>,
 }
 
 impl Means {
     /// Does it.
-    pub async fn carry_out(&self, action: &Action) -> Result<Outcome, EngineError> {
+    pub async fn carry_out(&self, action: &Action) -> Result<Outcome, Trouble> {
+        let result = self.attempt(action).await;
+        result.map_err(|error| Trouble { unknown: error.is_unreachable(), words: self.words_of(action, &error) })
+    }
+
+    /// The engine says that a port is taken, and not by whom.
+    fn words_of(&self, action: &Action, error: &EngineError) -> String {
+        let words = error.to_string();
+        let Action::Start(unit, _) = action else { return words };
+        if !self.engine.endpoint.is_local() || cause::of_words(&words) != Some(Cause::PortTaken) {
+            return words;
+        }
+        let wanted = self.spec.as_ref().and_then(|spec| spec.container(*unit));
+        let mut published = wanted.into_iter().flat_map(|wanted| &wanted.ports).map(|port| port.host);
+        match published.find_map(ports::known_holder) {
+            Some(holder) => format!("{words}; {holder} has it"),
+            None => words,
+        }
+    }
+
+    async fn attempt(&self, action: &Action) -> Result<Outcome, EngineError> {
         let engine = &self.engine;
         match (action, &self.spec) {
             (Action::Examine(_, instance), _) => return self.examine(instance).await,
@@ -44,18 +70,15 @@ impl Means {
                 engine.start_container(id).await?;
             }
             (Action::Stop { unit, instance, grace, .. }, _) => self.stop(*unit, instance, *grace).await?,
+            (Action::Kill(_, instance), _) => engine.kill_container(&instance.id).await?,
             (Action::Remove(_, id), _) => engine.remove_container(id).await?,
             (Action::RemoveNetwork(id), _) => engine.remove_network(id).await?,
             (Action::RemoveVolume(name), _) => engine.remove_volume(name).await?,
             (Action::DisarmRestartPolicy(_, id), _) => engine.disarm(id).await?,
             (Action::Pull(image), Some(spec)) => self.pull(spec, image).await?,
             (Action::CreateNetwork, Some(spec)) => engine.create_network(spec).await?,
-            (Action::CreateVolume(key), Some(spec)) => engine.create_volume(spec, key).await?,
-            (Action::Create(unit), Some(spec)) => {
-                if let Some(wanted) = spec.container(*unit) {
-                    engine.create_container(spec, wanted).await?;
-                }
-            }
+            (Action::CreateVolume(name), Some(spec)) => engine.create_volume(spec, name).await?,
+            (Action::Create(unit), Some(spec)) => self.create(spec, *unit).await?,
             (Action::Connect(unit, id), Some(spec)) => {
                 if let (Some(wanted), Some(network)) = (spec.container(*unit), &self.network) {
                     engine.connect_network(network, id, wanted).await?;
@@ -83,6 +106,13 @@ impl Means {
         }
         let message = format!("the data volume {volume} is mounted by {}", users.join(", "));
         Err(EngineError::Refused { attempt: "start SQL Server".to_owned(), status: 409, message })
+    }
+
+    /// A tag that was moved since the last `up` must not slip in another version next to the one that runs.
+    async fn create(&self, spec: &StackSpec, unit: UnitId) -> Result<(), EngineError> {
+        let (Some(wanted), Some(network)) = (spec.container(unit), &self.network) else { return Ok(()) };
+        let image = self.moved.get(&wanted.image).unwrap_or(&wanted.image);
+        self.engine.create_container(spec, wanted, network, image).await
     }
 
     async fn pull(&self, spec: &StackSpec, image: &str) -> Result<(), EngineError> {
@@ -131,23 +161,5 @@ impl Means {
             other => other?,
         };
         Ok(Outcome { lines, exit })
-    }
-}
-
-/// Whether an action that failed took effect all the same, by what the engine shows now.
-pub fn took_effect(action: &Action, seen: &crate::reconcile::Observed) -> bool {
-    let container =
-        |unit: &UnitId, id: &str| seen.containers.iter().find(|found| found.unit == *unit && found.id == id);
-    match action {
-        Action::Create(unit) => seen.container(*unit).is_some(),
-        Action::CreateNetwork => !seen.networks.is_empty(),
-        Action::CreateVolume(key) => seen.volumes.iter().any(|name| name.ends_with(&format!("_{key}"))),
-        Action::Pull(image) => seen.images.contains_key(image),
-        Action::Start(unit, id) => container(unit, id).is_some_and(crate::reconcile::observed::Container::is_running),
-        Action::Remove(unit, id) => container(unit, id).is_none(),
-        Action::Stop { unit, instance, .. } => container(unit, &instance.id).is_none_or(|found| !found.is_running()),
-        Action::RemoveNetwork(id) => !seen.networks.contains_key(id),
-        Action::RemoveVolume(name) => !seen.volumes.contains(name),
-        Action::Connect(..) | Action::DisarmRestartPolicy(..) | Action::Examine(..) => false,
     }
 }

@@ -2,11 +2,18 @@
 
 use tokio::sync::oneshot;
 
+use super::driver::Leave;
+use super::requests::Gathered;
+
 use crate::config::Config;
 use crate::config::Problem;
-use crate::engine::EngineError;
+use crate::engine::Engine;
+use crate::engine::observe::Memory;
 use crate::engine::watch::Hint;
 use crate::reconcile::Action;
+use crate::reconcile::Observed;
+use crate::reconcile::action::Outcome;
+use crate::reconcile::action::Trouble;
 use crate::reconcile::health::Probe;
 use crate::reconcile::observed::Instance;
 use crate::reconcile::preview::Change;
@@ -29,24 +36,37 @@ pub enum Event {
     /// A starting unit's log moved.
     Progressed(UnitId),
     /// An action ended.
-    Done(Action, Result<Outcome, EngineError>),
+    Done(Action, Result<Outcome, Trouble>),
+    /// A look at Docker ended.
+    Looked(Box<Looked>),
+    /// What must be known of a configuration was gathered.
+    Gathered(Box<Gathered>),
+    /// A task panicked.
+    Panicked,
     /// Somebody asks for something.
     Requested(Request),
     /// The process was asked to end.
     Terminated,
+    /// The process was asked to go, or to start its program anew, and to leave every container as it is.
+    Left(Leave),
     /// Somebody followed an `up` and left.
     SessionEnded,
-    /// Nothing happened for a while.
-    Ticked,
 }
 
-/// What an action found out, besides being done.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// The last lines of an ended run.
-    pub lines: Vec<String>,
-    /// Its exit code, whether it was killed for memory, and the engine's words.
-    pub exit: Option<(i64, bool, String)>,
+/// What a look at Docker showed.
+#[derive(Debug)]
+pub struct Looked {
+    /// The engine that answered and what it showed, or why there is nothing.
+    pub seen: Result<(Engine, Observed), String>,
+    /// What the next look may trust.
+    pub memory: Memory,
+}
+
+impl Looked {
+    /// A look that showed nothing.
+    pub fn failed(why: String) -> Self {
+        Self { seen: Err(why), memory: Memory::default() }
+    }
 }
 
 /// What can be asked of the daemon over its socket.

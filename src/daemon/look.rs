@@ -1,52 +1,130 @@
-//! The driver's eyes: one look at Docker, and the engine's events that say when to look again.
+//! The driver's eyes: looks at Docker, one at a time and as a task, so that a slow engine holds up nothing else; and the
+//! engine's events, which say when to look again.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::driver::Driver;
-use super::effects::took_effect;
 use super::event::Event;
+use super::event::Looked;
+use crate::config::project::ProjectName;
+use crate::engine::Endpoint;
 use crate::engine::Engine;
 use crate::engine::EngineError;
+use crate::engine::observe::Memory;
+use crate::reconcile::Goal;
 use crate::reconcile::Observed;
 use crate::spec::StackSpec;
 
+/// How often Docker is looked at even if the engine said nothing: events may be lost.
+pub(super) const RELIST_EVERY: Duration = Duration::from_secs(5);
+/// How often such a look trusts nothing that is remembered: it costs a call for each container.
+const RECHECK_EVERY: Duration = Duration::from_secs(30);
+/// How long to wait before an engine that does not answer is tried again.
+pub(super) const ENGINE_RETRY: Duration = Duration::from_secs(1);
+/// How long one look may take. The engine's own list of containers takes milliseconds.
+const LOOK_LIMIT: Duration = Duration::from_secs(20);
+
+/// What the next look must not trust its memory about.
+#[derive(Debug, Default)]
+pub(super) struct Stale {
+    pub(super) everything: bool,
+    pub(super) containers: Vec<String>,
+    pub(super) infrastructure: bool,
+    pub(super) images: bool,
+}
+
+impl Stale {
+    fn apply(self, memory: &mut Memory) {
+        if self.everything {
+            return memory.forget();
+        }
+        self.containers.iter().for_each(|id| memory.forget_container(id));
+        if self.infrastructure {
+            memory.forget_infrastructure();
+        }
+        if self.images {
+            memory.forget_images();
+        }
+    }
+}
+
 impl Driver {
-    /// One look at Docker. A failure is part of the status, and is tried again.
-    pub(super) async fn look(&mut self) {
-        match self.observe().await {
-            Ok(seen) => {
-                self.engine_problem = None;
-                self.seen = seen;
+    /// Begins a look if one is wanted and none is under way.
+    pub(super) fn look(&mut self) {
+        let now = Instant::now();
+        if now >= self.relist_at {
+            self.look_wanted = true;
+            if now >= self.recheck_at {
+                self.stale.everything = true;
+                self.recheck_at = now + RECHECK_EVERY;
+            }
+        }
+        if !self.look_wanted || self.looking {
+            return;
+        }
+        (self.look_wanted, self.looking) = (false, true);
+        self.relist_at = now + RELIST_EVERY;
+        self.unsure.begin();
+        self.state.look_begins();
+        let mut memory = std::mem::take(&mut self.memory);
+        std::mem::take(&mut self.stale).apply(&mut memory);
+        let (engine, endpoint, project) = (self.engine.clone(), self.endpoint.clone(), self.project.clone());
+        let images = self.state.desired.spec.as_ref().map(StackSpec::images).unwrap_or_default();
+        let images: Vec<String> = images.into_iter().map(str::to_owned).collect();
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let work = tokio::spawn(async move { look(engine, endpoint, &project, &images, memory).await });
+            let looked = work.await.unwrap_or_else(|error| Looked::failed(format!("a bug of octo-local's: {error}")));
+            let _ = events.send(Event::Looked(Box::new(looked))).await;
+        });
+    }
+
+    /// Takes in what a look showed. A failure is part of the status, and is tried again.
+    pub(super) fn looked(&mut self, looked: Looked) {
+        self.looking = false;
+        self.memory = looked.memory;
+        self.beats.engine();
+        match looked.seen {
+            Ok((engine, seen)) => {
+                if self.engine_problem.take().is_some() {
+                    self.journal.write("", "the engine answers again");
+                }
+                self.engine = Some(engine);
                 let now = self.now();
-                self.tracks.absorb(&self.seen, now);
-                self.settle_doubts();
-                self.desired.restart.retain(|unit, instance| {
-                    let container = self.seen.container(*unit);
-                    container.and_then(crate::reconcile::observed::Container::instance).as_ref() == Some(instance)
-                });
+                self.state.looked(seen, now);
+                self.try_what_was_read();
+                self.unsure.end();
                 self.watch();
             }
-            Err(error) => {
+            Err(problem) => {
                 if self.engine_problem.is_none() {
-                    self.journal.write("", &format!("the engine does not answer: {error}"));
-                    tracing::warn!(%error, "the engine does not answer");
+                    self.journal.write("", &format!("the engine does not answer: {problem}"));
+                    tracing::warn!(problem, "the engine does not answer");
                 }
-                self.engine_problem = Some(error.to_string());
-                self.memory.forget();
+                self.engine_problem = Some(problem);
                 self.engine = None;
+                self.state.look_failed();
+                self.unsure.fail();
+                self.stale.everything = true;
+                self.relist_at = Instant::now() + ENGINE_RETRY;
             }
         }
     }
 
-    pub(super) async fn observe(&mut self) -> Result<Observed, EngineError> {
-        if self.engine.is_none() {
-            self.engine = Some(Engine::connect(self.endpoint.clone()).await?);
+    /// What was read from an older or a newer file is not applied to containers that were made from something else.
+    fn try_what_was_read(&mut self) {
+        if std::mem::take(&mut self.on_trial) && !self.state.fits_what_runs() {
+            self.state.desired.goal = Goal::Hold;
+            self.notes.push(
+                "what runs was made from another configuration: it is left as it is until `octo-local up`".to_owned(),
+            );
         }
-        let Some(engine) = &self.engine else { return Ok(Observed::default()) };
-        let images = self.desired.spec.as_ref().map(StackSpec::images).unwrap_or_default();
-        engine.observe(&self.project, &images, &mut self.memory).await
     }
 
     /// Follows the engine's events, if nobody does.
-    pub(super) fn watch(&mut self) {
+    fn watch(&mut self) {
         use futures_util::StreamExt as _;
         let followed = self.watcher.as_ref().is_some_and(|watcher| !watcher.is_finished());
         let Some(engine) = self.engine.clone().filter(|_| !followed) else { return };
@@ -70,17 +148,59 @@ impl Driver {
             let _ = events.send(Event::StreamClosed(why)).await;
         }));
     }
+}
 
-    /// Failed calls that took effect are no failures; the others are.
-    pub(super) fn settle_doubts(&mut self) {
-        for (action, error) in std::mem::take(&mut self.doubtful) {
-            if !took_effect(&action, &self.seen) {
-                self.failed(&action, &error);
-            }
+async fn look(
+    engine: Option<Engine>,
+    endpoint: Endpoint,
+    project: &ProjectName,
+    images: &[String],
+    mut memory: Memory,
+) -> Looked {
+    let looking = async {
+        let engine = match engine {
+            Some(engine) => engine,
+            None => Engine::connect(endpoint).await?,
+        };
+        let seen = engine.observe(project, images, &mut memory).await?;
+        Ok::<(Engine, Observed), EngineError>((engine, seen))
+    };
+    let seen = match tokio::time::timeout(LOOK_LIMIT, looking).await {
+        Ok(seen) => seen.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", LOOK_LIMIT.as_secs())),
+    };
+    Looked { seen, memory }
+}
+
+/// Whether the status is older than a wish: it must not be called ready before a look that began after the wish.
+#[derive(Debug, Default)]
+pub(super) struct Unsure {
+    wished: bool,
+    covered: bool,
+}
+
+impl Unsure {
+    /// A wish came.
+    pub(super) fn wish(&mut self) {
+        (self.wished, self.covered) = (true, false);
+    }
+
+    fn begin(&mut self) {
+        self.covered = self.wished;
+    }
+
+    fn end(&mut self) {
+        if self.covered {
+            *self = Self::default();
         }
     }
 
-    pub(super) fn forget(&mut self) {
-        self.memory.forget();
+    fn fail(&mut self) {
+        self.covered = false;
+    }
+
+    /// Whether it is.
+    pub(super) fn is(&self) -> bool {
+        self.wished
     }
 }

@@ -9,11 +9,14 @@
 
 mod actions;
 pub mod admit;
+mod awake;
+pub mod beats;
 pub mod driver;
 pub mod effects;
+mod ending;
 pub mod event;
+mod facts;
 pub mod journal;
-mod judge;
 mod look;
 pub mod paths;
 pub mod ports;

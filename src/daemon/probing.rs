@@ -40,7 +40,7 @@ impl Driver {
 
     /// Keeps one prober for each run, and none for what does not run.
     pub(super) fn probe(&mut self) {
-        let (Some(spec), Some(engine)) = (self.desired.spec.clone(), self.engine.clone()) else {
+        let (Some(spec), Some(engine)) = (self.state.desired.spec.clone(), self.engine.clone()) else {
             self.probers.clear();
             return;
         };
@@ -50,7 +50,7 @@ impl Driver {
         }
         // A frozen process cannot answer, and is not asked.
         let moves = |container: &&Container| matches!(container.run, Run::Running { .. });
-        for container in self.seen.containers.iter().filter(moves) {
+        for container in self.state.seen.containers.iter().filter(moves) {
             let current = spec.container(container.unit).filter(|wanted| wanted.digest() == container.digest);
             let target = match (container.unit, current) {
                 (_, None) => None,
@@ -63,8 +63,10 @@ impl Driver {
         }
         self.probers.retain(|unit, running| {
             let want = wanted.get(unit);
+            // One that ended without being told to met a bug; another takes its place.
+            let works = !running.task.is_finished();
             want.is_some_and(|(instance, target)| {
-                *instance == running.instance && format!("{target:?}") == running.target
+                works && *instance == running.instance && format!("{target:?}") == running.target
             })
         });
         for (unit, (instance, target)) in wanted {

@@ -3,13 +3,20 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::net::SocketAddr;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::Mutex;
 
+use sha2::Digest as _;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
+use super::beats;
+use super::beats::Beats;
 use super::driver::Driver;
+use super::driver::Leave;
 use super::driver::Setup;
 use super::event::Event;
 use super::paths;
@@ -17,7 +24,11 @@ use super::paths::Paths;
 use super::store;
 use crate::api;
 use crate::config::project::ProjectName;
+use crate::engine::Endpoint;
 use crate::engine::connect;
+
+/// How often systemd is asked for more time while the stack stops. Each time it is given twice as much.
+const EXTEND_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// How a daemon is started.
 #[derive(Clone, Debug)]
@@ -36,7 +47,7 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// Another one has the project.
-    #[error("a daemon of project {0} runs already, as process {1}")]
+    #[error("a daemon of project {0} runs already: {1}")]
     Owned(ProjectName, String),
     /// Its directories, lock or socket could not be made.
     #[error("prepare {path}: {why}")]
@@ -48,13 +59,17 @@ pub enum DaemonError {
     },
 }
 
-/// Runs the daemon of a project until the stack is down, a newer daemon takes over, or a signal ends it.
-pub async fn run(options: Options) -> Result<(), DaemonError> {
+/// Runs the daemon of a project until the stack is down, a newer daemon takes over, or a signal ends it; says how it left.
+pub async fn run(options: Options) -> Result<Leave, DaemonError> {
     let paths = Paths::of(&options.project, &options.env);
     let prepare = |path: PathBuf| move |why| DaemonError::Prepare { path, why };
     paths.create().map_err(prepare(paths.state.clone()))?;
     let lock = store::lock(&paths.lock()).map_err(prepare(paths.lock()))?;
-    let _lock = lock.map_err(|owner| DaemonError::Owned(options.project.clone(), owner))?;
+    let _lock = lock.map_err(|owner| DaemonError::Owned(options.project.clone(), format!("process {owner}")))?;
+    let endpoint = connect::endpoint(&options.env);
+    let _name = take_name(&options.project, &endpoint)
+        .map_err(|_| DaemonError::Owned(options.project.clone(), "one with another state directory".to_owned()))?;
+    let beats = Arc::new(Beats::default());
     if options.detached {
         // Fails only for a group leader, and then there is nothing to leave.
         let _ = rustix::process::setsid();
@@ -63,58 +78,83 @@ pub async fn run(options: Options) -> Result<(), DaemonError> {
     let listener = api::server::bind(&paths.socket()).map_err(prepare(paths.socket()))?;
     let (driver, events, status) = Driver::new(Setup {
         project: options.project.clone(),
-        endpoint: connect::endpoint(&options.env),
+        endpoint,
         paths: paths.clone(),
         env: options.env.clone(),
         ends_when_down: options.detached,
         held: options.held,
+        beats: beats.clone(),
     });
     tracing::info!(project = %options.project, version = env!("CARGO_PKG_VERSION"), "the daemon begins");
     let signals = tokio::spawn(signals(events.clone()));
     let ended = tokio_util::sync::CancellationToken::new();
     let server = tokio::spawn(api::server::serve(listener, events, status.clone(), ended.clone()));
-    let watchdog = tokio::spawn(tell_systemd(status));
-    driver.run().await;
+    let watchdog = tokio::spawn(tell_systemd(beats));
+    // In a task of its own, so that a panic ends the daemon with a word instead of tearing down the process.
+    let leave = tokio::spawn(driver.run()).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a bug of octo-local's");
+        Leave::Broken
+    });
     // Whoever comes now finds no socket, and starts a daemon of its own.
     let _ = std::fs::remove_file(paths.socket());
     ended.cancel();
     signals.abort();
     watchdog.abort();
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    if leave == Leave::End {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    }
     // Open status streams end with the token; this only lets the last line leave.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), server).await;
-    Ok(())
+    Ok(leave)
 }
 
+/// Two daemons with different state directories would share nothing but the stack, so the name is taken on the host too.
+/// The kernel frees it when the process ends, however it ends.
+fn take_name(project: &ProjectName, endpoint: &Endpoint) -> std::io::Result<UnixListener> {
+    use std::os::linux::net::SocketAddrExt as _;
+    let name = sha2::Sha256::digest(format!("{project}@{endpoint}"));
+    let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+    UnixListener::bind_addr(&SocketAddr::from_abstract_name(format!("octo-local/{name}"))?)
+}
+
+/// SIGTERM and SIGINT stop the stack in order; SIGHUP starts the program anew and SIGQUIT ends it, both with every container
+/// left as it is.
 async fn signals(events: tokio::sync::mpsc::Sender<Event>) {
-    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()];
     let streams: Vec<_> = kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect();
-    let Ok([mut terminate, mut interrupt, mut hangup]) = <[_; 3]>::try_from(streams) else { return };
+    let Ok([mut terminate, mut interrupt, mut hangup, mut quit]) = <[_; 4]>::try_from(streams) else { return };
     loop {
         // Cancel-safe: a signal stream keeps what another arm did not take.
-        let asked = tokio::select! {
-            _ = terminate.recv() => true,
-            _ = interrupt.recv() => true,
-            // The terminal that `up` ran in was closed: not our concern.
-            _ = hangup.recv() => false,
+        let event = tokio::select! {
+            _ = terminate.recv() => Event::Terminated,
+            _ = interrupt.recv() => Event::Terminated,
+            _ = hangup.recv() => Event::Left(Leave::Reload),
+            _ = quit.recv() => Event::Left(Leave::End),
         };
-        if asked && events.send(Event::Terminated).await.is_err() {
+        if events.send(event).await.is_err() {
             return;
         }
     }
 }
 
-/// Tells systemd that the daemon is ready, and feeds its watchdog while the status advances or could.
-async fn tell_systemd(status: tokio::sync::watch::Receiver<crate::reconcile::status::Status>) {
+/// Tells systemd that the daemon is ready, feeds its watchdog while both loops advance, and asks for more time while the
+/// stack stops.
+async fn tell_systemd(beats: Arc<Beats>) {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let Some(interval) = sd_notify::watchdog_enabled() else { return };
-    let mut beat = tokio::time::interval(interval / 2);
+    let watchdog = sd_notify::watchdog_enabled();
+    let mut beat = tokio::time::interval(watchdog.map_or(EXTEND_EVERY, |limit| (limit / 2).min(EXTEND_EVERY)));
+    let mut fed = beats.counts();
     loop {
         beat.tick().await;
-        if status.has_changed().is_err() {
-            return;
+        if beats.is_ending() {
+            let more = u32::try_from((EXTEND_EVERY * 2).as_micros()).unwrap_or(u32::MAX);
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::ExtendTimeoutUsec(more)]);
         }
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        let now = beats.counts();
+        if watchdog.is_some() && beats::advanced(fed, now) {
+            fed = now;
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        }
     }
 }
 

@@ -1,14 +1,17 @@
 //! The one small state file: what was applied, what the operator wishes, and generated secrets. Docker has the rest.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::Serialize;
+use sha2::Digest as _;
 
 use crate::config::Config;
 use crate::config::Secret;
@@ -21,8 +24,6 @@ pub const FORM: u32 = 1;
 /// What is kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stored {
-    /// The form this was written in.
-    pub form: u32,
     /// Whether the stack is wished to run.
     pub up: bool,
     /// The last applied configuration.
@@ -41,9 +42,20 @@ pub struct Stored {
     pub unprivileged: bool,
     /// The tag of Octopus Server that last ran on the data.
     pub ran_tag: Option<String>,
+    /// The image, by ID, that each reference stood for at the last `up`.
+    #[serde(default)]
+    pub images: BTreeMap<String, String>,
     /// Units that the operator stopped on purpose.
     #[serde(default)]
     pub stopped: BTreeSet<UnitId>,
+}
+
+/// The file: what is kept, and a checksum over it, so that a damaged secret is never taken for a secret.
+#[derive(Debug, Serialize, Deserialize)]
+struct Envelope {
+    form: u32,
+    check: String,
+    stored: serde_json::Value,
 }
 
 /// How reading went.
@@ -51,10 +63,11 @@ pub struct Stored {
 pub enum Loaded {
     /// There was none, or it was read.
     Fine(Box<Stored>),
-    /// It could not be read as what it should be, and was set aside under this name.
-    Quarantined(String),
-    /// It is of a newer form: it must not be written.
-    Newer(u32),
+    /// It could not be read as what it should be, and was set aside under this name. With it comes the generation before, if
+    /// that is whole.
+    Quarantined(String, Option<Box<Stored>>),
+    /// It is of a newer form: it must not be written. With it comes what of it can be understood.
+    Newer(u32, Option<Box<Stored>>),
 }
 
 /// Reads the state file.
@@ -62,34 +75,73 @@ pub fn load(path: &Path) -> Loaded {
     let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Loaded::Fine(Box::default()),
-        Err(error) => return Loaded::Quarantined(error.to_string()),
+        Err(error) => return Loaded::Quarantined(error.to_string(), None),
     };
     let form = serde_json::from_slice::<serde_json::Value>(&text).ok().and_then(|value| value.get("form")?.as_u64());
     if let Some(form) = form.filter(|form| *form > u64::from(FORM)) {
-        return Loaded::Newer(form as u32);
+        return Loaded::Newer(u32::try_from(form).unwrap_or(u32::MAX), parse(&text).map(Box::new));
     }
-    match serde_json::from_slice(&text) {
-        Ok(stored) => Loaded::Fine(Box::new(stored)),
-        Err(_) => {
-            let aside = path.with_extension("json.corrupt");
-            let moved = std::fs::rename(path, &aside);
-            Loaded::Quarantined(moved.map_or_else(|error| error.to_string(), |()| aside.display().to_string()))
-        }
+    if let Some(stored) = parse(&text) {
+        return Loaded::Fine(Box::new(stored));
     }
+    let aside = path.with_extension("json.corrupt");
+    let moved = std::fs::rename(path, &aside);
+    let name = moved.map_or_else(|error| error.to_string(), |()| aside.display().to_string());
+    let before = std::fs::read(previous(path)).ok().and_then(|text| parse(&text)).map(Box::new);
+    Loaded::Quarantined(name, before)
 }
 
-/// Writes the state file: whole or not at all, also when the power goes.
+fn parse(text: &[u8]) -> Option<Stored> {
+    let envelope: Envelope = serde_json::from_slice(text).ok()?;
+    (check(&envelope.stored) == envelope.check).then(|| serde_json::from_value(envelope.stored).ok())?
+}
+
+fn check(stored: &serde_json::Value) -> String {
+    let hash = sha2::Sha256::digest(stored.to_string());
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The generation before, for when the newest is damaged.
+fn previous(path: &Path) -> PathBuf {
+    path.with_extension("json.previous")
+}
+
+/// Writes the state file: whole or not at all, also when the power goes. The one that it replaces is kept as well.
 pub fn save(path: &Path, stored: &Stored) -> std::io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
         .prefix(".state")
         .permissions(std::fs::Permissions::from_mode(0o600))
         .tempfile_in(dir)?;
-    let stored = Stored { form: FORM, ..stored.clone() };
-    file.write_all(&serde_json::to_vec_pretty(&stored)?)?;
+    let stored = serde_json::to_value(stored)?;
+    let envelope = Envelope { form: FORM, check: check(&stored), stored };
+    file.write_all(&serde_json::to_vec_pretty(&envelope)?)?;
     file.as_file().sync_all()?;
+    keep_previous(path)?;
     file.persist(path).map_err(|error| error.error)?;
     File::open(dir)?.sync_all()
+}
+
+/// A second name for the file that is about to be replaced: no moment has neither of the two.
+fn keep_previous(path: &Path) -> std::io::Result<()> {
+    let link = path.with_extension("json.link");
+    match std::fs::remove_file(&link) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    match std::fs::hard_link(path, &link) {
+        Ok(()) => std::fs::rename(&link, previous(path)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes the generation before: what was forgotten on purpose must not come back.
+pub fn forget_previous(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(previous(path)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// Takes the project's lock, or says who holds it. The kernel frees it when the holder dies, however it dies.
@@ -114,24 +166,47 @@ mod tests {
     fn what_is_saved_is_read_and_only_its_owner_may() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
-        let stored = Stored { form: FORM, up: true, master_key: Some(Secret::new("k")), ..Stored::default() };
+        let stored = Stored { up: true, master_key: Some(Secret::new("k")), ..Stored::default() };
+        save(&path, &stored).unwrap();
         save(&path, &stored).unwrap();
         assert!(matches!(load(&path), Loaded::Fine(read) if *read == stored));
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        for file in std::fs::read_dir(dir.path()).unwrap() {
+            assert_eq!(file.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the file and the one before");
     }
 
     #[test]
-    fn a_broken_file_is_set_aside_and_a_newer_one_left_alone() {
+    fn a_damaged_file_is_set_aside_for_the_one_before() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
-        for broken in ["", "{\"form\":1,\"up\":tru", "[]", "\0\0\0"] {
+        let keyed = |key: &str| Stored { master_key: Some(Secret::new(key)), ..Stored::default() };
+        save(&path, &keyed("one")).unwrap();
+        save(&path, &keyed("two")).unwrap();
+        let whole = std::fs::read_to_string(&path).unwrap();
+        let one_letter_off = whole.replace("two", "tvo");
+        for broken in ["", &whole[..whole.len() / 2], "[]", "\0\0\0", one_letter_off.as_str()] {
             std::fs::write(&path, broken).unwrap();
-            assert!(matches!(load(&path), Loaded::Quarantined(_)), "{broken:?}");
+            let Loaded::Quarantined(_, Some(before)) = load(&path) else { panic!("{broken:?}") };
+            assert_eq!(*before, keyed("one"));
             assert!(!path.exists());
         }
+        forget_previous(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert!(matches!(load(&path), Loaded::Quarantined(_, None)));
+    }
+
+    #[test]
+    fn a_newer_file_is_left_alone_and_read_as_far_as_possible() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        let up = Stored { up: true, ..Stored::default() };
+        save(&path, &up).unwrap();
+        let newer = std::fs::read_to_string(&path).unwrap().replacen("\"form\": 1", "\"form\": 99", 1);
+        std::fs::write(&path, &newer).unwrap();
+        assert!(matches!(load(&path), Loaded::Newer(99, Some(read)) if *read == up));
         std::fs::write(&path, "{\"form\":99}").unwrap();
-        assert!(matches!(load(&path), Loaded::Newer(99)));
+        assert!(matches!(load(&path), Loaded::Newer(99, None)));
         assert!(path.exists());
     }
 

@@ -16,6 +16,7 @@ use bollard::models::RestartPolicy;
 use bollard::models::RestartPolicyNameEnum;
 use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::CreateContainerOptionsBuilder;
+use bollard::query_parameters::KillContainerOptionsBuilder;
 use bollard::query_parameters::RemoveContainerOptionsBuilder;
 use bollard::query_parameters::StopContainerOptionsBuilder;
 
@@ -41,20 +42,26 @@ impl Engine {
     }
 
     /// Makes a volume with our labels. An existing one of that name is taken as it is.
-    pub async fn create_volume(&self, spec: &StackSpec, key: &str) -> Result<(), EngineError> {
-        let name = spec.volumes.get(key).cloned().unwrap_or_default();
+    pub async fn create_volume(&self, spec: &StackSpec, name: &str) -> Result<(), EngineError> {
+        let key = spec.volumes.iter().find(|(_, known)| *known == name).map_or("", |(key, _)| key.as_str());
         let request = VolumeCreateRequest {
-            name: Some(name.clone()),
+            name: Some(name.to_owned()),
             labels: Some(labels::of_volume(spec, key).into_iter().collect()),
             ..VolumeCreateRequest::default()
         };
         self.call(|| format!("create volume {name}"), SLOW, self.docker.create_volume(request)).await.map(|_| ())
     }
 
-    /// Makes a container.
-    pub async fn create_container(&self, spec: &StackSpec, wanted: &ContainerSpec) -> Result<(), EngineError> {
+    /// Makes a container of this image, on the network with this ID: two networks may have the same name.
+    pub async fn create_container(
+        &self,
+        spec: &StackSpec,
+        wanted: &ContainerSpec,
+        network: &str,
+        image: &str,
+    ) -> Result<(), EngineError> {
         let options = CreateContainerOptionsBuilder::default().name(&wanted.name).build();
-        let body = body_of(spec, wanted);
+        let body = body_of(spec, wanted, network, image);
         let attempt = || format!("create container {}", wanted.name);
         self.call(attempt, SLOW, self.docker.create_container(Some(options), body)).await.map(|_| ())
     }
@@ -71,6 +78,16 @@ impl Engine {
         let call = self.docker.stop_container(id, Some(options));
         let result = self.call(|| "stop the container".to_owned(), grace + SLOW, call).await;
         absent_is_done(result)
+    }
+
+    /// SIGKILL. Done when it does not run, for whatever reason.
+    pub async fn kill_container(&self, id: &str) -> Result<(), EngineError> {
+        let options = KillContainerOptionsBuilder::default().signal("KILL").build();
+        let call = self.docker.kill_container(id, Some(options));
+        match self.call(|| "kill the container".to_owned(), QUICK, call).await {
+            Err(error) if error.is_conflict() => Ok(()),
+            other => absent_is_done(other),
+        }
     }
 
     /// Removes a stopped container with its anonymous volumes.
@@ -129,25 +146,25 @@ fn endpoint_of(wanted: &ContainerSpec) -> EndpointSettings {
     EndpointSettings { aliases: Some(aliases), ..EndpointSettings::default() }
 }
 
-fn body_of(spec: &StackSpec, wanted: &ContainerSpec) -> ContainerCreateBody {
+fn body_of(spec: &StackSpec, wanted: &ContainerSpec, network: &str, image: &str) -> ContainerCreateBody {
     let env = wanted.env.iter().map(|(key, value)| format!("{key}={}", value.expose())).collect();
     ContainerCreateBody {
         hostname: Some(wanted.hostname.clone()),
-        image: Some(wanted.image.clone()),
+        image: Some(image.to_owned()),
         env: Some(env),
         open_stdin: Some(wanted.open_stdin),
         stop_timeout: Some(i64::from(wanted.stop_timeout_s)),
         labels: Some(labels::of_container(spec, wanted).into_iter().collect()),
         exposed_ports: Some(wanted.ports.iter().map(|port| format!("{}/tcp", port.container)).collect()),
-        host_config: Some(host_config(spec, wanted)),
+        host_config: Some(host_config(network, wanted)),
         networking_config: Some(NetworkingConfig {
-            endpoints_config: Some(HashMap::from([(spec.network.clone(), endpoint_of(wanted))])),
+            endpoints_config: Some(HashMap::from([(network.to_owned(), endpoint_of(wanted))])),
         }),
         ..ContainerCreateBody::default()
     }
 }
 
-fn host_config(spec: &StackSpec, wanted: &ContainerSpec) -> HostConfig {
+fn host_config(network: &str, wanted: &ContainerSpec) -> HostConfig {
     let binding = |port: &crate::spec::Port| PortBinding {
         host_ip: Some(port.host_ip.to_string()),
         host_port: Some(port.host.to_string()),
@@ -157,7 +174,7 @@ fn host_config(spec: &StackSpec, wanted: &ContainerSpec) -> HostConfig {
     HostConfig {
         binds: Some(wanted.mounts.iter().map(|(path, volume)| format!("{volume}:{path}")).collect()),
         port_bindings: Some(ports.collect()),
-        network_mode: Some(spec.network.clone()),
+        network_mode: Some(network.to_owned()),
         restart_policy: Some(no_restarts()),
         privileged: Some(wanted.privileged),
         log_config: Some(HostConfigLogConfig {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bollard::models::ContainerInspectResponse;
 use bollard::models::ContainerSummary;
@@ -11,6 +12,7 @@ use bollard::query_parameters::ListNetworksOptionsBuilder;
 use bollard::query_parameters::ListVolumesOptionsBuilder;
 use futures_util::future::join_all;
 use futures_util::future::try_join;
+use tokio::time::Instant;
 
 use super::Engine;
 use super::EngineError;
@@ -22,6 +24,18 @@ use crate::reconcile::observed::Run;
 use crate::spec::Digest;
 use crate::spec::labels;
 
+/// How long one inspection may take before the container counts as silent. It takes milliseconds.
+const INSPECT_LIMIT: Duration = Duration::from_secs(3);
+/// How long a silent container is not inspected again.
+const SILENT_FOR: Duration = Duration::from_secs(30);
+
+/// What an inspection showed.
+enum Inspected {
+    Container(Box<Container>),
+    Gone,
+    Silent,
+}
+
 /// What was seen last, so that a look costs one call when nothing changed.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
@@ -31,6 +45,8 @@ pub struct Memory {
     rest: Option<(BTreeMap<String, String>, BTreeSet<String>)>,
     /// Images known to be there.
     images: BTreeMap<String, String>,
+    /// Containers whose inspection got no answer, and since when: they are known from the list alone for a while.
+    silent: BTreeMap<String, Instant>,
 }
 
 impl Memory {
@@ -44,9 +60,23 @@ impl Memory {
         self.rest = None;
     }
 
+    /// Forgets images.
+    pub fn forget_images(&mut self) {
+        self.images.clear();
+    }
+
     /// Forgets everything: the next look is a full one.
     pub fn forget(&mut self) {
-        *self = Self::default();
+        *self = Self { silent: std::mem::take(&mut self.silent), ..Self::default() };
+    }
+
+    /// Keeps of one container what the list says, with what is known of the run that it is still in.
+    fn keep_listed(&mut self, summary: &ContainerSummary) {
+        let Some(id) = summary.id.clone() else { return };
+        let known = self.containers.get(&id);
+        if let Some(listed) = listed_container(summary, known) {
+            self.containers.insert(id, listed);
+        }
     }
 }
 
@@ -55,28 +85,39 @@ impl Engine {
     pub async fn observe(
         &self,
         project: &ProjectName,
-        images: &[&str],
+        images: &[String],
         memory: &mut Memory,
     ) -> Result<Observed, EngineError> {
         let listed = self.our_containers(project).await?;
         let ids: BTreeSet<&str> = listed.iter().filter_map(|summary| summary.id.as_deref()).collect();
         memory.containers.retain(|id, _| ids.contains(id.as_str()));
-        let stale = listed.iter().filter(|summary| is_stale(summary, &memory.containers));
-        let inspected = join_all(stale.filter_map(|summary| summary.id.as_deref()).map(|id| self.inspect(id))).await;
-        for container in inspected {
-            if let Some(container) = container? {
-                memory.containers.insert(container.id.clone(), container);
+        memory.silent.retain(|id, since| ids.contains(id.as_str()) && since.elapsed() < SILENT_FOR);
+        let stale: Vec<&ContainerSummary> =
+            listed.iter().filter(|summary| is_stale(summary, &memory.containers)).collect();
+        let asked = stale.iter().map(|summary| self.inspect_unless_silent(summary, &memory.silent));
+        let inspected = join_all(asked).await;
+        for (summary, inspected) in stale.into_iter().zip(inspected) {
+            match inspected? {
+                Inspected::Container(container) => {
+                    memory.containers.insert(container.id.clone(), *container);
+                }
+                Inspected::Gone => {}
+                Inspected::Silent => {
+                    let id = summary.id.clone().unwrap_or_default();
+                    memory.silent.entry(id).or_insert_with(Instant::now);
+                    memory.keep_listed(summary);
+                }
             }
         }
         if memory.rest.is_none() {
             memory.rest = Some(try_join(self.our_networks(project), self.our_volumes(project)).await?);
         }
-        memory.images.retain(|image, _| images.contains(&image.as_str()));
+        memory.images.retain(|image, _| images.contains(image));
         for image in images {
-            if !memory.images.contains_key(*image)
+            if !memory.images.contains_key(image)
                 && let Some(id) = self.image_id(image).await?
             {
-                memory.images.insert((*image).to_owned(), id);
+                memory.images.insert(image.clone(), id);
             }
         }
         let (networks, volumes) = memory.rest.clone().unwrap_or_default();
@@ -86,6 +127,22 @@ impl Engine {
             volumes,
             images: memory.images.clone(),
         })
+    }
+
+    /// One container that hangs in the engine must not hide the others.
+    async fn inspect_unless_silent(
+        &self,
+        summary: &ContainerSummary,
+        silent: &BTreeMap<String, Instant>,
+    ) -> Result<Inspected, EngineError> {
+        let id = summary.id.as_deref().unwrap_or_default();
+        if silent.contains_key(id) {
+            return Ok(Inspected::Silent);
+        }
+        match tokio::time::timeout(INSPECT_LIMIT, self.inspect(id)).await {
+            Err(_) => Ok(Inspected::Silent),
+            Ok(answer) => Ok(answer?.map_or(Inspected::Gone, |container| Inspected::Container(Box::new(container)))),
+        }
     }
 
     async fn our_containers(&self, project: &ProjectName) -> Result<Vec<ContainerSummary>, EngineError> {
@@ -224,6 +281,32 @@ fn is_stale(summary: &ContainerSummary, known: &BTreeMap<String, Container>) -> 
     word != remembered || (attached != container.networks && !matches!(container.run, Run::Created))
 }
 
+/// A container as the list shows it. The list tells no start time: it is taken from what is known of the same run.
+fn listed_container(summary: &ContainerSummary, known: Option<&Container>) -> Option<Container> {
+    let found = summary.labels.as_ref()?;
+    let word = summary.state.as_ref().map(ToString::to_string).unwrap_or_default();
+    let started_at = known.and_then(Container::instance).map(|instance| instance.started_at).unwrap_or_default();
+    let run = match word.as_str() {
+        "created" => Run::Created,
+        "running" | "restarting" => Run::Running { started_at },
+        "paused" => Run::Paused { started_at },
+        "removing" => Run::Removing,
+        _ => Run::Exited { started_at, code: -1, oom: false, error: String::new() },
+    };
+    let networks = summary.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
+    Some(Container {
+        id: summary.id.clone()?,
+        name: name_of(summary.names.as_deref()),
+        unit: found.get(labels::UNIT)?.parse().ok()?,
+        digest: Digest(found.get(labels::DIGEST).cloned().unwrap_or_default()),
+        image: summary.image.clone().unwrap_or_default(),
+        image_id: summary.image_id.clone().unwrap_or_default(),
+        run,
+        networks: networks.into_iter().flatten().filter_map(|(_, endpoint)| endpoint.network_id.clone()).collect(),
+        engine_restarts: false,
+    })
+}
+
 fn container_of(answer: ContainerInspectResponse) -> Option<Container> {
     let config = answer.config?;
     let mut found = config.labels?;
@@ -250,6 +333,7 @@ fn container_of(answer: ContainerInspectResponse) -> Option<Container> {
         unit: found.remove(labels::UNIT)?.parse().ok()?,
         digest: Digest(found.remove(labels::DIGEST).unwrap_or_default()),
         image: config.image.unwrap_or_default(),
+        image_id: answer.image.unwrap_or_default(),
         run,
         networks: networks
             .into_iter()

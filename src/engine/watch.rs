@@ -9,15 +9,18 @@ use futures_util::StreamExt as _;
 use super::Engine;
 use super::EngineError;
 use crate::config::project::ProjectName;
+use crate::reconcile::state::Heard;
 use crate::spec::labels;
 
 /// What to look at again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
-    /// The container with this ID.
-    Container(String),
+    /// A container of ours, and what was told of it.
+    Container(Heard),
     /// Networks and volumes.
     Infrastructure,
+    /// Images: a reference may stand for another one now.
+    Images,
 }
 
 impl Engine {
@@ -25,7 +28,7 @@ impl Engine {
     /// goes away; open it again and look at everything.
     pub fn hints(&self, project: &ProjectName) -> impl Stream<Item = Result<Hint, EngineError>> + use<> {
         let filters = HashMap::from([
-            ("type", vec!["container".to_owned(), "network".to_owned(), "volume".to_owned()]),
+            ("type", ["container", "network", "volume", "image"].map(str::to_owned).to_vec()),
             (
                 "event",
                 [
@@ -41,6 +44,13 @@ impl Engine {
                     "connect",
                     "disconnect",
                     "remove",
+                    "kill",
+                    "tag",
+                    "untag",
+                    "pull",
+                    "load",
+                    "import",
+                    "delete",
                 ]
                 .map(str::to_owned)
                 .to_vec(),
@@ -62,18 +72,21 @@ impl Engine {
 
 fn hint_of(event: bollard::models::EventMessage, project: &str) -> Option<Hint> {
     let word = event.typ.map(|word| word.to_string()).unwrap_or_default();
+    let action = event.action.unwrap_or_default();
     let actor = event.actor?;
     let attributes = actor.attributes.unwrap_or_default();
     match word.as_str() {
         "container" => {
             let ours = attributes.get(labels::PROJECT).map(String::as_str) == Some(project);
-            ours.then(|| Hint::Container(actor.id.unwrap_or_default()))
+            let signal = attributes.get("signal").cloned();
+            ours.then(|| Hint::Container(Heard { id: actor.id.unwrap_or_default(), word: action, signal }))
         }
         "network" => {
             let ours = attributes.get("name").is_some_and(|name| name.starts_with(project));
             ours.then_some(Hint::Infrastructure)
         }
         "volume" => actor.id.is_some_and(|name| name.starts_with(project)).then_some(Hint::Infrastructure),
+        "image" => Some(Hint::Images),
         _ => None,
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::Cause;
 use super::Mono;
+use super::Observed;
+use super::observed::Container;
 use super::observed::Instance;
 use crate::spec::UnitId;
 
@@ -14,7 +16,7 @@ pub enum Action {
     Pull(String),
     /// Make the project's network.
     CreateNetwork,
-    /// Make the volume with this key.
+    /// Make the volume of this name.
     CreateVolume(String),
     /// Make the unit's container.
     Create(UnitId),
@@ -39,6 +41,8 @@ pub enum Action {
         /// The failure that this is, if the run is not ended by choice.
         cause: Option<Cause>,
     },
+    /// End a run at once: somebody asked twice to end, and will not wait for its grace.
+    Kill(UnitId, Instance),
     /// Remove a container that does not run, with its anonymous volumes.
     Remove(UnitId, String),
     /// Remove a network by ID.
@@ -52,6 +56,8 @@ pub enum Action {
 pub enum Subject {
     /// A unit and its container.
     Unit(UnitId),
+    /// The process of a unit that is being stopped already.
+    Process(UnitId),
     /// The project's network.
     Network,
     /// A volume.
@@ -63,7 +69,7 @@ pub enum Subject {
 impl std::fmt::Display for Subject {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Unit(unit) => unit.fmt(out),
+            Self::Unit(unit) | Self::Process(unit) => unit.fmt(out),
             Self::Network => out.write_str("network"),
             Self::Volume(name) => write!(out, "volume {name}"),
             Self::Image(name) => write!(out, "image {name}"),
@@ -85,6 +91,7 @@ impl Action {
             | Self::Examine(unit, _)
             | Self::Remove(unit, _)
             | Self::Stop { unit, .. } => Subject::Unit(*unit),
+            Self::Kill(unit, _) => Subject::Process(*unit),
         }
     }
 
@@ -98,8 +105,49 @@ impl Action {
             Self::Start(..) => "starting",
             Self::Examine(..) => "examining",
             Self::Stop { .. } => "stopping",
+            Self::Kill(..) => "killing",
             Self::Remove(..) | Self::RemoveNetwork(_) | Self::RemoveVolume(_) => "removing",
         }
+    }
+}
+
+/// What an action found out, besides being done.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// The last lines of an ended run.
+    pub lines: Vec<String>,
+    /// Its exit code, whether it was killed for memory, and the engine's words.
+    pub exit: Option<(i64, bool, String)>,
+}
+
+/// Why an action failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trouble {
+    /// The engine's words, or ours.
+    pub words: String,
+    /// Whether nothing was learnt about the thing itself: no answer, or a broken one. It may have been done.
+    pub unknown: bool,
+}
+
+/// Whether an action that failed took effect all the same, by what the engine shows now.
+pub fn took_effect(action: &Action, seen: &Observed) -> bool {
+    let container =
+        |unit: &UnitId, id: &str| seen.containers.iter().find(|found| found.unit == *unit && found.id == id);
+    match action {
+        Action::Create(unit) => seen.container(*unit).is_some(),
+        Action::CreateNetwork => !seen.networks.is_empty(),
+        Action::CreateVolume(name) => seen.volumes.contains(name),
+        Action::Pull(image) => seen.images.contains_key(image),
+        Action::Start(unit, id) => container(unit, id).is_some_and(Container::is_running),
+        Action::Remove(unit, id) => container(unit, id).is_none(),
+        Action::Stop { unit, instance, .. } | Action::Kill(unit, instance) => {
+            container(unit, &instance.id).is_none_or(|found| !found.is_running())
+        }
+        Action::RemoveNetwork(id) => !seen.networks.contains_key(id),
+        Action::RemoveVolume(name) => !seen.volumes.contains(name),
+        Action::Connect(unit, id) => container(unit, id).is_some_and(|found| seen.is_attached(found)),
+        Action::DisarmRestartPolicy(unit, id) => container(unit, id).is_some_and(|found| !found.engine_restarts),
+        Action::Examine(..) => false,
     }
 }
 

@@ -189,6 +189,11 @@ pub fn of_unit(unit: UnitId, evidence: &Evidence<'_>) -> Failure {
     failure
 }
 
+/// What the engine's words mean, if they are known.
+pub fn of_words(words: &str) -> Option<Cause> {
+    lookup(ENGINE_WORDS, &words.to_lowercase())
+}
+
 /// Whether a connection failed because nobody knows the host by that name.
 pub fn is_unknown_host(words: &str) -> bool {
     lookup(LOG_WORDS, &words.to_lowercase()) == Some(Cause::WrongHost)

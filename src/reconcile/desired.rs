@@ -18,6 +18,12 @@ pub struct Desired {
     pub stopped: BTreeSet<UnitId>,
     /// Units to restart: the run that is to end. A later run has already fulfilled the wish.
     pub restart: BTreeMap<UnitId, Instance>,
+    /// The image that each reference stands for, by ID. A tag that moves later changes nothing before the next `up`.
+    pub images: BTreeMap<String, String>,
+    /// Image references to fetch once, although the engine has them.
+    pub refresh: BTreeSet<String>,
+    /// Somebody asked twice to end: nodes get no more grace.
+    pub hurry: bool,
 }
 
 /// How far to take the stack.
@@ -38,6 +44,14 @@ pub enum Goal {
 
 impl Default for Desired {
     fn default() -> Self {
-        Self { spec: None, goal: Goal::Hold, stopped: BTreeSet::new(), restart: BTreeMap::new() }
+        Self {
+            spec: None,
+            goal: Goal::Hold,
+            stopped: BTreeSet::new(),
+            restart: BTreeMap::new(),
+            images: BTreeMap::new(),
+            refresh: BTreeSet::new(),
+            hurry: false,
+        }
     }
 }

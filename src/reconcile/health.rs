@@ -74,6 +74,11 @@ impl Health {
         }
     }
 
+    /// Whether any probe of this run could be judged.
+    pub fn was_asked(&self) -> bool {
+        self.started || self.last_problem.is_some()
+    }
+
     fn answered(&mut self, why: &str) {
         self.ready = false;
         self.ready_since = None;

@@ -32,6 +32,8 @@ pub struct Container {
     pub digest: Digest,
     /// The image reference it was made from.
     pub image: String,
+    /// The ID of the image that the reference stood for when it was made.
+    pub image_id: String,
     /// What it is doing.
     pub run: Run,
     /// The networks it is attached to: by ID, or by name while it was never started, when the engine knows no ID yet.
@@ -106,9 +108,17 @@ impl Observed {
 
     /// Whether a container is attached to our network, or will be once it starts.
     pub fn is_attached(&self, container: &Container) -> bool {
-        self.networks.iter().any(|(id, name)| {
-            container.networks.contains(id) || (container.run == Run::Created && container.networks.contains(name))
-        })
+        let Some(ours) = self.network() else { return false };
+        let by_name = || container.run == Run::Created && container.networks.contains(&self.networks[ours]);
+        container.networks.contains(ours) || by_name()
+    }
+
+    /// Our network. Where there are several (two of a name were made by hand), the one that a running container uses.
+    pub fn network(&self) -> Option<&str> {
+        let in_use = |id: &&String| {
+            self.containers.iter().any(|container| container.is_running() && container.networks.contains(*id))
+        };
+        self.networks.keys().find(in_use).or_else(|| self.networks.keys().next()).map(String::as_str)
     }
 
     /// Whether any container of an Octopus node runs.

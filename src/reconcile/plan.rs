@@ -3,10 +3,10 @@
 //! A plan is one step, not a script: do it, look again, ask again. Everything that may happen next is decided here, so the
 //! invariants of the project are properties of this function (`tests/simulate.rs` checks them).
 
-use std::time::Duration;
+mod fit;
+mod stop;
 
 use super::Action;
-use super::Cause;
 use super::Desired;
 use super::Goal;
 use super::Mono;
@@ -14,18 +14,14 @@ use super::Observed;
 use super::Phase;
 use super::Plan;
 use super::Tracks;
-use super::action::Subject;
 use super::observed::Container;
 use super::observed::Instance;
 use super::observed::Run;
 use super::phase::phase_of;
-use super::track::Track;
 use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
-
-/// How long a process that no longer answers gets between SIGTERM and SIGKILL: it will not make use of more.
-pub const HUNG_GRACE: Duration = Duration::from_secs(2);
+use fit::Fit;
 
 /// What to do now, and when to ask again.
 pub fn plan(desired: &Desired, seen: &Observed, tracks: &Tracks, now: Mono) -> Plan {
@@ -40,23 +36,6 @@ pub fn plan(desired: &Desired, seen: &Observed, tracks: &Tracks, now: Mono) -> P
         (_, Goal::Down { volumes }) => pass.down(volumes),
     }
     pass.plan
-}
-
-/// Whether a container may stay as it is.
-#[derive(Clone, Debug, PartialEq)]
-enum Fit {
-    /// It is what is wanted.
-    Right,
-    /// It must end and start again: a person asked.
-    Restart,
-    /// It is beyond waiting for and must end, to be started again.
-    Broken(Cause),
-    /// It must be replaced by another of the same name: its definition changed.
-    Replace,
-    /// Nobody wants it any more.
-    Surplus,
-    /// The operator stopped this unit.
-    Halted,
 }
 
 struct Pass<'a> {
@@ -85,6 +64,9 @@ impl<'a> Pass<'a> {
             if container.unit != UnitId::Sql || !self.seen.any_node_runs() {
                 self.stop(container, "the stack goes down", None);
             }
+            if self.desired.hurry && container.unit != UnitId::Sql && self.is_stopping(container.unit) {
+                self.kill(container);
+            }
         }
         running.is_empty()
     }
@@ -110,16 +92,20 @@ impl<'a> Pass<'a> {
     }
 
     fn infrastructure(&mut self, spec: &StackSpec) {
-        if self.seen.networks.is_empty() {
-            self.act(Action::CreateNetwork);
-        }
-        for (key, name) in &spec.volumes {
-            if !self.seen.volumes.contains(name) {
-                self.act_on(&Subject::Volume(name.clone()), Action::CreateVolume(key.clone()));
+        match self.seen.network() {
+            None => self.act(Action::CreateNetwork),
+            // Two networks of one name, made by hand, block every later call by that name.
+            Some(kept) => {
+                let attached = |id: &str| self.seen.containers.iter().any(|one| one.networks.contains(id));
+                let mut surplus = self.seen.networks.keys().filter(|id| *id != kept && !attached(id));
+                surplus.next().into_iter().for_each(|id| self.act(Action::RemoveNetwork(id.clone())));
             }
         }
+        for name in spec.volumes.values().filter(|name| !self.seen.volumes.contains(*name)) {
+            self.act(Action::CreateVolume(name.clone()));
+        }
         for image in spec.images() {
-            if !self.seen.images.contains_key(image) {
+            if !self.seen.images.contains_key(image) || self.desired.refresh.contains(image) {
                 self.act(Action::Pull(image.to_owned()));
             }
         }
@@ -133,120 +119,11 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// How well a container fits what is wanted.
-    fn fit(&self, spec: &StackSpec, container: &Container) -> Fit {
-        let unit = container.unit;
-        let Some(wanted) = spec.container(unit) else { return Fit::Surplus };
-        if wanted.digest() != container.digest {
-            return Fit::Replace;
-        }
-        if self.desired.stopped.contains(&unit) {
-            return Fit::Halted;
-        }
-        let asked = self.desired.restart.get(&unit);
-        if asked.is_some() && asked == container.instance().as_ref() {
-            return Fit::Restart;
-        }
-        self.broken(spec, container)
-    }
-
-    /// Whether a running container is beyond waiting for.
-    fn broken(&self, spec: &StackSpec, container: &Container) -> Fit {
-        let unknown = Track::default();
-        let track = self.tracks.get(container.unit).unwrap_or(&unknown);
-        let database_is_well = container.unit == UnitId::Sql || self.database_was_well_after(spec, track);
-        match self.phase(spec, container.unit) {
-            Phase::Unready if database_is_well && track.health.misses >= spec.timing.misses => Fit::Broken(Cause::Hung),
-            Phase::Starting if container.unit != UnitId::Sql && !self.database_runs(spec) => {
-                Fit::Broken(Cause::LostDatabase)
-            }
-            Phase::Starting if database_is_well && self.now >= start_deadline(container.unit, spec, track) => {
-                Fit::Broken(Cause::StuckStarting)
-            }
-            Phase::Absent
-            | Phase::Created
-            | Phase::Starting
-            | Phase::Ready
-            | Phase::Unready
-            | Phase::Paused
-            | Phase::Dead
-            | Phase::Stopping
-            | Phase::BackingOff { .. }
-            | Phase::CrashLoop { .. }
-            | Phase::Failed(_) => Fit::Right,
-        }
-    }
-
-    /// Whether the database answered after this node began to fail: only then is it the node's own fault.
-    fn database_was_well_after(&self, spec: &StackSpec, node: &Track) -> bool {
-        let answered = self.tracks.get(UnitId::Sql).and_then(|sql| sql.health.last_ready_at);
-        let failing = node.health.failing_since;
-        self.phase(spec, UnitId::Sql) == Phase::Ready && failing.is_none_or(|since| answered >= Some(since))
-    }
-
-    /// Whether the database can be expected to answer some time: a container of ours runs, or it is external.
-    fn database_runs(&self, spec: &StackSpec) -> bool {
-        spec.sql.is_none() || self.seen.container(UnitId::Sql).is_some_and(Container::is_running)
-    }
-
-    fn stop_what_must_end(&mut self, spec: &'a StackSpec) {
-        let sql_must_end = self.seen.container(UnitId::Sql).is_some_and(|sql| {
-            sql.is_running() && matches!(self.fit(spec, sql), Fit::Replace | Fit::Halted | Fit::Surplus | Fit::Restart)
-        });
-        let versions_differ = self.versions_differ(spec);
-        for container in self.seen.containers.iter().filter(|container| container.is_running()) {
-            let is_node = container.unit != UnitId::Sql;
-            // SQL Server is never taken down under a running node.
-            let turn = is_node || !self.seen.any_node_runs();
-            match self.fit(spec, container) {
-                Fit::Right if is_node && sql_must_end => self.stop(container, "SQL Server is stopped too", None),
-                Fit::Right => {}
-                Fit::Broken(cause) => self.stop(container, cause.title(), Some(cause)),
-                Fit::Surplus => self.stop(container, "it is one node too many", None),
-                Fit::Halted if turn => self.stop(container, "the operator stopped it", None),
-                Fit::Replace | Fit::Restart if is_node => {
-                    if sql_must_end || versions_differ || self.may_take_out(spec, container) {
-                        self.stop(container, "it is replaced or restarted", None);
-                    }
-                }
-                Fit::Replace | Fit::Restart if turn => self.stop(container, "it is replaced or restarted", None),
-                Fit::Halted | Fit::Replace | Fit::Restart => {}
-            }
-        }
-    }
-
-    /// Two versions must never run together, so a changed image takes all nodes down at once.
-    fn versions_differ(&self, spec: &StackSpec) -> bool {
-        let wanted = spec.nodes.first().map(|node| node.image.as_str());
-        let nodes = self.seen.containers.iter().filter(|container| container.unit != UnitId::Sql);
-        nodes.filter(|node| node.is_running()).any(|node| Some(node.image.as_str()) != wanted)
-    }
-
-    /// One ready node at a time may be out by our own choice; one that does not serve is no loss.
-    fn may_take_out(&self, spec: &StackSpec, container: &Container) -> bool {
-        if !matches!(self.phase(spec, container.unit), Phase::Ready) {
-            return true;
-        }
-        let others = spec.nodes.iter().map(|node| node.unit).filter(|unit| *unit != container.unit);
-        let others_serve = others
-            .filter(|unit| !self.desired.stopped.contains(unit))
-            .all(|unit| self.phase(spec, unit) == Phase::Ready && !self.is_stopping_now(unit));
-        others_serve && self.phase(spec, UnitId::Sql) == Phase::Ready && !self.stops_a_node_already()
-    }
-
-    fn is_stopping_now(&self, unit: UnitId) -> bool {
-        self.tracks.is_busy(&Subject::Unit(unit))
-    }
-
-    fn stops_a_node_already(&self) -> bool {
-        self.plan.actions.iter().any(|action| matches!(action, Action::Stop { unit, .. } if *unit != UnitId::Sql))
-    }
-
     fn remove_what_must_go(&mut self, spec: &StackSpec) {
         for container in &self.seen.containers {
             let surplus = self.seen.container(container.unit).is_some_and(|best| best.id != container.id);
             let unwanted = matches!(self.fit(spec, container), Fit::Replace | Fit::Surplus);
-            if !container.is_running() && (surplus || unwanted) {
+            if !container.is_running() && container.run != Run::Removing && (surplus || unwanted) {
                 self.act(Action::Remove(container.unit, container.id.clone()));
             }
         }
@@ -266,6 +143,7 @@ impl<'a> Pass<'a> {
         let volumes = || wanted.mounts.values().all(|volume| self.seen.volumes.contains(volume));
         !self.seen.networks.is_empty()
             && self.seen.images.contains_key(&wanted.image)
+            && !self.desired.refresh.contains(&wanted.image)
             && volumes()
             && !self.desired.stopped.contains(&wanted.unit)
             && spec.container(wanted.unit).is_some()
@@ -293,11 +171,7 @@ impl<'a> Pass<'a> {
             if container.engine_restarts && wanted {
                 self.act(Action::DisarmRestartPolicy(container.unit, container.id.clone()));
             }
-            if wanted
-                && !self.seen.is_attached(container)
-                && !self.seen.networks.is_empty()
-                && container.run != Run::Removing
-            {
+            if wanted && !self.seen.is_attached(container) && !self.seen.networks.is_empty() && container.is_running() {
                 self.act(Action::Connect(container.unit, container.id.clone()));
             }
         }
@@ -354,31 +228,13 @@ impl<'a> Pass<'a> {
         phase_of(unit, unit == UnitId::Sql && spec.sql.is_none(), self.seen, self.tracks, self.now)
     }
 
-    fn stop(&mut self, container: &Container, why: &str, cause: Option<Cause>) {
-        let Some(instance) = container.instance() else { return };
-        let unit = container.unit;
-        let grace = if cause == Some(Cause::Hung) { HUNG_GRACE } else { self.stop_grace(unit) };
-        self.act(Action::Stop { unit, instance, grace, why: why.to_owned(), cause });
-    }
-
-    fn stop_grace(&self, unit: UnitId) -> Duration {
-        let timing = self.desired.spec.as_ref().map(|spec| spec.timing.clone()).unwrap_or_default();
-        match unit {
-            UnitId::Sql => Duration::from_millis(timing.sql_stop_limit_ms),
-            UnitId::Node(_) => Duration::from_millis(timing.node_stop_grace_ms),
-        }
-    }
-
-    fn act(&mut self, action: Action) {
-        self.act_on(&action.subject(), action);
-    }
-
     /// Adds an action unless something already works on its subject, or its last failure asks to wait.
-    fn act_on(&mut self, subject: &Subject, action: Action) {
-        if self.tracks.is_busy(subject) || self.plan.actions.iter().any(|other| other.subject() == *subject) {
+    fn act(&mut self, action: Action) {
+        let subject = action.subject();
+        if self.tracks.is_busy(&subject) || self.plan.actions.iter().any(|other| other.subject() == subject) {
             return;
         }
-        if let Some(blocked) = self.tracks.blocked.get(subject)
+        if let Some(blocked) = self.tracks.blocked.get(&subject)
             && blocked.retry_at > self.now
         {
             self.wake_at(blocked.retry_at);
@@ -390,15 +246,6 @@ impl<'a> Pass<'a> {
     fn wake_at(&mut self, at: Mono) {
         self.plan.wake_at = Some(self.plan.wake_at.map_or(at, |earlier| earlier.min(at)));
     }
-}
-
-/// When a unit that is starting and no longer moves counts as stuck. Progress puts it off.
-pub fn start_deadline(unit: UnitId, spec: &StackSpec, track: &Track) -> Mono {
-    let limit = match unit {
-        UnitId::Sql => spec.timing.sql_start_limit_ms,
-        UnitId::Node(_) => spec.timing.node_start_limit_ms,
-    };
-    track.progress_at.max(track.seen_at).after(Duration::from_millis(limit))
 }
 
 /// The run that a restart wish is about, for a unit that has one.

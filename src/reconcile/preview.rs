@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::Observed;
+use super::observed::Container;
 use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
@@ -38,9 +39,11 @@ pub enum Step {
     Remove,
 }
 
-/// All changes, in the order in which they begin.
-pub fn changes(applied: Option<&StackSpec>, wanted: &StackSpec, seen: &Observed) -> Vec<Change> {
+/// All changes, in the order in which they begin. `refetch`: images are fetched although they are there.
+pub fn changes(applied: Option<&StackSpec>, wanted: &StackSpec, seen: &Observed, refetch: bool) -> Vec<Change> {
     let mut changes = Vec::new();
+    let present = wanted.images().into_iter().filter(|image| refetch && seen.images.contains_key(*image));
+    changes.extend(present.map(|image| change(image, Step::Pull, "it is fetched at every `up`")));
     let missing_images = wanted.images().into_iter().filter(|image| !seen.images.contains_key(*image));
     changes.extend(missing_images.map(|image| change(image, Step::Pull, "the engine does not have it")));
     if seen.networks.is_empty() {
@@ -78,9 +81,15 @@ fn replaces(changes: &[Change], container: Option<&ContainerSpec>) -> bool {
 }
 
 fn changes_image(wanted: &StackSpec, seen: &Observed) -> bool {
-    let image = wanted.nodes.first().map(|node| node.image.as_str());
+    let Some(wanted) = wanted.nodes.first() else { return false };
     let mut nodes = seen.containers.iter().filter(|container| container.unit != UnitId::Sql);
-    nodes.any(|node| node.is_running() && Some(node.image.as_str()) != image)
+    nodes.any(|node| node.is_running() && (node.image != wanted.image || is_of_another_image(wanted, node, seen)))
+}
+
+/// Whether the reference stands for another image now than the one that the container was made of.
+fn is_of_another_image(wanted: &ContainerSpec, container: &Container, seen: &Observed) -> bool {
+    let now = seen.images.get(&wanted.image).filter(|_| !container.image_id.is_empty());
+    now.is_some_and(|id| *id != container.image_id)
 }
 
 fn of_container(applied: Option<&StackSpec>, wanted: &ContainerSpec, seen: &Observed) -> Option<Change> {
@@ -93,6 +102,9 @@ fn of_container(applied: Option<&StackSpec>, wanted: &ContainerSpec, seen: &Obse
         let why = before.map(|before| diff::reasons(before, wanted)).filter(|why| !why.is_empty());
         let why = why.unwrap_or_else(|| vec!["it was made from another definition".to_owned()]);
         return Some(Change { name: wanted.name.clone(), what: Step::Recreate, why });
+    }
+    if is_of_another_image(wanted, container, seen) {
+        return Some(change(&wanted.name, Step::Recreate, "its image's reference stands for another image now"));
     }
     (!container.is_running()).then(|| change(&wanted.name, Step::Start, "it does not run"))
 }

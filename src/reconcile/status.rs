@@ -110,6 +110,8 @@ pub struct Circumstances {
     pub generation: u64,
     /// Why the engine cannot be asked.
     pub engine_problem: Option<String>,
+    /// Whether what was seen is older than the last wish.
+    pub unsure: bool,
     /// Things people should know.
     pub notes: Vec<String>,
     /// Whether the daemon ends when the stack is down.
@@ -146,6 +148,9 @@ pub fn status(around: &Circumstances, desired: &Desired, seen: &Observed, tracks
         ..Status::default()
     };
     (status.verdict, status.message) = verdict(&status, desired, seen, tracks);
+    if around.unsure && matches!(status.verdict, Verdict::Ready | Verdict::Down | Verdict::Failed) {
+        (status.verdict, status.message) = (Verdict::Working, "looking".to_owned());
+    }
     status
 }
 
@@ -156,7 +161,7 @@ pub fn url(spec: &StackSpec) -> Option<String> {
 
 fn work(tracks: &Tracks) -> Vec<String> {
     let of = |subject: &Subject| match subject {
-        Subject::Unit(_) => None,
+        Subject::Unit(_) | Subject::Process(_) => None,
         Subject::Network => Some("the network".to_owned()),
         Subject::Volume(name) => Some(format!("volume {name}")),
         Subject::Image(image) => Some(format!("image {image}")),

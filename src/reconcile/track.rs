@@ -16,6 +16,9 @@ use super::observed::Run;
 use crate::config::Timing;
 use crate::spec::UnitId;
 
+/// How long after this process or the host slept silence is not held against a unit.
+pub const WAKING: Duration = Duration::from_secs(30);
+
 /// How often a cause that the host may cure is looked at again.
 pub const HOST_RECHECK: Duration = Duration::from_secs(5);
 
@@ -28,6 +31,8 @@ pub struct Tracks {
     pub busy: BTreeMap<Subject, (&'static str, Mono)>,
     /// Failures of what is no unit: images, networks, volumes.
     pub blocked: BTreeMap<Subject, Blocked>,
+    /// Until then silence of a unit says nothing about it: this process or the whole host was just asleep.
+    pub lenient_until: Mono,
 }
 
 /// A failed image, network or volume.
@@ -102,7 +107,8 @@ impl Tracks {
             }
         }
         for (unit, track) in &mut self.units {
-            if *unit != UnitId::Sql && seen.container(*unit).is_none() {
+            // An external database has no container, and what is remembered of it is of no instance.
+            if track.instance.is_some() && seen.container(*unit).is_none() {
                 track.instance = None;
                 track.health = Health::default();
                 track.unexamined = None;
@@ -110,6 +116,12 @@ impl Tracks {
             }
         }
         self.blocked.retain(|subject, blocked| blocked.there == is_there(subject, seen));
+    }
+
+    /// Takes in that this process did not run for a while: what was silent meanwhile may be well.
+    pub fn wake(&mut self, now: Mono) {
+        self.lenient_until = now.after(WAKING);
+        self.units.values_mut().for_each(|track| track.pause(now));
     }
 
     /// Forgets failures: the configuration changed, or a person asked for another try.
@@ -186,7 +198,7 @@ impl Track {
 /// Whether the engine has it. A unit's container has its own memory.
 pub fn is_there(subject: &Subject, seen: &Observed) -> bool {
     match subject {
-        Subject::Unit(_) => false,
+        Subject::Unit(_) | Subject::Process(_) => false,
         Subject::Network => !seen.networks.is_empty(),
         Subject::Volume(name) => seen.volumes.contains(name),
         Subject::Image(image) => seen.images.contains_key(image),
@@ -213,6 +225,7 @@ mod tests {
             unit: UnitId::Node(1),
             digest: Digest(String::new()),
             image: "octopus:1".into(),
+            image_id: "1".into(),
             run,
             networks: std::collections::BTreeSet::new(),
             engine_restarts: false,

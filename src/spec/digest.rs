@@ -29,3 +29,35 @@ impl fmt::Display for Digest {
         out.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::Secret;
+    use crate::spec::Port;
+    use crate::spec::UnitId;
+
+    #[test]
+    fn the_same_definition_has_the_same_digest_in_every_version() {
+        let container = ContainerSpec {
+            unit: UnitId::Node(2),
+            name: "p-octopus-server-2".into(),
+            image: "octopusdeploy/octopusdeploy:2026.2.1".into(),
+            hostname: "octopus-server-2".into(),
+            env: BTreeMap::from([("ACCEPT_EULA".into(), Secret::new("Y")), ("TASK_CAP".into(), Secret::new("5"))]),
+            mounts: BTreeMap::from([("/cache".into(), "p_cache-2".into())]),
+            ports: vec![Port { container: 8080, host_ip: "127.0.0.1".parse().unwrap(), host: 8081 }],
+            aliases: vec!["octopus-server-2".into()],
+            privileged: true,
+            open_stdin: true,
+            stop_timeout_s: 60,
+            log_max_size: "10m".into(),
+            log_max_files: 3,
+        };
+        assert_eq!(Digest::of(&container).0, "c8077d662d0ba15f3a70ce4c72c88800");
+        let other = ContainerSpec { privileged: false, ..container.clone() };
+        assert_ne!(Digest::of(&other), Digest::of(&container));
+    }
+}

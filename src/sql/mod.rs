@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_util::compat::Compat;
 use tokio_util::compat::TokioAsyncWriteCompatExt as _;
 
+use crate::reconcile::SUSPECT;
 use crate::reconcile::health::Probe;
 use crate::spec::DatabaseTarget;
 
@@ -152,9 +153,6 @@ fn judge(states: &[Vec<String>], database: &str) -> Probe {
     }
     Probe::Ready
 }
-
-/// How a probe's words begin when a database cannot be opened at all.
-pub const SUSPECT: &str = "suspect database:";
 
 fn judge_error(error: &SqlError) -> Probe {
     match error {

@@ -1,0 +1,279 @@
+//! Everything that decisions are made from, and how it takes in what happens. The daemon's loop owns one; the simulation
+//! another: both live by these rules, and neither has rules of its own.
+//!
+//! An action that ended is judged only by a look at Docker that began after its end. Until then its subject stays busy, so
+//! no plan is ever made from what Docker looked like before.
+
+use super::Action;
+use super::Desired;
+use super::Mono;
+use super::Observed;
+use super::Plan;
+use super::Tracks;
+use super::action::Outcome;
+use super::action::Trouble;
+use super::action::took_effect;
+use super::cause::Failure;
+use super::observed::Container;
+use super::observed::Instance;
+use super::plan;
+use crate::config::Timing;
+use crate::spec::StackSpec;
+use crate::spec::UnitId;
+
+/// The state.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// What is wanted.
+    pub desired: Desired,
+    /// What Docker showed last.
+    pub seen: Observed,
+    /// What only we saw.
+    pub tracks: Tracks,
+    seed: u64,
+    /// Actions that ended, in order, until a look begins.
+    ended: Vec<Ended>,
+    /// Actions that ended before the look that is under way began.
+    covered: Vec<Ended>,
+    news: Vec<News>,
+}
+
+type Ended = (Action, Result<Outcome, Trouble>);
+
+/// What came of taking something in, for those who act on it or tell it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// Something for the history: about what (empty: everything), and what.
+    Told(String, String),
+    /// The version that is wanted ran on the data.
+    VersionRan,
+    /// The data knows the password.
+    PasswordAccepted,
+    /// The host cannot run privileged containers, and the demo goes on without.
+    Unprivileged,
+    /// Ask this unit now, before its next probe is due.
+    Ask(UnitId),
+}
+
+/// Something that the engine told about a container, as it said it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The container's ID.
+    pub id: String,
+    /// The event: `die`, `kill`, `pause`, …
+    pub word: String,
+    /// The signal of a `kill`.
+    pub signal: Option<String>,
+}
+
+impl State {
+    /// Nothing seen yet. `seed` spreads the waits of projects that fail together.
+    pub fn new(desired: Desired, seed: u64) -> Self {
+        Self { desired, seed, ..Self::default() }
+    }
+
+    /// The next step.
+    pub fn plan(&self, now: Mono) -> Plan {
+        plan(&self.desired, &self.seen, &self.tracks, now)
+    }
+
+    /// What there is to tell since the last call.
+    pub fn take_news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
+    }
+
+    pub(super) fn tell(&mut self, subject: &impl ToString, what: impl Into<String>) {
+        self.news.push(News::Told(subject.to_string(), what.into()));
+    }
+
+    pub(super) fn announce(&mut self, news: News) {
+        self.news.push(news);
+    }
+
+    /// Notes that an action is under way.
+    pub fn begin(&mut self, action: &Action, now: Mono) {
+        self.tracks.busy.insert(action.subject(), (action.verb(), now));
+        let Action::Stop { unit, instance, why, cause, .. } = action else { return };
+        self.tell(unit, format!("stopping: {why}"));
+        let track = self.tracks.of(*unit);
+        track.ending = Some(instance.clone());
+        let Some(cause) = *cause else { return };
+        track.unread = Some(instance.clone());
+        let detail = track.health.last_problem.clone().unwrap_or_default();
+        self.unit_failed(*unit, Failure { cause, detail, lines: Vec::new(), code: None }, now);
+    }
+
+    /// Takes in that an action ended. True when Docker must be looked at for it.
+    pub fn end(&mut self, action: Action, result: Result<Outcome, Trouble>, now: Mono) -> bool {
+        // Reading a log changes nothing in Docker.
+        if let Action::Examine(unit, instance) = &action {
+            self.tracks.busy.remove(&action.subject());
+            match &result {
+                Ok(outcome) => self.examined(*unit, instance, outcome, now),
+                Err(trouble) => self.failed(&action, trouble, now),
+            }
+            return false;
+        }
+        self.ended.push((action, result));
+        true
+    }
+
+    /// A look begins: it will show what the actions that ended so far have done.
+    pub fn look_begins(&mut self) {
+        self.covered.append(&mut self.ended);
+    }
+
+    /// The look that began failed: another one will show it.
+    pub fn look_failed(&mut self) {
+        let later = std::mem::take(&mut self.ended);
+        self.ended = std::mem::take(&mut self.covered);
+        self.ended.extend(later);
+    }
+
+    /// Takes in what Docker showed.
+    pub fn looked(&mut self, seen: Observed, now: Mono) {
+        self.seen = seen;
+        self.tracks.absorb(&self.seen, now);
+        for (action, result) in std::mem::take(&mut self.covered) {
+            self.settle(&action, result, now);
+        }
+        let seen = &self.seen;
+        self.desired
+            .restart
+            .retain(|unit, instance| seen.container(*unit).and_then(Container::instance).as_ref() == Some(instance));
+        self.pin_images();
+    }
+
+    /// A failed call that took effect is no failure; the others are.
+    fn settle(&mut self, action: &Action, result: Result<Outcome, Trouble>, now: Mono) {
+        let subject = action.subject();
+        self.tracks.busy.remove(&subject);
+        let fetched_again = |action: &Action, desired: &mut Desired| match action {
+            Action::Pull(image) => desired.refresh.remove(image),
+            _ => false,
+        };
+        match result {
+            Ok(_) => {
+                self.tracks.blocked.remove(&subject);
+                fetched_again(action, &mut self.desired);
+                self.succeeded(action);
+            }
+            Err(trouble) if took_effect(action, &self.seen) => {
+                self.tracks.blocked.remove(&subject);
+                if fetched_again(action, &mut self.desired) {
+                    self.tell(&subject, format!("could not be fetched again and is used as it is: {}", trouble.words));
+                }
+            }
+            Err(trouble) => self.failed(action, &trouble, now),
+        }
+    }
+
+    fn succeeded(&mut self, action: &Action) {
+        let subject = action.subject();
+        match action {
+            Action::Start(unit, _) => {
+                let track = self.tracks.of(*unit);
+                if track.failure.is_some() {
+                    track.restarts = track.restarts.saturating_add(1);
+                }
+                self.tell(unit, "started");
+                if *unit != UnitId::Sql {
+                    self.announce(News::VersionRan);
+                }
+            }
+            Action::Create(unit) => self.tell(unit, "created"),
+            Action::Remove(unit, _) => self.tell(unit, "removed"),
+            Action::Stop { unit, .. } => self.tell(unit, "stopped"),
+            Action::Kill(unit, _) => self.tell(unit, "killed: somebody would not wait"),
+            Action::Connect(unit, _) => self.tell(unit, "attached to the network again"),
+            Action::DisarmRestartPolicy(unit, _) => self.tell(unit, "the engine's restart policy was set back to no"),
+            Action::Pull(_) => self.tell(&subject, "fetched"),
+            Action::RemoveNetwork(_) | Action::CreateNetwork => {
+                let what = if *action == Action::CreateNetwork { "created" } else { "removed" };
+                self.tell(&subject, what);
+            }
+            Action::RemoveVolume(_) => self.tell(&subject, "removed"),
+            Action::CreateVolume(_) => self.tell(&subject, "created"),
+            Action::Examine(..) => {}
+        }
+    }
+
+    /// References stand for the images that they stood for when they were first seen after an `up`.
+    fn pin_images(&mut self) {
+        let Some(spec) = &self.desired.spec else { return };
+        let wanted = spec.images();
+        self.desired.images.retain(|image, _| wanted.contains(&image.as_str()));
+        for image in wanted.into_iter().filter(|image| !self.desired.refresh.contains(*image)) {
+            if let Some(id) = self.seen.images.get(image) {
+                self.desired.images.entry(image.to_owned()).or_insert_with(|| id.clone());
+            }
+        }
+    }
+
+    /// Whether every container is one that is wanted as it is.
+    pub fn fits_what_runs(&self) -> bool {
+        let wanted = |container: &Container| self.desired.spec.as_ref()?.container(container.unit);
+        self.seen.containers.iter().all(|one| wanted(one).is_some_and(|wanted| wanted.digest() == one.digest))
+    }
+
+    /// References that stand for another image now than at the last `up`, with the image that they stood for.
+    pub fn moved_images(&self) -> std::collections::BTreeMap<String, String> {
+        let moved = |(image, id): &(&String, &String)| self.seen.images.get(*image) != Some(*id);
+        let pinned = self.desired.images.iter().filter(moved);
+        pinned.map(|(image, id)| (image.clone(), id.clone())).collect()
+    }
+
+    /// Describes what somebody else does to a container of ours.
+    pub fn heard(&mut self, heard: &Heard) {
+        let Some(unit) = self.seen.containers.iter().find(|one| one.id == heard.id).map(|one| one.unit) else { return };
+        let is_ours = self.tracks.is_busy(&super::action::Subject::Unit(unit));
+        let what = match (heard.word.as_str(), heard.signal.as_deref()) {
+            _ if is_ours => return,
+            ("kill", signal) => format!(
+                "somebody sent it signal {} (docker stop or kill); `octo-local stop {unit}` keeps it stopped",
+                signal.unwrap_or("?")
+            ),
+            ("pause", _) => "somebody froze it: it is left alone until it is thawed".to_owned(),
+            ("unpause", _) => "somebody thawed it".to_owned(),
+            ("destroy", _) => "somebody removed its container".to_owned(),
+            ("rename", _) => "somebody renamed its container".to_owned(),
+            ("oom", _) => "the kernel killed a process in it for memory".to_owned(),
+            _ => return,
+        };
+        self.tell(&unit, what);
+    }
+
+    /// Takes in that this process did not run for a while.
+    pub fn woke(&mut self, slept: std::time::Duration, now: Mono) {
+        self.tell(&"", format!("awake after {} s in which nothing could be seen", slept.as_secs()));
+        self.tracks.wake(now);
+    }
+
+    /// How long things may take.
+    pub fn timing(&self) -> Timing {
+        self.desired.spec.as_ref().map(|spec| spec.timing.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn seed_of(&self, unit: UnitId) -> u64 {
+        self.seed ^ u64::from(unit.number()) ^ if unit == UnitId::Sql { 1 << 32 } else { 0 }
+    }
+
+    /// Whether a run is of the definition that is wanted now, and goes on if it can: how another one fared says nothing
+    /// about what a changed configuration will do. An external database has no definition.
+    pub(super) fn is_current(&self, unit: UnitId, instance: Option<&Instance>) -> bool {
+        let Some(instance) = instance else { return true };
+        let wanted = self.desired.spec.as_ref().and_then(|spec| spec.container(unit));
+        let found = self.seen.containers.iter().find(|container| container.id == instance.id);
+        let is_ending = self.tracks.get(unit).is_some_and(|track| track.ending.as_ref() == Some(instance));
+        !is_ending && found.zip(wanted).is_some_and(|(found, wanted)| found.digest == wanted.digest())
+    }
+
+    /// A demo needs no Docker-in-Docker, so it goes on without privileges where the host refuses them.
+    pub(super) fn go_on_without_privileges(&mut self) -> bool {
+        let privileged = |spec: &mut StackSpec| spec.demo && spec.nodes.iter().any(|node| node.privileged);
+        let Some(spec) = self.desired.spec.take_if(privileged) else { return false };
+        self.desired.spec = Some(spec.without_privileges());
+        self.announce(News::Unprivileged);
+        true
+    }
+}
