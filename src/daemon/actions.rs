@@ -3,6 +3,7 @@
 use super::driver::Driver;
 use super::effects::Means;
 use super::event::Event;
+use super::guard::guarded;
 use crate::reconcile::Action;
 use crate::reconcile::News;
 use crate::reconcile::action::Trouble;
@@ -30,15 +31,14 @@ impl Driver {
         let events = self.events.clone();
         tokio::spawn(async move {
             let copy = action.clone();
-            // In a task of its own, so that a panic in a library costs this action and not its unit's future.
-            let work = tokio::spawn(async move { with_database(means, &copy).await.carry_out(&copy).await });
-            let (result, panicked) = match work.await {
-                Ok(result) => (result, false),
-                Err(error) => (Err(Trouble { words: format!("a bug of octo-local's: {error}"), unknown: true }), true),
+            let work = guarded(async move { with_database(means, &copy).await.carry_out(&copy).await });
+            let result = match work.await {
+                Ok(result) => result,
+                Err(words) => {
+                    let _ = events.send(Event::Panicked(words.clone())).await;
+                    Err(Trouble { words, unknown: true })
+                }
             };
-            if panicked {
-                let _ = events.send(Event::Panicked).await;
-            }
             let _ = events.send(Event::Done(action, result)).await;
         });
     }

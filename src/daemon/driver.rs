@@ -218,9 +218,10 @@ impl Driver {
         }
     }
 
-    /// What Docker looks like is known, and is not older than the last action.
+    /// Whether what Docker looks like is known, and not older than the last wish: a changed configuration asks about other
+    /// images.
     pub(super) fn may_act(&self) -> bool {
-        self.engine.is_some() && self.engine_problem.is_none()
+        self.engine.is_some() && self.engine_problem.is_none() && !self.unsure.is()
     }
 
     pub(super) fn now(&self) -> Mono {
@@ -269,7 +270,7 @@ impl Driver {
                 self.forget_what_it_touched(&action);
                 self.look_wanted |= self.state.end(action, result, now);
             }
-            Event::Panicked => self.panicked(),
+            Event::Panicked(words) => self.panicked(&words),
             Event::Requested(request) => self.requested(request),
             Event::Gathered(gathered) => self.gathered(*gathered),
             Event::Terminated => self.terminate(),
@@ -296,8 +297,9 @@ impl Driver {
         self.look_wanted = true;
     }
 
-    fn panicked(&mut self) {
-        self.journal.write("", "a bug of octo-local's was met; the log has more");
+    fn panicked(&mut self, words: &str) {
+        tracing::error!(words, "a panic");
+        self.journal.write("", words);
         self.panics.retain(|at| at.elapsed() < PANIC_WINDOW);
         self.panics.push(Instant::now());
         if self.panics.len() >= PANICS {

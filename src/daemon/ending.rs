@@ -51,12 +51,11 @@ impl Driver {
 
     /// Whether what `down` asked for is true.
     pub(super) fn is_down(&self) -> bool {
-        self.may_act() && !self.unsure.is() && is_down(&self.state.desired, &self.state.seen, &self.state.tracks)
+        self.may_act() && is_down(&self.state.desired, &self.state.seen, &self.state.tracks)
     }
 
     pub(super) fn is_over(&self) -> bool {
         let nothing_runs = self.may_act()
-            && !self.unsure.is()
             && self.state.tracks.busy.is_empty()
             && !self.state.seen.containers.iter().any(Container::is_running);
         match self.state.desired.goal {

@@ -41,8 +41,8 @@ pub enum Event {
     Looked(Box<Looked>),
     /// What must be known of a configuration was gathered.
     Gathered(Box<Gathered>),
-    /// A task panicked.
-    Panicked,
+    /// A task panicked, with these words.
+    Panicked(String),
     /// Somebody asks for something.
     Requested(Request),
     /// The process was asked to end.
@@ -60,13 +60,6 @@ pub struct Looked {
     pub seen: Result<(Engine, Observed), String>,
     /// What the next look may trust.
     pub memory: Memory,
-}
-
-impl Looked {
-    /// A look that showed nothing.
-    pub fn failed(why: String) -> Self {
-        Self { seen: Err(why), memory: Memory::default() }
-    }
 }
 
 /// What can be asked of the daemon over its socket.

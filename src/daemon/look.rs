@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::driver::Driver;
 use super::event::Event;
 use super::event::Looked;
+use super::guard::guarded;
 use crate::config::project::ProjectName;
 use crate::engine::Endpoint;
 use crate::engine::Engine;
@@ -75,8 +76,14 @@ impl Driver {
         let images: Vec<String> = images.into_iter().map(str::to_owned).collect();
         let events = self.events.clone();
         tokio::spawn(async move {
-            let work = tokio::spawn(async move { look(engine, endpoint, &project, &images, memory).await });
-            let looked = work.await.unwrap_or_else(|error| Looked::failed(format!("a bug of octo-local's: {error}")));
+            let work = guarded(async move { look(engine, endpoint, &project, &images, memory).await });
+            let looked = match work.await {
+                Ok(looked) => looked,
+                Err(words) => {
+                    let _ = events.send(Event::Panicked(words.clone())).await;
+                    Looked { seen: Err(words), memory: Memory::default() }
+                }
+            };
             let _ = events.send(Event::Looked(Box::new(looked))).await;
         });
     }

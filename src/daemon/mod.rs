@@ -16,6 +16,7 @@ pub mod effects;
 mod ending;
 pub mod event;
 mod facts;
+mod guard;
 pub mod journal;
 mod look;
 pub mod paths;

@@ -18,6 +18,7 @@ use super::event::Request;
 use super::event::UpRequest;
 use super::facts::Found;
 use super::facts::Question;
+use super::guard::guarded;
 use crate::config::Pull;
 use crate::config::Secret;
 use crate::engine::Engine;
@@ -123,9 +124,8 @@ impl Driver {
         let question = self.question(engine, &request);
         let events = self.events.clone();
         tokio::spawn(async move {
-            let work = tokio::spawn(async move { question.answer().await });
-            let found =
-                work.await.unwrap_or_else(|error| Err(Denied::Because(format!("a bug of octo-local's: {error}"))));
+            let found = guarded(async move { question.answer().await }).await;
+            let found = found.unwrap_or_else(|words| Err(Denied::Because(words)));
             let _ = events.send(Event::Gathered(Box::new(Gathered { request, purpose, found }))).await;
         });
     }
@@ -182,7 +182,7 @@ impl Driver {
         request: &UpRequest,
         purpose: Purpose,
         spec: StackSpec,
-        mut notes: Vec<String>,
+        notes: Vec<String>,
         seen: &Observed,
     ) {
         let refetch = request.config.pull == Pull::Always;
@@ -193,12 +193,6 @@ impl Driver {
         self.generation += 1;
         self.sessions += 1;
         self.apply(request, spec);
-        if self.stored.master_key_is_ours {
-            notes.push(format!(
-                "the master key is kept in {}; back it up: without it, backups of the database are useless",
-                self.paths.store().display()
-            ));
-        }
         self.journal.write("", &format!("up: {} changes", changes.len()));
         self.answer(purpose, Ok(Accepted { generation: self.generation, notes, changes }));
     }
@@ -261,7 +255,11 @@ impl Driver {
         };
         let mut notes = Vec::new();
         if ours && self.stored.master_key.as_ref() != Some(&key) {
-            notes.push("a master key was made for this new database".to_owned());
+            notes.push(format!(
+                "a master key was made for this new database, and is kept in {}; back it up: without it, backups of the \
+                 database are useless",
+                self.paths.store().display()
+            ));
         }
         if facts.has_data || request.config.sql.is_none() || self.stored.master_key.is_none() || ours {
             self.stored.master_key = Some(key.clone());

@@ -24,7 +24,7 @@ const BODY_LIMIT: usize = 64 * 1024;
 pub async fn ping(address: SocketAddr, limit: Duration) -> Probe {
     match tokio::time::timeout(limit, get(address, PING)).await {
         Err(_) => Probe::Failure(format!("no answer within {} ms", limit.as_millis())),
-        Ok(Err(why)) => Probe::Failure(why),
+        Ok(Err(Refusal { os_error, why })) => Probe::of_error(os_error, why),
         Ok(Ok(status)) => judge(status),
     }
 }
@@ -37,23 +37,36 @@ fn judge(status: u16) -> Probe {
     }
 }
 
-async fn get(address: SocketAddr, path: &str) -> Result<u16, String> {
-    let tcp = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+/// Why there was no answer.
+struct Refusal {
+    os_error: Option<i32>,
+    why: String,
+}
+
+fn refusal(error: impl std::error::Error) -> Refusal {
+    Refusal { os_error: None, why: error.to_string() }
+}
+
+async fn get(address: SocketAddr, path: &str) -> Result<u16, Refusal> {
+    let tcp = TcpStream::connect(address)
+        .await
+        .map_err(|error| Refusal { os_error: error.raw_os_error(), why: error.to_string() })?;
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(BODY_LIMIT)
         .handshake(TokioIo::new(tcp))
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(refusal)?;
     let exchange = async {
         let request = Request::get(path)
             .header(hyper::header::HOST, address.to_string())
             .header(hyper::header::CONNECTION, "close")
             .body(Empty::<Bytes>::new())
-            .map_err(|error| error.to_string())?;
-        let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
+            .map_err(refusal)?;
+        let answer = sender.send_request(request).await.map_err(refusal)?;
         let status = answer.status().as_u16();
         // The body is read to its end, so that a node that dribbles one for ever counts as hung.
-        Limited::new(answer.into_body(), BODY_LIMIT).collect().await.map_err(|error| error.to_string())?;
+        let body = Limited::new(answer.into_body(), BODY_LIMIT).collect().await;
+        body.map_err(|error| Refusal { os_error: None, why: error.to_string() })?;
         Ok(status)
     };
     tokio::pin!(exchange);

@@ -18,6 +18,20 @@ pub enum Probe {
     Unknown(String),
 }
 
+/// Error numbers of the kernel (errno(3)) that say that this process, or the host, has no more files, ports or memory.
+const OWN_SHORTAGE: [i32; 6] = [11, 12, 23, 24, 99, 105];
+
+impl Probe {
+    /// A failure, unless the error says that it is our own shortage: that says nothing about the unit.
+    pub fn of_error(os_error: Option<i32>, why: String) -> Self {
+        if os_error.is_some_and(|number| OWN_SHORTAGE.contains(&number)) {
+            Self::Unknown(why)
+        } else {
+            Self::Failure(why)
+        }
+    }
+}
+
 /// The streaks of one run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Health {
@@ -113,6 +127,14 @@ mod tests {
         let before = health.clone();
         health.record(&Probe::Unknown("we were asleep".into()), at(500));
         assert_eq!(health, before);
+    }
+
+    #[test]
+    fn our_own_shortage_is_nobodys_failure() {
+        let (too_many_files, refused) = (Some(24), Some(111));
+        assert!(matches!(Probe::of_error(too_many_files, "x".into()), Probe::Unknown(_)));
+        assert!(matches!(Probe::of_error(refused, "x".into()), Probe::Failure(_)));
+        assert!(matches!(Probe::of_error(None, "x".into()), Probe::Failure(_)));
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub fn phase_of(unit: UnitId, external: bool, seen: &Observed, tracks: &Tracks, 
     let stopping = matches!(tracks.busy.get(&Subject::Unit(unit)), Some(("stopping" | "removing", _)));
     match &container.run {
         Run::Removing => Phase::Stopping,
-        Run::Running { .. } | Run::Paused { .. } if stopping => Phase::Stopping,
+        Run::Running { .. } | Run::Paused { .. } | Run::Exited { .. } if stopping => Phase::Stopping,
         Run::Paused { .. } => Phase::Paused,
         Run::Running { .. } if track.instance == container.instance() => running(track),
         Run::Running { .. } => Phase::Starting,

@@ -35,6 +35,8 @@ pub enum SqlError {
         address: String,
         /// The system's words.
         why: String,
+        /// The kernel's error number, if it gave one.
+        os_error: Option<i32>,
     },
     /// A phase did not end in time.
     #[error("{phase}: no answer within {} ms", limit.as_millis())]
@@ -87,7 +89,11 @@ pub async fn login(target: &DatabaseTarget, database: &str, limit: Duration) -> 
     let address = format!("{}:{}", target.host, target.port);
     let connecting = async {
         let connected = TcpStream::connect(&address).await;
-        connected.map_err(|error| SqlError::Connect { address: address.clone(), why: error.to_string() })
+        connected.map_err(|error| SqlError::Connect {
+            address: address.clone(),
+            why: error.to_string(),
+            os_error: error.raw_os_error(),
+        })
     };
     let tcp = within("connect", limit, connecting).await?;
     let _ = tcp.set_nodelay(true);
@@ -162,9 +168,8 @@ fn judge_error(error: &SqlError) -> Probe {
         }
         SqlError::Server { code, message } if RECOVERING.contains(code) => Probe::Alive(message.clone()),
         SqlError::Server { code, message } => Probe::Alive(format!("error {code}: {message}")),
-        SqlError::Connect { .. } | SqlError::TimedOut { .. } | SqlError::Broken { .. } => {
-            Probe::Failure(error.to_string())
-        }
+        SqlError::Connect { os_error, .. } => Probe::of_error(*os_error, error.to_string()),
+        SqlError::TimedOut { .. } | SqlError::Broken { .. } => Probe::Failure(error.to_string()),
     }
 }
 
