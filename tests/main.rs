@@ -5,6 +5,7 @@
 mod causes;
 mod compose;
 mod conformance;
+mod daemon;
 mod docker;
 mod kit;
 mod scripts;

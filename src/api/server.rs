@@ -63,6 +63,7 @@ pub async fn serve(
         .route("/v1/identity", get(identity))
         .route("/v1/status", get(status_now))
         .route("/v1/status/stream", get(status_stream))
+        .route("/v1/stored", get(stored))
         .route("/v1/up", post(up))
         .route("/v1/plan", post(plan))
         .route("/v1/down", post(down))
@@ -148,6 +149,16 @@ async fn cancel(State(shared): State<Shared>) -> Response {
     let (reply, answer) = oneshot::channel();
     let _ = shared.events.send(Event::Requested(Request::Cancel(reply))).await;
     Json(answer.await.unwrap_or(false)).into_response()
+}
+
+/// What is kept of the project, secrets too: the socket is its owner's as the state file is.
+async fn stored(State(shared): State<Shared>) -> Response {
+    let (reply, answer) = oneshot::channel();
+    let _ = shared.events.send(Event::Requested(Request::Stored(reply))).await;
+    match answer.await {
+        Ok(stored) => Json(stored).into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending").into_response(),
+    }
 }
 
 async fn session_end(State(shared): State<Shared>) -> Response {

@@ -78,8 +78,8 @@ pub async fn plan(context: &Context, flags: &UpFlags) -> Outcome {
 /// Everything that can be said about the configuration without the daemon, and the demo's images.
 async fn request(context: &Context, flags: &UpFlags, import: bool) -> Result<UpRequest, Failure> {
     let variables = context.variables()?;
-    let generated = flags.demo.then(|| passwords(context));
-    let stored = stored(context);
+    let stored = stored(context).await;
+    let generated = flags.demo.then(|| passwords(&stored));
     let demo = generated.as_ref().map(|passwords| demo::demo(&demo_tag(&stored), passwords));
     let input = Input {
         vars: variables.vars,
@@ -109,12 +109,11 @@ async fn request(context: &Context, flags: &UpFlags, import: bool) -> Result<UpR
     })
 }
 
-fn stored(context: &Context) -> store::Stored {
-    match store::load(&context.paths.store()) {
-        store::Loaded::Fine(stored) => *stored,
-        store::Loaded::Quarantined(_, stored) | store::Loaded::Newer(_, stored) => {
-            stored.map(|stored| *stored).unwrap_or_default()
-        }
+/// What is kept of the project: the daemon knows it also when its file is gone.
+async fn stored(context: &Context) -> store::Stored {
+    match context.client.get("/v1/stored").await {
+        Ok(stored) => stored,
+        Err(_) => store::read(&context.paths.store()).unwrap_or_default(),
     }
 }
 
@@ -125,8 +124,8 @@ fn demo_tag(stored: &store::Stored) -> String {
 }
 
 /// The passwords of this project's demo: those made before, else new ones.
-fn passwords(context: &Context) -> (Secret, Secret) {
-    stored(context).generated.unwrap_or_else(|| (super::init::strong_password(), super::init::strong_password()))
+fn passwords(stored: &store::Stored) -> (Secret, Secret) {
+    stored.generated.clone().unwrap_or_else(|| (super::init::strong_password(), super::init::strong_password()))
 }
 
 fn tell_changes(changes: &[Change]) {

@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 
 use super::driver::Leave;
 use super::requests::Gathered;
+use super::store::Stored;
 
 use crate::config::Config;
 use crate::config::Problem;
@@ -86,6 +87,8 @@ pub enum Request {
     Start(Vec<UnitId>, oneshot::Sender<Result<u64, Denied>>),
     /// Start nothing further, unless another `up` follows.
     Cancel(oneshot::Sender<bool>),
+    /// Tell what is kept of the project.
+    Stored(oneshot::Sender<Stored>),
     /// Leave without touching a container: a newer daemon takes over.
     Handover(oneshot::Sender<()>),
 }

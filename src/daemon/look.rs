@@ -122,12 +122,15 @@ impl Driver {
 
     /// What was read from an older or a newer file is not applied to containers that were made from something else.
     fn try_what_was_read(&mut self) {
-        if std::mem::take(&mut self.on_trial) && !self.state.fits_what_runs() {
-            self.state.desired.goal = Goal::Hold;
-            self.notes.push(
-                "what runs was made from another configuration: it is left as it is until `octo-local up`".to_owned(),
-            );
+        if !std::mem::take(&mut self.on_trial) {
+            return;
         }
+        if self.state.fits_what_runs() {
+            return self.save();
+        }
+        self.state.desired.goal = Goal::Hold;
+        let note = "what runs was made from another configuration: it is left as it is until `octo-local up`";
+        self.notes.push(note.to_owned());
     }
 
     /// Follows the engine's events, if nobody does.

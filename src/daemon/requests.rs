@@ -85,6 +85,9 @@ impl Driver {
                 }
                 let _ = reply.send(alone);
             }
+            Request::Stored(reply) => {
+                let _ = reply.send(self.stored.clone());
+            }
             Request::Handover(reply) => {
                 self.journal.write("", "a newer daemon takes over");
                 self.leaving = Some(Leave::End);

@@ -70,7 +70,13 @@ pub enum Loaded {
     Newer(u32, Option<Box<Stored>>),
 }
 
-/// Reads the state file.
+/// Reads what is kept, and touches nothing: the file if it is whole, else the generation before.
+pub fn read(path: &Path) -> Option<Stored> {
+    let whole = |path: &Path| std::fs::read(path).ok().and_then(|text| parse(&text));
+    whole(path).or_else(|| whole(&previous(path)))
+}
+
+/// Reads the state file for the daemon, which sets a damaged one aside.
 pub fn load(path: &Path) -> Loaded {
     let text = match std::fs::read(path) {
         Ok(text) => text,
@@ -128,6 +134,10 @@ fn keep_previous(path: &Path) -> std::io::Result<()> {
     match std::fs::remove_file(&link) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
+    }
+    // What was damaged on the disk meanwhile must not replace one that is whole.
+    if std::fs::read(path).is_ok_and(|text| parse(&text).is_none()) {
+        return Ok(());
     }
     match std::fs::hard_link(path, &link) {
         Ok(()) => std::fs::rename(&link, previous(path)),

@@ -1,0 +1,83 @@
+//! The state file: damaged, of a newer form, gone; a state directory that cannot be written.
+
+use rustix::process::Signal;
+
+use super::attended;
+
+#[test]
+fn f18_a_damaged_state_file_is_set_aside_and_nothing_moves() {
+    let (stack, daemon) = attended("damaged", 2);
+    daemon.signal(Signal::QUIT);
+    stack.end(daemon).ok();
+    let before = stack.started();
+    let file = stack.state().join("state.json");
+    let whole = std::fs::read(&file).unwrap();
+    for damaged in [Vec::new(), whole[..whole.len() / 2].to_vec(), b"{\"form\":1}".to_vec()] {
+        std::fs::write(&file, damaged).unwrap();
+        let daemon = stack.spawn(&["daemon"]);
+        let status = stack.wait_for("ready");
+        assert!(status["notes"].to_string().contains("was damaged and set aside"), "{status}");
+        assert!(stack.state().join("state.json.corrupt").exists());
+        stack.run(&["up", "--demo", "--nodes", "2"]).ok();
+        daemon.signal(Signal::QUIT);
+        stack.end(daemon).ok();
+    }
+    assert_eq!(stack.started(), before);
+}
+
+#[test]
+fn f18_without_any_state_the_stack_is_known_from_its_labels_and_left_as_it_is() {
+    let (stack, daemon) = attended("no-state", 1);
+    daemon.signal(Signal::QUIT);
+    stack.end(daemon).ok();
+    let before = stack.started();
+    std::fs::remove_file(stack.state().join("state.json.previous")).unwrap();
+    std::fs::write(stack.state().join("state.json"), "damaged").unwrap();
+    let daemon = stack.spawn(&["daemon"]);
+    let status = crate::kit::process::wait_until("the daemon looked", || {
+        let looked = |status: &serde_json::Value| status["units"].as_array().unwrap().len() == 2;
+        Some(stack.status()).filter(|status| status["supervised"] == true && looked(status))
+    });
+    assert!(status["notes"].to_string().contains("applies the configuration anew"), "{status}");
+    assert_eq!(stack.started(), before, "what is not known is not touched");
+    stack.run(&["down", "--volumes", "--yes"]).ok();
+    assert!(stack.witness.containers(&stack.label()).is_empty());
+    daemon.signal(Signal::TERM);
+    stack.end(daemon).ok();
+}
+
+#[test]
+fn f20_a_state_file_of_a_newer_octo_local_is_obeyed_and_never_written() {
+    let (stack, daemon) = attended("newer", 1);
+    daemon.signal(Signal::QUIT);
+    stack.end(daemon).ok();
+    let before = stack.started();
+    let file = stack.state().join("state.json");
+    let newer = std::fs::read_to_string(&file).unwrap().replacen("\"form\": 1", "\"form\": 99", 1);
+    std::fs::write(&file, &newer).unwrap();
+    let daemon = stack.spawn(&["daemon"]);
+    let status = stack.wait_for("ready");
+    assert!(status["notes"].to_string().contains("of a newer octo-local"), "{status}");
+    stack.run(&["up", "--demo"]).with(1).says("of a newer octo-local");
+    stack.witness.kill(&stack.container("octopus-server-1"), "KILL");
+    crate::kit::process::wait_until("it is repaired", || (stack.started() != before).then_some(()));
+    stack.wait_for("ready");
+    daemon.signal(Signal::QUIT);
+    stack.end(daemon).ok();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), newer);
+}
+
+#[test]
+fn f19_a_state_directory_that_is_deleted_costs_no_supervision() {
+    let (stack, daemon) = attended("deleted", 1);
+    let before = stack.started();
+    std::fs::remove_dir_all(stack.state()).unwrap();
+    stack.run(&["stop", "octopus-server-1"]).ok();
+    let status = stack.status();
+    assert!(status["notes"].to_string().contains("the state file cannot be written"), "{status}");
+    stack.run(&["start", "octopus-server-1"]).ok();
+    assert_ne!(stack.started(), before);
+    stack.run(&["up", "--demo"]).ok();
+    daemon.signal(Signal::TERM);
+    stack.end(daemon).ok();
+}
