@@ -80,14 +80,14 @@ impl Driver {
                     self.notes.push(UNPRIVILEGED.to_owned());
                     self.stored.unprivileged = true;
                     self.stored.spec.clone_from(&self.state.desired.spec);
-                    self.save();
+                    self.save_later();
                 }
                 News::Ask(unit) => self.nudge(unit),
             }
         }
         if self.stored.images != self.state.desired.images {
             self.stored.images.clone_from(&self.state.desired.images);
-            self.save();
+            self.save_later();
         }
     }
 
@@ -96,7 +96,7 @@ impl Driver {
         let tag = self.stored.config.as_ref().map(|config| config.octopus.tag.clone());
         if tag.is_some() && self.stored.ran_tag != tag {
             self.stored.ran_tag = tag;
-            self.save();
+            self.save_later();
         }
     }
 
@@ -106,7 +106,7 @@ impl Driver {
         let password = sql.map(|sql| sql.sa_password.clone());
         if password.is_some() && self.stored.sa_password != password {
             self.stored.sa_password = password;
-            self.save();
+            self.save_later();
         }
     }
 }

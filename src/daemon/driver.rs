@@ -13,6 +13,7 @@ use super::awake::Awake;
 use super::beats::Beats;
 use super::event::Event;
 use super::journal::Journal;
+use super::keeper::Keeper;
 use super::look::RELIST_EVERY;
 use super::look::Stale;
 use super::look::Unsure;
@@ -50,6 +51,7 @@ pub struct Driver {
     pub(super) env: BTreeMap<String, String>,
     pub(super) engine: Option<Engine>,
     pub(super) stored: Stored,
+    keeper: Keeper,
     /// False when the state file is of a newer form: it is not ours to write.
     pub(super) may_write: bool,
     /// What is wanted was read from a file that may not be the last one: it counts only if it is what runs.
@@ -129,10 +131,10 @@ impl Driver {
         let (mut may_write, mut on_trial) = (true, false);
         let stored = match store::load(&setup.paths.store()) {
             store::Loaded::Fine(stored) => *stored,
-            store::Loaded::Quarantined(aside, before) => {
+            store::Loaded::Quarantined(aside, copy) => {
                 on_trial = true;
-                notes.push(damaged(&aside, before.is_some()));
-                before.map(|before| *before).unwrap_or_default()
+                notes.push(damaged(&aside, copy.is_some()));
+                copy.map(|copy| *copy).unwrap_or_default()
             }
             store::Loaded::Newer(form, understood) => {
                 (may_write, on_trial) = (false, true);
@@ -149,6 +151,7 @@ impl Driver {
             images: stored.images.clone(),
             ..Desired::default()
         };
+        let keeper = Keeper::at(setup.paths.store());
         let seed = seed_of(&setup.project);
         let mut unsure = Unsure::default();
         unsure.wish();
@@ -160,6 +163,7 @@ impl Driver {
             env: setup.env,
             engine: None,
             stored,
+            keeper,
             may_write,
             on_trial,
             state: State::new(desired, seed),
@@ -270,6 +274,7 @@ impl Driver {
                 self.forget_what_it_touched(&action);
                 self.look_wanted |= self.state.end(action, result, now);
             }
+            Event::Saved(result) => self.saved(result),
             Event::Panicked(words) => self.panicked(&words),
             Event::Requested(request) => self.requested(request),
             Event::Gathered(gathered) => self.gathered(*gathered),
@@ -328,21 +333,32 @@ impl Driver {
         });
     }
 
-    /// Writes the state file. A full or read-only disk costs durability, never supervision.
+    /// Writes the state file at once. A full or read-only disk costs durability, never supervision.
     pub(super) fn save(&mut self) {
-        if !self.may_write {
-            return;
+        if self.may_write {
+            let result = self.keeper.save(&self.stored).map_err(|error| error.to_string());
+            self.saved(result);
         }
+    }
+
+    /// The same beside the loop, for what a restart could find out again.
+    pub(super) fn save_later(&mut self) {
+        if self.may_write {
+            self.keeper.save_later(self.stored.clone(), self.events.clone());
+        }
+    }
+
+    fn saved(&mut self, result: Result<(), String>) {
         self.notes.retain(|note| !note.starts_with(NOTE));
-        if let Err(error) = store::save(&self.paths.store(), &self.stored) {
-            tracing::error!(%error, "{NOTE}");
+        if let Err(error) = result {
+            tracing::error!(error, "{NOTE}");
             self.notes.push(format!("{NOTE}: {error}"));
         }
     }
 }
 
-fn damaged(aside: &str, before: bool) -> String {
-    let then = if before { "the one before it counts" } else { "`octo-local up` applies the configuration anew" };
+fn damaged(aside: &str, copied: bool) -> String {
+    let then = if copied { "its copy counts" } else { "`octo-local up` applies the configuration anew" };
     format!("the state file was damaged and set aside as {aside}; {then}")
 }
 

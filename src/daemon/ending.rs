@@ -6,7 +6,6 @@ use tokio::time::Instant;
 
 use super::driver::Driver;
 use super::driver::Leave;
-use super::store;
 use super::store::Stored;
 use crate::reconcile::Goal;
 use crate::reconcile::observed::Container;
@@ -105,9 +104,6 @@ impl Driver {
             });
         }
         self.save();
-        if volumes && let Err(error) = store::forget_previous(&self.paths.store()) {
-            tracing::warn!(%error, "the state file before this one is still there");
-        }
         self.journal.write("", "the stack is down");
     }
 }

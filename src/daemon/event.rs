@@ -42,6 +42,8 @@ pub enum Event {
     Looked(Box<Looked>),
     /// What must be known of a configuration was gathered.
     Gathered(Box<Gathered>),
+    /// The state file was written beside the loop, or not.
+    Saved(Result<(), String>),
     /// A task panicked, with these words.
     Panicked(String),
     /// Somebody asks for something.

@@ -18,6 +18,7 @@ pub mod event;
 mod facts;
 mod guard;
 pub mod journal;
+mod keeper;
 mod look;
 pub mod paths;
 pub mod ports;

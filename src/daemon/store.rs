@@ -63,17 +63,16 @@ struct Envelope {
 pub enum Loaded {
     /// There was none, or it was read.
     Fine(Box<Stored>),
-    /// It could not be read as what it should be, and was set aside under this name. With it comes the generation before, if
-    /// that is whole.
+    /// It could not be read as what it should be, and was set aside under this name. With it comes its copy, if that is whole.
     Quarantined(String, Option<Box<Stored>>),
     /// It is of a newer form: it must not be written. With it comes what of it can be understood.
     Newer(u32, Option<Box<Stored>>),
 }
 
-/// Reads what is kept, and touches nothing: the file if it is whole, else the generation before.
+/// Reads what is kept, and touches nothing: the file if it is whole, else its copy.
 pub fn read(path: &Path) -> Option<Stored> {
     let whole = |path: &Path| std::fs::read(path).ok().and_then(|text| parse(&text));
-    whole(path).or_else(|| whole(&previous(path)))
+    whole(path).or_else(|| whole(&copy_of(path)))
 }
 
 /// Reads the state file for the daemon, which sets a damaged one aside.
@@ -93,8 +92,8 @@ pub fn load(path: &Path) -> Loaded {
     let aside = path.with_extension("json.corrupt");
     let moved = std::fs::rename(path, &aside);
     let name = moved.map_or_else(|error| error.to_string(), |()| aside.display().to_string());
-    let before = std::fs::read(previous(path)).ok().and_then(|text| parse(&text)).map(Box::new);
-    Loaded::Quarantined(name, before)
+    let copy = std::fs::read(copy_of(path)).ok().and_then(|text| parse(&text)).map(Box::new);
+    Loaded::Quarantined(name, copy)
 }
 
 fn parse(text: &[u8]) -> Option<Stored> {
@@ -107,51 +106,26 @@ fn check(stored: &serde_json::Value) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The generation before, for when the newest is damaged.
-fn previous(path: &Path) -> PathBuf {
-    path.with_extension("json.previous")
+/// The second file of the same content, for when the first is damaged.
+fn copy_of(path: &Path) -> PathBuf {
+    path.with_extension("json.copy")
 }
 
-/// Writes the state file: whole or not at all, also when the power goes. The one that it replaces is kept as well.
+/// Writes the state file and its copy: each whole or not at all, also when the power goes.
 pub fn save(path: &Path, stored: &Stored) -> std::io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".state")
-        .permissions(std::fs::Permissions::from_mode(0o600))
-        .tempfile_in(dir)?;
     let stored = serde_json::to_value(stored)?;
-    let envelope = Envelope { form: FORM, check: check(&stored), stored };
-    file.write_all(&serde_json::to_vec_pretty(&envelope)?)?;
-    file.as_file().sync_all()?;
-    keep_previous(path)?;
-    file.persist(path).map_err(|error| error.error)?;
+    let text = serde_json::to_vec_pretty(&Envelope { form: FORM, check: check(&stored), stored })?;
+    for target in [copy_of(path), path.to_owned()] {
+        let mut file = tempfile::Builder::new()
+            .prefix(".state")
+            .permissions(std::fs::Permissions::from_mode(0o600))
+            .tempfile_in(dir)?;
+        file.write_all(&text)?;
+        file.as_file().sync_all()?;
+        file.persist(target).map_err(|error| error.error)?;
+    }
     File::open(dir)?.sync_all()
-}
-
-/// A second name for the file that is about to be replaced: no moment has neither of the two.
-fn keep_previous(path: &Path) -> std::io::Result<()> {
-    let link = path.with_extension("json.link");
-    match std::fs::remove_file(&link) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    // What was damaged on the disk meanwhile must not replace one that is whole.
-    if std::fs::read(path).is_ok_and(|text| parse(&text).is_none()) {
-        return Ok(());
-    }
-    match std::fs::hard_link(path, &link) {
-        Ok(()) => std::fs::rename(&link, previous(path)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Removes the generation before: what was forgotten on purpose must not come back.
-pub fn forget_previous(path: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(previous(path)) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }
 
 /// Takes the project's lock, or says who holds it. The kernel frees it when the holder dies, however it dies.
@@ -183,11 +157,11 @@ mod tests {
         for file in std::fs::read_dir(dir.path()).unwrap() {
             assert_eq!(file.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
         }
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the file and the one before");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the file and its copy");
     }
 
     #[test]
-    fn a_damaged_file_is_set_aside_for_the_one_before() {
+    fn a_damaged_file_is_set_aside_for_its_copy() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
         let keyed = |key: &str| Stored { master_key: Some(Secret::new(key)), ..Stored::default() };
@@ -197,11 +171,12 @@ mod tests {
         let one_letter_off = whole.replace("two", "tvo");
         for broken in ["", &whole[..whole.len() / 2], "[]", "\0\0\0", one_letter_off.as_str()] {
             std::fs::write(&path, broken).unwrap();
-            let Loaded::Quarantined(_, Some(before)) = load(&path) else { panic!("{broken:?}") };
-            assert_eq!(*before, keyed("one"));
+            assert_eq!(read(&path), Some(keyed("two")));
+            let Loaded::Quarantined(_, Some(copy)) = load(&path) else { panic!("{broken:?}") };
+            assert_eq!(*copy, keyed("two"));
             assert!(!path.exists());
         }
-        forget_previous(&path).unwrap();
+        std::fs::remove_file(copy_of(&path)).unwrap();
         std::fs::write(&path, "").unwrap();
         assert!(matches!(load(&path), Loaded::Quarantined(_, None)));
     }

@@ -93,6 +93,18 @@ impl Health {
         self.started || self.last_problem.is_some()
     }
 
+    /// Begins to count anew.
+    pub fn forget_misses(&mut self) {
+        self.misses = 0;
+        self.failing_since = None;
+    }
+
+    /// What was known no longer counts: it must answer again before it is called ready.
+    pub fn doubt(&mut self) {
+        self.ready = false;
+        self.ready_since = None;
+    }
+
     fn answered(&mut self, why: &str) {
         self.ready = false;
         self.ready_since = None;

@@ -103,6 +103,9 @@ impl State {
         if is_ready {
             track.settle(&timing, now);
         }
+        if unit == UnitId::Sql && is_ready && !was_ready {
+            self.tracks.forget_misses_of_nodes();
+        }
         match (was_ready, is_ready, probe) {
             (false, true, _) => self.tell(&unit, "ready"),
             (true, false, Probe::Alive(why) | Probe::Failure(why) | Probe::Refused(why)) => {

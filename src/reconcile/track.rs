@@ -103,7 +103,9 @@ impl Tracks {
             let ended = matches!(container.run, Run::Exited { .. });
             self.of(unit).absorb(instance, ended, now);
             if matches!(container.run, Run::Paused { .. }) {
-                self.of(unit).pause(now);
+                let track = self.of(unit);
+                track.pause(now);
+                track.health.doubt();
             }
         }
         for (unit, track) in &mut self.units {
@@ -122,6 +124,13 @@ impl Tracks {
     pub fn wake(&mut self, now: Mono) {
         self.lenient_until = now.after(WAKING);
         self.units.values_mut().for_each(|track| track.pause(now));
+    }
+
+    /// The database is back: what nodes missed without it says nothing about them.
+    pub fn forget_misses_of_nodes(&mut self) {
+        for (_, track) in self.units.iter_mut().filter(|(unit, _)| **unit != UnitId::Sql) {
+            track.health.forget_misses();
+        }
     }
 
     /// Forgets failures: the configuration changed, or a person asked for another try.
@@ -156,8 +165,7 @@ impl Track {
 
     /// A frozen process cannot answer and cannot move: that says nothing about it.
     fn pause(&mut self, now: Mono) {
-        self.health.misses = 0;
-        self.health.failing_since = None;
+        self.health.forget_misses();
         self.progress_at = now;
     }
 
@@ -249,6 +257,18 @@ mod tests {
             tracks.absorb(&seen, at(2));
             assert!(tracks.blocked.is_empty());
         }
+    }
+
+    #[test]
+    fn what_nodes_missed_without_the_database_is_forgotten_when_it_is_back() {
+        let mut tracks = Tracks::default();
+        for unit in [UnitId::Sql, UnitId::Node(1)] {
+            tracks.of(unit).health.record(&Probe::Failure("silent".into()), at(1));
+        }
+        tracks.forget_misses_of_nodes();
+        let misses = |unit| tracks.get(unit).map(|track| (track.health.misses, track.health.failing_since));
+        assert_eq!(misses(UnitId::Node(1)), Some((0, None)));
+        assert_eq!(misses(UnitId::Sql), Some((1, Some(at(1)))));
     }
 
     #[test]

@@ -31,7 +31,7 @@ fn f18_without_any_state_the_stack_is_known_from_its_labels_and_left_as_it_is() 
     daemon.signal(Signal::QUIT);
     stack.end(daemon).ok();
     let before = stack.started();
-    std::fs::remove_file(stack.state().join("state.json.previous")).unwrap();
+    std::fs::remove_file(stack.state().join("state.json.copy")).unwrap();
     std::fs::write(stack.state().join("state.json"), "damaged").unwrap();
     let daemon = stack.spawn(&["daemon"]);
     let status = crate::kit::process::wait_until("the daemon looked", || {
