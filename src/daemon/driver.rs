@@ -366,3 +366,30 @@ fn damaged(aside: &str, copied: bool) -> String {
 fn seed_of(project: &ProjectName) -> u64 {
     project.as_str().bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_met_and_too_many_end_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let project = ProjectName::given("panics").unwrap();
+        let env = BTreeMap::from([("OCTO_LOCAL_STATE_DIR".to_owned(), dir.path().display().to_string())]);
+        let (mut driver, ..) = Driver::new(Setup {
+            paths: Paths::of(&project, &env),
+            project,
+            endpoint: Endpoint("unix:///nowhere".to_owned()),
+            env,
+            ends_when_down: false,
+            held: true,
+            beats: Arc::default(),
+        });
+        for _ in 1..PANICS {
+            driver.absorb(Event::Panicked("met on purpose".to_owned()));
+            assert_eq!(driver.leaving, None);
+        }
+        driver.absorb(Event::Panicked("met on purpose".to_owned()));
+        assert_eq!(driver.leaving, Some(Leave::Broken));
+    }
+}

@@ -141,7 +141,7 @@ pub fn status(around: &Circumstances, desired: &Desired, seen: &Observed, tracks
         engine_problem: around.engine_problem.clone(),
         units,
         work: work(tracks),
-        notes: around.notes.clone(),
+        notes: around.notes.iter().cloned().chain(moved_images(desired, seen)).collect(),
         url: desired.spec.as_ref().and_then(url),
         admin_username: desired.spec.as_ref().map(|spec| spec.admin_username.clone()).unwrap_or_default(),
         ends_when_down: around.ends_when_down,
@@ -157,6 +157,15 @@ pub fn status(around: &Circumstances, desired: &Desired, seen: &Observed, tracks
 /// The address of the first node on the host.
 pub fn url(spec: &StackSpec) -> Option<String> {
     spec.nodes.first().and_then(crate::spec::ContainerSpec::host_address).map(|address| format!("http://{address}"))
+}
+
+/// References that stand for another image now than at the last `up`: shown, never applied unasked.
+fn moved_images(desired: &Desired, seen: &Observed) -> Vec<String> {
+    let moved = |(image, id): &(&String, &String)| seen.images.get(*image).is_some_and(|now| now != *id);
+    let images = desired.images.iter().filter(moved).map(|(image, _)| image);
+    images
+        .map(|image| format!("{image} stands for another image now than at the last `up`; the next one uses it"))
+        .collect()
 }
 
 fn work(tracks: &Tracks) -> Vec<String> {
