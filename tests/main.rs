@@ -7,6 +7,7 @@ mod compose;
 mod conformance;
 mod daemon;
 mod docker;
+mod images;
 mod kit;
 mod scripts;
 mod standin_octopus;

@@ -28,7 +28,11 @@ impl State {
     pub(super) fn failed(&mut self, action: &Action, trouble: &Trouble, now: Mono) {
         let subject = action.subject();
         let evidence = Evidence { engine: Some(&trouble.words), ..Evidence::default() };
-        let failure = cause::of_unit(UnitId::Node(0), &evidence);
+        let mut failure = cause::of_unit(UnitId::Node(0), &evidence);
+        // Whatever words a registry or the way to it has: the image is not there and cannot be fetched.
+        if matches!(action, Action::Pull(_)) && failure.cause == Cause::EngineError {
+            failure.cause = Cause::ImageMissing;
+        }
         self.tell(&subject, format!("{} failed: {}", action.verb(), trouble.words));
         if trouble.unknown {
             self.block(subject, failure, 1, now.after(UNKNOWN_RETRY));

@@ -147,7 +147,11 @@ pub fn status(around: &Circumstances, desired: &Desired, seen: &Observed, tracks
         ends_when_down: around.ends_when_down,
         ..Status::default()
     };
-    (status.verdict, status.message) = verdict(&status, desired, seen, tracks);
+    // What serves may still be what is to be replaced: ready means that nothing remains to be done.
+    let at_rest = tracks.busy.is_empty()
+        && tracks.blocked.is_empty()
+        && super::plan(desired, seen, tracks, now).actions.is_empty();
+    (status.verdict, status.message) = verdict(&status, desired, seen, tracks, at_rest);
     if around.unsure && matches!(status.verdict, Verdict::Ready | Verdict::Down | Verdict::Failed) {
         (status.verdict, status.message) = (Verdict::Working, "looking".to_owned());
     }
@@ -216,12 +220,13 @@ fn unit_status(
     }
 }
 
-/// Why what a container is made of is not there: its image, its network, a volume.
+/// Why a container that is wanted cannot be made: its image, its network or a volume is not there.
 fn missing<'a>(wanted: &crate::spec::ContainerSpec, seen: &Observed, tracks: &'a Tracks) -> Option<&'a Failure> {
     let volumes = wanted.mounts.values().map(|name| Subject::Volume(name.clone()));
     let mut parts = [Subject::Image(wanted.image.clone()), Subject::Network].into_iter().chain(volumes);
     let blocked = parts.find_map(|part| tracks.blocked.get(&part));
-    blocked.filter(|_| seen.container(wanted.unit).is_none()).map(|blocked| &blocked.failure)
+    let is_there = seen.container(wanted.unit).is_some_and(|container| container.digest == wanted.digest());
+    blocked.filter(|_| !is_there).map(|blocked| &blocked.failure)
 }
 
 fn ports(container: &crate::spec::ContainerSpec) -> Vec<String> {
@@ -236,7 +241,7 @@ fn reason(phase: &Phase, track: &Track, failure: Option<&Failure>, busy: Option<
         Phase::Starting | Phase::Unready => probed().or_else(failed),
         Phase::Paused => Some("somebody paused the container; `docker unpause` it".to_owned()),
         Phase::Absent | Phase::Created | Phase::Stopping => busy.map(|verb| format!("{verb}…")).or_else(failed),
-        Phase::Ready => None,
+        Phase::Ready => failed().map(|failed| format!("it is not replaced yet: {failed}")),
     };
     text.unwrap_or_default()
 }
@@ -261,12 +266,12 @@ fn from_labels(unit: UnitId, seen: &Observed) -> UnitStatus {
     }
 }
 
-fn verdict(status: &Status, desired: &Desired, seen: &Observed, tracks: &Tracks) -> (Verdict, String) {
+fn verdict(status: &Status, desired: &Desired, seen: &Observed, tracks: &Tracks, at_rest: bool) -> (Verdict, String) {
     if let Some(problem) = &status.engine_problem {
         return (Verdict::EngineDown, format!("the Docker Engine does not answer: {problem}"));
     }
     match desired.goal {
-        Goal::Up if desired.spec.is_some() => up_verdict(status, tracks),
+        Goal::Up if desired.spec.is_some() => up_verdict(status, tracks, at_rest),
         Goal::Hold if desired.spec.is_some() => (Verdict::Held, "held: `octo-local up` goes on".to_owned()),
         Goal::Down { .. } if !is_down(desired, seen, tracks) => (Verdict::Working, "going down".to_owned()),
         Goal::Halt if !tracks.busy.is_empty() => (Verdict::Working, "stopping".to_owned()),
@@ -274,7 +279,7 @@ fn verdict(status: &Status, desired: &Desired, seen: &Observed, tracks: &Tracks)
     }
 }
 
-fn up_verdict(status: &Status, tracks: &Tracks) -> (Verdict, String) {
+fn up_verdict(status: &Status, tracks: &Tracks, at_rest: bool) -> (Verdict, String) {
     if tracks.units.values().any(Track::is_unread) {
         return (Verdict::Working, "reading the log of what failed".to_owned());
     }
@@ -287,7 +292,7 @@ fn up_verdict(status: &Status, tracks: &Tracks) -> (Verdict, String) {
     let settled = |unit: &UnitStatus| unit.phase.ends_with("ready") && !unit.phase.ends_with("unready") || unit.stopped;
     let waiting: Vec<&UnitStatus> = status.units.iter().filter(|unit| !settled(unit)).collect();
     match waiting.first() {
-        None if tracks.busy.is_empty() => (Verdict::Ready, "ready".to_owned()),
+        None if at_rest => (Verdict::Ready, "ready".to_owned()),
         None => (Verdict::Working, status.work.first().cloned().unwrap_or_else(|| "at work".to_owned())),
         Some(unit) if waiting.iter().any(|unit| unit.restarts > 0) => {
             (Verdict::Degraded, format!("{} is {}", unit.unit, unit.phase))

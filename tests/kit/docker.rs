@@ -155,7 +155,7 @@ fn seconds(nanos: i64) -> String {
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }
 
-fn told_of(event: EventMessage) -> Option<Told> {
+pub(super) fn told_of(event: EventMessage) -> Option<Told> {
     let name = event.actor?.attributes?.remove("name")?;
     Some(Told { at: event.time_nano?, action: event.action?, name })
 }

@@ -5,5 +5,6 @@
 pub(crate) mod docker;
 pub(crate) mod foreign;
 pub(crate) mod images;
+pub(crate) mod listener;
 pub(crate) mod process;
 pub(crate) mod stack;

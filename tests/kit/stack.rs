@@ -20,6 +20,7 @@ use super::docker::Told;
 use super::docker::Witness;
 use super::images::Images;
 use super::images::TAGS;
+use super::listener::Listener;
 use super::process::Ended;
 use super::process::PROGRAM;
 use super::process::Running;
@@ -46,6 +47,7 @@ pub(crate) struct Stack {
     pub(crate) witness: Witness,
     /// When the stack was made, by the engine's clock.
     pub(crate) since: i64,
+    listener: Listener,
     dir: TempDir,
     vars: RefCell<BTreeMap<String, String>>,
     /// What must never be shown.
@@ -58,9 +60,11 @@ impl Stack {
     /// A demo's project, with nothing but ports in its `.env`.
     pub(crate) fn demo(name: &str) -> Self {
         let witness = Witness::new();
+        let name = format!("octo-test-{name}-{}", checkout());
         let port = free_ports();
         let stack = Self {
-            name: format!("octo-test-{name}-{}", checkout()),
+            listener: Listener::to(witness.docker(), &label_of(&name)),
+            name,
             since: witness.now(),
             _images: Images::acquire(&witness),
             witness,
@@ -108,7 +112,7 @@ impl Stack {
 
     /// The label of everything that is the project's.
     pub(crate) fn label(&self) -> String {
-        format!("octo-local.project={}", self.name)
+        label_of(&self.name)
     }
 
     /// The name of a unit's container.
@@ -219,7 +223,8 @@ impl Stack {
     /// What the engine told about the stack's containers: action and unit, in order.
     pub(crate) fn events(&self, since: i64) -> Vec<Told> {
         let prefix = format!("{}-", self.name);
-        let mut told = self.witness.events(&self.label(), since);
+        let mut told = self.listener.with(self.witness.events(&self.label(), since));
+        told.retain(|told| told.at >= since);
         for event in &mut told {
             event.name = match event.name.strip_prefix(&prefix).unwrap_or_default() {
                 "db-1" => "db".to_owned(),
@@ -294,6 +299,10 @@ impl Drop for Stack {
         let told = self.secrets.borrow().iter().any(|secret| shown.contains(secret.as_str()));
         assert!(!told, "a secret was shown:\n{shown}");
     }
+}
+
+fn label_of(project: &str) -> String {
+    format!("octo-local.project={project}")
 }
 
 /// Tells checkouts apart: tests of two of them may run on one engine at the same time.

@@ -51,7 +51,10 @@ impl<'a> Pass<'a> {
     pub(super) fn versions_differ(&self, spec: &StackSpec) -> bool {
         let Some(wanted) = spec.nodes.first() else { return false };
         let differs = |node: &Container| match self.desired.images.get(&wanted.image) {
-            Some(id) if !node.image_id.is_empty() => *id != node.image_id,
+            // One that was made anew after its tag moved carries the ID in the place of the reference.
+            Some(id) if !node.image_id.is_empty() => {
+                *id != node.image_id || (node.image != wanted.image && node.image != *id)
+            }
             Some(_) | None => node.image != wanted.image,
         };
         let mut nodes = self.seen.containers.iter().filter(|container| container.unit != UnitId::Sql);
