@@ -19,8 +19,8 @@ pub(crate) struct Witness {
     docker: Docker,
 }
 
-/// Something that the engine told about a container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Something that the engine told about a container. Sorts by time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Told {
     /// When, in nanoseconds since 1970.
     pub(crate) at: i64,
@@ -112,7 +112,31 @@ impl Witness {
         let _ = self.wait(self.docker.remove_container(name, Some(options)));
     }
 
-    /// Everything the engine told about containers with this label since a time (nanoseconds since 1970), in order.
+    /// Keeps what the engine tells about containers with this label from a time on (nanoseconds since 1970), until `stopped`.
+    pub(crate) fn follow(
+        &self,
+        label: &str,
+        since: i64,
+        stopped: tokio::sync::oneshot::Receiver<()>,
+        keep: impl Fn(Told),
+    ) {
+        let mut filters = filter(label);
+        filters.insert("type", vec!["container".to_owned()]);
+        let options = query::EventsOptionsBuilder::default().since(&seconds(since)).filters(&filters).build();
+        let following = self.docker.events(Some(options)).for_each(|event| {
+            event.ok().and_then(told_of).into_iter().for_each(&keep);
+            std::future::ready(())
+        });
+        self.runtime.block_on(async {
+            tokio::select! {
+                () = following => {}
+                _ = stopped => {}
+            }
+        });
+    }
+
+    /// What the engine still knows of events of containers with this label since a time (nanoseconds since 1970), in order:
+    /// it keeps the last 256 of all.
     pub(crate) fn events(&self, label: &str, since: i64) -> Vec<Told> {
         let mut filters = filter(label);
         filters.insert("type", vec!["container".to_owned()]);
@@ -155,7 +179,7 @@ fn seconds(nanos: i64) -> String {
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }
 
-pub(super) fn told_of(event: EventMessage) -> Option<Told> {
+fn told_of(event: EventMessage) -> Option<Told> {
     let name = event.actor?.attributes?.remove("name")?;
     Some(Told { at: event.time_nano?, action: event.action?, name })
 }

@@ -1,7 +1,10 @@
 //! Things of somebody else on the engine: they carry no label of ours, so the product must leave them alone.
 
+use std::collections::HashMap;
+
 use bollard::models::ContainerCreateBody;
 use bollard::models::HostConfig;
+use bollard::models::PortBinding;
 use bollard::query_parameters as query;
 
 use super::docker::Witness;
@@ -28,6 +31,20 @@ impl Foreign {
         let foreign = Self::create(&format!("{}-foreign", stack.name), host);
         foreign.witness.wait(foreign.witness.docker().start_container(&foreign.name, None)).unwrap();
         foreign
+    }
+
+    /// A SQL Server that is published on a port of the engine's own bridge, which containers and the host can reach and
+    /// nobody else. It does not run yet. Gives the bridge's address too.
+    pub(crate) fn sql_at(stack: &Stack, port: u16) -> (Self, String) {
+        let bridge = stack.witness.wait(stack.witness.docker().inspect_network("bridge", None)).unwrap();
+        let subnet = bridge.ipam.unwrap().config.unwrap().remove(0).subnet.unwrap();
+        let first: std::net::Ipv4Addr = subnet.split('/').next().unwrap().parse().unwrap();
+        // The engine gives its bridge the first address of the range.
+        let address = std::net::Ipv4Addr::from(u32::from(first) + 1).to_string();
+        let binding = PortBinding { host_ip: Some(address.clone()), host_port: Some(port.to_string()) };
+        let port_bindings = Some(HashMap::from([("1433/tcp".to_owned(), Some(vec![binding]))]));
+        let host = HostConfig { port_bindings, ..HostConfig::default() };
+        (Self::create(&format!("{}-foreign", stack.name), host), address)
     }
 
     /// Its name.

@@ -4,7 +4,10 @@
 
 pub(crate) mod docker;
 pub(crate) mod foreign;
+pub(crate) mod http;
 pub(crate) mod images;
-pub(crate) mod listener;
+pub(crate) mod person;
 pub(crate) mod process;
+pub(crate) mod recorder;
 pub(crate) mod stack;
+pub(crate) mod story;

@@ -76,6 +76,15 @@ impl Running {
         rustix::process::kill_process(self.pid(), signal).unwrap();
     }
 
+    /// Presses Ctrl-C again and again until it ends: two signals that come at once count as one. Its exit code.
+    #[track_caller]
+    pub(crate) fn interrupt_until_it_ends(mut self) -> Option<i32> {
+        wait_until("it ends", || {
+            self.signal(Signal::INT);
+            self.child.as_mut().unwrap().try_wait().unwrap().map(|status| status.code())
+        })
+    }
+
     /// Waits for its end. The output must fit into a pipe's buffer of 64 KiB.
     #[track_caller]
     pub(crate) fn end(mut self) -> Ended {

@@ -20,11 +20,11 @@ use super::docker::Told;
 use super::docker::Witness;
 use super::images::Images;
 use super::images::TAGS;
-use super::listener::Listener;
 use super::process::Ended;
 use super::process::PROGRAM;
 use super::process::Running;
 use super::process::wait_until;
+use super::recorder::Recorder;
 
 /// Ports of a stack: SQL Server's, then up to nine nodes'.
 const PORTS: u16 = 10;
@@ -47,12 +47,12 @@ pub(crate) struct Stack {
     pub(crate) witness: Witness,
     /// When the stack was made, by the engine's clock.
     pub(crate) since: i64,
-    listener: Listener,
     dir: TempDir,
     vars: RefCell<BTreeMap<String, String>>,
     /// What must never be shown.
     secrets: RefCell<Vec<String>>,
     shown: RefCell<String>,
+    recorder: Recorder,
     _images: Images,
 }
 
@@ -60,12 +60,12 @@ impl Stack {
     /// A demo's project, with nothing but ports in its `.env`.
     pub(crate) fn demo(name: &str) -> Self {
         let witness = Witness::new();
-        let name = format!("octo-test-{name}-{}", checkout());
         let port = free_ports();
+        let (name, since) = (format!("octo-test-{name}-{}", checkout()), witness.now());
         let stack = Self {
-            listener: Listener::to(witness.docker(), &label_of(&name)),
+            recorder: Recorder::new(&label_of(&name), since),
             name,
-            since: witness.now(),
+            since,
             _images: Images::acquire(&witness),
             witness,
             dir: tempfile::Builder::new().prefix("octo-").tempdir().unwrap(),
@@ -223,8 +223,7 @@ impl Stack {
     /// What the engine told about the stack's containers: action and unit, in order.
     pub(crate) fn events(&self, since: i64) -> Vec<Told> {
         let prefix = format!("{}-", self.name);
-        let mut told = self.listener.with(self.witness.events(&self.label(), since));
-        told.retain(|told| told.at >= since);
+        let mut told = self.recorder.since(since, self.witness.events(&self.label(), since));
         for event in &mut told {
             event.name = match event.name.strip_prefix(&prefix).unwrap_or_default() {
                 "db-1" => "db".to_owned(),

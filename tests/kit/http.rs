@@ -1,0 +1,24 @@
+//! A question to a node's web port, without the product's own client.
+
+use std::io::Read as _;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// No answer of a stand-in takes a tenth of this.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// No answer of a stand-in is a tenth as long.
+const LONGEST: u64 = 1 << 20;
+
+/// `GET` on a port of this host: status and body, or none when nothing answers. `key` is the API key, if one is needed.
+pub(crate) fn get(port: u16, path: &str, key: &str) -> Option<(u16, String)> {
+    let mut tcp = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Octopus-ApiKey: {key}\r\nConnection: close\r\n\r\n");
+    tcp.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    tcp.take(LONGEST).read_to_string(&mut answer).ok()?;
+    let status = answer.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
+}
