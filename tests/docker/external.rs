@@ -1,0 +1,49 @@
+//! A database of somebody else (`SQL_IMAGE=` empty): the same gate, and nothing there is ever stopped or removed.
+
+use super::quick;
+use crate::kit::foreign::Foreign;
+use crate::kit::process::wait_until;
+use crate::kit::stack::SA_PASSWORD;
+use crate::kit::stack::Stack;
+
+const NODE_1: &str = "octopus-server-1";
+const NODE_2: &str = "octopus-server-2";
+
+/// A stack of two nodes on a server that it does not run.
+fn stack(name: &str) -> (Stack, Foreign) {
+    let stack = quick(name, 2);
+    let port = stack.port("db");
+    let (foreign, gateway) = Foreign::sql_at(&stack, port);
+    stack.set("SQL_IMAGE", "");
+    stack.set("PROBE_INTERVAL", "200ms");
+    let target = format!("Server={gateway},{port};Database=OctopusDeploy;User Id=sa;Password={SA_PASSWORD}");
+    stack.set("DB_CONNECTION_STRING", &target);
+    (stack, foreign)
+}
+
+#[track_caller]
+fn start(stack: &Stack, foreign: &Foreign) {
+    stack.witness.start(foreign.name());
+    wait_until("it serves", || stack.witness.said_at(foreign.name(), "Recovery is complete"));
+}
+
+#[test]
+fn an_external_database_is_never_stopped_and_its_key_is_kept() {
+    let (stack, foreign) = stack("external");
+    stack.run(&["up"]).with(78).says("MASTER_KEY: the external database does not answer");
+    start(&stack, &foreign);
+    let started = stack.witness.started_at(foreign.name());
+    stack.run(&["up"]).ok().says("a master key was made");
+    assert_eq!(stack.starts(stack.since), [NODE_1, NODE_2]);
+    stack.assert_gated(stack.since, &[NODE_1, NODE_2]);
+    let kept = || std::fs::read_to_string(stack.state().join("state.json")).unwrap();
+    let key = serde_json::from_str::<serde_json::Value>(&kept()).unwrap()["master_key"].as_str().unwrap().to_owned();
+    stack.secret(&key);
+    stack.run(&["down", "--volumes", "--yes"]).ok();
+    assert_eq!(stack.witness.volumes(&stack.label()), Vec::<String>::new());
+    assert!(kept().contains(&key), "it always stays");
+    stack.run(&["up"]).ok();
+    stack.assert_no_violation();
+    stack.run(&["down"]).ok();
+    assert_eq!((foreign.runs(), stack.witness.started_at(foreign.name())), (true, started));
+}
