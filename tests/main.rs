@@ -10,6 +10,7 @@ mod docker;
 mod images;
 mod kit;
 mod scripts;
+mod soak;
 mod standin_octopus;
 mod standin_sql;
 mod tidy;
