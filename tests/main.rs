@@ -8,6 +8,7 @@ mod conformance;
 mod daemon;
 mod docker;
 mod images;
+mod engine;
 mod kit;
 mod scripts;
 mod soak;

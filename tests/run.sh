@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 need_rust
 need_engine
 # tsql is a foreign client of the SQL stand-in; the others make the tests' private engine, whatever kind the machine's own is.
-need_tools tsql=freetds-bin dockerd=docker.io ip=iproute2 nsenter=util-linux fuse-overlayfs=fuse-overlayfs
+need_tools tsql=freetds-bin dockerd=docker.io ip=iproute2 nsenter=util-linux setpriv=util-linux umount=mount fuse-overlayfs=fuse-overlayfs
 cargo fmt --check
 cargo clippy --locked --all-targets -- -D warnings
 cargo build --locked --benches

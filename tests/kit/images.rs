@@ -2,6 +2,7 @@
 //! the last one.
 
 use std::sync::Mutex;
+use std::sync::OnceLock;
 
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters as query;
@@ -12,6 +13,8 @@ use super::process::PROGRAM;
 
 /// How many tests use the images now.
 static USERS: Mutex<u32> = Mutex::new(0);
+/// The archive of both images: making it takes longer than loading it.
+static ARCHIVE: OnceLock<Vec<u8>> = OnceLock::new();
 
 /// Octopus tags that real configurations in tests name, lowest first.
 pub(crate) const TAGS: [&str; 2] = ["2026.1.100", "2026.2.7"];
@@ -29,6 +32,11 @@ impl Images {
             make(witness);
         }
         images
+    }
+
+    /// Makes the images in an engine that ends with its test, and they with it.
+    pub(crate) fn load_into(witness: &Witness) {
+        load_and_tag(witness);
     }
 
     /// The SQL stand-in's image for a real configuration.
@@ -109,14 +117,18 @@ fn pin(number: usize) -> String {
     format!("octo-local-test-{}-pin-{number}", std::process::id())
 }
 
-fn make(witness: &Witness) {
+fn load_and_tag(witness: &Witness) {
     let [sql, octopus] = demo_images();
-    let archive = image::archive(&std::fs::read(PROGRAM).unwrap(), &sql, &octopus).unwrap();
-    load(witness, archive);
+    let archive = ARCHIVE.get_or_init(|| image::archive(&std::fs::read(PROGRAM).unwrap(), &sql, &octopus).unwrap());
+    load(witness, archive.clone());
     tag(witness, &sql, &Images::sql());
     for version in TAGS {
         tag(witness, &octopus, &format!("{}:{version}", Images::octopus()));
     }
+}
+
+fn make(witness: &Witness) {
+    load_and_tag(witness);
     // While a container exists, no `down --volumes` of one test takes the images away from another.
     for (number, image) in demo_images().into_iter().enumerate() {
         let options = query::CreateContainerOptionsBuilder::default().name(&pin(number)).build();

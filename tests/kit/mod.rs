@@ -7,6 +7,7 @@ pub(crate) mod foreign;
 pub(crate) mod http;
 pub(crate) mod images;
 pub(crate) mod person;
+pub(crate) mod private;
 pub(crate) mod process;
 pub(crate) mod recorder;
 pub(crate) mod stack;

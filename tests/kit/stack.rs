@@ -20,6 +20,8 @@ use super::docker::Told;
 use super::docker::Witness;
 use super::images::Images;
 use super::images::TAGS;
+use super::private::Door;
+use super::private::PrivateEngine;
 use super::process::Ended;
 use super::process::PROGRAM;
 use super::process::Running;
@@ -52,22 +54,51 @@ pub(crate) struct Stack {
     /// What must never be shown.
     secrets: RefCell<Vec<String>>,
     shown: RefCell<String>,
-    recorder: Recorder,
-    _images: Images,
+    place: Place,
+}
+
+/// Which engine a stack is on.
+enum Place {
+    /// The machine's, where the images are there as long as somebody uses them.
+    Machine { _images: Images, recorder: Recorder },
+    /// One of the test's own, with which everything in it ends.
+    Private(Door),
 }
 
 impl Stack {
     /// A demo's project, with nothing but ports in its `.env`.
     pub(crate) fn demo(name: &str) -> Self {
         let witness = Witness::new();
+        let images = Images::acquire(&witness);
+        let since = witness.now();
+        let recorder = Recorder::new(&label_of(&name_of(name)), since);
+        Self::at(Place::Machine { _images: images, recorder }, witness, since, name)
+    }
+
+    /// The same on an engine of the test's own.
+    pub(crate) fn demo_on(engine: &PrivateEngine, name: &str) -> Self {
+        let witness = engine.witness();
+        let since = witness.now();
+        Self::at(Place::Private(engine.door()), witness, since, name)
+    }
+
+    /// A real stack's project, whose images are the stand-ins'.
+    pub(crate) fn real(name: &str) -> Self {
+        Self::demo(name).made_real()
+    }
+
+    /// The same on an engine of the test's own.
+    pub(crate) fn real_on(engine: &PrivateEngine, name: &str) -> Self {
+        Self::demo_on(engine, name).made_real()
+    }
+
+    fn at(place: Place, witness: Witness, since: i64, name: &str) -> Self {
         let port = free_ports();
-        let (name, since) = (format!("octo-test-{name}-{}", checkout()), witness.now());
         let stack = Self {
-            recorder: Recorder::new(&label_of(&name), since),
-            name,
+            name: name_of(name),
             since,
-            _images: Images::acquire(&witness),
             witness,
+            place,
             dir: tempfile::Builder::new().prefix("octo-").tempdir().unwrap(),
             vars: RefCell::default(),
             secrets: RefCell::default(),
@@ -80,9 +111,7 @@ impl Stack {
         stack
     }
 
-    /// A real stack's project, whose images are the stand-ins'.
-    pub(crate) fn real(name: &str) -> Self {
-        let stack = Self::demo(name);
+    fn made_real(self) -> Self {
         for (key, value) in [
             ("ACCEPT_EULA", "Y"),
             ("ACCEPT_OCTOPUS_EULA", "Y"),
@@ -93,11 +122,11 @@ impl Stack {
             ("OCTOPUS_SERVER_TAG", TAGS[0]),
             ("DISABLE_DIND", "Y"),
         ] {
-            stack.set(key, value);
+            self.set(key, value);
         }
-        stack.secret(SA_PASSWORD);
-        stack.secret(ADMIN_PASSWORD);
-        stack
+        self.secret(SA_PASSWORD);
+        self.secret(ADMIN_PASSWORD);
+        self
     }
 
     /// The project directory.
@@ -162,12 +191,18 @@ impl Stack {
 
     /// The same for another copy of the program.
     pub(crate) fn command_of(&self, program: &std::path::Path, words: &[&str]) -> Command {
-        let mut command = Command::new(program);
+        let mut command = match &self.place {
+            Place::Machine { .. } => Command::new(program),
+            Place::Private(door) => door.command(program.to_str().unwrap()),
+        };
         command.args(words).current_dir(self.dir()).env_clear();
         for key in ["PATH", "HOME", "DOCKER_HOST", "DOCKER_CONFIG"] {
             if let Some(value) = std::env::var_os(key) {
                 command.env(key, value);
             }
+        }
+        if let Place::Private(door) = &self.place {
+            command.env("DOCKER_HOST", door.url());
         }
         command.env("OCTO_LOCAL_STATE_DIR", self.dir.path().join("s"));
         command.env("OCTO_LOCAL_RUNTIME_DIR", self.dir.path().join("r"));
@@ -223,7 +258,10 @@ impl Stack {
     /// What the engine told about the stack's containers: action and unit, in order.
     pub(crate) fn events(&self, since: i64) -> Vec<Told> {
         let prefix = format!("{}-", self.name);
-        let mut told = self.recorder.since(since, self.witness.events(&self.label(), since));
+        let mut told = self.witness.events(&self.label(), since);
+        if let Place::Machine { recorder, .. } = &self.place {
+            told = recorder.since(since, told);
+        }
         for event in &mut told {
             event.name = match event.name.strip_prefix(&prefix).unwrap_or_default() {
                 "db-1" => "db".to_owned(),
@@ -289,7 +327,9 @@ impl Drop for Stack {
             let _ = rustix::process::kill_process(daemon, Signal::KILL);
             wait_until("the daemon is gone", || self.daemon().is_none().then_some(()));
         }
-        self.witness.sweep(&self.label());
+        if let Place::Machine { .. } = self.place {
+            self.witness.sweep(&self.label());
+        }
         let shown = self.everything_shown();
         if std::thread::panicking() {
             let _ = std::io::stderr().write_all(format!("--- everything shown by {}\n{shown}\n", self.name).as_bytes());
@@ -298,6 +338,11 @@ impl Drop for Stack {
         let told = self.secrets.borrow().iter().any(|secret| shown.contains(secret.as_str()));
         assert!(!told, "a secret was shown:\n{shown}");
     }
+}
+
+/// The project's name for a test.
+fn name_of(test: &str) -> String {
+    format!("octo-test-{test}-{}", checkout())
 }
 
 fn label_of(project: &str) -> String {
