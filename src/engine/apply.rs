@@ -148,6 +148,8 @@ fn endpoint_of(wanted: &ContainerSpec) -> EndpointSettings {
 
 fn body_of(spec: &StackSpec, wanted: &ContainerSpec, network: &str, image: &str) -> ContainerCreateBody {
     let env = wanted.env.iter().map(|(key, value)| format!("{key}={}", value.expose())).collect();
+    // The engine goes by the name, which two networks may have, unless the ID stands here as well.
+    let endpoint = EndpointSettings { network_id: Some(network.to_owned()), ..endpoint_of(wanted) };
     ContainerCreateBody {
         hostname: Some(wanted.hostname.clone()),
         image: Some(image.to_owned()),
@@ -158,7 +160,7 @@ fn body_of(spec: &StackSpec, wanted: &ContainerSpec, network: &str, image: &str)
         exposed_ports: Some(wanted.ports.iter().map(|port| format!("{}/tcp", port.container)).collect()),
         host_config: Some(host_config(network, wanted)),
         networking_config: Some(NetworkingConfig {
-            endpoints_config: Some(HashMap::from([(network.to_owned(), endpoint_of(wanted))])),
+            endpoints_config: Some(HashMap::from([(network.to_owned(), endpoint)])),
         }),
         ..ContainerCreateBody::default()
     }
