@@ -2,7 +2,9 @@
 //! killed, frozen or without address ranges, and a host that loses its power.
 
 mod absence;
+mod disk;
 mod kit_itself;
+mod network;
 mod privileged;
 
 use crate::kit::stack::Stack;

@@ -13,6 +13,12 @@ use futures_util::StreamExt as _;
 /// No call of a healthy engine takes a tenth of this.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The machine's engine, as the docker command would choose it.
+pub(crate) fn machine() -> String {
+    let host = std::env::var_os("DOCKER_HOST").map(|host| host.to_string_lossy().into_owned());
+    host.unwrap_or_else(|| "unix:///var/run/docker.sock".to_owned())
+}
+
 /// A connection with a runtime of its own, so that tests need not be async.
 pub(crate) struct Witness {
     runtime: tokio::runtime::Runtime,
@@ -33,8 +39,7 @@ pub(crate) struct Told {
 impl Witness {
     /// The machine's engine, as the docker command would choose it.
     pub(crate) fn new() -> Self {
-        let host = std::env::var_os("DOCKER_HOST").map(|host| host.to_string_lossy().into_owned());
-        Self::at(host.as_deref().unwrap_or("unix:///var/run/docker.sock"))
+        Self::at(&machine())
     }
 
     /// The engine at this URL.

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use bollard::errors::Error as BollardError;
 use bollard::models::ContainerCreateBody;
 use bollard::models::HostConfig;
+use bollard::models::NetworkCreateRequest;
 use bollard::models::PortBinding;
 use bollard::query_parameters as query;
 
@@ -68,6 +70,37 @@ impl Foreign {
         };
         foreign.witness.wait(foreign.witness.docker().create_container(Some(options), body)).unwrap();
         foreign
+    }
+}
+
+/// A network of somebody else. Dropping it takes it away.
+pub(crate) struct ForeignNetwork {
+    /// Its ID.
+    pub(crate) id: String,
+    witness: Witness,
+}
+
+impl ForeignNetwork {
+    /// One of this name on the stack's engine; an engine from 25 on refuses a second one of a name.
+    pub(crate) fn named(stack: &Stack, name: &str) -> Option<Self> {
+        let witness = Witness::at(&stack.engine());
+        let request = NetworkCreateRequest { name: name.to_owned(), ..NetworkCreateRequest::default() };
+        match witness.wait(witness.docker().create_network(request)) {
+            Ok(made) => Some(Self { id: made.id, witness }),
+            Err(BollardError::DockerResponseServerError { status_code: 409, .. }) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Whether it is still there.
+    pub(crate) fn exists(&self) -> bool {
+        self.witness.wait(self.witness.docker().inspect_network(&self.id, None)).is_ok()
+    }
+}
+
+impl Drop for ForeignNetwork {
+    fn drop(&mut self) {
+        let _ = self.witness.wait(self.witness.docker().remove_network(&self.id));
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Whatever a test makes is gone afterwards, also when it fails: each piece removes what is its own when it is dropped.
 
+pub(crate) mod disk;
 pub(crate) mod docker;
 pub(crate) mod foreign;
 pub(crate) mod http;

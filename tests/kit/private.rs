@@ -21,6 +21,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use serde_json::json;
 
+use super::disk::Disk;
 use super::docker::Witness;
 use super::images::Images;
 use super::process::wait_until;
@@ -76,8 +77,20 @@ impl PrivateEngine {
         Self::make(&json!({}), true)
     }
 
+    /// An engine that keeps its data on a disk of its own, of this size.
+    pub(crate) fn on_a_small_disk(kilobytes: u64) -> (Self, Disk) {
+        let engine = Self { sandbox: Sandbox::begin(), dockerd: None, refuses_privileges: false };
+        fs::create_dir(engine.path("data")).unwrap();
+        let disk = Disk::mount(&engine.path("data"), kilobytes);
+        (engine.ready(&json!({})), disk)
+    }
+
     fn make(settings: &Value, refuses_privileges: bool) -> Self {
-        let mut engine = Self { sandbox: Sandbox::begin(), dockerd: None, refuses_privileges };
+        Self { sandbox: Sandbox::begin(), dockerd: None, refuses_privileges }.ready(settings)
+    }
+
+    fn ready(self, settings: &Value) -> Self {
+        let mut engine = self;
         engine.configure(settings);
         engine.launch();
         Images::load_into(&engine.witness());

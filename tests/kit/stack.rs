@@ -2,6 +2,7 @@
 //! no secret was ever shown.
 
 use std::cell::RefCell;
+use std::cell::RefMut;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -16,6 +17,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::disk::Disk;
 use super::docker::Told;
 use super::docker::Witness;
 use super::images::Images;
@@ -49,6 +51,8 @@ pub(crate) struct Stack {
     pub(crate) witness: Witness,
     /// When the stack was made, by the engine's clock.
     pub(crate) since: i64,
+    /// What is mounted in `dir`, which goes after it.
+    disk: RefCell<Option<Disk>>,
     dir: TempDir,
     vars: RefCell<BTreeMap<String, String>>,
     /// What must never be shown.
@@ -99,6 +103,7 @@ impl Stack {
             since,
             witness,
             place,
+            disk: RefCell::default(),
             dir: tempfile::Builder::new().prefix("octo-").tempdir().unwrap(),
             vars: RefCell::default(),
             secrets: RefCell::default(),
@@ -137,6 +142,26 @@ impl Stack {
     /// The project's state directory.
     pub(crate) fn state(&self) -> PathBuf {
         self.dir.path().join("s").join(&self.name)
+    }
+
+    /// Gives the state directory a disk of its own, of this size.
+    pub(crate) fn keep_state_on_a_small_disk(&self, kilobytes: u64) {
+        let root = self.dir.path().join("s");
+        std::fs::create_dir_all(&root).unwrap();
+        *self.disk.borrow_mut() = Some(Disk::mount(&root, kilobytes));
+    }
+
+    /// The disk that the state is kept on.
+    pub(crate) fn disk(&self) -> RefMut<'_, Disk> {
+        RefMut::map(self.disk.borrow_mut(), |disk| disk.as_mut().unwrap())
+    }
+
+    /// Where its engine listens.
+    pub(crate) fn engine(&self) -> String {
+        match &self.place {
+            Place::Machine { .. } => super::docker::machine(),
+            Place::Private(door) => door.url(),
+        }
     }
 
     /// The label of everything that is the project's.
