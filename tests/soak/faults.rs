@@ -140,7 +140,7 @@ impl Fault {
                 return nothing();
             }
             Self::CutOffNode => {
-                witness.cut_off(&soak.network(), &name);
+                witness.disconnect(&soak.network(), &name);
                 soak.waits_for_attachment(&name);
                 return nothing();
             }
@@ -165,7 +165,7 @@ impl Fault {
                 return nothing();
             }
             _ => {
-                witness.cut_off(&soak.network(), &name);
+                witness.disconnect(&soak.network(), &name);
                 soak.waits_for_attachment(&name);
                 return nothing();
             }
