@@ -6,14 +6,19 @@ use clap::Parser as _;
 use octo_local::cli;
 use octo_local::cli::Args;
 use octo_local::cli::Command;
+use octo_local::cli::Outcome;
+use octo_local::cli::bug;
 use octo_local::cli::outcome::BUG;
+use octo_local::cli::outcome::Failure;
 use octo_local::cli::outcome::USAGE;
+use octo_local::cli::print;
 use octo_local::standin;
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().collect();
-    if let Some(standin) = words.first().and_then(|program| standin::named(program)) {
-        return standin::run(standin, &words[1..]);
+    let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let texts: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some(standin) = texts.first().and_then(|program| standin::named(program)) {
+        return standin::run(standin, &texts[1..]);
     }
     let args = match Args::try_parse_from(&words) {
         Ok(args) => args,
@@ -26,25 +31,20 @@ fn main() -> ExitCode {
         let (which, rest) = args.split_first().map_or(("", [].as_slice()), |(which, rest)| (which.as_str(), rest));
         return standin::run(which, rest);
     }
-    run(args)
-}
-
-#[expect(clippy::print_stderr, reason = "a failure is told to the person")]
-fn run(args: Args) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("octo-local: {error}");
-            return ExitCode::from(BUG);
-        }
-    };
-    match runtime.block_on(cli::run(args)) {
+    match bug::guard(|| run(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            for line in &failure.lines {
-                eprintln!("{line}");
-            }
+            failure.lines.iter().for_each(print::tell);
             ExitCode::from(failure.code)
         }
     }
+}
+
+fn run(args: Args) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(BUG, format!("begin: {error}")))?;
+    let outcome = runtime.block_on(cli::run(args));
+    // What still waits for a terminal or a name server must not keep the process.
+    runtime.shutdown_background();
+    outcome
 }

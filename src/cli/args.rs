@@ -6,12 +6,20 @@ use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
 
+use crate::config::MAX_NODES;
 use crate::config::Pull;
-use crate::spec::UnitId;
+
+/// What somebody reads who does not know the program yet.
+const FIRST_STEPS: &str = "\
+First steps:
+  octo-local up --demo        try it: no registry, no licence, no .env needed
+  octo-local init             write a .env for the real images, then `octo-local up`
+  octo-local status           what runs; `octo-local explain` says why
+  octo-local down             take it away; the data stays";
 
 /// Runs Octopus Deploy and its SQL Server on one Docker host, in order, and keeps them running.
 #[derive(Debug, Parser)]
-#[command(name = "octo-local", disable_version_flag = true, max_term_width = 100)]
+#[command(name = "octo-local", version, max_term_width = 100, after_help = FIRST_STEPS)]
 pub struct Args {
     /// The project's name [default: COMPOSE_PROJECT_NAME, else made from the directory]
     #[arg(short = 'p', long, global = true, value_name = "NAME")]
@@ -40,6 +48,9 @@ pub enum Command {
         /// How to show it
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
+        /// Taken for compose's sake: everything is always shown
+        #[arg(short = 'a', long, hide = true)]
+        all: bool,
     },
     /// Show logs of units, or of the daemon itself (`logs daemon`)
     Logs(LogFlags),
@@ -48,30 +59,19 @@ pub enum Command {
     /// Show the resolved configuration, secrets masked
     Config(ConfigFlags),
     /// Restart units, in order and one node at a time
-    Restart {
-        /// Units: db, octopus-server-1, … [default: all]
-        units: Vec<UnitId>,
-    },
-    /// Stop units until `start` or `up`
-    Stop {
-        /// Units: db, octopus-server-1, …
-        #[arg(required = true)]
-        units: Vec<UnitId>,
-    },
+    Restart(UnitNames),
+    /// Stop units until `start` or `up`; containers and data stay
+    Stop(UnitNames),
     /// Start units that were stopped, or try failed ones again
-    Start {
-        /// Units [default: all]
-        units: Vec<UnitId>,
-    },
+    Start(UnitNames),
     /// Explain what a unit is doing, why, and what happens next
-    Explain {
-        /// Units [default: all]
-        units: Vec<UnitId>,
-    },
+    Explain(UnitNames),
     /// Show what the daemon saw and did
     Events(EventFlags),
     /// Write a commented `.env` with generated passwords
     Init,
+    /// Print a systemd unit that supervises this project from boot on
+    Systemd,
     /// Supervise in the foreground, as systemd wants it
     Daemon {
         /// In a session of its own, its log in a file, ending when the stack is down
@@ -97,6 +97,14 @@ pub enum Command {
     },
 }
 
+/// The units that a command is about.
+#[derive(Clone, Debug, clap::Args)]
+pub struct UnitNames {
+    /// db, octopus-server-1, … [default: all]
+    #[arg(value_name = "UNIT")]
+    pub units: Vec<String>,
+}
+
 /// How to show something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -111,7 +119,7 @@ pub enum Format {
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct UpFlags {
     /// How many Octopus nodes, for this time
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
     pub nodes: Option<u8>,
     /// Give up waiting after this many seconds; the daemon goes on [default: wait as long as something moves]
     #[arg(long, value_name = "SECONDS")]
@@ -128,6 +136,12 @@ pub struct UpFlags {
     /// Taken for compose's sake: the stack always runs in the background
     #[arg(short = 'd', long, hide = true)]
     pub detach: bool,
+    /// Taken for compose's sake: waiting is what happens anyway
+    #[arg(long, hide = true, conflicts_with = "no_wait")]
+    pub wait: bool,
+    /// Taken for compose's sake: what the configuration does not name is always removed
+    #[arg(long, hide = true)]
+    pub remove_orphans: bool,
     /// How to show progress
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
@@ -145,25 +159,42 @@ pub struct DownFlags {
     /// Seconds that a node gets to stop
     #[arg(short = 't', long, value_name = "SECONDS")]
     pub timeout: Option<u64>,
+    /// Taken for compose's sake: what the configuration does not name is always removed
+    #[arg(long, hide = true)]
+    pub remove_orphans: bool,
 }
 
 /// What `logs` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LogFlags {
-    /// Units, or `daemon` [default: all units]
+    /// db, octopus-server-1, … or `daemon` [default: all units]
+    #[arg(value_name = "UNIT")]
     pub units: Vec<String>,
     /// Go on as lines are written
     #[arg(short = 'f', long)]
     pub follow: bool,
-    /// Only the last lines
-    #[arg(short = 'n', long, value_name = "N")]
-    pub tail: Option<u32>,
+    /// Only the last lines, or `all`
+    #[arg(short = 'n', long, value_name = "N", default_value = "all", hide_default_value = true, value_parser = tail)]
+    pub tail: Tail,
     /// Only since a time (2026-01-31T12:00:00Z) or for a while (90s, 10m, 2h)
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
     /// Begin each line with its time
     #[arg(short = 't', long)]
     pub timestamps: bool,
+}
+
+/// How many lines of a log; none is all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail(pub Option<u32>);
+
+fn tail(text: &str) -> Result<Tail, String> {
+    match text {
+        "all" => Ok(Tail(None)),
+        number => {
+            number.parse().map(|count| Tail(Some(count))).map_err(|_| "write a number of lines, or all".to_owned())
+        }
+    }
 }
 
 /// What `config` takes.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::outcome::FAILED;
 use super::outcome::Failure;
+use super::print;
 use crate::config::Secret;
 use crate::config::read::Demo;
 use crate::engine::Engine;
@@ -38,6 +39,7 @@ pub async fn import(engine: &Engine, demo: &Demo) -> Result<(), Failure> {
     if engine.image_id(&demo.sql_image).await?.is_some() && engine.image_id(&octopus).await?.is_some() {
         return Ok(());
     }
+    print::tell("making the stand-ins' images of this program, once");
     let binary = own_program().map_err(|error| Failure::new(FAILED, format!("read this program: {error}")))?;
     let archive = image::archive(&binary, &demo.sql_image, &octopus);
     let archive = archive.map_err(|error| Failure::new(FAILED, format!("make the stand-in images: {error}")))?;

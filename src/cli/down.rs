@@ -1,7 +1,5 @@
 //! `down`: the daemon stops everything in order and removes it; the data stays unless a person asks in so many words.
 
-use std::io::IsTerminal as _;
-
 use super::args::DownFlags;
 use super::args::Format;
 use super::context::Context;
@@ -9,28 +7,44 @@ use super::outcome::FAILED;
 use super::outcome::Failure;
 use super::outcome::Outcome;
 use super::outcome::USAGE;
+use super::outcome::interruptible;
+use super::print;
 use super::progress::Progress;
 use super::spawn;
 use crate::api::DownBody;
 use crate::engine::observe::Memory;
 use crate::reconcile::status::Verdict;
 
+/// What Ctrl-C says: the wish was taken, and the daemon keeps it.
+const GOES_ON: &str = "interrupted; the daemon goes on taking the stack down, see `octo-local status`";
+
 /// Takes the stack down. Works with a broken `.env`, and without a daemon by starting one for it.
 pub async fn down(context: &Context, flags: &DownFlags) -> Outcome {
+    context.must_be_from_here().await?;
     if flags.volumes && !flags.yes {
         confirm(context)?;
     }
     if context.client.identity().await.is_err() && nothing_is_there(context, flags.volumes).await? {
-        eprintln!("{}: nothing to take down", context.project);
+        print::tell(format_args!("{}: nothing to take down", context.project));
         return Ok(());
     }
+    interruptible(GOES_ON, carry_out(context, flags)).await
+}
+
+async fn carry_out(context: &Context, flags: &DownFlags) -> Outcome {
     spawn::ensure(context).await?;
+    let mut progress = Progress::new(Format::Table);
     let mut statuses = context.client.follow().await?;
     let body = DownBody { volumes: flags.volumes, timeout_s: flags.timeout };
     let generation: u64 = context.client.post("/v1/down", &body).await?;
-    let mut progress = Progress::new(Format::Table);
     let mut last = None;
-    while let Some(status) = statuses.next().await? {
+    loop {
+        // Cancel-safe: the stream keeps what it read; the tick is awaited again.
+        let status = tokio::select! {
+            status = statuses.next() => status?,
+            () = progress.tick() => continue,
+        };
+        let Some(status) = status else { break };
         if status.generation < generation {
             continue;
         }
@@ -46,24 +60,24 @@ pub async fn down(context: &Context, flags: &DownFlags) -> Outcome {
     if last.is_some_and(|status| status.verdict != Verdict::Down) && !nothing_is_there(context, flags.volumes).await? {
         return Err(Failure::new(FAILED, "the daemon ended before everything was gone; `octo-local down` again"));
     }
-    eprintln!("{} is down{}", context.project, if flags.volumes { ", with its data" } else { "; the data stays" });
+    let data = if flags.volumes { ", with its data" } else { "; the data stays" };
+    print::tell(format_args!("{} is down{data}", context.project));
     Ok(())
 }
 
 fn confirm(context: &Context) -> Result<(), Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::new(USAGE, "removing data asks for --yes where nobody can be asked"));
+    if !print::can_ask() {
+        let line = "this removes data, and nobody can be asked here: `octo-local down --volumes --yes` does it unasked";
+        return Err(Failure::new(USAGE, line));
     }
-    eprint!(
-        "Remove the databases, packages, artifacts, logs and the master key of {}? Type its name: ",
-        context.project
-    );
-    let mut answer = String::new();
-    let _ = std::io::stdin().read_line(&mut answer);
-    if answer.trim() == context.project.as_str() {
+    let project = &context.project;
+    let answer = print::ask(format_args!(
+        "Remove the databases, packages, artifacts, logs and the master key of {project}? Type its name:"
+    ));
+    if answer == project.as_str() {
         return Ok(());
     }
-    Err(Failure::new(USAGE, "nothing was removed"))
+    Err(Failure::new(USAGE, format!("that is not its name, {project}: nothing was removed")))
 }
 
 async fn nothing_is_there(context: &Context, volumes: bool) -> Result<bool, Failure> {

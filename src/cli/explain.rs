@@ -1,114 +1,135 @@
-//! `explain` and `events`: what a unit is doing and why, and what happened before.
+//! `explain`: what a unit is doing, since when and why, what was tried, what happens next and when.
 
-use std::time::Duration;
-
-use super::args::EventFlags;
-use super::args::Format;
 use super::context::Context;
-use super::logs;
-use super::outcome::FAILED;
-use super::outcome::Failure;
-use super::outcome::INTERRUPTED;
+use super::events;
 use super::outcome::Outcome;
+use super::print;
 use super::status;
+use super::status::duration;
+use super::units;
+use crate::config::Timing;
 use crate::daemon::journal::Entry;
-use crate::daemon::paths;
+use crate::daemon::journal::now_ms;
+use crate::engine::Engine;
+use crate::reconcile::status::Status;
 use crate::reconcile::status::UnitStatus;
 use crate::spec::UnitId;
 
 /// How many past events an explanation shows.
 const RECENT: usize = 8;
+/// How many lines of a log it shows.
+const LINES: u32 = 8;
+
+/// What explanations are made from, besides the unit.
+struct Circumstances {
+    status: Status,
+    history: Vec<Entry>,
+    timing: Timing,
+    /// To read logs with. Without it there are none.
+    engine: Option<Engine>,
+}
 
 /// Explains units; none named means all.
-pub async fn explain(context: &Context, units: &[UnitId]) -> Outcome {
-    let status = status::fetch(context).await?;
-    let history = history(context, 0);
-    let chosen: Vec<&UnitStatus> =
-        status.units.iter().filter(|unit| units.is_empty() || units.contains(&unit.unit)).collect();
-    if chosen.is_empty() {
-        return Err(Failure::new(FAILED, format!("{} has no such unit", context.project)));
+pub async fn explain(context: &Context, names: &[String]) -> Outcome {
+    let units = units::named(context, names).await?;
+    let applied = context.applied().await.and_then(|stored| stored.config);
+    let around = Circumstances {
+        status: status::fetch(context).await?,
+        history: events::history(context),
+        timing: applied.map(|config| config.timing).unwrap_or_default(),
+        engine: context.engine().await.ok(),
+    };
+    if units.is_empty() {
+        print::line(status::head(&around.status));
+        around.status.work.iter().for_each(|work| print::line(format_args!("  {}", print::plain(work))));
     }
-    for unit in chosen {
-        explain_unit(unit, status.supervised, &history);
+    for unit in around.status.units.iter().filter(|unit| units.is_empty() || units.contains(&unit.unit)) {
+        explain_unit(unit, &around).await;
     }
     Ok(())
 }
 
-fn explain_unit(unit: &UnitStatus, supervised: bool, history: &[Entry]) {
-    println!("{}: {} for {}s, restarted {} times", unit.unit, unit.phase, unit.for_seconds, unit.restarts);
+async fn explain_unit(unit: &UnitStatus, around: &Circumstances) {
+    let past: Vec<&Entry> = around.history.iter().filter(|entry| entry.subject == unit.unit.to_string()).collect();
+    let recent = &past[past.len().saturating_sub(RECENT)..];
+    print::line(format_args!("{}: {}", unit.unit, state(unit, recent.last().copied())));
     if !unit.reason.is_empty() {
-        println!("  why    {}", unit.reason);
+        print::line(format_args!("  why    {}", print::plain(&unit.reason)));
     }
     if let Some(fix) = &unit.fix {
-        println!("  fix    {fix}");
+        print::line(format_args!("  fix    {fix}"));
     }
-    println!("  next   {}", next(unit, supervised));
-    let name = unit.unit.to_string();
-    let of_unit: Vec<&Entry> = history.iter().filter(|entry| entry.subject == name).collect();
-    for entry in &of_unit[of_unit.len().saturating_sub(RECENT)..] {
-        println!("  past   {} {}", time_of(entry.at_ms), entry.what);
+    for entry in recent {
+        print::line(format_args!("  past   {}  {}", events::time_of(entry.at_ms), print::plain(&entry.what)));
     }
-    for line in &unit.lines {
-        println!("  log    {line}");
+    print::line(format_args!("  next   {}", next(unit, &around.status, &around.timing)));
+    for line in log_lines(unit, around.engine.as_ref()).await {
+        print::line(format_args!("  log    {}", print::plain(&line)));
     }
 }
 
-fn next(unit: &UnitStatus, supervised: bool) -> String {
-    if !supervised {
+/// The phase, since when, and how often it was restarted. What does not run has been so since something last happened to it.
+fn state(unit: &UnitStatus, last: Option<&Entry>) -> String {
+    let now = now_ms();
+    let since_ms = match unit.for_seconds {
+        0 => last.map(|entry| entry.at_ms),
+        seconds => Some(now.saturating_sub(seconds.saturating_mul(1_000))),
+    };
+    let since = since_ms.map(|since| {
+        let ago = duration(now.saturating_sub(since) / 1_000);
+        format!(", since {} ({ago})", events::time_of(since))
+    });
+    let restarts = match unit.restarts {
+        0 => String::new(),
+        1 => ", restarted once".to_owned(),
+        times => format!(", restarted {times} times"),
+    };
+    format!("{}{}{restarts}", unit.phase, since.unwrap_or_default())
+}
+
+/// What happens next, and when.
+fn next(unit: &UnitStatus, status: &Status, timing: &Timing) -> String {
+    if !status.supervised {
         return "nothing: nobody supervises; `octo-local up` starts a daemon".to_owned();
     }
-    match (unit.phase.as_str(), unit.retry_in_seconds) {
-        (_, Some(seconds)) => format!("it is started again in {seconds}s"),
-        ("ready", None) => "it is probed, and restarted if it fails".to_owned(),
-        ("failed", None) => {
-            "nothing until the configuration changes or `octo-local start` asks for another try".to_owned()
+    if status.engine_problem.is_some() {
+        return "nothing until the Docker Engine answers, which is tried every second".to_owned();
+    }
+    if unit.stopped {
+        return format!("nothing until `octo-local start {}` or `octo-local up`", unit.unit);
+    }
+    if let Some(seconds) = unit.retry_in_seconds {
+        let at = events::time_of(now_ms().saturating_add(seconds.saturating_mul(1_000)));
+        return format!("it is tried again in {seconds}s, at {at}; `octo-local start {}` does so now", unit.unit);
+    }
+    let seconds = |ms: u64| duration(ms.div_ceil(1_000));
+    match unit.phase.rsplit(' ').next().unwrap_or_default() {
+        "ready" => format!(
+            "it is probed every {}; {} failures in a row, and it is restarted",
+            seconds(timing.steady_probe_ms),
+            timing.misses
+        ),
+        "failed" => {
+            format!("nothing until the configuration changes, or `octo-local start {}` asks for another try", unit.unit)
         }
-        (_, None) if unit.stopped => "nothing until `octo-local start`".to_owned(),
-        ("created", None) => "it is started when what it waits for is ready".to_owned(),
-        (_, None) => "it is waited for while it moves".to_owned(),
+        "created" | "absent" => "it is started when what it waits for is ready".to_owned(),
+        "paused" => "nothing until somebody unpauses it".to_owned(),
+        "starting" => {
+            let limit = if unit.unit == UnitId::Sql { timing.sql_start_limit_ms } else { timing.node_start_limit_ms };
+            format!("it is waited for while it moves; after {} without progress it is restarted", seconds(limit))
+        }
+        "stopping" => "it ends, at the latest when its grace is over".to_owned(),
+        _ => "it is looked at again within seconds".to_owned(),
     }
 }
 
-/// Shows the history.
-pub async fn events(context: &Context, flags: &EventFlags) -> Outcome {
-    let mut from = flags.since.as_deref().map(logs::since).transpose()?.unwrap_or(0);
-    loop {
-        let mut entries = history(context, from);
-        if let Some(last) = entries.last() {
-            from = last.at_ms + 1;
-        }
-        for entry in entries.drain(..) {
-            tell(&entry, flags.format);
-        }
-        if !flags.follow {
-            return Ok(());
-        }
-        // Cancel-safe: nothing is in flight between two looks at the file.
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(200)) => {}
-            _ = tokio::signal::ctrl_c() => return Err(Failure::quiet(INTERRUPTED)),
-        }
+/// The last lines of the failed run, else those of the container.
+async fn log_lines(unit: &UnitStatus, engine: Option<&Engine>) -> Vec<String> {
+    if !unit.lines.is_empty() {
+        return unit.lines.clone();
     }
-}
-
-fn tell(entry: &Entry, format: Format) {
-    match format {
-        Format::Json => println!("{}", serde_json::to_string(entry).unwrap_or_default()),
-        Format::Table => println!("{}  {:<18} {}", time_of(entry.at_ms), entry.subject, entry.what),
+    match engine.filter(|_| !unit.container.is_empty()) {
+        Some(engine) => engine.last_lines(&unit.container, LINES, false).await.unwrap_or_default(),
+        None => Vec::new(),
     }
-}
-
-fn history(context: &Context, from_ms: u64) -> Vec<Entry> {
-    let path = context.paths.events();
-    let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap_or_default();
-    let text = read(&paths::older(&path)) + &read(&path);
-    let entries = text.lines().filter_map(|line| serde_json::from_str::<Entry>(line).ok());
-    entries.filter(|entry| entry.at_ms >= from_ms).collect()
-}
-
-fn time_of(at_ms: u64) -> String {
-    let time =
-        i64::try_from(at_ms / 1_000).ok().and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok());
-    let text = time.and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok());
-    text.unwrap_or_else(|| at_ms.to_string())
 }

@@ -1,6 +1,5 @@
 //! `init`: a commented `.env` with strong passwords. The licences are asked for; nothing is overwritten.
 
-use std::io::IsTerminal as _;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 
@@ -8,14 +7,21 @@ use super::context::Context;
 use super::outcome::CONFIGURATION;
 use super::outcome::Failure;
 use super::outcome::Outcome;
+use super::outcome::USAGE;
+use super::print;
 use crate::config::ENV_EXAMPLE;
 use crate::config::Secret;
 
-/// Writes `.env` into the project directory.
+/// Writes `.env` into the project directory, or what one `--env-file` names.
 pub fn init(context: &Context) -> Outcome {
-    let path = context.directory.join(".env");
-    if path.exists() {
-        return Err(Failure::new(CONFIGURATION, format!("{} exists and is left as it is", path.display())));
+    let path = match context.files.given.as_slice() {
+        [] => context.files.default(),
+        [one] => one.clone(),
+        _ => return Err(Failure::new(USAGE, "init writes one file: give --env-file once")),
+    };
+    if path.symlink_metadata().is_ok() {
+        let line = format!("{} exists and is left as it is; move it away to begin anew", path.display());
+        return Err(Failure::new(CONFIGURATION, line));
     }
     let sql = accepted("SQL Server", "https://go.microsoft.com/fwlink/?linkid=857698");
     let octopus = accepted("Octopus Server", "https://octopus.com/legal/customer-agreement");
@@ -25,22 +31,17 @@ pub fn init(context: &Context) -> Outcome {
         file.write_all(text.as_bytes())
     };
     write().map_err(|error| Failure::new(CONFIGURATION, format!("write {}: {error}", path.display())))?;
-    eprintln!("wrote {} (only you may read it)", path.display());
+    print::tell(format_args!("wrote {} (only you may read it), with new passwords", path.display()));
     if !(sql && octopus) {
-        eprintln!("set ACCEPT_EULA and ACCEPT_OCTOPUS_EULA to Y in it once you have read the licences");
+        print::tell("set ACCEPT_EULA and ACCEPT_OCTOPUS_EULA to Y in it once you have read the licences");
     }
-    eprintln!("next: `octo-local up`");
+    print::tell("next: `octo-local up`");
     Ok(())
 }
 
 fn accepted(product: &str, link: &str) -> bool {
-    if !std::io::stdin().is_terminal() {
-        return false;
-    }
-    eprint!("Do you accept the licence of {product} ({link})? [y/N] ");
-    let mut answer = String::new();
-    let _ = std::io::stdin().read_line(&mut answer);
-    answer.trim().eq_ignore_ascii_case("y")
+    let question = format!("Do you accept the licence of {product} ({link})? [y/N]");
+    print::can_ask() && ["y", "yes"].contains(&print::ask(question).to_lowercase().as_str())
 }
 
 fn fill(example: &str, sql: bool, octopus: bool, sa: &Secret, admin: &Secret) -> String {

@@ -1,58 +1,63 @@
 //! `logs`: of units, merged as they come, each line with its unit; or of the daemon itself.
 
-use std::path::Path;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::SelectAll;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::args::LogFlags;
 use super::context::Context;
 use super::outcome::FAILED;
 use super::outcome::Failure;
-use super::outcome::INTERRUPTED;
 use super::outcome::Outcome;
 use super::outcome::USAGE;
+use super::outcome::interruptible;
+use super::print;
+use super::tail::Tail;
+use super::units;
 use crate::config::read::duration_ms;
 use crate::daemon::journal::now_ms;
-use crate::daemon::paths;
 use crate::engine::logs::Selection;
 use crate::engine::observe::Memory;
 use crate::spec::UnitId;
 
+/// The name that means the daemon.
+const DAEMON: &str = "daemon";
+/// How often the daemon's log is looked at for more.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
 /// Shows logs. Works with a broken `.env` and without a daemon.
 pub async fn logs(context: &Context, flags: &LogFlags) -> Outcome {
-    if flags.units.iter().any(|unit| unit == "daemon") {
-        daemon_log(&context.paths.log(), flags.tail);
-        return Ok(());
-    }
-    let units: Vec<UnitId> = flags
-        .units
-        .iter()
-        .map(|unit| unit.parse())
-        .collect::<Result<_, _>>()
-        .map_err(|error: crate::spec::unit::UnknownUnit| Failure::new(USAGE, error.to_string()))?;
     let since_ms = flags.since.as_deref().map(since).transpose()?;
-    let selection = Selection {
-        tail: flags.tail,
-        since: since_ms.and_then(|at| i32::try_from(at / 1_000).ok()),
-        follow: flags.follow,
-        timestamps: flags.timestamps,
-    };
-    // Cancel-safe: printing is all there is to lose.
-    tokio::select! {
-        outcome = print(context, &units, &selection) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(Failure::quiet(INTERRUPTED)),
+    match flags.units.as_slice() {
+        [only] if only == DAEMON => interruptible("", daemon_log(context, flags, since_ms.unwrap_or(0))).await,
+        names if names.iter().any(|name| name == DAEMON) => {
+            Err(Failure::new(USAGE, "the daemon's log is shown alone: `octo-local logs daemon`"))
+        }
+        names => {
+            let units = units::named(context, names).await?;
+            let selection = Selection {
+                tail: flags.tail.0,
+                since: since_ms.and_then(|at| i32::try_from(at / 1_000).ok()),
+                follow: flags.follow,
+                timestamps: flags.timestamps,
+            };
+            interruptible("", container_logs(context, &units, &selection)).await
+        }
     }
 }
 
-async fn print(context: &Context, units: &[UnitId], selection: &Selection) -> Outcome {
+async fn container_logs(context: &Context, units: &[UnitId], selection: &Selection) -> Outcome {
     let engine = context.engine().await?;
     let seen = engine.observe(&context.project, &[], &mut Memory::default()).await?;
     let mut containers: Vec<_> =
         seen.containers.iter().filter(|container| units.is_empty() || units.contains(&container.unit)).collect();
     containers.sort_by_key(|container| container.unit);
     if containers.is_empty() {
-        return Err(Failure::new(FAILED, format!("{} has no such container", context.project)));
+        let line = format!("{} has no containers; `octo-local up` makes them", context.project);
+        return Err(Failure::new(FAILED, line));
     }
     let width = containers.iter().map(|container| container.unit.to_string().len()).max().unwrap_or(0);
     let mut all = SelectAll::new();
@@ -76,15 +81,30 @@ async fn print(context: &Context, units: &[UnitId], selection: &Selection) -> Ou
 
 fn show(unit: UnitId, width: usize, (is_error, line): (bool, String)) {
     let text = format!("{unit:<width$} | {line}");
-    if is_error { eprintln!("{text}") } else { println!("{text}") }
+    if is_error { print::tell(text) } else { print::line(text) }
 }
 
-fn daemon_log(path: &Path, tail: Option<u32>) {
-    let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
-    let text = read(&paths::older(path)) + &read(path);
-    let lines: Vec<&str> = text.lines().collect();
-    let skip = tail.map_or(0, |count| lines.len().saturating_sub(count as usize));
-    lines[skip..].iter().for_each(|line| println!("{line}"));
+async fn daemon_log(context: &Context, flags: &LogFlags, from_ms: u64) -> Outcome {
+    let mut log = Tail::of(context.paths.log());
+    let lines: Vec<String> = log.lines().into_iter().skip_while(|line| is_before(line, from_ms)).collect();
+    let skip = flags.tail.0.map_or(0, |count| lines.len().saturating_sub(count as usize));
+    lines[skip..].iter().for_each(print::line);
+    if lines.is_empty() && !context.paths.log().exists() {
+        print::tell("no daemon of this project has written a log here; systemd's is shown by `journalctl -u`");
+    }
+    if !flags.follow {
+        return Ok(());
+    }
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        log.lines().iter().for_each(print::line);
+    }
+}
+
+/// Whether a line of the daemon's log was written before a time. One without a time belongs to the line above it.
+fn is_before(line: &str, from_ms: u64) -> bool {
+    let time = line.split_whitespace().next().and_then(|word| OffsetDateTime::parse(word, &Rfc3339).ok());
+    from_ms > 0 && time.is_none_or(|time| time.unix_timestamp_nanos() / 1_000_000 < i128::from(from_ms))
 }
 
 /// A time of day or a duration before now, as milliseconds since 1970.
@@ -92,9 +112,30 @@ pub fn since(text: &str) -> Result<u64, Failure> {
     if let Some(ago) = duration_ms(text) {
         return Ok(now_ms().saturating_sub(ago));
     }
-    let time = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339);
     let bad =
         || Failure::new(USAGE, format!("--since {text}: write a time as 2026-01-31T12:00:00Z or a duration as 10m"));
-    let seconds = time.map_err(|_| bad())?.unix_timestamp();
-    u64::try_from(seconds).map(|seconds| seconds * 1_000).map_err(|_| bad())
+    let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| bad())?;
+    u64::try_from(time.unix_timestamp_nanos() / 1_000_000).map_err(|_| bad())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_takes_times_and_durations() {
+        assert_eq!(since("1970-01-01T00:00:02.5Z").unwrap(), 2_500);
+        assert!(now_ms() - since("10m").unwrap() >= 600_000);
+        for bad in ["yesterday", "2026-01-31", "1969-12-31T23:59:59Z", ""] {
+            assert_eq!(since(bad).unwrap_err().code, USAGE, "{bad}");
+        }
+    }
+
+    #[test]
+    fn lines_of_the_daemon_know_their_time() {
+        assert!(is_before("1970-01-01T00:00:01.000001Z  INFO it began", 2_000));
+        assert!(!is_before("1970-01-01T00:00:03Z  INFO it went on", 2_000));
+        assert!(is_before("a line of a panic", 2_000));
+        assert!(!is_before("a line of a panic", 0));
+    }
 }

@@ -1,21 +1,29 @@
-//! The command line: arguments in, one function a command, an exit code out. The only code that prints.
-
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the one place that talks to people")]
+//! The command line: arguments in, one function a command, an exit code out. Only `print` prints.
 
 pub mod args;
+pub mod bug;
 pub mod context;
 pub mod demo;
 pub mod down;
+pub mod drift;
+pub mod events;
 pub mod explain;
 pub mod init;
 pub mod logs;
 pub mod outcome;
+pub mod plan;
+pub mod print;
 pub mod progress;
+pub mod request;
+pub mod screen;
 pub mod show;
 pub mod spawn;
 pub mod status;
+pub mod systemd;
+pub mod tail;
 pub mod units;
 pub mod up;
+pub mod variables;
 
 use clap::CommandFactory as _;
 
@@ -28,29 +36,34 @@ pub use outcome::Outcome;
 pub async fn run(args: Args) -> Outcome {
     match &args.command {
         Command::Version => {
-            println!("octo-local {}", env!("CARGO_PKG_VERSION"));
+            print::line(format_args!("octo-local {}", env!("CARGO_PKG_VERSION")));
             return Ok(());
         }
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Args::command(), "octo-local", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Args::command(), "octo-local", &mut script);
+            print::bytes(&script);
             return Ok(());
         }
+        // Before any validation: a bad name of the project is a value like any other.
+        Command::Config(flags) if flags.environment => return show::environment_of(&args, flags),
         _ => {}
     }
     let context = Context::new(&args)?;
     match args.command {
         Command::Up(flags) => up::up(&context, &flags).await,
-        Command::Plan(flags) => up::plan(&context, &flags).await,
+        Command::Plan(flags) => plan::plan(&context, &flags).await,
         Command::Down(flags) => down::down(&context, &flags).await,
-        Command::Status { format } => status::status(&context, format).await,
+        Command::Status { format, .. } => status::status(&context, format).await,
         Command::Logs(flags) => logs::logs(&context, &flags).await,
-        Command::Config(flags) => show::config(&context, &flags),
-        Command::Restart { units } => units::restart(&context, &units).await,
-        Command::Stop { units } => units::stop(&context, &units).await,
-        Command::Start { units } => units::start(&context, &units).await,
-        Command::Explain { units } => explain::explain(&context, &units).await,
-        Command::Events(flags) => explain::events(&context, &flags).await,
+        Command::Config(flags) => show::config(&context, &flags).await,
+        Command::Restart(names) => units::restart(&context, &names.units).await,
+        Command::Stop(names) => units::stop(&context, &names.units).await,
+        Command::Start(names) => units::start(&context, &names.units).await,
+        Command::Explain(names) => explain::explain(&context, &names.units).await,
+        Command::Events(flags) => events::events(&context, &flags).await,
         Command::Init => init::init(&context),
+        Command::Systemd => systemd::systemd(&context).await,
         Command::Daemon { detached, held } => spawn::daemon(&context, detached, held).await,
         Command::Version | Command::Completions { .. } | Command::Standin { .. } => Ok(()),
     }

@@ -45,6 +45,11 @@ impl Failure {
         Self { code, lines: Vec::new() }
     }
 
+    /// The engine does not answer.
+    fn unreachable(why: String) -> Self {
+        Self { code: UNREACHABLE, lines: vec![why, FIND_ENGINE.to_owned()] }
+    }
+
     /// All problems of a configuration.
     pub fn problems(problems: &[Problem]) -> Self {
         let mut lines = vec![format!(
@@ -56,10 +61,24 @@ impl Failure {
     }
 }
 
+/// What mends an engine that cannot be reached.
+const FIND_ENGINE: &str = "start Docker there, or correct where it is looked for: DOCKER_HOST, else the docker context, else the usual sockets";
+
+/// Runs what can be interrupted at any moment. The first Ctrl-C ends it with these words, if there are any.
+pub async fn interruptible<T>(last_words: &str, run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    // Cancel-safe: the process ends with what was interrupted.
+    tokio::select! {
+        outcome = run => outcome,
+        _ = tokio::signal::ctrl_c() => {
+            let lines = Some(last_words.to_owned()).filter(|words| !words.is_empty()).into_iter().collect();
+            Err(Failure { code: INTERRUPTED, lines })
+        }
+    }
+}
+
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
-        let code = if error.is_unreachable() { UNREACHABLE } else { FAILED };
-        Self::new(code, error.to_string())
+        if error.is_unreachable() { Self::unreachable(error.to_string()) } else { Self::new(FAILED, error.to_string()) }
     }
 }
 
@@ -68,7 +87,7 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Denied(Denied::Problems(problems)) => Self::problems(&problems),
             ClientError::Denied(Denied::Because(why)) => Self::new(FAILED, why),
-            ClientError::Denied(Denied::Engine(why)) => Self::new(UNREACHABLE, why),
+            ClientError::Denied(Denied::Engine(why)) => Self::unreachable(why),
             ClientError::Absent => Self::new(FAILED, "no daemon looks after this project; `octo-local up` starts one"),
             ClientError::Broken(_) => Self::new(FAILED, error.to_string()),
         }

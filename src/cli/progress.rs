@@ -1,23 +1,27 @@
 //! Progress of a stack: transitions as lines for a pipe, a block redrawn in place for a terminal. What to say is pure.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use indicatif::ProgressBar;
-use indicatif::ProgressDrawTarget;
-use indicatif::ProgressStyle;
 use tokio::time::Instant;
 
 use super::args::Format;
+use super::print;
+use super::print::Colour;
+use super::screen::Line;
+use super::screen::Screen;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::UnitStatus;
 
-/// Shows how a stack is doing, on standard error.
+/// How often the seconds in the block are drawn.
+const REDRAW_EVERY: Duration = Duration::from_millis(100);
+
+/// Shows how a stack is doing, on standard error; as JSON on standard output.
 pub struct Progress {
     began: Instant,
     format: Format,
-    block: Option<ProgressBar>,
+    /// The block on a terminal, and what it shows.
+    block: Option<(Screen, Option<Status>)>,
     told: BTreeMap<String, String>,
     /// How long each unit spent in each phase, to say what was waited for longest.
     waits: BTreeMap<String, (String, Instant, Duration)>,
@@ -26,13 +30,7 @@ pub struct Progress {
 impl Progress {
     /// Begins now.
     pub fn new(format: Format) -> Self {
-        let on_terminal = format == Format::Table && std::io::stderr().is_terminal();
-        let block = on_terminal.then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(20));
-            bar.set_style(ProgressStyle::with_template("{msg}").expect("a template of one field is well-formed"));
-            bar.enable_steady_tick(Duration::from_millis(100));
-            bar
-        });
+        let block = (format == Format::Table && print::can_redraw()).then(|| (Screen::new(print::has_colour()), None));
         Self { began: Instant::now(), format, block, told: BTreeMap::new(), waits: BTreeMap::new() }
     }
 
@@ -42,20 +40,35 @@ impl Progress {
         if self.format == Format::Json {
             return self.tell_machine(status);
         }
-        match &self.block {
-            Some(block) => block.set_message(block_of(status, self.began.elapsed())),
-            None => {
-                for line in self.news(status) {
-                    eprintln!("{line}");
-                }
+        match &mut self.block {
+            Some((_, shown)) => {
+                *shown = Some(status.clone());
+                self.draw();
             }
+            None => self.news(status).iter().for_each(print::tell),
+        }
+    }
+
+    /// Waits a moment and draws the block again; without a terminal it waits for ever.
+    pub async fn tick(&mut self) {
+        if self.block.is_none() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(REDRAW_EVERY).await;
+        self.draw();
+    }
+
+    fn draw(&mut self) {
+        let elapsed = self.began.elapsed();
+        if let Some((screen, Some(status))) = &mut self.block {
+            screen.draw(&block_of(status, elapsed));
         }
     }
 
     fn tell_machine(&mut self, status: &Status) {
-        let text = serde_json::to_string(status).unwrap_or_default();
+        let text = serde_json::to_string(status).expect("what is shown has only text for keys");
         if self.told.get("").is_none_or(|before| *before != text) {
-            println!("{text}");
+            print::line(&text);
             self.told.insert(String::new(), text);
         }
     }
@@ -98,9 +111,7 @@ impl Progress {
 
     /// Ends; a block on a terminal stays as it was last.
     pub fn end(&mut self) {
-        if let Some(block) = self.block.take() {
-            block.abandon();
-        }
+        self.block = None;
     }
 }
 
@@ -121,24 +132,29 @@ fn text_of(unit: &UnitStatus) -> String {
     if unit.reason.is_empty() || unit.phase == "ready" {
         return unit.phase.clone();
     }
-    format!("{} ({})", unit.phase, unit.reason)
+    format!("{} ({})", unit.phase, print::plain(&unit.reason))
 }
 
 /// The block for a terminal: a head line and a line for each unit.
-fn block_of(status: &Status, elapsed: Duration) -> String {
-    let ready = status.units.iter().filter(|unit| unit.phase.ends_with(" ready") || unit.phase == "ready").count();
-    let mut lines =
-        vec![format!("{} {}/{} ready, {:.1}s", status.project, ready, status.units.len(), elapsed.as_secs_f64())];
-    lines.extend(status.work.iter().map(|work| format!("   {work}")));
-    lines.extend(status.units.iter().map(|unit| {
-        let mark = match unit.phase.as_str() {
-            "ready" | "external, ready" => "✔",
-            "failed" | "crash-loop" => "✘",
-            _ => "·",
-        };
-        format!(" {mark} {:<18} {}", unit.unit, text_of(unit))
-    }));
-    lines.join("\n")
+fn block_of(status: &Status, elapsed: Duration) -> Vec<Line> {
+    let ready = status.units.iter().filter(|unit| is_ready(unit)).count();
+    let head = format!("{} {}/{} ready, {:.1}s", status.project, ready, status.units.len(), elapsed.as_secs_f64());
+    let work = status.work.iter().map(|work| format!("   {work}").into());
+    let engine = status.engine_problem.iter().map(|problem| format!(" ✘ engine: {problem}").into());
+    std::iter::once(head.into()).chain(engine).chain(work).chain(status.units.iter().map(line_of)).collect()
+}
+
+fn is_ready(unit: &UnitStatus) -> bool {
+    unit.phase == "ready" || unit.phase.ends_with(" ready")
+}
+
+fn line_of(unit: &UnitStatus) -> Line {
+    let (mark, colour) = match unit.phase.as_str() {
+        _ if is_ready(unit) => ('✔', Colour::Green),
+        "failed" | "crash-loop" => ('✘', Colour::Red),
+        _ => ('·', Colour::Yellow),
+    };
+    Line { text: format!(" {mark} {:<17} {}", unit.unit, text_of(unit)), colour: Some(colour) }
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::context::Context;
@@ -17,14 +19,26 @@ use crate::api::client::ClientError;
 use crate::daemon::driver::Leave;
 use crate::daemon::run;
 use crate::daemon::run::DaemonError;
+use crate::daemon::store;
 
 /// How long a daemon may take until it answers: it opens its socket before anything else.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 /// How often it is asked meanwhile.
 const ASK_EVERY: Duration = Duration::from_millis(3);
+/// How often a request is made to daemons that end before they answer.
+const TRIES: u32 = 5;
+/// How long another daemon may take to come in the place of one that went: systemd restarts it after a second.
+const SUCCESSOR_WITHIN: Duration = Duration::from_secs(5);
+/// How often a successor is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// What systemd gives to those that tell it when they are ready.
+const SYSTEMD: &str = "NOTIFY_SOCKET";
 
 /// Runs the daemon of this project.
 pub async fn daemon(context: &Context, detached: bool, held: bool) -> Outcome {
+    if !detached && context.env.contains_key(SYSTEMD) {
+        take_over(context).await;
+    }
     let options = run::Options { project: context.project.clone(), detached, held, env: context.env.clone() };
     let left = run::run(options).await.map_err(|error| match error {
         DaemonError::Owned(..) | DaemonError::Prepare { .. } => Failure::new(FAILED, error.to_string()),
@@ -48,9 +62,36 @@ fn reload() -> Failure {
 }
 
 /// Where the program was started from: the kernel marks a path whose file was replaced meanwhile.
-fn program_of(path: &std::path::Path) -> std::path::PathBuf {
+pub(super) fn program_of(path: &std::path::Path) -> std::path::PathBuf {
     let text = path.to_string_lossy();
     text.strip_suffix(" (deleted)").map_or_else(|| path.to_owned(), std::path::PathBuf::from)
+}
+
+/// systemd's daemon takes the stack over from one that `up` started. Containers are not touched. Whoever it cannot take it
+/// over from still holds the lock, and is named because of that.
+async fn take_over(context: &Context) {
+    if !context.client.status().await.is_ok_and(|status| status.ends_when_down) {
+        return;
+    }
+    let _: Result<bool, _> = context.client.post("/v1/handover", &()).await;
+    let deadline = Instant::now() + SUCCESSOR_WITHIN;
+    let is_held = || matches!(store::lock(&context.paths.lock()), Ok(Err(_)));
+    while is_held() && Instant::now() < deadline {
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+/// Asks the daemon. One that is just ending (a `down` came before) breaks off; then a new one is started and asked.
+pub async fn ask<T: DeserializeOwned>(context: &Context, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+    for _ in 1..TRIES {
+        ensure(context).await?;
+        match context.client.post(path, body).await {
+            Err(ClientError::Absent | ClientError::Broken(_)) => {}
+            answer => return Ok(answer?),
+        }
+    }
+    ensure(context).await?;
+    Ok(context.client.post(path, body).await?)
 }
 
 /// Makes sure that a daemon answers which is not older than this program. Containers are not touched.
@@ -58,7 +99,12 @@ pub async fn ensure(context: &Context) -> Result<(), Failure> {
     match context.client.identity().await {
         Ok(identity) if identity >= Identity::own() => return Ok(()),
         Ok(_) => {
+            let returns = context.client.status().await.is_ok_and(|status| !status.ends_when_down);
             let _: bool = context.client.post("/v1/handover", &()).await?;
+            // systemd starts its own again, from the same path: after an upgrade that is this program.
+            if returns && successor(context).await {
+                return Ok(());
+            }
         }
         Err(ClientError::Absent) => {}
         Err(error) => return Err(error.into()),
@@ -66,8 +112,20 @@ pub async fn ensure(context: &Context) -> Result<(), Failure> {
     start(context).await
 }
 
-/// Starts a daemon and waits until it answers. It starts nothing by itself before the request that it was started for. One that is leaving still holds the lock for a moment, so a new one may
-/// have to be started again.
+/// Waits for another daemon in the place of one that went. False when none comes.
+pub async fn successor(context: &Context) -> bool {
+    let deadline = Instant::now() + SUCCESSOR_WITHIN;
+    while Instant::now() < deadline {
+        if matches!(context.client.identity().await, Ok(identity) if identity >= Identity::own()) {
+            return true;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    false
+}
+
+/// Starts a daemon and waits until it answers. It starts nothing by itself before the request that it was started for. One
+/// that is leaving still holds the lock for a moment, so a new one may have to be started again.
 async fn start(context: &Context) -> Result<(), Failure> {
     context
         .paths

@@ -1,9 +1,14 @@
 //! `status`: what runs and what does not, from the daemon, or from labels alone when there is none.
 
+use serde::Serialize;
+
 use super::args::Format;
 use super::context::Context;
+use super::drift::Drift;
+use super::drift::drift;
 use super::outcome::Failure;
 use super::outcome::Outcome;
+use super::print;
 use crate::api::client::ClientError;
 use crate::engine::observe::Memory;
 use crate::reconcile::Desired;
@@ -14,12 +19,27 @@ use crate::reconcile::status::Status;
 use crate::reconcile::status::UnitStatus;
 use crate::reconcile::status::status as derive;
 
+/// What the daemon says, and what only this side knows: the `.env` as it is now.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    status: Status,
+    drift: Option<Drift>,
+}
+
 /// Shows the status.
 pub async fn status(context: &Context, format: Format) -> Outcome {
     let status = fetch(context).await?;
+    let shown = Shown { status, drift: drift(context).await };
     match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&status).unwrap_or_default()),
-        Format::Table => table(&status),
+        Format::Json => print::json(&shown),
+        Format::Table => {
+            table(&shown.status);
+            if let Some(line) = shown.drift.as_ref().and_then(Drift::line) {
+                print::line(line);
+            }
+            other_directory(context).await;
+        }
     }
     Ok(())
 }
@@ -39,54 +59,77 @@ async fn from_labels(context: &Context) -> Result<Status, Failure> {
     let around = Circumstances { project: context.project.to_string(), ..Circumstances::default() };
     let mut status = derive(&around, &Desired::default(), &seen, &Tracks::default(), Mono::default());
     status.supervised = false;
-    if !seen.containers.is_empty() {
+    let wished = context.applied().await.is_some_and(|stored| stored.up);
+    if wished || !seen.containers.is_empty() {
         "nobody supervises: no daemon runs; `octo-local up` starts one".clone_into(&mut status.message);
     }
     Ok(status)
 }
 
-fn table(status: &Status) {
+/// The whole stack in one line.
+pub fn head(status: &Status) -> String {
     let demo = if status.demo { " (demo: stand-ins, not the real servers)" } else { "" };
-    println!("{}: {}{demo}", status.project, status.message);
+    let word = serde_json::to_value(status.verdict).ok().and_then(|word| word.as_str().map(str::to_owned));
+    let word = word.filter(|word| status.supervised && !status.message.starts_with(word.as_str()));
+    let word = word.map(|word| format!("{word}: ")).unwrap_or_default();
+    format!("{}: {word}{}{demo}", status.project, print::plain(&status.message))
+}
+
+fn table(status: &Status) {
+    print::line(head(status));
     if !status.units.is_empty() {
         let rows: Vec<[String; 6]> = status.units.iter().map(row).collect();
-        let head = ["UNIT", "PHASE", "FOR", "RESTARTS", "PORTS", "REASON"].map(str::to_owned);
-        print_columns(std::iter::once(&head).chain(&rows));
+        let titles = ["UNIT", "PHASE", "FOR", "RESTARTS", "PORTS", "REASON"].map(str::to_owned);
+        print_columns(std::iter::once(&titles).chain(&rows));
     }
     for work in &status.work {
-        println!("  {work}");
+        print::line(format_args!("  {}", print::plain(work)));
+    }
+    for unit in status.units.iter().filter(|unit| unit.phase == "failed" || unit.phase == "crash-loop") {
+        if let Some(fix) = &unit.fix {
+            print::line(format_args!("fix: {}: {fix}", unit.unit));
+        }
     }
     for note in &status.notes {
-        println!("note: {note}");
+        print::line(format_args!("note: {note}"));
     }
 }
 
 fn row(unit: &UnitStatus) -> [String; 6] {
     let retry = unit.retry_in_seconds.map(|seconds| format!("; next start in {seconds}s")).unwrap_or_default();
+    let reason = format!("{}{retry}", print::plain(&unit.reason));
     [
         unit.unit.to_string(),
         unit.phase.clone(),
-        duration(unit.for_seconds),
+        if unit.for_seconds == 0 { "-".to_owned() } else { duration(unit.for_seconds) },
         unit.restarts.to_string(),
         unit.ports.join(", "),
-        format!("{}{retry}", unit.reason),
+        reason.trim_start_matches("; ").to_owned(),
     ]
 }
 
+async fn other_directory(context: &Context) {
+    let made_from = context.applied().await.and_then(|stored| stored.spec).map(|spec| spec.working_dir);
+    let here = context.files.directory.display().to_string();
+    if let Some(other) = made_from.filter(|directory| !context.name_on_purpose && *directory != here) {
+        print::line(format_args!("note: this stack was made from {other}, not from here"));
+    }
+}
+
 /// Prints rows as columns two spaces apart.
-pub fn print_columns<'a, const N: usize>(rows: impl Iterator<Item = &'a [String; N]> + Clone) {
+fn print_columns<'a, const N: usize>(rows: impl Iterator<Item = &'a [String; N]> + Clone) {
     let width = |column: usize| rows.clone().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     for row in rows {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+        print::line(cells.collect::<Vec<_>>().join("  ").trim_end());
     }
 }
 
-fn duration(seconds: u64) -> String {
+/// A duration as people say it.
+pub fn duration(seconds: u64) -> String {
     match seconds {
-        0 => "-".to_owned(),
-        1..=119 => format!("{seconds}s"),
+        0..=119 => format!("{seconds}s"),
         120..=7_199 => format!("{}m", seconds / 60),
         7_200..=172_799 => format!("{}h", seconds / 3_600),
         _ => format!("{}d", seconds / 86_400),

@@ -1,174 +1,76 @@
-//! `up` and `plan`: the configuration goes to the daemon, and the person sees how it becomes true.
+//! `up`: the configuration goes to the daemon, and the person sees how it becomes true.
 
 use std::time::Duration;
 
-use super::args::Format;
+use tokio::time::Instant;
+
 use super::args::UpFlags;
 use super::context::Context;
 use super::demo;
-use super::outcome::CHANGES;
 use super::outcome::FAILED;
 use super::outcome::Failure;
 use super::outcome::INTERRUPTED;
 use super::outcome::Outcome;
 use super::outcome::TIMED_OUT;
+use super::plan;
+use super::print;
 use super::progress::Progress;
+use super::request;
 use super::spawn;
 use crate::api::client::ClientError;
-use crate::config::Secret;
-use crate::config::read::Input;
-use crate::config::read::Read;
-use crate::config::read::read;
 use crate::daemon::event::Accepted;
 use crate::daemon::event::UpRequest;
-use crate::daemon::store;
-use crate::engine::Engine;
-use crate::reconcile::preview::Change;
 use crate::reconcile::preview::Step;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::Verdict;
 
+/// How many of a failed unit's log lines are shown.
+const LINES: usize = 20;
+/// A wait that nobody bounded.
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+/// What was waited for shorter is not worth a word.
+const WORTH_TELLING: Duration = Duration::from_millis(100);
+
 /// Brings the stack up and waits until it serves.
 pub async fn up(context: &Context, flags: &UpFlags) -> Outcome {
-    let request = request(context, flags, true).await?;
-    let accepted: Accepted = ask(context, "/v1/up", &request).await?;
-    if flags.format == Format::Table {
-        tell_changes(&accepted.changes);
-        for note in &accepted.notes {
-            eprintln!("note: {note}");
-        }
+    let mut taken = false;
+    // Cancel-safe: what the daemon was asked for is taken back, and nothing else outlives this process.
+    let outcome = tokio::select! {
+        outcome = bring_up(context, flags, &mut taken) => outcome,
+        _ = tokio::signal::ctrl_c() => interrupted(context).await,
+    };
+    if taken {
+        let _: Result<bool, _> = context.client.post("/v1/session/end", &()).await;
     }
-    let outcome = if flags.no_wait { Ok(()) } else { follow(context, flags, &accepted).await };
-    let _: Result<bool, _> = context.client.post("/v1/session/end", &()).await;
     outcome
 }
 
-/// Asks the daemon. One that is just ending (a `down` came before) breaks off; then a new one is started and asked.
-async fn ask<T: serde::de::DeserializeOwned>(context: &Context, path: &str, request: &UpRequest) -> Result<T, Failure> {
-    const TRIES: u32 = 5;
-    for _ in 1..TRIES {
-        spawn::ensure(context).await?;
-        match context.client.post(path, request).await {
-            Err(ClientError::Absent | ClientError::Broken(_)) => {}
-            answer => return Ok(answer?),
-        }
-    }
-    spawn::ensure(context).await?;
-    Ok(context.client.post(path, request).await?)
-}
-
-/// Says what `up` would do and why.
-pub async fn plan(context: &Context, flags: &UpFlags) -> Outcome {
-    let request = request(context, flags, false).await?;
-    let had_daemon = context.client.identity().await.is_ok();
-    let changes: Result<Vec<Change>, Failure> = ask(context, "/v1/plan", &request).await;
-    if !had_daemon {
-        // A daemon that was started only to answer leaves again, and what ran unsupervised still does.
-        let _: Result<bool, _> = context.client.post("/v1/handover", &()).await;
-    }
-    let changes = changes?;
-    match flags.format {
-        Format::Json => println!("{}", serde_json::to_string(&changes).unwrap_or_default()),
-        Format::Table if changes.is_empty() => println!("nothing to do: the stack is what the configuration says"),
-        Format::Table => changes.iter().for_each(|change| println!("{}", line_of(change))),
-    }
-    if changes.is_empty() { Ok(()) } else { Err(Failure::quiet(CHANGES)) }
-}
-
-/// Everything that can be said about the configuration without the daemon, and the demo's images.
-async fn request(context: &Context, flags: &UpFlags, import: bool) -> Result<UpRequest, Failure> {
-    let variables = context.variables()?;
-    let stored = stored(context).await;
-    let generated = flags.demo.then(|| passwords(&stored));
-    let demo = generated.as_ref().map(|passwords| demo::demo(&demo_tag(&stored), passwords));
-    let input = Input {
-        vars: variables.vars,
-        origins: variables.origins,
-        demo: demo.clone(),
-        nodes: flags.nodes,
-        pull: flags.pull,
-    };
-    let Read { config, warnings } = read(&input).map_err(|problems| Failure::problems(&problems))?;
-    if flags.format == Format::Table {
-        for warning in &warnings {
-            eprintln!("warning: {warning}");
-        }
-        for name in variables.unset.iter().collect::<std::collections::BTreeSet<_>>() {
-            eprintln!("warning: the .env uses {name}, which is not set; it counts as empty");
-        }
-    }
-    if let (Some(demo), true) = (&demo, import) {
-        let engine: Engine = context.engine().await?;
-        demo::import(&engine, demo).await?;
-    }
-    Ok(UpRequest {
-        config,
-        working_dir: context.directory.display().to_string(),
-        name_on_purpose: context.name_on_purpose,
-        generated,
-    })
-}
-
-/// What is kept of the project: the daemon knows it also when its file is gone.
-async fn stored(context: &Context) -> store::Stored {
-    match context.client.get("/v1/stored").await {
-        Ok(stored) => stored,
-        Err(_) => store::read(&context.paths.store()).unwrap_or_default(),
-    }
-}
-
-/// A demo that is up keeps its images: a newer octo-local recreates nothing.
-fn demo_tag(stored: &store::Stored) -> String {
-    let applied = stored.config.as_ref().filter(|config| config.demo && stored.up);
-    applied.map_or_else(demo::own_tag, |config| config.octopus.tag.clone())
-}
-
-/// The passwords of this project's demo: those made before, else new ones.
-fn passwords(stored: &store::Stored) -> (Secret, Secret) {
-    stored.generated.clone().unwrap_or_else(|| (super::init::strong_password(), super::init::strong_password()))
-}
-
-fn tell_changes(changes: &[Change]) {
-    for change in changes.iter().filter(|change| matches!(change.what, Step::Recreate | Step::Restart | Step::Remove)) {
-        eprintln!("{}", line_of(change));
-    }
-}
-
-fn line_of(change: &Change) -> String {
-    let verb = match change.what {
-        Step::Pull => "pull",
-        Step::Create => "create",
-        Step::Recreate => "recreate",
-        Step::Start => "start",
-        Step::Restart => "restart",
-        Step::Remove => "remove",
-    };
-    format!("{verb:<9} {}: {}", change.name, change.why.join(", "))
-}
-
-/// How the wait for a stack ends.
-enum End {
-    Ready(Box<Status>),
-    Failed(Box<Status>),
-    TimedOut,
-    Interrupted,
-    DaemonGone,
-}
-
-async fn follow(context: &Context, flags: &UpFlags, accepted: &Accepted) -> Outcome {
+async fn bring_up(context: &Context, flags: &UpFlags, taken: &mut bool) -> Outcome {
     let mut progress = Progress::new(flags.format);
-    let end = wait(context, flags, accepted, &mut progress).await?;
+    let resolved = request::resolve(context, &flags.into()).await?;
+    request::tell_warnings(&resolved);
+    if let Some(demo) = &resolved.demo {
+        demo::import(&context.engine().await?, demo).await?;
+    }
+    let request = resolved.into_request(context);
+    let accepted: Accepted = spawn::ask(context, "/v1/up", &request).await?;
+    *taken = true;
+    tell_accepted(&accepted);
+    if flags.no_wait {
+        return Ok(());
+    }
+    let end = follow(context, flags, &request, accepted, &mut progress).await?;
     progress.end();
     match end {
         End::Ready(status) => {
-            if flags.format == Format::Table {
-                summary(context, &status, &progress);
-            }
+            summary(context, &status, &progress);
             Ok(())
         }
         End::Failed(status) => Err(failure(context, &status)),
-        End::TimedOut => Err(Failure::new(TIMED_OUT, "not ready in time; the daemon goes on, see `octo-local status`")),
-        End::Interrupted => interrupted(context).await,
+        End::Overruled(status) => {
+            Err(Failure::new(FAILED, format!("somebody else decided otherwise: {}", status.message)))
+        }
+        End::TimedOut(status) => Err(timed_out(flags, status.as_deref())),
         End::DaemonGone => {
             let log = context.paths.log();
             Err(Failure::new(FAILED, format!("the daemon ended meanwhile; its log is {}", log.display())))
@@ -176,33 +78,71 @@ async fn follow(context: &Context, flags: &UpFlags, accepted: &Accepted) -> Outc
     }
 }
 
-async fn wait(
+/// What is worth a line before it happens: what goes away or is interrupted, and why.
+fn tell_accepted(accepted: &Accepted) {
+    let disturbs = |step: Step| matches!(step, Step::Recreate | Step::Restart | Step::Remove);
+    for change in accepted.changes.iter().filter(|change| disturbs(change.what)) {
+        print::tell(plan::line_of(change));
+    }
+    for note in &accepted.notes {
+        print::tell(format_args!("note: {note}"));
+    }
+}
+
+/// How the wait for a stack ends.
+enum End {
+    Ready(Box<Status>),
+    Failed(Box<Status>),
+    /// A `down`, or the Ctrl-C of another `up`.
+    Overruled(Box<Status>),
+    TimedOut(Option<Box<Status>>),
+    DaemonGone,
+}
+
+/// Follows the stack, also from one daemon to the next: one that was killed or replaced is no end of the wait.
+async fn follow(
     context: &Context,
     flags: &UpFlags,
-    accepted: &Accepted,
+    request: &UpRequest,
+    mut accepted: Accepted,
     progress: &mut Progress,
 ) -> Result<End, Failure> {
-    let mut statuses = context.client.follow().await?;
-    let limit = flags.wait_timeout.map_or(Duration::MAX, Duration::from_secs);
-    let deadline = tokio::time::sleep(limit.min(Duration::from_secs(365 * 24 * 3600)));
-    tokio::pin!(deadline);
+    let limit = flags.wait_timeout.map_or(A_YEAR, Duration::from_secs).min(A_YEAR);
+    let deadline = Instant::now() + limit;
     loop {
-        // Cancel-safe: the stream keeps what it read; the deadline and the signal are awaited again.
+        match wait(context, deadline, accepted.generation, progress).await? {
+            End::DaemonGone if spawn::successor(context).await => {
+                accepted = context.client.post("/v1/up", request).await?;
+            }
+            end => return Ok(end),
+        }
+    }
+}
+
+async fn wait(context: &Context, deadline: Instant, generation: u64, progress: &mut Progress) -> Result<End, Failure> {
+    let mut statuses = match context.client.follow().await {
+        Err(ClientError::Absent) => return Ok(End::DaemonGone),
+        statuses => statuses?,
+    };
+    let mut last = None;
+    loop {
+        // Cancel-safe: the stream keeps what it read; the deadline and the tick are awaited again.
         let status = tokio::select! {
             status = statuses.next() => status?,
-            () = &mut deadline => return Ok(End::TimedOut),
-            _ = tokio::signal::ctrl_c() => return Ok(End::Interrupted),
+            () = tokio::time::sleep_until(deadline) => return Ok(End::TimedOut(last)),
+            () = progress.tick() => continue,
         };
         let Some(status) = status else { return Ok(End::DaemonGone) };
-        if status.generation < accepted.generation {
+        if status.generation < generation {
             continue;
         }
         progress.tell(&status);
+        let status = Box::new(status);
         match status.verdict {
-            Verdict::Ready => return Ok(End::Ready(Box::new(status))),
-            Verdict::Failed => return Ok(End::Failed(Box::new(status))),
-            Verdict::Held | Verdict::Down => return Ok(End::DaemonGone),
-            Verdict::Working | Verdict::Degraded | Verdict::EngineDown => {}
+            Verdict::Ready => return Ok(End::Ready(status)),
+            Verdict::Failed => return Ok(End::Failed(status)),
+            Verdict::Held | Verdict::Down => return Ok(End::Overruled(status)),
+            Verdict::Working | Verdict::Degraded | Verdict::EngineDown => last = Some(status),
         }
     }
 }
@@ -224,28 +164,36 @@ async fn interrupted(context: &Context) -> Outcome {
     Err(Failure::new(INTERRUPTED, line))
 }
 
+fn timed_out(flags: &UpFlags, status: Option<&Status>) -> Failure {
+    let seconds = flags.wait_timeout.unwrap_or_default();
+    let why = status.map(|status| format!(": {}", status.message)).unwrap_or_default();
+    let line = format!("not ready after {seconds}s{why}; the daemon goes on, see `octo-local status`");
+    Failure::new(TIMED_OUT, line)
+}
+
 fn summary(context: &Context, status: &Status, progress: &Progress) {
     let seconds = progress.elapsed().as_secs_f64();
     let stand_in = if status.demo { " (stand-ins, not the real servers)" } else { "" };
-    eprintln!("{} is ready after {seconds:.1}s{stand_in}", status.project);
+    print::tell(format_args!("{} is ready after {seconds:.1}s{stand_in}", status.project));
     if let Some(url) = &status.url {
-        eprintln!("  open      {url}");
+        print::tell(format_args!("  open      {url}"));
     }
-    eprintln!("  user      {}", status.admin_username);
+    print::tell(format_args!("  user      {}", status.admin_username));
     let place = if status.demo { "generated or given; kept in" } else { "as in your .env; what was generated is in" };
-    eprintln!("  secrets   {place} {}", context.paths.store().display());
-    if let Some((unit, waited)) = progress.longest().filter(|(_, waited)| *waited >= Duration::from_millis(100)) {
-        eprintln!("  waited    longest for {unit}: {:.1}s", waited.as_secs_f64());
+    print::tell(format_args!("  secrets   {place} {}", context.paths.store().display()));
+    if let Some((unit, waited)) = progress.longest().filter(|(_, waited)| *waited >= WORTH_TELLING) {
+        print::tell(format_args!("  waited    longest for {unit}: {:.1}s", waited.as_secs_f64()));
     }
     for note in &status.notes {
-        eprintln!("  note      {note}");
+        print::tell(format_args!("  note      {note}"));
     }
 }
 
 fn failure(context: &Context, status: &Status) -> Failure {
-    let mut lines = vec![format!("{} failed: {}", context.project, status.message)];
+    let mut lines = vec![format!("{} failed: {}", context.project, print::plain(&status.message))];
     for unit in status.units.iter().filter(|unit| unit.cause.is_some()) {
-        lines.extend(unit.lines.iter().rev().take(20).rev().map(|line| format!("  {} | {line}", unit.unit)));
+        let from = unit.lines.len().saturating_sub(LINES);
+        lines.extend(unit.lines[from..].iter().map(|line| format!("  {} | {}", unit.unit, print::plain(line))));
         lines.extend(unit.fix.iter().map(|fix| format!("{}: {fix}", unit.unit)));
     }
     Failure { code: FAILED, lines }

@@ -128,25 +128,37 @@ pub fn default_of(name: &str) -> Option<&'static str> {
     KEYS.iter().find(|key| key.name == name).and_then(|key| key.default)
 }
 
+/// Words in the names of variables whose values are secret.
+const SECRET_WORDS: &[&str] = &[
+    "PASSWORD",
+    "PASSWD",
+    "PASSPHRASE",
+    "PWD",
+    "SECRET",
+    "TOKEN",
+    "CREDENTIAL",
+    "LICENSE",
+    "LICENCE",
+    "CONNECTION_STRING",
+    "PRIVATE",
+];
+/// How the names of others end.
+const SECRET_ENDINGS: &[&str] = &["_KEY", "APIKEY", "_PASS", "_AUTH", "_DSN"];
+/// Names that would fit and are those of directories.
+const NOT_SECRET: &[&str] = &["PWD", "OLDPWD"];
+
 /// Whether a value of this key must never be shown.
 pub fn is_secret(name: &str) -> bool {
     let upper = name.to_uppercase();
-    KEYS.iter().any(|key| key.name == upper && key.secret)
-        || [
-            "PASSWORD",
-            "PASSWD",
-            "PWD",
-            "SECRET",
-            "TOKEN",
-            "LICENSE",
-            "LICENCE",
-            "CONNECTION_STRING",
-            "API_KEY",
-            "MASTER_KEY",
-            "PRIVATE",
-        ]
-        .iter()
-        .any(|word| upper.contains(word))
+    let fits = SECRET_WORDS.iter().any(|word| upper.contains(word))
+        || SECRET_ENDINGS.iter().any(|ending| upper.ends_with(ending));
+    KEYS.iter().any(|key| key.name == upper && key.secret) || (fits && !NOT_SECRET.contains(&name))
+}
+
+/// A value as it may be shown: stars for a secret one, and for an address with a password in it.
+pub fn shown<'a>(name: &str, value: &'a str) -> &'a str {
+    let has_password = value.split_once("://").is_some_and(|(_, rest)| rest.contains('@'));
+    if (is_secret(name) || has_password) && !value.is_empty() { "***" } else { value }
 }
 
 /// The known key that an unknown one was probably meant to be.
@@ -206,6 +218,11 @@ mod tests {
         for key in ["SA_PASSWORD", "db_connection_string", "MASTER_KEY", "MY_TOKEN", "ADMIN_API_KEY"] {
             assert!(is_secret(key), "{key}");
         }
-        assert!(!is_secret("ADMIN_USERNAME"));
+        for key in ["ADMIN_USERNAME", "PWD", "OLDPWD", "OCTOPUS_SERVER_TAG", "SSH_AUTH_SOCK"] {
+            assert!(!is_secret(key), "{key}");
+        }
+        assert_eq!(shown("HTTP_PROXY", "http://proxy:3128"), "http://proxy:3128");
+        assert_eq!(shown("HTTP_PROXY", "http://me:secret@proxy:3128"), "***");
+        assert_eq!(shown("SA_PASSWORD", ""), "");
     }
 }

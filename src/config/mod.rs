@@ -8,6 +8,7 @@ pub mod project;
 pub mod read;
 pub mod secret;
 pub mod timing;
+pub mod values;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -40,7 +41,8 @@ impl std::fmt::Display for Problem {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "{}", self.key)?;
         if let Some(value) = &self.value {
-            write!(out, "={value}")?;
+            let between = if self.key.starts_with('-') { ' ' } else { '=' };
+            write!(out, "{between}{value}")?;
         }
         if let Some(origin) = &self.origin {
             write!(out, " ({origin})")?;
@@ -157,6 +159,9 @@ pub enum Pull {
     /// Never; what is missing is an error.
     Never,
 }
+
+/// Far more nodes than one host carries.
+pub const MAX_NODES: u8 = 16;
 
 /// The commented file that `init` begins with.
 pub const ENV_EXAMPLE: &str = include_str!("../../compose/env.example");

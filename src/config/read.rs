@@ -16,6 +16,7 @@ use super::Secret;
 use super::SqlConfig;
 use super::Timing;
 use super::keys;
+pub(super) use database::generated_database;
 
 /// What a configuration is made from.
 #[derive(Clone, Debug, Default)]
@@ -102,7 +103,7 @@ impl Reader<'_> {
     }
 
     fn problem_of(&self, key: &str, why: impl Into<String>, fix: impl Into<String>) -> Problem {
-        let value = self.given(key).filter(|_| !keys::is_secret(key)).map(str::to_owned);
+        let value = self.given(key).filter(|value| keys::shown(key, value) == *value).map(str::to_owned);
         let origin = self.input.origins.get(key).cloned();
         Problem { key: key.to_owned(), value, why: why.into(), fix: fix.into(), origin }
     }

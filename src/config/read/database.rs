@@ -133,7 +133,8 @@ impl Reader<'_> {
     }
 }
 
-fn generated_database(sql: Option<&SqlConfig>) -> DatabaseConfig {
+/// How Octopus reaches the SQL Server that we run, when nobody says otherwise.
+pub(in crate::config) fn generated_database(sql: Option<&SqlConfig>) -> DatabaseConfig {
     let password = sql.map(|sql| sql.sa_password.clone()).unwrap_or_default();
     let string = ConnectionString {
         host: "db".to_owned(),

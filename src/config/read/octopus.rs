@@ -1,12 +1,11 @@
 //! Reads what is said about the Octopus Server nodes.
 
 use super::Reader;
+use crate::config::MAX_NODES;
 use crate::config::OctopusConfig;
 use crate::config::Problem;
 use crate::config::Secret;
 use crate::config::keys;
-
-const MAX_NODES: u8 = 16;
 
 impl Reader<'_> {
     pub(super) fn octopus(&mut self) -> OctopusConfig {

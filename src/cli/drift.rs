@@ -1,0 +1,72 @@
+//! Drift: what the `.env` says now and what was applied. Names only, never values.
+
+use serde::Serialize;
+
+use super::context::Context;
+use super::request;
+use super::request::Wish;
+use super::variables::Files;
+use crate::config::Config;
+use crate::config::read::read;
+use crate::config::values::differences;
+
+/// When images are fetched changes nothing that runs, and `--pull` is often said for one time.
+const HARMLESS: &str = "PULL";
+
+/// How the `.env`, with the process environment over it, differs from what was applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Drift {
+    /// The directory whose `.env` was read: the one that the stack was made from, unless another was named.
+    pub directory: String,
+    /// Variables whose values differ.
+    pub keys: Vec<String>,
+    /// Why the two cannot be compared.
+    pub problem: Option<String>,
+}
+
+/// The drift of a stack that is up; none where nothing is applied.
+pub async fn drift(context: &Context) -> Option<Drift> {
+    let stored = context.applied().await.filter(|stored| stored.up)?;
+    let (applied, spec) = (stored.config?, stored.spec?);
+    let mut context = context.clone();
+    if !context.directory_on_purpose {
+        context.files = Files::at(spec.working_dir.as_ref());
+    }
+    let directory = context.files.directory.display().to_string();
+    Some(match now(&context, applied.demo).await {
+        Ok(now) => {
+            let keys = differences(&applied, &now).into_iter().filter(|key| key != HARMLESS).collect();
+            Drift { directory, keys, problem: None }
+        }
+        Err(problem) => Drift { directory, keys: Vec::new(), problem: Some(problem) },
+    })
+}
+
+/// The configuration that `up` would apply now.
+async fn now(context: &Context, demo: bool) -> Result<Config, String> {
+    let variables = context.variables().map_err(|failure| failure.lines.join("; "))?;
+    let (input, _) = request::input(context, variables, &Wish { demo, ..Wish::default() }).await;
+    read(&input).map(|read| read.config).map_err(|problems| {
+        if context.files.are_missing() {
+            return "there is no .env".to_owned();
+        }
+        let keys: std::collections::BTreeSet<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+        format!("{} cannot be applied as the .env has it", keys.into_iter().collect::<Vec<_>>().join(", "))
+    })
+}
+
+impl Drift {
+    /// What a person is told, if there is anything to tell.
+    pub fn line(&self) -> Option<String> {
+        if let Some(problem) = &self.problem {
+            let directory = &self.directory;
+            return Some(format!("drift: unknown ({directory}): {problem}; what was applied goes on"));
+        }
+        let keys = self.keys.join(", ");
+        (!keys.is_empty()).then(|| {
+            format!(
+                "drift: {keys}: not as the .env and the environment say now; `octo-local plan` shows what `up` would do"
+            )
+        })
+    }
+}

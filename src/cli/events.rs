@@ -1,0 +1,70 @@
+//! `events`: the history of what the daemon saw and did.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::args::EventFlags;
+use super::args::Format;
+use super::context::Context;
+use super::logs;
+use super::outcome::Outcome;
+use super::outcome::interruptible;
+use super::print;
+use super::tail::Tail;
+use crate::daemon::journal::Entry;
+
+/// How often the history is looked at for more.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Shows the history.
+pub async fn events(context: &Context, flags: &EventFlags) -> Outcome {
+    let from_ms = flags.since.as_deref().map(logs::since).transpose()?.unwrap_or(0);
+    let mut tail = Tail::of(context.paths.events());
+    let mut count = tell(&mut tail, from_ms, flags.format);
+    if count == 0 && flags.format == Format::Table {
+        print::tell(format_args!("{}: nothing has happened yet", context.project));
+    }
+    if !flags.follow {
+        return Ok(());
+    }
+    interruptible("", async {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            count += tell(&mut tail, from_ms, flags.format);
+        }
+    })
+    .await
+}
+
+/// All that is kept of the history, oldest first.
+pub fn history(context: &Context) -> Vec<Entry> {
+    entries(&mut Tail::of(context.paths.events())).collect()
+}
+
+fn entries(tail: &mut Tail) -> impl Iterator<Item = Entry> {
+    tail.lines().into_iter().filter_map(|line| serde_json::from_str(&line).ok())
+}
+
+fn tell(tail: &mut Tail, from_ms: u64, format: Format) -> usize {
+    let mut count = 0;
+    for entry in entries(tail).filter(|entry| entry.at_ms >= from_ms) {
+        count += 1;
+        match format {
+            Format::Json => print::json(&entry),
+            Format::Table => {
+                let (time, what) = (time_of(entry.at_ms), print::plain(&entry.what));
+                print::line(format_args!("{time}  {:<17}  {what}", entry.subject));
+            }
+        }
+    }
+    count
+}
+
+/// A time as people write it, in UTC.
+pub fn time_of(at_ms: u64) -> String {
+    let seconds = i64::try_from(at_ms / 1_000).ok();
+    let time = seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| at_ms.to_string())
+}

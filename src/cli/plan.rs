@@ -1,0 +1,50 @@
+//! `plan`: what `up` would do and why.
+
+use super::args::Format;
+use super::args::UpFlags;
+use super::context::Context;
+use super::outcome::CHANGES;
+use super::outcome::Failure;
+use super::outcome::Outcome;
+use super::outcome::interruptible;
+use super::print;
+use super::request;
+use super::spawn;
+use crate::reconcile::preview::Change;
+use crate::reconcile::preview::Step;
+
+/// Says what `up` would do and why.
+pub async fn plan(context: &Context, flags: &UpFlags) -> Outcome {
+    let changes = interruptible("", changes(context, flags)).await?;
+    match flags.format {
+        Format::Json => print::json(&changes),
+        Format::Table if changes.is_empty() => print::line("nothing to do: the stack is what the configuration says"),
+        Format::Table => changes.iter().for_each(|change| print::line(line_of(change))),
+    }
+    if changes.is_empty() { Ok(()) } else { Err(Failure::quiet(CHANGES)) }
+}
+
+async fn changes(context: &Context, flags: &UpFlags) -> Result<Vec<Change>, Failure> {
+    let resolved = request::resolve(context, &flags.into()).await?;
+    request::tell_warnings(&resolved);
+    let had_daemon = context.client.identity().await.is_ok();
+    let changes = spawn::ask(context, "/v1/plan", &resolved.into_request(context)).await;
+    if !had_daemon {
+        // A daemon that was started only to answer leaves again, and what ran unsupervised still does.
+        let _: Result<bool, _> = context.client.post("/v1/handover", &()).await;
+    }
+    changes
+}
+
+/// One change as a line.
+pub fn line_of(change: &Change) -> String {
+    let verb = match change.what {
+        Step::Pull => "pull",
+        Step::Create => "create",
+        Step::Recreate => "recreate",
+        Step::Start => "start",
+        Step::Restart => "restart",
+        Step::Remove => "remove",
+    };
+    format!("{verb:<9} {}: {}", change.name, change.why.join(", "))
+}

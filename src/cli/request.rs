@@ -1,0 +1,115 @@
+//! From the variables to what is asked of the daemon: everything that can be said without it.
+
+use std::collections::BTreeSet;
+
+use super::args::UpFlags;
+use super::context::Context;
+use super::demo;
+use super::init;
+use super::outcome::Failure;
+use super::print;
+use super::variables::Variables;
+use crate::config::Config;
+use crate::config::Problem;
+use crate::config::Pull;
+use crate::config::Secret;
+use crate::config::read::Demo;
+use crate::config::read::Input;
+use crate::config::read::Read;
+use crate::config::read::read;
+use crate::daemon::event::UpRequest;
+use crate::daemon::store::Stored;
+
+/// What the arguments say besides the variables.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wish {
+    /// `--demo`.
+    pub demo: bool,
+    /// `--nodes`.
+    pub nodes: Option<u8>,
+    /// `--pull`.
+    pub pull: Option<Pull>,
+}
+
+impl From<&UpFlags> for Wish {
+    fn from(flags: &UpFlags) -> Self {
+        Self { demo: flags.demo, nodes: flags.nodes, pull: flags.pull }
+    }
+}
+
+/// A configuration and all that comes with it.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The configuration.
+    pub config: Config,
+    /// What is not wrong, but will hurt.
+    pub warnings: Vec<Problem>,
+    /// Names that a file uses and nothing sets.
+    pub unset: BTreeSet<String>,
+    /// The demo's images.
+    pub demo: Option<Demo>,
+    /// The demo's passwords: sa, then the first user.
+    generated: Option<(Secret, Secret)>,
+}
+
+/// Resolves the configuration, or says everything that is wrong with it.
+pub async fn resolve(context: &Context, wish: &Wish) -> Result<Resolved, Failure> {
+    let variables = context.variables()?;
+    let unset = variables.unset.iter().cloned().collect();
+    let (input, generated) = input(context, variables, wish).await;
+    let Read { config, warnings } = read(&input).map_err(|problems| refused(context, &problems))?;
+    Ok(Resolved { config, warnings, unset, demo: input.demo, generated })
+}
+
+/// What a configuration is read from, and the passwords made for a demo.
+pub async fn input(context: &Context, variables: Variables, wish: &Wish) -> (Input, Option<(Secret, Secret)>) {
+    let applied = if wish.demo { context.applied().await.unwrap_or_default() } else { Stored::default() };
+    let generated = wish.demo.then(|| passwords(&applied));
+    let demo = generated.as_ref().map(|passwords| demo::demo(&demo_tag(&applied), passwords));
+    let (vars, origins) = (variables.vars, variables.origins);
+    (Input { vars, origins, demo, nodes: wish.nodes, pull: wish.pull }, generated)
+}
+
+/// Says what should be known about a configuration that can be applied.
+pub fn tell_warnings(resolved: &Resolved) {
+    for warning in &resolved.warnings {
+        print::tell(format_args!("warning: {warning}"));
+    }
+    for name in &resolved.unset {
+        print::tell(format_args!("warning: the .env uses {name}, which is not set; it counts as empty"));
+    }
+}
+
+impl Resolved {
+    /// What the daemon is sent.
+    pub fn into_request(self, context: &Context) -> UpRequest {
+        UpRequest {
+            config: self.config,
+            working_dir: context.files.directory.display().to_string(),
+            name_on_purpose: context.name_on_purpose,
+            generated: self.generated,
+        }
+    }
+}
+
+fn refused(context: &Context, problems: &[Problem]) -> Failure {
+    let mut failure = Failure::problems(problems);
+    if context.files.are_missing() {
+        let directory = context.files.directory.display();
+        failure.lines.push(format!(
+            "there is no .env in {directory}: `octo-local init` writes one; to try octo-local without, `octo-local up --demo`"
+        ));
+    }
+    failure
+}
+
+/// A demo that is up keeps its images: a newer octo-local recreates nothing.
+fn demo_tag(applied: &Stored) -> String {
+    let config = applied.config.as_ref().filter(|config| config.demo && applied.up);
+    config.map_or_else(demo::own_tag, |config| config.octopus.tag.clone())
+}
+
+/// The passwords of this project's demo: those made before, else new ones.
+fn passwords(applied: &Stored) -> (Secret, Secret) {
+    applied.generated.clone().unwrap_or_else(|| (init::strong_password(), init::strong_password()))
+}

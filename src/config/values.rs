@@ -1,0 +1,196 @@
+//! A configuration as the variables that make it: what `config` shows, and what tells two configurations apart by name.
+
+use std::collections::BTreeMap;
+
+use super::Config;
+use super::Pull;
+use super::Secret;
+use super::Timing;
+use super::read::generated_database;
+
+/// Every known variable with the value it has here, empty where it has none, and the vendors' that are handed on. A password
+/// has one name only: `SA_PASSWORD` stands for `MSSQL_SA_PASSWORD` too.
+pub fn values(config: &Config) -> BTreeMap<String, Secret> {
+    let mut values = stack(config);
+    values.extend(timing(&config.timing));
+    let mut values: BTreeMap<String, Secret> = values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    values.extend(config.octopus.extra.clone());
+    values.extend(config.sql.iter().flat_map(|sql| sql.extra.clone()));
+    values
+}
+
+/// The variables whose values differ, in alphabetical order. Names only: a value may be secret.
+pub fn differences(one: &Config, other: &Config) -> Vec<String> {
+    let (one, other) = (values(one), values(other));
+    let names: std::collections::BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    names.into_iter().filter(|name| one.get(*name) != other.get(*name)).cloned().collect()
+}
+
+fn stack(config: &Config) -> Vec<(&'static str, Secret)> {
+    let (sql, octopus) = (config.sql.as_ref(), &config.octopus);
+    let text = |value: &dyn ToString| Secret::new(value.to_string());
+    let of_sql = |value: fn(&super::SqlConfig) -> String| Secret::new(sql.map(value).unwrap_or_default());
+    let accepted = if config.demo { "" } else { "Y" };
+    vec![
+        ("ACCEPT_EULA", Secret::new(if sql.is_some() { accepted } else { "" })),
+        ("ACCEPT_OCTOPUS_EULA", Secret::new(accepted)),
+        ("SA_PASSWORD", sql.map(|sql| sql.sa_password.clone()).unwrap_or_default()),
+        ("SQL_IMAGE", of_sql(|sql| sql.image.clone())),
+        ("SQL_PORT", of_sql(|sql| sql.port.to_string())),
+        ("SQL_BIND_ADDRESS", of_sql(|sql| sql.bind.to_string())),
+        ("SQL_MEMORY_LIMIT_MB", of_sql(|sql| sql.memory_limit_mb.to_string())),
+        ("MSSQL_PID", of_sql(|sql| sql.edition.clone())),
+        ("DB_CONNECTION_STRING", given_connection_string(config)),
+        ("OCTOPUS_IMAGE", text(&octopus.image)),
+        ("OCTOPUS_SERVER_TAG", text(&octopus.tag)),
+        ("OCTOPUS_NODES", text(&octopus.nodes)),
+        ("OCTOPUS_SERVER_NODE_NAME", text(&octopus.node_name)),
+        ("OCTOPUS_PORT", text(&octopus.port)),
+        ("BIND_ADDRESS", text(&octopus.bind)),
+        ("ADMIN_USERNAME", text(&octopus.admin_username)),
+        ("ADMIN_PASSWORD", octopus.admin_password.clone()),
+        ("ADMIN_EMAIL", text(&octopus.admin_email)),
+        ("ADMIN_API_KEY", octopus.admin_api_key.clone().unwrap_or_default()),
+        ("OCTOPUS_SERVER_BASE64_LICENSE", octopus.licence.clone().unwrap_or_default()),
+        ("MASTER_KEY", octopus.master_key.clone().unwrap_or_default()),
+        ("DISABLE_DIND", Secret::new(if octopus.disable_dind { "Y" } else { "N" })),
+        ("TASK_CAP", octopus.task_cap.map(|cap| text(&cap)).unwrap_or_default()),
+        ("PULL", Secret::new(pull(config.pull))),
+        ("LOG_MAX_SIZE", text(&config.log_max_size)),
+        ("LOG_MAX_FILES", text(&config.log_max_files)),
+    ]
+}
+
+/// Empty where it is made from the password: then it says nothing of its own.
+fn given_connection_string(config: &Config) -> Secret {
+    let made = config.sql.is_some() && config.database == generated_database(config.sql.as_ref());
+    if made { Secret::default() } else { config.database.connection_string.clone() }
+}
+
+fn timing(timing: &Timing) -> Vec<(&'static str, Secret)> {
+    let durations = [
+        ("START_PROBE_INTERVAL", timing.start_probe_fast_ms),
+        ("START_PROBE_SLOW_INTERVAL", timing.start_probe_slow_ms),
+        ("START_PROBE_FAST_WINDOW", timing.fast_window_ms),
+        ("PROBE_INTERVAL", timing.steady_probe_ms),
+        ("PROBE_TIMEOUT", timing.probe_timeout_ms),
+        ("NODE_START_LIMIT", timing.node_start_limit_ms),
+        ("SQL_START_LIMIT", timing.sql_start_limit_ms),
+        ("SQL_REFUSED_GRACE", timing.refused_grace_ms),
+        ("NODE_STOP_GRACE", timing.node_stop_grace_ms),
+        ("SQL_STOP_LIMIT", timing.sql_stop_limit_ms),
+        ("RESTART_BACKOFF_FIRST", timing.backoff_first_ms),
+        ("RESTART_BACKOFF_MAX", timing.backoff_max_ms),
+        ("RESTART_BACKOFF_RESET", timing.backoff_reset_ms),
+    ];
+    let mut values: Vec<_> = durations.into_iter().map(|(key, ms)| (key, Secret::new(duration(ms)))).collect();
+    values.push(("PROBE_MISSES", Secret::new(timing.misses.to_string())));
+    values
+}
+
+fn pull(pull: Pull) -> &'static str {
+    match pull {
+        Pull::Missing => "missing",
+        Pull::Always => "always",
+        Pull::Never => "never",
+    }
+}
+
+/// A duration in the largest unit that divides it.
+fn duration(ms: u64) -> String {
+    let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let unit = units.into_iter().find(|(size, _)| ms > 0 && ms.is_multiple_of(*size));
+    unit.map_or_else(|| format!("{ms}ms"), |(size, name)| format!("{}{name}", ms / size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Input;
+    use crate::config::keys;
+    use crate::config::read;
+
+    fn config(more: &[(&str, &str)]) -> Config {
+        let good = [
+            ("SA_PASSWORD", "Str0ng-enough"),
+            ("ADMIN_PASSWORD", "whatever-1"),
+            ("ACCEPT_EULA", "Y"),
+            ("ACCEPT_OCTOPUS_EULA", "Y"),
+        ];
+        let vars: BTreeMap<String, String> =
+            good.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let origins = vars.keys().map(|key| (key.clone(), ".env:1".to_owned())).collect();
+        read(&Input { vars, origins, ..Input::default() }).unwrap().config
+    }
+
+    /// A value of each key that is not its default.
+    const OTHER: &[(&str, &str)] = &[
+        ("SA_PASSWORD", "0ther-enough"),
+        ("SQL_IMAGE", "mssql:1"),
+        ("SQL_PORT", "1402"),
+        ("SQL_BIND_ADDRESS", "10.0.0.1"),
+        ("SQL_MEMORY_LIMIT_MB", "4096"),
+        ("MSSQL_PID", "Developer"),
+        ("DB_CONNECTION_STRING", "Server=mssql;Database=O;User=octo;Password=p"),
+        ("OCTOPUS_IMAGE", "octo"),
+        ("OCTOPUS_SERVER_TAG", "2026.2"),
+        ("OCTOPUS_NODES", "2"),
+        ("OCTOPUS_SERVER_NODE_NAME", "first"),
+        ("OCTOPUS_PORT", "9080"),
+        ("BIND_ADDRESS", "::1"),
+        ("ADMIN_USERNAME", "root"),
+        ("ADMIN_PASSWORD", "other"),
+        ("ADMIN_EMAIL", "a@b"),
+        ("ADMIN_API_KEY", "API-X"),
+        ("OCTOPUS_SERVER_BASE64_LICENSE", "eA=="),
+        ("MASTER_KEY", "eA=="),
+        ("DISABLE_DIND", "Y"),
+        ("TASK_CAP", "7"),
+        ("PULL", "always"),
+        ("LOG_MAX_SIZE", "1g"),
+        ("LOG_MAX_FILES", "9"),
+        ("START_PROBE_INTERVAL", "51ms"),
+        ("START_PROBE_SLOW_INTERVAL", "251ms"),
+        ("START_PROBE_FAST_WINDOW", "3m"),
+        ("PROBE_INTERVAL", "6s"),
+        ("PROBE_TIMEOUT", "3s"),
+        ("PROBE_MISSES", "4"),
+        ("NODE_START_LIMIT", "1h"),
+        ("SQL_START_LIMIT", "11m"),
+        ("SQL_REFUSED_GRACE", "21s"),
+        ("NODE_STOP_GRACE", "0"),
+        ("SQL_STOP_LIMIT", "61s"),
+        ("RESTART_BACKOFF_FIRST", "2s"),
+        ("RESTART_BACKOFF_MAX", "61s"),
+        ("RESTART_BACKOFF_RESET", "11m"),
+        ("ENABLE_USAGE", "N"),
+        ("MSSQL_COLLATION", "Latin1_General_CI_AS"),
+    ];
+
+    #[test]
+    fn every_variable_makes_a_difference_of_its_own_name() {
+        let base = config(&[]);
+        for (key, value) in OTHER {
+            let found = differences(&base, &config(&[(key, value)]));
+            assert_eq!(found, [*key]);
+        }
+        assert_eq!(differences(&base, &base), Vec::<String>::new());
+        let alike = ["ACCEPT_EULA", "ACCEPT_OCTOPUS_EULA", "MSSQL_SA_PASSWORD"];
+        let tried = |name: &str| OTHER.iter().any(|(key, _)| *key == name) || alike.contains(&name);
+        let forgotten: Vec<_> = keys::KEYS.iter().map(|key| key.name).filter(|name| !tried(name)).collect();
+        assert_eq!(forgotten, Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_configuration_can_be_made_again_from_its_values() {
+        for wanted in [config(&[]), config(OTHER)] {
+            let shown = values(&wanted);
+            let vars: Vec<(&str, &str)> = shown
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.expose()))
+                .filter(|(_, v)| !v.is_empty())
+                .collect();
+            assert_eq!(config(&vars), wanted);
+        }
+    }
+}
