@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, unwrap is an assertion")]
 
 mod causes;
+mod cli;
 mod compose;
 mod conformance;
 mod daemon;

@@ -20,8 +20,13 @@ const GOES_ON: &str = "interrupted; the daemon goes on taking the stack down, se
 
 /// Takes the stack down. Works with a broken `.env`, and without a daemon by starting one for it.
 pub async fn down(context: &Context, flags: &DownFlags) -> Outcome {
+    let asks = flags.volumes && !flags.yes;
+    if asks && !print::can_ask() {
+        let line = "this removes data, and nobody can be asked here: `octo-local down --volumes --yes` does it unasked";
+        return Err(Failure::new(USAGE, line));
+    }
     context.must_be_from_here().await?;
-    if flags.volumes && !flags.yes {
+    if asks {
         confirm(context)?;
     }
     if context.client.identity().await.is_err() && nothing_is_there(context, flags.volumes).await? {
@@ -66,10 +71,6 @@ async fn carry_out(context: &Context, flags: &DownFlags) -> Outcome {
 }
 
 fn confirm(context: &Context) -> Result<(), Failure> {
-    if !print::can_ask() {
-        let line = "this removes data, and nobody can be asked here: `octo-local down --volumes --yes` does it unasked";
-        return Err(Failure::new(USAGE, line));
-    }
     let project = &context.project;
     let answer = print::ask(format_args!(
         "Remove the databases, packages, artifacts, logs and the master key of {project}? Type its name:"

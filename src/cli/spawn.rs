@@ -14,6 +14,7 @@ use super::outcome::BUG;
 use super::outcome::FAILED;
 use super::outcome::Failure;
 use super::outcome::Outcome;
+use super::tail::Tail;
 use crate::api::Identity;
 use crate::api::client::ClientError;
 use crate::daemon::driver::Leave;
@@ -23,6 +24,8 @@ use crate::daemon::store;
 
 /// How long a daemon may take until it answers: it opens its socket before anything else.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
+/// How long one that ends may hold the lock against its successor.
+const LEAVES_WITHIN: Duration = Duration::from_secs(5);
 /// How often it is asked meanwhile.
 const ASK_EVERY: Duration = Duration::from_millis(3);
 /// How often a request is made to daemons that end before they answer.
@@ -131,22 +134,30 @@ async fn start(context: &Context) -> Result<(), Failure> {
         .paths
         .create()
         .map_err(|error| Failure::new(FAILED, format!("make {}: {error}", context.paths.state.display())))?;
-    let deadline = Instant::now() + ANSWERS_WITHIN;
+    let began = Instant::now();
     let mut child = spawn(context)?;
+    let mut pause = ASK_EVERY;
     loop {
         if matches!(context.client.identity().await, Ok(identity) if identity >= Identity::own()) {
             return Ok(());
         }
-        let ended = child.try_wait().map_err(|error| Failure::new(FAILED, error.to_string()))?;
-        if Instant::now() >= deadline {
-            let log = context.paths.log();
-            return Err(Failure::new(FAILED, format!("the daemon does not answer; its log is {}", log.display())));
+        let ended = child.try_wait().map_err(|error| Failure::new(FAILED, error.to_string()))?.is_some();
+        if began.elapsed() >= if ended { LEAVES_WITHIN } else { ANSWERS_WITHIN } {
+            return Err(silent(context));
         }
-        if ended.is_some() {
+        if ended {
             child = spawn(context)?;
+            pause = (pause * 2).min(LOOK_EVERY);
         }
-        tokio::time::sleep(ASK_EVERY).await;
+        tokio::time::sleep(pause).await;
     }
+}
+
+/// Why no daemon answers: its own last words.
+fn silent(context: &Context) -> Failure {
+    let path = context.paths.log();
+    let words = Tail::of(path.clone()).lines().pop().unwrap_or_default();
+    Failure::new(FAILED, format!("the daemon does not answer; the last words of its log {}: {words}", path.display()))
 }
 
 fn spawn(context: &Context) -> Result<std::process::Child, Failure> {
