@@ -18,6 +18,9 @@ const HARMLESS: &str = "PULL";
 pub struct Drift {
     /// The directory whose `.env` was read: the one that the stack was made from, unless another was named.
     pub directory: String,
+    /// What shows the consequences.
+    #[serde(skip)]
+    plan: &'static str,
     /// Variables whose values differ.
     pub keys: Vec<String>,
     /// Why the two cannot be compared.
@@ -33,12 +36,13 @@ pub async fn drift(context: &Context) -> Option<Drift> {
         context.files = Files::at(spec.working_dir.as_ref());
     }
     let directory = context.files.directory.display().to_string();
+    let plan = if applied.demo { "octo-local plan --demo" } else { "octo-local plan" };
     Some(match now(&context, applied.demo).await {
         Ok(now) => {
             let keys = differences(&applied, &now).into_iter().filter(|key| key != HARMLESS).collect();
-            Drift { directory, keys, problem: None }
+            Drift { directory, plan, keys, problem: None }
         }
-        Err(problem) => Drift { directory, keys: Vec::new(), problem: Some(problem) },
+        Err(problem) => Drift { directory, plan, keys: Vec::new(), problem: Some(problem) },
     })
 }
 

@@ -118,18 +118,25 @@ impl Progress {
 /// Everything that is told about, by name.
 fn facts(status: &Status) -> Vec<(String, String)> {
     let units = status.units.iter().map(|unit| (unit.unit.to_string(), text_of(unit)));
-    let work = status
-        .work
-        .iter()
-        .filter_map(|work| work.split_once(' '))
-        .map(|(verb, what)| (what.to_owned(), verb.to_owned()));
     let engine = status.engine_problem.iter().map(|problem| ("engine".to_owned(), problem.clone()));
-    work.chain(units).chain(engine).collect()
+    work_of(status).chain(units).chain(engine).collect()
+}
+
+/// What is under way or blocked besides the units. Volumes come and go in a moment: they are told about only when blocked.
+fn work_of(status: &Status) -> impl Iterator<Item = (String, String)> {
+    status.work.iter().filter_map(|work| match work.split_once(": ") {
+        Some((what, why)) => Some((what.to_owned(), print::plain(why))),
+        None => {
+            let (verb, what) = work.split_once(' ')?;
+            (!what.starts_with("volume ")).then(|| (what.to_owned(), verb.to_owned()))
+        }
+    })
 }
 
 /// The phase, and more in brackets where there is more to say.
 fn text_of(unit: &UnitStatus) -> String {
-    if unit.reason.is_empty() || unit.phase == "ready" {
+    let says_nothing_new = unit.reason.trim_end_matches('…') == unit.phase;
+    if unit.reason.is_empty() || unit.phase == "ready" || says_nothing_new {
         return unit.phase.clone();
     }
     format!("{} ({})", unit.phase, print::plain(&unit.reason))
@@ -139,7 +146,7 @@ fn text_of(unit: &UnitStatus) -> String {
 fn block_of(status: &Status, elapsed: Duration) -> Vec<Line> {
     let ready = status.units.iter().filter(|unit| is_ready(unit)).count();
     let head = format!("{} {}/{} ready, {:.1}s", status.project, ready, status.units.len(), elapsed.as_secs_f64());
-    let work = status.work.iter().map(|work| format!("   {work}").into());
+    let work = work_of(status).map(|(what, how)| format!("   {what}: {how}").into());
     let engine = status.engine_problem.iter().map(|problem| format!(" ✘ engine: {problem}").into());
     std::iter::once(head.into()).chain(engine).chain(work).chain(status.units.iter().map(line_of)).collect()
 }
@@ -170,6 +177,16 @@ mod tests {
         });
         status.units.push(serde_json::from_value(json).unwrap());
         status
+    }
+
+    #[test]
+    fn work_is_told_by_its_name() {
+        let work = ["pulling image a:1", "creating volume x", "image b:2: the image is not there (no such image: b:2)"];
+        let status = Status { work: work.map(str::to_owned).to_vec(), ..Status::default() };
+        let told: Vec<(String, String)> = work_of(&status).collect();
+        let fact = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        let blocked = fact("image b:2", "the image is not there (no such image: b:2)");
+        assert_eq!(told, [fact("image a:1", "pulling"), blocked]);
     }
 
     #[tokio::test]
