@@ -1,12 +1,8 @@
-//! Networks that people or other programs took away, doubled or used up, and a restart policy that somebody set.
+//! Networks that people or other programs doubled or used up.
 
 use std::collections::HashMap;
 
-use bollard::models::ContainerUpdateBody;
 use bollard::models::NetworkCreateRequest;
-use bollard::models::NetworkDisconnectRequest;
-use bollard::models::RestartPolicy;
-use bollard::models::RestartPolicyNameEnum;
 use octo_local::reconcile::Cause;
 use rustix::process::Signal;
 use serde_json::json;
@@ -35,11 +31,6 @@ fn default_network(stack: &Stack) -> String {
     format!("{}_default", stack.name)
 }
 
-fn disconnect(stack: &Stack, network: &str, unit: &str) {
-    let request = NetworkDisconnectRequest { container: stack.container(unit), force: Some(true) };
-    stack.witness.wait(stack.witness.docker().disconnect_network(network, request)).unwrap();
-}
-
 /// Whether a unit's container is attached to this network, and to no other.
 fn is_attached(stack: &Stack, network: &str, unit: &str) -> bool {
     let inspected = stack.witness.inspect(&stack.container(unit)).unwrap();
@@ -47,64 +38,10 @@ fn is_attached(stack: &Stack, network: &str, unit: &str) -> bool {
     networks.len() == 1 && networks.into_values().all(|endpoint| endpoint.network_id.as_deref() == Some(network))
 }
 
-#[test]
-fn f26_a_restart_policy_that_somebody_set_is_set_back() {
-    let stack = up("policy");
-    let before = stack.started();
-    let policy = RestartPolicy { name: Some(RestartPolicyNameEnum::ALWAYS), maximum_retry_count: None };
-    let body = ContainerUpdateBody { restart_policy: Some(policy), ..ContainerUpdateBody::default() };
-    let name = stack.container("octopus-server-1");
-    stack.witness.wait(stack.witness.docker().update_container(&name, body)).unwrap();
-    wait_until("the policy is no again", || {
-        let host = stack.witness.inspect(&name).unwrap().host_config.unwrap();
-        (host.restart_policy.unwrap().name == Some(RestartPolicyNameEnum::NO)).then_some(())
-    });
-    wait_until("it is told", || stack.run(&["events"]).ok().out.contains("restart policy was set back").then_some(()));
-    stack.wait_for("ready");
-    assert_eq!(stack.started(), before);
-}
-
-#[test]
-fn f38_a_container_that_was_disconnected_is_attached_again_without_a_restart() {
-    let stack = up("disconnected");
-    let before = stack.started();
-    let network = network(&stack);
-    for unit in ["octopus-server-2", "db"] {
-        disconnect(&stack, &network, unit);
-        wait_until(&format!("{unit} is attached again"), || is_attached(&stack, &network, unit).then_some(()));
-    }
-    stack.wait_for("ready");
-    assert_eq!(stack.started(), before);
-    assert!(stack.run(&["events"]).ok().out.contains("attached to the network again"));
-    serves_by_its_names(&stack);
-}
-
 /// A node that is restarted finds SQL Server by its name, and its port on the host leads to it again.
 fn serves_by_its_names(stack: &Stack) {
     stack.run(&["restart", "octopus-server-2"]).ok();
     assert_eq!(stack.unit("octopus-server-2")["phase"], "ready");
-}
-
-#[test]
-fn f38_a_network_that_was_removed_is_made_again_under_running_containers() {
-    let stack = up("no-network");
-    let before = stack.started();
-    let lost = network(&stack);
-    stack.signal_daemon(Signal::STOP);
-    for unit in UNITS {
-        disconnect(&stack, &lost, unit);
-    }
-    stack.witness.wait(stack.witness.docker().remove_network(&lost)).unwrap();
-    stack.signal_daemon(Signal::CONT);
-    let made = wait_until("there is a network again", || stack.witness.networks(&stack.label()).pop());
-    assert_ne!(made, lost);
-    for unit in UNITS {
-        wait_until(&format!("{unit} is attached to it"), || is_attached(&stack, &made, unit).then_some(()));
-    }
-    stack.wait_for("ready");
-    assert_eq!(stack.started(), before);
-    serves_by_its_names(&stack);
-    stack.run(&["plan"]).with(0);
 }
 
 #[test]
