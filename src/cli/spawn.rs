@@ -14,6 +14,7 @@ use super::outcome::BUG;
 use super::outcome::FAILED;
 use super::outcome::Failure;
 use super::outcome::Outcome;
+use super::outcome::TIMED_OUT;
 use super::tail::Tail;
 use crate::api::Identity;
 use crate::api::client::ClientError;
@@ -44,6 +45,7 @@ pub async fn daemon(context: &Context, detached: bool, held: bool) -> Outcome {
     }
     let options = run::Options { project: context.project.clone(), detached, held, env: context.env.clone() };
     let left = run::run(options).await.map_err(|error| match error {
+        DaemonError::Owned(..) if detached => Failure::new(TIMED_OUT, error.to_string()),
         DaemonError::Owned(..) | DaemonError::Prepare { .. } => Failure::new(FAILED, error.to_string()),
     })?;
     match left {
@@ -128,7 +130,7 @@ pub async fn successor(context: &Context) -> bool {
 }
 
 /// Starts a daemon and waits until it answers. It starts nothing by itself before the request that it was started for. One
-/// that is leaving still holds the lock for a moment, so a new one may have to be started again.
+/// that is leaving still holds the lock for a moment: the new one then ends with [`TIMED_OUT`], and another is started.
 async fn start(context: &Context) -> Result<(), Failure> {
     context
         .paths
@@ -141,11 +143,14 @@ async fn start(context: &Context) -> Result<(), Failure> {
         if matches!(context.client.identity().await, Ok(identity) if identity >= Identity::own()) {
             return Ok(());
         }
-        let ended = child.try_wait().map_err(|error| Failure::new(FAILED, error.to_string()))?.is_some();
-        if began.elapsed() >= if ended { LEAVES_WITHIN } else { ANSWERS_WITHIN } {
+        let ended = child.try_wait().map_err(|error| Failure::new(FAILED, error.to_string()))?;
+        let another_has_it = |ended: std::process::ExitStatus| ended.code() == Some(i32::from(TIMED_OUT));
+        if ended.is_some_and(|ended| !another_has_it(ended))
+            || began.elapsed() >= if ended.is_some() { LEAVES_WITHIN } else { ANSWERS_WITHIN }
+        {
             return Err(silent(context));
         }
-        if ended {
+        if ended.is_some() {
             child = spawn(context)?;
             pause = (pause * 2).min(LOOK_EVERY);
         }

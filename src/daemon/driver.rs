@@ -51,7 +51,9 @@ pub struct Driver {
     pub(super) env: BTreeMap<String, String>,
     pub(super) engine: Option<Engine>,
     pub(super) stored: Stored,
-    keeper: Keeper,
+    pub(super) keeper: Keeper,
+    /// The last write failed: it is tried again at every relist.
+    pub(super) unsaved: bool,
     /// False when the state file is of a newer form: it is not ours to write.
     pub(super) may_write: bool,
     /// What is wanted was read from a file that may not be the last one: it counts only if it is what runs.
@@ -164,6 +166,7 @@ impl Driver {
             engine: None,
             stored,
             keeper,
+            unsaved: false,
             may_write,
             on_trial,
             state: State::new(desired, seed),
@@ -350,6 +353,7 @@ impl Driver {
 
     fn saved(&mut self, result: Result<(), String>) {
         self.notes.retain(|note| !note.starts_with(NOTE));
+        self.unsaved = result.is_err();
         if let Err(error) = result {
             tracing::error!(error, "{NOTE}");
             self.notes.push(format!("{NOTE}: {error}"));

@@ -57,6 +57,9 @@ impl Driver {
         let now = Instant::now();
         if now >= self.relist_at {
             self.look_wanted = true;
+            if self.unsaved {
+                self.save_later();
+            }
             if now >= self.recheck_at {
                 self.stale.everything = true;
                 self.recheck_at = now + RECHECK_EVERY;

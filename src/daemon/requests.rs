@@ -166,10 +166,13 @@ impl Driver {
         if let (Purpose::Apply(_), Some(denied)) = (&purpose, self.deny_any_up()) {
             return self.answer(purpose, Err(denied));
         }
-        let kept = matches!(purpose, Purpose::Preview(_)).then(|| self.stored.clone());
-        let decided = found.and_then(|found| Ok((self.decide(&request, &found.facts)?, found.images)));
-        if let Some(kept) = kept {
-            self.stored = kept;
+        let before = self.stored.clone();
+        let mut decided = found.and_then(|found| Ok((self.decide(&request, &found.facts)?, found.images)));
+        if matches!(purpose, Purpose::Apply(_)) && decided.is_ok() && self.stored.master_key != before.master_key {
+            decided = self.keep_the_key().and(decided);
+        }
+        if matches!(purpose, Purpose::Preview(_)) || decided.is_err() {
+            self.stored = before;
         }
         match decided {
             Ok(((spec, notes), images)) => {
@@ -178,6 +181,17 @@ impl Driver {
             }
             Err(denied) => self.answer(purpose, Err(denied)),
         }
+    }
+
+    /// No node may start with a key that only its container would know.
+    fn keep_the_key(&mut self) -> Result<(), Denied> {
+        let path = self.paths.store();
+        self.keeper.save(&self.stored).map_err(|error| {
+            Denied::Because(format!(
+                "the master key cannot be kept in {}, so nothing is started: {error}",
+                path.display()
+            ))
+        })
     }
 
     fn conclude(

@@ -133,8 +133,9 @@ pub fn lock(path: &Path) -> std::io::Result<Result<File, String>> {
     let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     match file.try_lock() {
         Ok(()) => {
-            file.set_len(0)?;
-            (&file).write_all(format!("{}\n", std::process::id()).as_bytes())?;
+            // The name of its holder is for people: a full disk must not end the daemon.
+            let _ = file.set_len(0);
+            let _ = (&file).write_all(format!("{}\n", std::process::id()).as_bytes());
             Ok(Ok(file))
         }
         Err(std::fs::TryLockError::WouldBlock) => Ok(Err(std::fs::read_to_string(path)?.trim().to_owned())),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::running;
 use crate::kit::docker::Witness;
+use crate::kit::process::wait_until;
 use crate::kit::stack::Stack;
 
 /// Every volume that the stack's containers mount, anonymous ones too.
@@ -31,8 +32,7 @@ fn down_leaves_the_data_and_down_volumes_leaves_nothing() {
     assert_eq!(stack.witness.networks(&stack.label()), Vec::<String>::new());
     assert_eq!(stack.witness.volumes(&stack.label()), named.into_iter().collect::<Vec<_>>(), "the data stays");
     assert!(anonymous.iter().all(|name| !exists(&stack.witness, name)), "volumes without a name go with their node");
-    stack.wait_for_no_daemon();
-    assert_eq!(stack.processes(), Vec::<String>::new(), "the daemon that `up` started ends");
+    wait_until("the daemon that `up` started ends", || stack.processes().is_empty().then_some(()));
 
     stack.run(&["down", "--volumes"]).with(64).says("--yes");
     assert!(!stack.witness.volumes(&stack.label()).is_empty(), "data is never removed unasked");
@@ -41,8 +41,7 @@ fn down_leaves_the_data_and_down_volumes_leaves_nothing() {
     assert_eq!(stack.witness.containers(&stack.label()), Vec::<String>::new());
     assert_eq!(stack.witness.networks(&stack.label()), Vec::<String>::new());
     assert_eq!(stack.witness.volumes(&stack.label()), Vec::<String>::new());
-    stack.wait_for_no_daemon();
-    assert_eq!(stack.processes(), Vec::<String>::new());
+    wait_until("the daemon ends", || stack.processes().is_empty().then_some(()));
     let kept = std::fs::read_to_string(stack.state().join("state.json")).unwrap_or_default();
     for secret in ["Tests-0f", "Adm1n-of", "==\""] {
         assert!(!kept.contains(secret), "what belonged to the data went with it");

@@ -44,9 +44,11 @@ fn f60_a_server_that_never_answers_is_named_restarted_and_stopped_all_the_same()
     stack.set("SQL_STOP_LIMIT", "1s");
     stack.set("PROBE_TIMEOUT", "500ms");
     stack.run(&["up", "--wait-timeout", "2"]).with(75);
-    let seen = stack.unit("db");
+    let seen = wait_until("it does not answer", || {
+        let says = |unit: &serde_json::Value| unit["reason"].as_str().unwrap().contains("no answer within 500 ms");
+        Some(stack.unit("db")).filter(says)
+    });
     assert_eq!(seen["phase"], "starting");
-    assert!(seen["reason"].as_str().unwrap().contains("no answer within 500 ms"), "{seen}");
     assert_eq!(stack.starts(stack.since), ["db"], "no node is started");
     stack.set("SQL_START_LIMIT", "2s");
     stack.run(&["up", "--wait-timeout", "1"]).with(75);

@@ -88,3 +88,56 @@ fn f65_a_full_data_disk_is_a_named_cause_without_a_restart_storm() {
         assert_eq!(before[&stack.container(unit)], after[&stack.container(unit)], "{unit} was spared");
     }
 }
+
+/// Without another wish, what could not be kept is kept once the disk is well.
+fn is_kept_by_itself(stack: &Stack) {
+    wait_until("the state file is written", || (!notes(stack).contains("state file")).then_some(()));
+    stack.kill_daemon();
+    let daemon = stack.spawn(&["daemon"]);
+    stack.wait_for("ready");
+    assert_eq!(stack.unit("octopus-server-2")["stopped"], true, "the wish was kept");
+    drop(daemon);
+}
+
+#[test]
+fn f65_what_a_full_state_disk_kept_back_is_kept_by_itself_later() {
+    let stack = quick(Stack::real("kept-later"));
+    stack.keep_state_on_a_small_disk(STATE_DISK);
+    stack.run(&["up"]).ok();
+    stack.disk().fill();
+    stack.run(&["stop", "octopus-server-2"]).ok();
+    assert!(notes(&stack).contains("state file"));
+    stack.disk().free();
+    is_kept_by_itself(&stack);
+}
+
+#[test]
+fn f65_up_on_a_full_state_disk_says_so_at_once() {
+    let stack = quick(Stack::real("full-up"));
+    stack.keep_state_on_a_small_disk(STATE_DISK);
+    std::fs::create_dir(stack.state()).unwrap();
+    stack.disk().fill();
+    let begun = tokio::time::Instant::now();
+    let ended = stack.run(&["up"]);
+    assert_ne!(ended.code, 0, "{}", ended.err);
+    assert!(ended.err.contains("No space left on device"), "{}", ended.err);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "a daemon that cannot begin is not tried for long");
+    stack.disk().free();
+    stack.run(&["up"]).ok();
+}
+
+#[test]
+fn f65_no_master_key_is_made_that_cannot_be_kept() {
+    let stack = quick(Stack::real("full-key"));
+    stack.keep_state_on_a_small_disk(STATE_DISK);
+    let daemon = stack.spawn(&["daemon"]);
+    wait_until("the daemon answers", || stack.daemon());
+    stack.disk().fill();
+    let ended = stack.run(&["up"]);
+    assert_ne!(ended.code, 0, "{}", ended.err);
+    assert!(ended.err.contains("No space left on device"), "{}", ended.err);
+    assert_eq!(stack.witness.containers(&stack.label()), Vec::<String>::new(), "no node encrypts anything with it");
+    stack.disk().free();
+    stack.run(&["up"]).ok();
+    drop(daemon);
+}
