@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 
+use bollard::models::ContainerUpdateBody;
 use octo_local::reconcile::Cause;
 use rustix::process::Signal;
 
@@ -74,4 +75,20 @@ fn a_name_that_somebody_else_took_is_not_fought_for() {
     tells(stack.run(&["up"]), "octopus-server-1", Cause::NameTaken, "");
     drop(foreign);
     stack.run(&["up"]).ok();
+}
+
+#[test]
+fn f47_a_node_that_the_kernel_kills_for_memory_is_named_and_tried_again() {
+    let stack = hasty("oom");
+    stack.set("STANDIN_SQL_START_DELAY_MS", "1500");
+    stack.set("STANDIN_OCTOPUS_FAULT", "oom=400");
+    let up = stack.spawn(&["up"]);
+    let node = stack.container("octopus-server-1");
+    crate::kit::process::wait_until("the node waits for its turn", || stack.witness.inspect(&node));
+    let limit = Some(64 * 1024 * 1024);
+    let body = ContainerUpdateBody { memory: limit, memory_swap: limit, ..ContainerUpdateBody::default() };
+    stack.witness.wait(stack.witness.docker().update_container(&node, body)).unwrap();
+    tells(stack.end(up), "octopus-server-1", Cause::OutOfMemory, "");
+    assert_eq!(stack.unit("octopus-server-1")["cause"], "OutOfMemory");
+    assert!(stack.unit("octopus-server-1")["restarts"].as_u64().unwrap() > 0, "memory may be there the next time");
 }

@@ -81,3 +81,19 @@ fn f19_a_state_directory_that_is_deleted_costs_no_supervision() {
     daemon.signal(Signal::TERM);
     stack.end(daemon).ok();
 }
+
+#[test]
+fn f16_f17_a_stale_lock_of_another_process_and_a_stale_socket_stop_nobody() {
+    let stack = crate::kit::stack::Stack::demo("stale");
+    std::fs::create_dir_all(stack.state()).unwrap();
+    let runtime = stack.state().parent().unwrap().with_file_name("r").join(&stack.name);
+    std::fs::create_dir_all(&runtime).unwrap();
+    // The number of a process that lives, and is no daemon: only the lock itself counts.
+    std::fs::write(stack.state().join("daemon.lock"), format!("{}\n", std::process::id())).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(runtime.join("control.sock")).unwrap());
+    assert_eq!(stack.status()["supervised"], false, "nobody listens behind the socket");
+    let daemon = stack.spawn(&["daemon"]);
+    crate::kit::process::wait_until("the daemon answers", || (stack.status()["supervised"] == true).then_some(()));
+    daemon.signal(Signal::TERM);
+    stack.end(daemon).ok();
+}
