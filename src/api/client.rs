@@ -111,7 +111,16 @@ impl Client {
 
     /// The status now and at each change.
     pub async fn follow(&self) -> Result<Statuses, ClientError> {
-        let answer = self.send(Method::GET, "/v1/status/stream", Vec::new()).await?;
+        self.stream("/v1/status/stream").await
+    }
+
+    /// The same for whoever asked for the `up` of this generation: as long as the stream is read, somebody wants it.
+    pub async fn follow_up(&self, generation: u64) -> Result<Statuses, ClientError> {
+        self.stream(&format!("/v1/status/stream?session={generation}")).await
+    }
+
+    async fn stream(&self, path: &str) -> Result<Statuses, ClientError> {
+        let answer = self.send(Method::GET, path, Vec::new()).await?;
         Ok(Statuses { body: answer.into_body(), buffer: Vec::new() })
     }
 }

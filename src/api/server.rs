@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::Uri;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
@@ -91,9 +92,12 @@ async fn status_now(State(shared): State<Shared>) -> Json<Status> {
 }
 
 /// One status a line, at once and at each change. Ends when the daemon does, so that nothing waits on it for ever.
-async fn status_stream(State(shared): State<Shared>) -> Response {
+/// With `?session=N` it is who follows the `up` of that generation: the stream's end is the end of that.
+async fn status_stream(State(shared): State<Shared>, uri: Uri) -> Response {
     let ended = shared.ended.clone();
-    let lines = futures_util::stream::unfold((shared.status, true), |(mut status, first)| async move {
+    let number = uri.query().and_then(|query| query.strip_prefix("session=")).and_then(|number| number.parse().ok());
+    let session = number.map(|number| Session { number, events: shared.events.clone() });
+    let lines = futures_util::stream::unfold((shared.status, true), move |(mut status, first)| async move {
         if !first {
             status.changed().await.ok()?;
         }
@@ -101,7 +105,24 @@ async fn status_stream(State(shared): State<Shared>) -> Response {
         line.push(b'\n');
         Some((Ok::<_, std::convert::Infallible>(line), (status, false)))
     });
-    Body::from_stream(lines.take_until(ended.cancelled_owned())).into_response()
+    let lines = lines.take_until(ended.cancelled_owned()).map(move |line| {
+        let _alive = &session;
+        line
+    });
+    Body::from_stream(lines).into_response()
+}
+
+/// Somebody who follows an `up`. However they leave, the driver is told.
+struct Session {
+    number: u64,
+    events: mpsc::Sender<Event>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let (events, number) = (self.events.clone(), self.number);
+        tokio::spawn(async move { events.send(Event::SessionEnded(number)).await });
+    }
 }
 
 /// Sends a request to the driver and turns its answer into a response.
@@ -145,9 +166,9 @@ async fn start(State(shared): State<Shared>, Json(body): Json<UnitsBody>) -> Res
     ask(&shared, |reply| Request::Start(body.units, reply)).await
 }
 
-async fn cancel(State(shared): State<Shared>) -> Response {
+async fn cancel(State(shared): State<Shared>, Json(session): Json<u64>) -> Response {
     let (reply, answer) = oneshot::channel();
-    let _ = shared.events.send(Event::Requested(Request::Cancel(reply))).await;
+    let _ = shared.events.send(Event::Requested(Request::Cancel(session, reply))).await;
     Json(answer.await.unwrap_or(false)).into_response()
 }
 
@@ -161,8 +182,8 @@ async fn stored(State(shared): State<Shared>) -> Response {
     }
 }
 
-async fn session_end(State(shared): State<Shared>) -> Response {
-    let _ = shared.events.send(Event::SessionEnded).await;
+async fn session_end(State(shared): State<Shared>, Json(session): Json<u64>) -> Response {
+    let _ = shared.events.send(Event::SessionEnded(session)).await;
     Json(true).into_response()
 }
 

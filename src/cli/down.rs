@@ -54,6 +54,10 @@ async fn carry_out(context: &Context, flags: &DownFlags) -> Outcome {
             continue;
         }
         progress.tell(&status);
+        if status.generation > generation && status.goal != "down" {
+            progress.end();
+            return Err(Failure::new(FAILED, format!("somebody else decided otherwise: {}", status.message)));
+        }
         let over = status.verdict == Verdict::Down && !status.ends_when_down;
         last = Some(status);
         // One that `up` started ends, and with it the stream.

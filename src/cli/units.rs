@@ -58,8 +58,9 @@ async fn carry_out(context: &Context, path: &str, units: Vec<UnitId>) -> Outcome
         progress.tell(&status);
         match status.verdict {
             Verdict::Ready => return Ok(()),
-            Verdict::Failed => return Err(Failure::new(FAILED, status.message)),
-            Verdict::Down | Verdict::Working | Verdict::Degraded | Verdict::EngineDown | Verdict::Held => {}
+            Verdict::Failed | Verdict::Held => return Err(Failure::new(FAILED, status.message)),
+            Verdict::Down if status.goal != "up" => return Err(Failure::new(FAILED, status.message)),
+            Verdict::Down | Verdict::Working | Verdict::Degraded | Verdict::EngineDown => {}
         }
     }
 }

@@ -33,19 +33,19 @@ const WORTH_TELLING: Duration = Duration::from_millis(100);
 
 /// Brings the stack up and waits until it serves.
 pub async fn up(context: &Context, flags: &UpFlags) -> Outcome {
-    let mut taken = false;
+    let mut session = None;
     // Cancel-safe: what the daemon was asked for is taken back, and nothing else outlives this process.
     let outcome = tokio::select! {
-        outcome = bring_up(context, flags, &mut taken) => outcome,
-        _ = tokio::signal::ctrl_c() => interrupted(context).await,
+        outcome = bring_up(context, flags, &mut session) => outcome,
+        _ = tokio::signal::ctrl_c() => interrupted(context, session).await,
     };
-    if taken {
-        let _: Result<bool, _> = context.client.post("/v1/session/end", &()).await;
+    if let Some(session) = session {
+        let _: Result<bool, _> = context.client.post("/v1/session/end", &session).await;
     }
     outcome
 }
 
-async fn bring_up(context: &Context, flags: &UpFlags, taken: &mut bool) -> Outcome {
+async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>) -> Outcome {
     let mut progress = Progress::new(flags.format);
     let resolved = request::resolve(context, &flags.into()).await?;
     request::tell_warnings(&resolved);
@@ -54,12 +54,12 @@ async fn bring_up(context: &Context, flags: &UpFlags, taken: &mut bool) -> Outco
     }
     let request = resolved.into_request(context);
     let accepted: Accepted = spawn::ask(context, "/v1/up", &request).await?;
-    *taken = true;
+    *session = Some(accepted.generation);
     tell_accepted(&accepted);
     if flags.no_wait {
         return Ok(());
     }
-    let end = follow(context, flags, &request, accepted, &mut progress).await?;
+    let end = follow(context, flags, &request, session, accepted, &mut progress).await?;
     progress.end();
     match end {
         End::Ready(status) => {
@@ -104,6 +104,7 @@ async fn follow(
     context: &Context,
     flags: &UpFlags,
     request: &UpRequest,
+    session: &mut Option<u64>,
     mut accepted: Accepted,
     progress: &mut Progress,
 ) -> Result<End, Failure> {
@@ -113,6 +114,7 @@ async fn follow(
         match wait(context, deadline, accepted.generation, progress).await? {
             End::DaemonGone if spawn::successor(context).await => {
                 accepted = context.client.post("/v1/up", request).await?;
+                *session = Some(accepted.generation);
             }
             end => return Ok(end),
         }
@@ -120,7 +122,7 @@ async fn follow(
 }
 
 async fn wait(context: &Context, deadline: Instant, generation: u64, progress: &mut Progress) -> Result<End, Failure> {
-    let mut statuses = match context.client.follow().await {
+    let mut statuses = match context.client.follow_up(generation).await {
         Err(ClientError::Absent) => return Ok(End::DaemonGone),
         statuses => statuses?,
     };
@@ -148,13 +150,13 @@ async fn wait(context: &Context, deadline: Instant, generation: u64, progress: &
 }
 
 /// The first Ctrl-C: nothing further is started, unless another `up` follows. The second ends this process at once.
-async fn interrupted(context: &Context) -> Outcome {
+async fn interrupted(context: &Context, session: Option<u64>) -> Outcome {
     let second = tokio::spawn(async {
         let _ = tokio::signal::ctrl_c().await;
         #[expect(clippy::exit, reason = "the second Ctrl-C ends the process at once, whatever it waits for")]
         std::process::exit(i32::from(INTERRUPTED));
     });
-    let alone: Result<bool, _> = context.client.post("/v1/cancel", &()).await;
+    let alone: Result<bool, _> = context.client.post("/v1/cancel", &session.unwrap_or_default()).await;
     second.abort();
     let line = match alone {
         Ok(true) => "interrupted: nothing further is started; `octo-local up` goes on, `octo-local down` takes it away",

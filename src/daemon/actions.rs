@@ -20,7 +20,15 @@ impl Driver {
         let now = self.now();
         self.state.begin(&action, now);
         tracing::info!(subject = action.subject().to_string(), "{}", action.verb());
+        if let Action::Start(unit, _) = &action {
+            self.asked_at.insert(*unit, time::OffsetDateTime::now_utc());
+        }
+        let asked_at = match &action {
+            Action::Examine(unit, _) => self.asked_at.get(unit).copied(),
+            _ => None,
+        };
         let means = Means {
+            asked_at,
             engine,
             spec: self.state.desired.spec.clone(),
             database: self.database(),

@@ -1,6 +1,7 @@
 //! The loop, and the state that it alone owns.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,8 +63,8 @@ pub struct Driver {
     pub(super) generation: u64,
     pub(super) notes: Vec<String>,
     pub(super) engine_problem: Option<String>,
-    /// How many people follow an `up`.
-    pub(super) sessions: u32,
+    /// The `up`s that somebody follows, by the generation that each was given.
+    pub(super) sessions: BTreeSet<u64>,
     /// Ends when the stack is down: `up` started it. One that systemd started stays.
     pub(super) ends_when_down: bool,
     /// How often it was asked to end: stop the stack, then leave; the second time nodes get no grace; then leave at once.
@@ -84,6 +85,8 @@ pub struct Driver {
     pub(super) waiting: Vec<Considered>,
     pub(super) probers: BTreeMap<UnitId, Running>,
     pub(super) watcher: Option<JoinHandle<()>>,
+    /// When each unit was last asked to start, by the wall clock, as lines of its log are.
+    pub(super) asked_at: BTreeMap<UnitId, time::OffsetDateTime>,
     pub(super) beats: Arc<Beats>,
     awake: Awake,
     panics: Vec<Instant>,
@@ -173,7 +176,7 @@ impl Driver {
             generation: 0,
             notes,
             engine_problem: None,
-            sessions: 0,
+            sessions: BTreeSet::new(),
             ends_when_down: setup.ends_when_down,
             terminations: 0,
             leaving: None,
@@ -188,6 +191,7 @@ impl Driver {
             waiting: Vec::new(),
             probers: BTreeMap::new(),
             watcher: None,
+            asked_at: BTreeMap::new(),
             beats: setup.beats,
             awake: Awake::now(),
             panics: Vec::new(),
@@ -283,7 +287,9 @@ impl Driver {
             Event::Gathered(gathered) => self.gathered(*gathered),
             Event::Terminated => self.terminate(),
             Event::Left(leave) => self.leave(leave),
-            Event::SessionEnded => self.sessions = self.sessions.saturating_sub(1),
+            Event::SessionEnded(session) => {
+                self.sessions.remove(&session);
+            }
         }
     }
 

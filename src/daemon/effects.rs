@@ -35,6 +35,9 @@ pub struct Means {
     pub network: Option<String>,
     /// The image, by ID, that a reference stood for at the last `up`, where it stands for another one now.
     pub moved: BTreeMap<String, String>,
+    /// When the unit was last asked to start: its own words come later. The engine's start time is taken after the first of
+    /// them.
+    pub asked_at: Option<time::OffsetDateTime>,
     /// The process environment, for `docker login`'s credentials.
     pub env: BTreeMap<String, String>,
 }
@@ -156,7 +159,12 @@ impl Means {
             Some(Run::Exited { code, oom, error, .. }) => Some((code, oom, error)),
             Some(Run::Created | Run::Running { .. } | Run::Paused { .. } | Run::Removing) | None => None,
         };
-        let lines = match self.engine.last_lines(&instance.id, LAST_LINES, false).await {
+        // Another host's clock may differ, and a run that we did not start has no such time.
+        let lines = match self.asked_at.filter(|_| self.engine.endpoint.is_local()) {
+            Some(asked_at) => self.engine.last_lines_since(&instance.id, LAST_LINES, asked_at).await,
+            None => self.engine.last_lines(&instance.id, LAST_LINES, false).await,
+        };
+        let lines = match lines {
             Err(error) if error.is_absent() => Vec::new(),
             other => other?,
         };

@@ -98,7 +98,7 @@ impl Driver {
             self.chores = self.engine.clone().map(|engine| {
                 tokio::spawn(async move {
                     for image in images {
-                        let _ = engine.remove_image(&image).await;
+                        let _ = engine.remove_unused_image(&image).await;
                     }
                 })
             });

@@ -52,8 +52,8 @@ pub enum Event {
     Terminated,
     /// The process was asked to go, or to start its program anew, and to leave every container as it is.
     Left(Leave),
-    /// Somebody followed an `up` and left.
-    SessionEnded,
+    /// Whoever followed the `up` of this generation left.
+    SessionEnded(u64),
 }
 
 /// What a look at Docker showed.
@@ -87,8 +87,9 @@ pub enum Request {
     Stop(Vec<UnitId>, oneshot::Sender<Result<u64, Denied>>),
     /// Start units that were stopped, or try failed ones again.
     Start(Vec<UnitId>, oneshot::Sender<Result<u64, Denied>>),
-    /// Start nothing further, unless another `up` follows.
-    Cancel(oneshot::Sender<bool>),
+    /// Whoever follows the `up` of this generation (0: it was not taken yet) wants nothing further started, unless another
+    /// `up` is followed.
+    Cancel(u64, oneshot::Sender<bool>),
     /// Tell what is kept of the project.
     Stored(oneshot::Sender<Stored>),
     /// Leave without touching a container: a newer daemon takes over.

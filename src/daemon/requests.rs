@@ -77,8 +77,8 @@ impl Driver {
             Request::Start(units, reply) => {
                 let _ = reply.send(self.start_units(&units));
             }
-            Request::Cancel(reply) => {
-                let alone = self.sessions <= 1;
+            Request::Cancel(session, reply) => {
+                let alone = self.sessions.iter().all(|other| *other == session);
                 if alone && self.state.desired.goal == Goal::Up {
                     self.journal.write("", "interrupted: nothing further is started");
                     self.state.desired.goal = Goal::Hold;
@@ -163,6 +163,10 @@ impl Driver {
     /// The facts are there: the configuration is admitted or refused.
     pub(super) fn gathered(&mut self, gathered: Gathered) {
         let Gathered { request, purpose, found } = gathered;
+        // Whoever asked left meanwhile: Ctrl-C before there was an answer.
+        if matches!(&purpose, Purpose::Apply(reply) if reply.is_closed()) {
+            return self.go_on_as_before();
+        }
         if let (Purpose::Apply(_), Some(denied)) = (&purpose, self.deny_any_up()) {
             return self.answer(purpose, Err(denied));
         }
@@ -208,7 +212,7 @@ impl Driver {
             return self.answer(purpose, Ok(Accepted { generation: self.generation, notes, changes }));
         }
         self.generation += 1;
-        self.sessions += 1;
+        self.sessions.insert(self.generation);
         self.apply(request, spec);
         self.journal.write("", &format!("up: {} changes", changes.len()));
         self.answer(purpose, Ok(Accepted { generation: self.generation, notes, changes }));

@@ -1,9 +1,11 @@
 //! Images: whether they are there, fetching them, and making the stand-ins' out of this very program.
 
 use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use bollard::query_parameters::ImportImageOptionsBuilder;
+use bollard::query_parameters::ListContainersOptionsBuilder;
 use bollard::query_parameters::RemoveImageOptionsBuilder;
 use futures_util::StreamExt as _;
 
@@ -67,8 +69,19 @@ impl Engine {
             .unwrap_or_else(|_| Err(EngineError::TimedOut { attempt: attempt(), limit: SLOW }))
     }
 
-    /// Removes an image reference. One that is in use or gone stays as it is.
-    pub async fn remove_image(&self, image: &str) -> Result<(), EngineError> {
+    /// Removes an image reference that no container, of whatever project, was made of. One that is gone stays gone.
+    ///
+    /// The engine itself would take a reference away under a container, as long as its image has another one.
+    pub async fn remove_unused_image(&self, image: &str) -> Result<(), EngineError> {
+        let filters = HashMap::from([("ancestor", vec![image.to_owned()])]);
+        let users = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let listed = self.call(|| "list containers".to_owned(), QUICK, self.docker.list_containers(Some(users))).await;
+        match listed {
+            Ok(users) if users.is_empty() => {}
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_absent() => return Ok(()),
+            Err(error) => return Err(error),
+        }
         let options = RemoveImageOptionsBuilder::default().force(false).build();
         let call = self.docker.remove_image(image, Some(options), None);
         match self.call(|| format!("remove image {image}"), SLOW, call).await {

@@ -43,6 +43,19 @@ impl Engine {
             .unwrap_or_else(|_| Err(EngineError::TimedOut { attempt: attempt(), limit: QUICK }))
     }
 
+    /// The last lines since a time: a container keeps the log of all its runs.
+    pub async fn last_lines_since(
+        &self,
+        id: &str,
+        count: u32,
+        began: time::OffsetDateTime,
+    ) -> Result<Vec<String>, EngineError> {
+        let lines = self.last_lines(id, count, true).await?;
+        let timed = lines.iter().filter_map(|line| line.split_once(' '));
+        let since = timed.filter(|(at, _)| instant(at).is_none_or(|at| at >= began));
+        Ok(since.map(|(_, line)| line.to_owned()).collect())
+    }
+
     /// The log as lines; true with those of standard error.
     pub fn log(&self, id: &str, what: &Selection) -> impl Stream<Item = Result<(bool, String), EngineError>> + use<> {
         let tail = what.tail.map_or_else(|| "all".to_owned(), |count| count.to_string());
@@ -60,6 +73,11 @@ impl Engine {
             Err(error) => Err(engine.error("read the container's log".to_owned(), error)),
         })
     }
+}
+
+/// A time as the engine writes it.
+fn instant(text: &str) -> Option<time::OffsetDateTime> {
+    time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()
 }
 
 fn text_of(output: &LogOutput) -> String {

@@ -32,7 +32,7 @@ pub async fn ping(address: SocketAddr, limit: Duration) -> Probe {
 fn judge(status: u16) -> Probe {
     match status {
         200 => Probe::Ready,
-        418 => Probe::Alive("it is drained (418)".to_owned()),
+        418 => Probe::Drained("it is drained (418)".to_owned()),
         status => Probe::Failure(format!("it answers {status}")),
     }
 }
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn drained_is_alive_and_not_ready() {
         assert_eq!(judge(200), Probe::Ready);
-        assert!(matches!(judge(418), Probe::Alive(_)));
+        assert!(matches!(judge(418), Probe::Drained(_)));
         for status in [301, 404, 500, 503] {
             assert!(matches!(judge(status), Probe::Failure(_)), "{status}");
         }

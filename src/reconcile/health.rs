@@ -8,8 +8,10 @@ use super::Mono;
 pub enum Probe {
     /// It answers and serves.
     Ready,
-    /// It answers and does not want work: a drained node (418), a database that is not open.
+    /// It answers and does not serve yet: a database that is not open.
     Alive(String),
+    /// It answers and takes no work, because somebody drained it (418).
+    Drained(String),
     /// It does not answer, or answers that it is broken.
     Failure(String),
     /// The database refuses our password. Not a sign of death: only a person can mend it.
@@ -39,6 +41,8 @@ pub struct Health {
     pub started: bool,
     /// The last probe that could be judged said that it serves.
     pub ready: bool,
+    /// It is well, and somebody drained it: others need not wait for it.
+    pub drained: bool,
     /// When it became ready, if it is.
     pub ready_since: Option<Mono>,
     /// When it last answered that it serves.
@@ -65,6 +69,11 @@ impl Health {
                     last_ready_at: Some(now),
                     ..Self::default()
                 };
+            }
+            Probe::Drained(why) => {
+                let started = true;
+                *self = Self { started, drained: true, last_ready_at: self.last_ready_at, ..Self::default() };
+                self.last_problem = Some(why.clone());
             }
             Probe::Alive(why) => {
                 self.answered(why);
@@ -107,6 +116,7 @@ impl Health {
 
     fn answered(&mut self, why: &str) {
         self.ready = false;
+        self.drained = false;
         self.ready_since = None;
         self.last_problem = Some(why.to_owned());
     }

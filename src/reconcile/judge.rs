@@ -112,7 +112,7 @@ impl State {
         }
         match (was_ready, is_ready, probe) {
             (false, true, _) => self.tell(&unit, "ready"),
-            (true, false, Probe::Alive(why) | Probe::Failure(why) | Probe::Refused(why)) => {
+            (true, false, Probe::Alive(why) | Probe::Drained(why) | Probe::Failure(why) | Probe::Refused(why)) => {
                 self.tell(&unit, format!("not ready: {why}"));
             }
             _ => {}
@@ -143,7 +143,12 @@ impl State {
                 (Cause::WrongHost, why.clone())
             }
             Probe::Alive(why) if why.starts_with(SUSPECT) => (Cause::DatabaseSuspect, why.clone()),
-            Probe::Ready | Probe::Alive(_) | Probe::Refused(_) | Probe::Failure(_) | Probe::Unknown(_) => return,
+            Probe::Ready
+            | Probe::Alive(_)
+            | Probe::Drained(_)
+            | Probe::Refused(_)
+            | Probe::Failure(_)
+            | Probe::Unknown(_) => return,
         };
         track.unread.clone_from(&track.instance);
         self.unit_failed(unit, Failure { cause, detail, lines: Vec::new(), code: None }, now);

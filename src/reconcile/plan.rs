@@ -189,7 +189,8 @@ impl<'a> Pass<'a> {
                 }
                 continue;
             }
-            if self.phase(spec, unit) == Phase::Ready && !self.will_stop(unit) {
+            let is_drained = self.tracks.get(unit).is_some_and(|track| track.health.drained);
+            if (self.phase(spec, unit) == Phase::Ready || is_drained) && !self.will_stop(unit) {
                 continue;
             }
             self.start(spec, unit);

@@ -25,6 +25,9 @@ pub struct Status {
     pub project: String,
     /// Counts the wishes that this daemon took; who made one waits for its own.
     pub generation: u64,
+    /// What is wanted: `up`, `hold`, `halt`, `down`.
+    #[serde(default)]
+    pub goal: String,
     /// One word for everything.
     pub verdict: Verdict,
     /// One line for everything.
@@ -136,6 +139,7 @@ pub fn status(around: &Circumstances, desired: &Desired, seen: &Observed, tracks
     let mut status = Status {
         project: around.project.clone(),
         generation: around.generation,
+        goal: desired.goal.word().to_owned(),
         demo: desired.spec.as_ref().is_some_and(|spec| spec.demo),
         supervised: true,
         engine_problem: around.engine_problem.clone(),
@@ -289,7 +293,13 @@ fn up_verdict(status: &Status, tracks: &Tracks, at_rest: bool) -> (Verdict, Stri
     if let Some(blocked) = tracks.blocked.values().find(|blocked| blocked.failure.cause.class() != Class::Transient) {
         return (Verdict::Failed, format!("{}: {}", blocked.failure.cause.title(), blocked.failure.detail));
     }
-    let settled = |unit: &UnitStatus| unit.phase.ends_with("ready") && !unit.phase.ends_with("unready") || unit.stopped;
+    // Nodes wait behind a database that the operator stopped.
+    let database_is_stopped = status.units.iter().any(|unit| unit.unit == UnitId::Sql && unit.stopped);
+    let settled = |unit: &UnitStatus| {
+        unit.phase.ends_with("ready") && !unit.phase.ends_with("unready")
+            || unit.stopped
+            || database_is_stopped && matches!(unit.phase.as_str(), "created" | "absent")
+    };
     let waiting: Vec<&UnitStatus> = status.units.iter().filter(|unit| !settled(unit)).collect();
     match waiting.first() {
         None if at_rest => (Verdict::Ready, "ready".to_owned()),

@@ -1,5 +1,7 @@
 //! The daemon is killed with -9: the next one goes on where it stopped, and restarts nothing that is well.
 
+use rustix::process::Signal;
+
 use super::quick;
 use super::running;
 use crate::kit::http;
@@ -20,8 +22,10 @@ fn kill_when(stack: &Stack, what: &str, is_so: impl Fn() -> bool) {
     let up = stack.spawn(&["up"]);
     // An `up` that was not taken yet would start another daemon.
     wait_until(what, || (stack.recorded("", "up: ") > before && is_so()).then_some(()));
+    // Without its daemon it would wait for another one to come.
+    up.signal(Signal::KILL);
     stack.kill_daemon();
-    stack.end(up).with(1);
+    stack.end(up).with(-1);
 }
 
 /// Faults 2, 3 and 4: one start, and the daemon dies in each of its stages.

@@ -98,8 +98,8 @@ pub(super) async fn run(command: &Command, settings: &Settings) -> Result<ExitCo
         Command::Node { drain: Some(draining), .. } => drain(settings, *draining).await,
         Command::ShowMasterKey { format, .. } => show_master_key(settings, format),
         Command::ContainerHealthcheck(_) => Ok(match octopus::ping(beside(settings), PING_LIMIT).await {
-            Probe::Ready | Probe::Alive(_) => ExitCode::SUCCESS,
-            Probe::Refused(_) | Probe::Failure(_) | Probe::Unknown(_) => ExitCode::FAILURE,
+            Probe::Ready | Probe::Drained(_) => ExitCode::SUCCESS,
+            Probe::Alive(_) | Probe::Refused(_) | Probe::Failure(_) | Probe::Unknown(_) => ExitCode::FAILURE,
         }),
     }
 }
@@ -114,7 +114,7 @@ async fn drain(settings: &Settings, draining: bool) -> Result<ExitCode, Fatal> {
     while Instant::now() < give_up_at {
         match octopus::ping(beside(settings), PING_LIMIT).await {
             Probe::Ready if draining => {}
-            Probe::Alive(_) if !draining => {}
+            Probe::Drained(_) if !draining => {}
             _ => break,
         }
         tokio::time::sleep(LOOK).await;
