@@ -66,7 +66,9 @@ async fn carry_out(context: &Context, flags: &DownFlags) -> Outcome {
         }
     }
     progress.end();
-    if last.is_some_and(|status| status.verdict != Verdict::Down) && !nothing_is_there(context, flags.volumes).await? {
+    // A daemon that was killed may not have said anything about this wish.
+    let was_told = last.is_some_and(|status| status.verdict == Verdict::Down);
+    if !was_told && !nothing_is_there(context, flags.volumes).await? {
         return Err(Failure::new(FAILED, "the daemon ended before everything was gone; `octo-local down` again"));
     }
     let data = if flags.volumes { ", with its data" } else { "; the data stays" };

@@ -1,14 +1,14 @@
-//! `logs`: of units, merged as they come, each line with its unit; or of the daemon itself.
+//! `logs`: of units, each line with its unit; or of the daemon itself.
 
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::stream::SelectAll;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::args::LogFlags;
 use super::context::Context;
+use super::follow::follow;
 use super::outcome::FAILED;
 use super::outcome::Failure;
 use super::outcome::Outcome;
@@ -59,27 +59,21 @@ async fn container_logs(context: &Context, units: &[UnitId], selection: &Selecti
         let line = format!("{} has no containers; `octo-local up` makes them", context.project);
         return Err(Failure::new(FAILED, line));
     }
-    let width = containers.iter().map(|container| container.unit.to_string().len()).max().unwrap_or(0);
-    let mut all = SelectAll::new();
-    for container in containers {
-        let unit = container.unit;
-        let lines = engine.log(&container.id, selection).map(move |line| (unit, line));
-        if selection.follow {
-            all.push(Box::pin(lines));
-            continue;
-        }
-        let mut lines = Box::pin(lines);
-        while let Some((unit, line)) = lines.next().await {
-            show(unit, width, line?);
-        }
+    if selection.follow {
+        return follow(context, &engine, units, selection).await;
     }
-    while let Some((unit, line)) = all.next().await {
-        show(unit, width, line?);
+    let width = containers.iter().map(|container| container.unit.to_string().len()).max().unwrap_or(0);
+    for container in containers {
+        let mut lines = Box::pin(engine.log(&container.id, selection));
+        while let Some(line) = lines.next().await {
+            show(container.unit, width, line?);
+        }
     }
     Ok(())
 }
 
-fn show(unit: UnitId, width: usize, (is_error, line): (bool, String)) {
+/// Prints a line of a unit's log, on the output that it was written to.
+pub fn show(unit: UnitId, width: usize, (is_error, line): (bool, String)) {
     let text = format!("{unit:<width$} | {line}");
     if is_error { print::tell(text) } else { print::line(text) }
 }

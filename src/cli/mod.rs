@@ -8,6 +8,7 @@ pub mod down;
 pub mod drift;
 pub mod events;
 pub mod explain;
+pub mod follow;
 pub mod init;
 pub mod logs;
 pub mod outcome;

@@ -185,7 +185,11 @@ impl State {
             Action::Remove(unit, _) => self.tell(unit, "removed"),
             Action::Stop { unit, .. } => self.tell(unit, "stopped"),
             Action::Kill(unit, _) => self.tell(unit, "killed: somebody would not wait"),
-            Action::Connect(unit, _) => self.tell(unit, "attached to the network again"),
+            Action::Connect(unit, _) => {
+                // What could not be reached meanwhile was not deaf.
+                self.tracks.of(*unit).health.forget_misses();
+                self.tell(unit, "attached to the network again");
+            }
             Action::DisarmRestartPolicy(unit, _) => self.tell(unit, "the engine's restart policy was set back to no"),
             Action::Pull(_) => self.tell(&subject, "fetched"),
             Action::RemoveNetwork(_) | Action::CreateNetwork => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::quick;
 use super::running;
 use crate::kit::docker::Witness;
 use crate::kit::process::wait_until;
@@ -63,4 +64,23 @@ fn down_needs_neither_a_daemon_nor_a_readable_env() {
     assert_eq!(stack.witness.networks(&stack.label()), Vec::<String>::new());
     assert_eq!(stack.witness.volumes(&stack.label()), Vec::<String>::new());
     stack.wait_for_no_daemon();
+}
+
+/// A wish that comes while an older one is still being carried out wins, and the one who made the older one is told.
+#[test]
+fn an_up_during_down_brings_the_stack_back_and_both_end() {
+    let stack = quick("down-up", 2);
+    stack.set("STANDIN_OCTOPUS_STOP_MS", "1500");
+    stack.run(&["up"]).ok();
+    let since = stack.witness.now();
+    let down = stack.spawn(&["down"]);
+    crate::kit::process::wait_until("a node is told to stop", || {
+        let told = stack.events(since);
+        told.iter().any(|told| told.action == "kill").then_some(())
+    });
+    stack.run(&["up"]).ok();
+    let ended = stack.end(down);
+    assert!(ended.code == 0 || ended.code == 1, "`down` ends too, one way or the other: {ended:?}");
+    assert_eq!(stack.status()["verdict"], "ready");
+    stack.assert_no_violation();
 }

@@ -50,3 +50,23 @@ fn an_external_database_is_never_stopped_and_its_key_is_kept() {
     stack.run(&["down"]).ok();
     assert_eq!((foreign.runs(), stack.witness.started_at(foreign.name())), (true, started));
 }
+
+/// Fault 55, where the database is not ours to repair: its nodes are not judged without it, and a dead one waits for it.
+#[test]
+fn f55_an_external_database_gates_the_nodes() {
+    let (stack, foreign) = stack("external-gate");
+    start(&stack, &foreign);
+    stack.run(&["up"]).ok();
+    let before = stack.started();
+    stack.witness.stop(foreign.name());
+    wait_until("its absence is seen", || (stack.unit("db")["phase"] == "external, unready").then_some(()));
+    stack.wait_for_unit(NODE_1, "unready");
+    stack.witness.kill(&stack.container(NODE_2), "KILL");
+    wait_until("its death is seen", || (stack.recorded(NODE_2, "it crashed") > 0).then_some(()));
+    let since = stack.witness.now();
+    stack.witness.start(foreign.name());
+    stack.wait_for("ready");
+    assert_eq!(stack.starts(since), [NODE_2], "it waited for its database");
+    stack.assert_moved(&before, &[NODE_2]);
+    stack.assert_no_violation();
+}

@@ -107,3 +107,35 @@ fn sigterm_stops_in_order_and_the_next_daemon_brings_it_back_in_order() {
     daemon.signal(Signal::TERM);
     stack.end(daemon).ok();
 }
+
+/// One that is gone follows no more, however it went.
+#[test]
+fn a_killed_up_is_no_company_for_ctrl_c() {
+    let stack = quick("ctrl-c-alone", 2);
+    stack.set("STANDIN_OCTOPUS_MIGRATE_MS", "2000");
+    let killed = stack.spawn(&["up"]);
+    wait_for_start(&stack, stack.since, "db");
+    killed.signal(Signal::KILL);
+    stack.end(killed).with(-1);
+    let up = stack.spawn(&["up"]);
+    wait_for_start(&stack, stack.since, NODE_1);
+    up.signal(Signal::INT);
+    stack.end(up).with(130).says("nothing further is started");
+}
+
+/// Fault 8: the second SIGTERM does not wait for nodes any longer, and SQL Server is closed all the same.
+#[test]
+fn f08_a_second_sigterm_is_not_patient_with_nodes_and_closes_sql_server() {
+    let stack = quick("sigterm-twice", 1);
+    stack.set("STANDIN_OCTOPUS_STOP_MS", "50000");
+    stack.run(&["up"]).ok();
+    let since = stack.witness.now();
+    stack.signal_daemon(Signal::TERM);
+    wait_until("the node is told to stop", || stack.witness.said_at(&stack.container(NODE_1), "Stopping"));
+    stack.signal_daemon(Signal::TERM);
+    stack.wait_for_no_daemon();
+    assert_eq!(stack.deaths(since), [NODE_1, "db"]);
+    assert!(stack.told_at(since, "die", "db") - since < 20_000_000_000);
+    let state = stack.witness.inspect(&stack.container("db")).unwrap().state.unwrap();
+    assert_eq!(state.exit_code, Some(0));
+}

@@ -29,6 +29,7 @@ fn f36_docker_stop_is_undone() {
         stack.witness.stop(&stack.container(unit));
         stack.wait_for_repair(since);
         assert_eq!(stack.starts(since), [unit]);
+        assert!(stack.recorded(unit, "somebody sent it signal") > 0, "{:?}", stack.history());
     }
     stack.assert_moved(&before, &["db", NODE_2]);
     stack.assert_no_violation();
@@ -44,6 +45,7 @@ fn f35_what_somebody_removed_is_made_again() {
         stack.witness.remove(&stack.container(unit));
         stack.wait_for_repair(since);
         assert_eq!(stack.starts(since), [unit]);
+        assert_eq!(stack.recorded(unit, "somebody removed its container"), 1, "{:?}", stack.history());
     }
     stack.assert_moved(&before, &["db", NODE_1]);
     stack.assert_no_violation();
@@ -58,6 +60,7 @@ fn f37_paused_units_are_left_alone_and_serve_again_when_they_thaw() {
         stack.witness.pause(&stack.container(unit));
         let seen = stack.wait_for_unit(unit, "paused");
         assert!(seen["reason"].as_str().unwrap().contains("docker unpause"), "{seen}");
+        assert_eq!(stack.recorded(unit, "somebody froze it"), 1, "{:?}", stack.history());
         stack.witness.unpause(&stack.container(unit));
         stack.wait_for("ready");
     }
@@ -152,4 +155,16 @@ fn units_that_the_operator_stopped_stay_stopped_until_they_are_started() {
     stack.run(&["stop", "nonsense"]).with(64);
     stack.run(&["stop", "octopus-server-9"]).with(64).says("octopus-server-9");
     drop(daemon);
+}
+
+/// A container that is tied to a network that is gone could never start again: it is made anew.
+#[test]
+fn f38_a_unit_that_died_without_its_network_starts_again() {
+    let stack = running("person-network-dead", 1);
+    remove_network(&stack);
+    let since = stack.witness.now();
+    stack.witness.kill(&stack.container(NODE_1), "KILL");
+    stack.signal_daemon(Signal::CONT);
+    stack.wait_for_repair(since);
+    assert_eq!(stack.starts(since), [NODE_1]);
 }

@@ -100,3 +100,38 @@ fn f58_a_slow_start_is_waited_for_and_a_stuck_one_is_not() {
     assert_eq!(stack.recorded(NODE_2, "stopping: its start made no progress"), 1);
     stack.assert_no_violation();
 }
+
+/// Fault 48 for SQL Server: its nodes wait for it.
+#[test]
+fn f48_a_hung_sql_server_is_restarted_and_its_nodes_are_spared() {
+    let stack = quick("hung-sql", 1);
+    stack.set("PROBE_INTERVAL", "500ms");
+    stack.set("PROBE_TIMEOUT", "1s");
+    stack.run(&["up"]).ok();
+    let (before, since) = (stack.started(), stack.witness.now());
+    stack.witness.kill(&stack.container("db"), "STOP");
+    stack.wait_for_repair(since);
+    assert_eq!(stack.recorded("db", "stopping: it hung"), 1);
+    stack.assert_moved(&before, &["db"]);
+}
+
+/// A drained node is alive for a daemon that never saw it ready, too, and is no reason to leave others dead.
+#[test]
+fn f01_a_drained_node_outlives_the_daemon_and_holds_up_no_other() {
+    let stack = quick("drained", 2);
+    stack.set("PROBE_INTERVAL", "100ms");
+    stack.set("NODE_START_LIMIT", "1s");
+    stack.run(&["up"]).ok();
+    let before = stack.started();
+    drain(&stack, NODE_1, true);
+    stack.wait_for_unit(NODE_1, "unready");
+    stack.kill_daemon();
+    let daemon = stack.spawn(&["daemon"]);
+    stack.wait_for_unit(NODE_2, "ready");
+    stack.witness.kill(&stack.container(NODE_2), "KILL");
+    wait_until("node 2 serves again", || {
+        (stack.recorded(NODE_2, "it crashed") == 1 && stack.unit(NODE_2)["phase"] == "ready").then_some(())
+    });
+    stack.assert_moved(&before, &[NODE_2]);
+    drop(daemon);
+}

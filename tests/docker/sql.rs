@@ -119,3 +119,31 @@ fn f59_a_database_that_recovers_is_waited_for() {
     assert!(waited >= 2_000_000_000, "{waited} ns");
     stack.assert_no_violation();
 }
+
+/// Fault 55: nodes outlive an absence of their database that is longer than any number of misses.
+#[test]
+fn f55_sql_server_killed_comes_back_and_its_nodes_are_spared() {
+    let stack = quick("kill-sql", 2);
+    stack.set("PROBE_INTERVAL", "200ms");
+    stack.run(&["up"]).ok();
+    stack.set("STANDIN_SQL_FAULT", "recovering=OctopusDeploy:4");
+    stack.run(&["up"]).ok();
+    let (before, since) = (stack.started(), stack.witness.now());
+    stack.witness.kill(&stack.container("db"), "KILL");
+    stack.wait_for_unit(NODE_1, "unready");
+    stack.wait_for_repair(since);
+    assert_eq!(stack.starts(since), ["db"]);
+    stack.assert_moved(&before, &["db"]);
+    stack.assert_no_violation();
+}
+
+#[test]
+fn stop_and_start_of_sql_server_take_its_nodes_along_and_end() {
+    let stack = running("stop-sql", 1);
+    let since = stack.witness.now();
+    stack.run(&["stop", "db"]).ok();
+    assert_eq!(stack.deaths(since), [NODE_1, "db"]);
+    assert_eq!(stack.starts(since), Vec::<String>::new());
+    stack.run(&["start", "db"]).ok();
+    assert_eq!(stack.starts(since), ["db", NODE_1]);
+}

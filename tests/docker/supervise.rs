@@ -87,3 +87,16 @@ fn f69_a_flood_of_log_lines_slows_no_repair() {
     assert!(took < 5_000_000_000, "{took} ns");
     stack.assert_moved(&before, &[NODE_2]);
 }
+
+/// Fault 53: a container keeps its log over its runs, and an old end is not the new one.
+#[test]
+fn f53_what_an_earlier_run_said_is_not_why_this_one_ended() {
+    let stack = quick("old-words", 1);
+    stack.set("STANDIN_OCTOPUS_FAULT", "permission@once");
+    stack.run(&["up"]).with(1).says("is denied");
+    stack.run(&["start"]).ok();
+    let since = stack.witness.now();
+    stack.witness.kill(&stack.container(NODE_1), "KILL");
+    stack.wait_for_repair(since);
+    assert_eq!(stack.recorded(NODE_1, "it crashed: it was killed"), 1, "{:?}", stack.history());
+}

@@ -1,6 +1,7 @@
 //! Several commands at once: they join, or the later wish wins; never two of anything.
 
 use super::quick;
+use crate::kit::process::Ended;
 use crate::kit::process::Running;
 use crate::kit::process::wait_until;
 use crate::kit::stack::Stack;
@@ -59,4 +60,26 @@ fn f14_a_second_daemon_leaves_and_names_the_first() {
     assert_eq!(stack.daemon(), Some(first));
     stack.assert_moved(&before, &[]);
     assert_eq!(stack.status()["supervised"], true);
+}
+
+/// Whatever comes last, both commands end, and what is there is one of the two wishes, whole.
+#[test]
+fn f15_up_and_down_at_once_end_in_one_of_the_two() {
+    let stack = quick("up-down", 1);
+    for _ in 0..3 {
+        let (up, down) = (stack.spawn(&["up"]), stack.spawn(&["down"]));
+        let (up, down): (Ended, Ended) = (stack.end(up), stack.end(down));
+        assert!(matches!((up.code, down.code), (0 | 1, 0 | 1)), "{up:?} {down:?}");
+        if up.code == 0 && !stack.witness.containers(&stack.label()).is_empty() {
+            stack.wait_for("ready");
+            stack.assert_no_violation();
+        } else {
+            stack.wait_for_no_daemon();
+            assert_eq!(stack.witness.containers(&stack.label()), Vec::<String>::new());
+            assert_eq!(stack.witness.networks(&stack.label()), Vec::<String>::new());
+        }
+    }
+    stack.run(&["down"]).ok();
+    stack.wait_for_no_daemon();
+    assert_eq!(stack.witness.containers(&stack.label()), Vec::<String>::new());
 }

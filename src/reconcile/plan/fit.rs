@@ -12,6 +12,9 @@ use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
+/// How long after the database is back a node may need to find it again, and is not called hung.
+const RECONNECTING: Duration = Duration::from_secs(10);
+
 /// Whether a container may stay as it is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Fit {
@@ -61,6 +64,10 @@ impl Pass<'_> {
     pub(super) fn broken(&self, spec: &StackSpec, container: &Container) -> Fit {
         let unknown = Track::default();
         let track = self.tracks.get(container.unit).unwrap_or(&unknown);
+        // Without its network it has no port that could answer.
+        if container.is_running() && !self.seen.is_attached(container) {
+            return Fit::Right;
+        }
         let is_node = container.unit != UnitId::Sql;
         let database_is_well = !is_node || self.database_was_well_after(spec, track);
         match self.phase(spec, container.unit) {
@@ -97,9 +104,11 @@ impl Pass<'_> {
 
     /// Whether the database answered after this node began to fail: only then is it the node's own fault.
     pub(super) fn database_was_well_after(&self, spec: &StackSpec, node: &Track) -> bool {
-        let answered = self.tracks.get(UnitId::Sql).and_then(|sql| sql.health.last_ready_at);
+        let Some(database) = self.tracks.get(UnitId::Sql).map(|sql| &sql.health) else { return false };
         let failing = node.health.failing_since;
-        self.phase(spec, UnitId::Sql) == Phase::Ready && failing.is_none_or(|since| answered >= Some(since))
+        self.phase(spec, UnitId::Sql) == Phase::Ready
+            && database.ready_since.is_some_and(|since| self.now.since(since) >= RECONNECTING)
+            && failing.is_none_or(|since| database.last_ready_at >= Some(since))
     }
 
     /// Whether the database can be expected to answer some time: a container of ours runs, or it is external.
