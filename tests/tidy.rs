@@ -85,14 +85,15 @@ fn every_file_says_what_it_is_for() {
 #[test]
 fn the_manuals_faults_are_tried_by_tests_that_exist() {
     let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
+    let (_, table) = readme.split_once("## What can go wrong").unwrap();
     let all = [sources(&Path::new(ROOT).join("src")), sources(&Path::new(ROOT).join("tests"))].concat();
     let text: String = all.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     let mut missing = Vec::new();
     for number in 1..=72 {
-        let row = readme.lines().find(|line| line.starts_with(&format!("| {number} | ")));
+        let row = table.lines().find(|line| line.starts_with(&format!("| {number} | ")));
         let cells: Vec<&str> = row.unwrap_or_else(|| panic!("fault {number} has no row")).split(" | ").collect();
         let named: Vec<&str> = cells[3].split('`').skip(1).step_by(2).collect();
-        assert!(!named.is_empty() || cells[2].contains("not tried:"), "fault {number} names no test and no reason");
+        assert!(!named.is_empty() || cells[2].contains("not tried"), "fault {number} names no test and no reason");
         missing.extend(named.into_iter().filter(|name| !text.contains(&format!("fn {name}"))));
     }
     assert!(missing.is_empty(), "no such tests: {missing:?}");

@@ -46,7 +46,7 @@ pub enum Cause {
     OctopusDataNewer,
     /// Nodes of two versions, or two upgrades at once, met on the database.
     NodesCollided,
-    /// A container of that name exists that is not ours.
+    /// A container, network or volume of that name exists that is not ours.
     NameTaken,
     /// Another container uses our data volume.
     VolumeInUse,
@@ -134,6 +134,8 @@ const ENGINE_WORDS: &[(&[&str], Cause)] = &[
     (&["does not match the specified platform"], Cause::WrongArchitecture),
     (&["no matching manifest for"], Cause::WrongArchitecture),
     (&["is already in use by container"], Cause::NameTaken),
+    (&["network with name", "already exists"], Cause::NameTaken),
+    (&["exists and is not ours"], Cause::NameTaken),
     (&["the data volume", "is mounted by"], Cause::VolumeInUse),
     (&["non-overlapping ipv4 address pool"], Cause::NoSubnet),
     (&["all predefined address pools"], Cause::NoSubnet),
@@ -295,7 +297,7 @@ impl Cause {
             Self::PrivilegedRefused => "this host cannot run privileged containers",
             Self::OctopusDataNewer => "the database was upgraded by a newer Octopus Server",
             Self::NodesCollided => "two nodes upgraded, or two versions used, the database at once",
-            Self::NameTaken => "a container of that name exists that is not ours",
+            Self::NameTaken => "something of that name exists that is not ours",
             Self::VolumeInUse => "another container uses the data volume",
             Self::PortTaken => "the port is taken",
             Self::DiskFull => "the disk is full",
@@ -349,7 +351,7 @@ impl Cause {
             }
             Self::OctopusDataNewer => "set OCTOPUS_SERVER_TAG to the newer version again: the database cannot go back",
             Self::NodesCollided => "something else uses this database: stop it, then `octo-local up`",
-            Self::NameTaken => "rename or remove that container, or choose another project name with -p",
+            Self::NameTaken => "rename or remove what has the name, or choose another project name with -p",
             Self::VolumeInUse => "stop the other container that mounts the volume",
             Self::PortTaken => "stop what holds it, or choose another port (OCTOPUS_PORT, SQL_PORT)",
             Self::DiskFull => "free some disk space; the stack goes on by itself",

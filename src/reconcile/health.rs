@@ -111,13 +111,12 @@ impl Health {
     /// What was known no longer counts: it must answer again before it is called ready.
     pub fn doubt(&mut self) {
         self.ready = false;
+        self.drained = false;
         self.ready_since = None;
     }
 
     fn answered(&mut self, why: &str) {
-        self.ready = false;
-        self.drained = false;
-        self.ready_since = None;
+        self.doubt();
         self.last_problem = Some(why.to_owned());
     }
 }

@@ -39,12 +39,27 @@ impl State {
             return;
         }
         match (&subject, action) {
-            (Subject::Unit(unit), Action::Create(_) | Action::Start(..)) => self.unit_failed(*unit, failure, now),
+            (Subject::Unit(unit), Action::Create(_) | Action::Start(..)) => {
+                if failure.cause == Cause::ImageMissing {
+                    self.miss_image_of(*unit);
+                }
+                self.unit_failed(*unit, failure, now);
+            }
             (Subject::Unit(_) | Subject::Process(_) | Subject::Network | Subject::Volume(_) | Subject::Image(_), _) => {
                 let failures = self.tracks.blocked.get(&subject).map_or(0, |blocked| blocked.failures) + 1;
                 let wait = backoff::wait(failures + 1, u64::from(failures), &self.timing());
                 self.block(subject, failure, failures, now.after(wait));
             }
+        }
+    }
+
+    /// The engine does not have an image after all: the look that showed it trusted what it saw before. It is fetched again.
+    fn miss_image_of(&mut self, unit: UnitId) {
+        let moved = self.moved_images();
+        let wanted = self.desired.spec.as_ref().and_then(|spec| spec.container(unit));
+        // One that was asked for by its ID would not come back under its name.
+        if let Some(wanted) = wanted.filter(|wanted| !moved.contains_key(&wanted.image)) {
+            self.seen.images.remove(&wanted.image);
         }
     }
 
@@ -108,7 +123,7 @@ impl State {
             track.settle(&timing, now);
         }
         if unit == UnitId::Sql && is_ready && !was_ready {
-            self.tracks.forget_misses_of_nodes();
+            self.tracks.forget_misses_of_nodes(now);
         }
         match (was_ready, is_ready, probe) {
             (false, true, _) => self.tell(&unit, "ready"),

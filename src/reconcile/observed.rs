@@ -92,6 +92,13 @@ impl Container {
         }
     }
 
+    /// Whether it is of another version than this reference, which stands for the image of this ID where that is known. One
+    /// that was made anew after its tag moved carries an ID in the place of the reference, which says nothing about tags.
+    pub fn is_of_another_version(&self, reference: &str, id: Option<&String>) -> bool {
+        let named_otherwise = self.image != reference && self.image != self.image_id;
+        named_otherwise || id.is_some_and(|id| !self.image_id.is_empty() && *id != self.image_id)
+    }
+
     /// Whether a process of it exists, frozen or not.
     pub fn is_running(&self) -> bool {
         matches!(self.run, Run::Running { .. } | Run::Paused { .. })

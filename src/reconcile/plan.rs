@@ -6,6 +6,8 @@
 mod fit;
 mod stop;
 
+use std::collections::BTreeMap;
+
 use super::Action;
 use super::Desired;
 use super::Goal;
@@ -14,18 +16,23 @@ use super::Observed;
 use super::Phase;
 use super::Plan;
 use super::Tracks;
+use super::action::Subject;
 use super::observed::Container;
 use super::observed::Instance;
 use super::observed::Run;
 use super::phase::phase_of;
 use crate::spec::ContainerSpec;
+use crate::spec::Digest;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 use fit::Fit;
 
 /// What to do now, and when to ask again.
 pub fn plan(desired: &Desired, seen: &Observed, tracks: &Tracks, now: Mono) -> Plan {
-    let mut pass = Pass { desired, seen, tracks, now, plan: Plan::default() };
+    let there = |wanted: &&ContainerSpec| seen.container(wanted.unit).is_some();
+    let wanted = desired.spec.iter().flat_map(StackSpec::containers).filter(there);
+    let digests = wanted.map(|wanted| (wanted.unit, wanted.digest())).collect();
+    let mut pass = Pass { desired, seen, tracks, now, digests, database_ends: false, plan: Plan::default() };
     match (&desired.spec, desired.goal) {
         (Some(spec), Goal::Up) => pass.up(spec),
         (Some(_), Goal::Hold) => pass.examine(),
@@ -43,6 +50,10 @@ struct Pass<'a> {
     seen: &'a Observed,
     tracks: &'a Tracks,
     now: Mono,
+    /// The fingerprints of what is wanted: they are asked for often, and cost more than all else here.
+    digests: BTreeMap<UnitId, Digest>,
+    /// SQL Server must end, be it now or when its turn comes.
+    database_ends: bool,
     plan: Plan,
 }
 
@@ -61,7 +72,7 @@ impl<'a> Pass<'a> {
     fn halt(&mut self) -> bool {
         let running: Vec<&Container> = self.seen.containers.iter().filter(|container| container.is_running()).collect();
         for container in &running {
-            if container.unit != UnitId::Sql || !self.seen.any_node_runs() {
+            if container.unit != UnitId::Sql || self.no_node_runs() {
                 self.stop(container, "the stack goes down", None);
             }
             if self.desired.hurry && container.unit != UnitId::Sql && self.is_stopping(container.unit) {
@@ -74,11 +85,13 @@ impl<'a> Pass<'a> {
     fn down(&mut self, volumes: bool) {
         let stopped = self.halt();
         for container in &self.seen.containers {
-            if !container.is_running() && (container.unit != UnitId::Sql || !self.seen.any_node_runs()) {
+            if !container.is_running() && (container.unit != UnitId::Sql || self.no_node_runs()) {
                 self.act(Action::Remove(container.unit, container.id.clone()));
             }
         }
-        if !stopped || !self.seen.containers.is_empty() {
+        // A container that is still being made would bring a volume back, and nobody would know it by its labels.
+        let at_work = self.tracks.busy.keys().any(|subject| matches!(subject, Subject::Unit(_)));
+        if !stopped || !self.seen.containers.is_empty() || at_work {
             return;
         }
         for id in self.seen.networks.keys() {
@@ -179,7 +192,7 @@ impl<'a> Pass<'a> {
 
     /// Starts the first unit in order that does not serve, if nothing stands in its way. Never two.
     fn start_next(&mut self, spec: &StackSpec) {
-        if self.versions_differ(spec) || self.something_starts(spec) {
+        if self.versions_differ(spec) {
             return;
         }
         for unit in spec.units() {
@@ -193,7 +206,10 @@ impl<'a> Pass<'a> {
             if (self.phase(spec, unit) == Phase::Ready || is_drained) && !self.will_stop(unit) {
                 continue;
             }
-            self.start(spec, unit);
+            let is_node = unit != UnitId::Sql;
+            if !(self.something_starts(spec, unit) || is_node && self.database_ends) {
+                self.start(spec, unit);
+            }
             return;
         }
     }
@@ -202,11 +218,22 @@ impl<'a> Pass<'a> {
         self.plan.actions.iter().any(|action| matches!(action, Action::Stop { unit: stopped, .. } if *stopped == unit))
     }
 
-    /// Whether any unit is between its start and its first readiness, or a start is under way.
-    fn something_starts(&self, spec: &StackSpec) -> bool {
-        let starting =
-            |container: &Container| container.is_running() && self.phase(spec, container.unit) == Phase::Starting;
-        self.seen.containers.iter().any(starting) || self.tracks.busy.values().any(|(verb, _)| *verb == "starting")
+    /// Whether another unit is in the way of this one: it is between its start and its first readiness. A node also meets one
+    /// that is being stopped, or is frozen, before it ever served: until it ends it may migrate the database.
+    fn something_starts(&self, spec: &StackSpec, unit: UnitId) -> bool {
+        let in_the_way = |container: &&Container| match unit {
+            UnitId::Sql => self.phase(spec, container.unit) == Phase::Starting,
+            UnitId::Node(_) => !self.has_served(container),
+        };
+        let mut running = self.seen.containers.iter().filter(|container| container.is_running());
+        running.any(|container| in_the_way(&container))
+            || self.tracks.busy.values().any(|(verb, _)| *verb == "starting")
+    }
+
+    /// Whether a container was ready at least once in the run that it is in.
+    fn has_served(&self, container: &Container) -> bool {
+        let track = self.tracks.get(container.unit);
+        track.is_some_and(|track| track.health.started && track.instance == container.instance())
     }
 
     fn start(&mut self, spec: &StackSpec, unit: UnitId) {

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Observed;
 use super::observed::Container;
+use super::observed::Run;
 use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
@@ -55,7 +56,7 @@ pub fn changes(applied: Option<&StackSpec>, wanted: &StackSpec, seen: &Observed,
     changes
         .extend(surplus.map(|container| change(&container.name, Step::Remove, "the configuration has no such unit")));
     let containers: Vec<Change> =
-        wanted.containers().filter_map(|container| of_container(applied, container, seen)).collect();
+        wanted.containers().filter_map(|container| of_container(applied, wanted, container, seen)).collect();
     let sql_is_replaced = replaces(&containers, wanted.sql.as_ref());
     let nodes_change_image = changes_image(wanted, seen);
     changes.extend(containers.iter().cloned());
@@ -83,7 +84,8 @@ fn replaces(changes: &[Change], container: Option<&ContainerSpec>) -> bool {
 fn changes_image(wanted: &StackSpec, seen: &Observed) -> bool {
     let Some(wanted) = wanted.nodes.first() else { return false };
     let mut nodes = seen.containers.iter().filter(|container| container.unit != UnitId::Sql);
-    nodes.any(|node| node.is_running() && (node.image != wanted.image || is_of_another_image(wanted, node, seen)))
+    let id = seen.images.get(&wanted.image);
+    nodes.any(|node| node.is_running() && node.is_of_another_version(&wanted.image, id))
 }
 
 /// Whether the reference stands for another image now than the one that the container was made of.
@@ -92,7 +94,12 @@ fn is_of_another_image(wanted: &ContainerSpec, container: &Container, seen: &Obs
     now.is_some_and(|id| *id != container.image_id)
 }
 
-fn of_container(applied: Option<&StackSpec>, wanted: &ContainerSpec, seen: &Observed) -> Option<Change> {
+fn of_container(
+    applied: Option<&StackSpec>,
+    spec: &StackSpec,
+    wanted: &ContainerSpec,
+    seen: &Observed,
+) -> Option<Change> {
     let Some(container) = seen.container(wanted.unit) else {
         return Some(change(&wanted.name, Step::Create, "there is no such container"));
     };
@@ -106,5 +113,17 @@ fn of_container(applied: Option<&StackSpec>, wanted: &ContainerSpec, seen: &Obse
     if is_of_another_image(wanted, container, seen) {
         return Some(change(&wanted.name, Step::Recreate, "its image's reference stands for another image now"));
     }
-    (!container.is_running()).then(|| change(&wanted.name, Step::Start, "it does not run"))
+    if container.is_running() {
+        return None;
+    }
+    if lost_its_network(spec, container, seen) {
+        return Some(change(&wanted.name, Step::Recreate, "its network is gone, so it could not start"));
+    }
+    Some(change(&wanted.name, Step::Start, "it does not run"))
+}
+
+/// Whether a container that does not run is on a network that is gone. One that never ran finds a new one by its name.
+fn lost_its_network(spec: &StackSpec, container: &Container, seen: &Observed) -> bool {
+    let finds_a_new_one = container.run == Run::Created && container.networks.contains(&spec.network);
+    !(seen.is_attached(container) || seen.networks.is_empty() && finds_a_new_one)
 }

@@ -4,6 +4,8 @@
 //! An action that ended is judged only by a look at Docker that began after its end. Until then its subject stays busy, so
 //! no plan is ever made from what Docker looked like before.
 
+use std::collections::BTreeMap;
+
 use super::Action;
 use super::Desired;
 use super::Mono;
@@ -16,6 +18,7 @@ use super::action::took_effect;
 use super::cause::Failure;
 use super::observed::Container;
 use super::observed::Instance;
+use super::observed::Run;
 use super::plan;
 use crate::config::Timing;
 use crate::spec::StackSpec;
@@ -35,6 +38,8 @@ pub struct State {
     ended: Vec<Ended>,
     /// Actions that ended before the look that is under way began.
     covered: Vec<Ended>,
+    /// References that were found to stand for another image than the pinned one, whatever a look says of them: with it.
+    moved: BTreeMap<String, String>,
     news: Vec<News>,
 }
 
@@ -97,6 +102,7 @@ impl State {
         self.tell(unit, format!("stopping: {why}"));
         let track = self.tracks.of(*unit);
         track.ending = Some(instance.clone());
+        track.ending_at = now;
         let Some(cause) = *cause else { return };
         track.unread = Some(instance.clone());
         let detail = track.health.last_problem.clone().unwrap_or_default();
@@ -142,17 +148,36 @@ impl State {
             .restart
             .retain(|unit, instance| seen.container(*unit).and_then(Container::instance).as_ref() == Some(instance));
         self.pin_images();
+        self.learn_of_moved_images();
+        if self.version_ran() {
+            self.announce(News::VersionRan);
+        }
+    }
+
+    /// Whether a node of the definition that is wanted was ever started. What Docker shows counts: an answer may be lost, and
+    /// another daemon may have started it.
+    fn version_ran(&self) -> bool {
+        let is_node = |one: &&Container| one.unit != UnitId::Sql;
+        let mut started = self.seen.containers.iter().filter(is_node).filter(|one| one.instance().is_some());
+        let wanted = |one: &Container| self.desired.spec.as_ref()?.container(one.unit);
+        started.any(|one| wanted(one).is_some_and(|wanted| wanted.digest() == one.digest))
     }
 
     /// A failed call that took effect is no failure; the others are.
     fn settle(&mut self, action: &Action, result: Result<Outcome, Trouble>, now: Mono) {
         let subject = action.subject();
         self.tracks.busy.remove(&subject);
+        let excused = self.tracks.excused.remove(&subject);
         let fetched_again = |action: &Action, desired: &mut Desired| match action {
             Action::Pull(image) => desired.refresh.remove(image),
             _ => false,
         };
         match result {
+            // The engine hands out a volume that is there as if it had made it.
+            Ok(_) if matches!(action, Action::CreateVolume(_)) && !took_effect(action, &self.seen) => {
+                let words = format!("{subject} exists and is not ours");
+                self.failed(action, &Trouble { words, unknown: false }, now);
+            }
             Ok(_) => {
                 self.tracks.blocked.remove(&subject);
                 fetched_again(action, &mut self.desired);
@@ -162,7 +187,12 @@ impl State {
                 self.tracks.blocked.remove(&subject);
                 if fetched_again(action, &mut self.desired) {
                     self.tell(&subject, format!("could not be fetched again and is used as it is: {}", trouble.words));
+                } else {
+                    self.succeeded(action);
                 }
+            }
+            Err(trouble) if excused => {
+                self.tell(&subject, format!("{} failed, for what was wanted before: {}", action.verb(), trouble.words));
             }
             Err(trouble) => self.failed(action, &trouble, now),
         }
@@ -177,11 +207,11 @@ impl State {
                     track.restarts = track.restarts.saturating_add(1);
                 }
                 self.tell(unit, "started");
-                if *unit != UnitId::Sql {
-                    self.announce(News::VersionRan);
-                }
             }
-            Action::Create(unit) => self.tell(unit, "created"),
+            Action::Create(unit) => {
+                self.tracks.of(*unit).host_is_well();
+                self.tell(unit, "created");
+            }
             Action::Remove(unit, _) => self.tell(unit, "removed"),
             Action::Stop { unit, .. } => self.tell(unit, "stopped"),
             Action::Kill(unit, _) => self.tell(unit, "killed: somebody would not wait"),
@@ -214,6 +244,19 @@ impl State {
         }
     }
 
+    /// A new container that is of another image than the pinned one proves that its reference moved, although the look that
+    /// said otherwise is not old: its like would be made and removed again and again.
+    fn learn_of_moved_images(&mut self) {
+        let pinned = &self.desired.images;
+        self.moved.retain(|image, id| pinned.get(image) == Some(id));
+        let fresh = self.seen.containers.iter().filter(|one| one.run == Run::Created && !one.image_id.is_empty());
+        for container in fresh {
+            if let Some(id) = pinned.get(&container.image).filter(|id| **id != container.image_id) {
+                self.moved.insert(container.image.clone(), id.clone());
+            }
+        }
+    }
+
     /// Whether every container is one that is wanted as it is.
     pub fn fits_what_runs(&self) -> bool {
         let wanted = |container: &Container| self.desired.spec.as_ref()?.container(container.unit);
@@ -221,8 +264,10 @@ impl State {
     }
 
     /// References that stand for another image now than at the last `up`, with the image that they stood for.
-    pub fn moved_images(&self) -> std::collections::BTreeMap<String, String> {
-        let moved = |(image, id): &(&String, &String)| self.seen.images.get(*image) != Some(*id);
+    pub fn moved_images(&self) -> BTreeMap<String, String> {
+        let moved = |(image, id): &(&String, &String)| {
+            self.seen.images.get(*image) != Some(*id) || self.moved.get(*image) == Some(*id)
+        };
         let pinned = self.desired.images.iter().filter(moved);
         pinned.map(|(image, id)| (image.clone(), id.clone())).collect()
     }

@@ -207,11 +207,16 @@ fn unit_status(
     let runs = seen.container(unit).is_some_and(super::observed::Container::is_running);
     let busy = tracks.busy.get(&Subject::Unit(unit)).map(|(verb, _)| *verb);
     let stopped = desired.stopped.contains(&unit);
+    let waits = !runs && desired.stopped.contains(&UnitId::Sql);
     UnitStatus {
         unit,
         container: container.map(|container| container.name.clone()).unwrap_or_default(),
         phase: if external { format!("external, {}", phase.word()) } else { phase.word().to_owned() },
-        reason: if stopped { "stopped by the operator".to_owned() } else { reason(&phase, track, failure, busy) },
+        reason: match (stopped, waits) {
+            (true, _) => "stopped by the operator".to_owned(),
+            (false, true) => "waits for db, which the operator stopped".to_owned(),
+            (false, false) => reason(&phase, track, failure, busy),
+        },
         fix: failure.map(|failure| failure.cause.fix().to_owned()),
         cause: failure.map(|failure| failure.cause),
         lines: failure.map(|failure| failure.lines.clone()).unwrap_or_default(),
@@ -275,7 +280,7 @@ fn verdict(status: &Status, desired: &Desired, seen: &Observed, tracks: &Tracks,
         return (Verdict::EngineDown, format!("the Docker Engine does not answer: {problem}"));
     }
     match desired.goal {
-        Goal::Up if desired.spec.is_some() => up_verdict(status, tracks, at_rest),
+        Goal::Up if desired.spec.is_some() => up_verdict(status, desired, seen, tracks, at_rest),
         Goal::Hold if desired.spec.is_some() => (Verdict::Held, "held: `octo-local up` goes on".to_owned()),
         Goal::Down { .. } if !is_down(desired, seen, tracks) => (Verdict::Working, "going down".to_owned()),
         Goal::Halt if !tracks.busy.is_empty() => (Verdict::Working, "stopping".to_owned()),
@@ -283,24 +288,30 @@ fn verdict(status: &Status, desired: &Desired, seen: &Observed, tracks: &Tracks,
     }
 }
 
-fn up_verdict(status: &Status, tracks: &Tracks, at_rest: bool) -> (Verdict, String) {
+fn up_verdict(
+    status: &Status,
+    desired: &Desired,
+    seen: &Observed,
+    tracks: &Tracks,
+    at_rest: bool,
+) -> (Verdict, String) {
     if tracks.units.values().any(Track::is_unread) {
         return (Verdict::Working, "reading the log of what failed".to_owned());
     }
-    if let Some(unit) = status.units.iter().find(|unit| unit.phase.ends_with("failed") || unit.phase == "crash-loop") {
+    // What the operator stopped is as it was wished, and so are nodes that cannot run without a database that was stopped.
+    let no_database = desired.stopped.contains(&UnitId::Sql);
+    let runs = |unit: &UnitStatus| seen.container(unit.unit).is_some_and(super::observed::Container::is_running);
+    let rests = |unit: &&UnitStatus| unit.stopped || no_database && !runs(unit);
+    let failed = |unit: &&UnitStatus| unit.phase.ends_with("failed") || unit.phase == "crash-loop";
+    let wanted = || status.units.iter().filter(|unit| !rests(unit));
+    if let Some(unit) = wanted().find(failed) {
         return (Verdict::Failed, format!("{}: {}", unit.unit, unit.reason));
     }
     if let Some(blocked) = tracks.blocked.values().find(|blocked| blocked.failure.cause.class() != Class::Transient) {
         return (Verdict::Failed, format!("{}: {}", blocked.failure.cause.title(), blocked.failure.detail));
     }
-    // Nodes wait behind a database that the operator stopped.
-    let database_is_stopped = status.units.iter().any(|unit| unit.unit == UnitId::Sql && unit.stopped);
-    let settled = |unit: &UnitStatus| {
-        unit.phase.ends_with("ready") && !unit.phase.ends_with("unready")
-            || unit.stopped
-            || database_is_stopped && matches!(unit.phase.as_str(), "created" | "absent")
-    };
-    let waiting: Vec<&UnitStatus> = status.units.iter().filter(|unit| !settled(unit)).collect();
+    let ready = |unit: &UnitStatus| unit.phase.ends_with("ready") && !unit.phase.ends_with("unready");
+    let waiting: Vec<&UnitStatus> = wanted().filter(|unit| !ready(unit)).collect();
     match waiting.first() {
         None if at_rest => (Verdict::Ready, "ready".to_owned()),
         None => (Verdict::Working, status.work.first().cloned().unwrap_or_else(|| "at work".to_owned())),

@@ -1,6 +1,7 @@
 //! What the daemon alone saw: probes, failures, waits, actions under way. Its loss is harmless, because Docker is the store.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Mono;
@@ -19,6 +20,12 @@ use crate::spec::UnitId;
 /// How long after this process or the host slept silence is not held against a unit.
 pub const WAKING: Duration = Duration::from_secs(30);
 
+/// How long after its database came back a node that lived through that is not held to account: it connects again first.
+pub const RECONNECTING: Duration = Duration::from_secs(10);
+
+/// What is not tried again for so long although it may be is no longer wanted, so its failure is past.
+const UNTRIED: Duration = Duration::from_secs(10);
+
 /// How often a cause that the host may cure is looked at again.
 pub const HOST_RECHECK: Duration = Duration::from_secs(5);
 
@@ -31,6 +38,8 @@ pub struct Tracks {
     pub busy: BTreeMap<Subject, (&'static str, Mono)>,
     /// Failures of what is no unit: images, networks, volumes.
     pub blocked: BTreeMap<Subject, Blocked>,
+    /// What was under way when failures were forgiven: how it ends says nothing about what is wanted now.
+    pub excused: BTreeSet<Subject>,
     /// Until then silence of a unit says nothing about it: this process or the whole host was just asleep.
     pub lenient_until: Mono,
 }
@@ -59,10 +68,14 @@ pub struct Track {
     pub ended: bool,
     /// What its probes said.
     pub health: Health,
+    /// Until then its failures may be those of its database, which just came back.
+    pub reconnects_until: Mono,
     /// When it last made progress while starting: a new log line, a database that moved on.
     pub progress_at: Mono,
     /// The run that we are ending ourselves: its end is no failure.
     pub ending: Option<Instance>,
+    /// When we began to end it last.
+    pub ending_at: Mono,
     /// The run that ended and was not examined yet.
     pub unexamined: Option<Instance>,
     /// The run that `failure` is about, until its last log lines were read, where nobody has to end for that.
@@ -95,8 +108,7 @@ impl Tracks {
 
     /// Takes in what Docker showed: new runs begin with clean health, ended runs wait to be examined.
     pub fn absorb(&mut self, seen: &Observed, now: Mono) {
-        let units: std::collections::BTreeSet<UnitId> =
-            seen.containers.iter().map(|container| container.unit).collect();
+        let units: BTreeSet<UnitId> = seen.containers.iter().map(|container| container.unit).collect();
         for unit in units {
             let Some(container) = seen.container(unit) else { continue };
             let Some(instance) = container.instance() else { continue };
@@ -117,7 +129,11 @@ impl Tracks {
                 track.unread = None;
             }
         }
-        self.blocked.retain(|subject, blocked| blocked.there == is_there(subject, seen));
+        let busy = &self.busy;
+        self.blocked.retain(|subject, blocked| {
+            let is_wanted = busy.contains_key(subject) || now < blocked.retry_at.after(UNTRIED);
+            is_wanted && blocked.there == is_there(subject, seen)
+        });
     }
 
     /// Takes in that this process did not run for a while: what was silent meanwhile may be well.
@@ -126,16 +142,18 @@ impl Tracks {
         self.units.values_mut().for_each(|track| track.pause(now));
     }
 
-    /// The database is back: what nodes missed without it says nothing about them.
-    pub fn forget_misses_of_nodes(&mut self) {
+    /// The database is back: what nodes missed without it says nothing about them, and they connect again first.
+    pub fn forget_misses_of_nodes(&mut self, now: Mono) {
         for (_, track) in self.units.iter_mut().filter(|(unit, _)| **unit != UnitId::Sql) {
             track.health.forget_misses();
+            track.reconnects_until = now.after(RECONNECTING);
         }
     }
 
     /// Forgets failures: the configuration changed, or a person asked for another try.
     pub fn forgive(&mut self) {
         self.blocked.clear();
+        self.excused = self.busy.keys().cloned().collect();
         for track in self.units.values_mut() {
             track.failure = None;
             track.failures = 0;
@@ -146,7 +164,9 @@ impl Tracks {
 
 impl Track {
     fn absorb(&mut self, instance: Instance, ended: bool, now: Mono) {
-        if self.instance.as_ref() != Some(&instance) {
+        // Of a container that the engine cannot inspect no start time is known: two runs look the same, save for the end between.
+        let runs_again = self.ended && !ended;
+        if self.instance.as_ref() != Some(&instance) || runs_again {
             self.seen_at = now;
             self.progress_at = now;
             self.health = Health::default();
@@ -180,6 +200,14 @@ impl Track {
             }
         }
         self.failure = Some(failure);
+    }
+
+    /// Takes in that what the host had refused was done.
+    pub fn host_is_well(&mut self) {
+        if self.failure.as_ref().is_some_and(|failure| failure.cause.class() == Class::Host) {
+            self.failure = None;
+            self.retry_at = None;
+        }
     }
 
     /// Takes in that the unit is ready: the failure is past, and after long enough the count of failures too.
@@ -265,7 +293,7 @@ mod tests {
         for unit in [UnitId::Sql, UnitId::Node(1)] {
             tracks.of(unit).health.record(&Probe::Failure("silent".into()), at(1));
         }
-        tracks.forget_misses_of_nodes();
+        tracks.forget_misses_of_nodes(at(2));
         let misses = |unit| tracks.get(unit).map(|track| (track.health.misses, track.health.failing_since));
         assert_eq!(misses(UnitId::Node(1)), Some((0, None)));
         assert_eq!(misses(UnitId::Sql), Some((1, Some(at(1)))));

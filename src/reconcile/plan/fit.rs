@@ -37,7 +37,7 @@ impl Pass<'_> {
     pub(super) fn fit(&self, spec: &StackSpec, container: &Container) -> Fit {
         let unit = container.unit;
         let Some(wanted) = spec.container(unit) else { return Fit::Surplus };
-        if wanted.digest() != container.digest || self.is_of_another_image(wanted, container) {
+        if self.digests.get(&unit) != Some(&container.digest) || self.is_of_another_image(wanted, container) {
             return Fit::Replace;
         }
         // Attached to a network that is gone, it could never start again.
@@ -72,7 +72,7 @@ impl Pass<'_> {
         let database_is_well = !is_node || self.database_was_well_after(spec, track);
         match self.phase(spec, container.unit) {
             Phase::Unready
-                if database_is_well && self.has_grace_ended() && track.health.misses >= spec.timing.misses =>
+                if database_is_well && self.has_grace_ended(track) && track.health.misses >= spec.timing.misses =>
             {
                 Fit::Broken(Cause::Hung)
             }
@@ -97,9 +97,9 @@ impl Pass<'_> {
         }
     }
 
-    /// Whether this host has been awake for long enough that silence means something.
-    pub(super) fn has_grace_ended(&self) -> bool {
-        self.now >= self.tracks.lenient_until
+    /// Whether this host has been awake, and the unit's database back, for long enough that silence means something.
+    pub(super) fn has_grace_ended(&self, track: &Track) -> bool {
+        self.now >= self.tracks.lenient_until.max(track.reconnects_until)
     }
 
     /// Whether the database answered after this node began to fail: only then is it the node's own fault.

@@ -6,6 +6,7 @@ use super::Pass;
 use super::fit::Fit;
 use crate::reconcile::Action;
 use crate::reconcile::Cause;
+use crate::reconcile::Mono;
 use crate::reconcile::Phase;
 use crate::reconcile::action::Subject;
 use crate::reconcile::observed::Container;
@@ -18,17 +19,19 @@ const HUNG_GRACE: Duration = Duration::from_secs(2);
 impl<'a> Pass<'a> {
     pub(super) fn stop_what_must_end(&mut self, spec: &'a StackSpec) {
         // What cannot be replaced yet goes on: a tag that does not exist must not cost a running stack.
-        let replaceable = spec.images().iter().all(|image| self.seen.images.contains_key(*image));
+        let is_here = |image: &&str| self.seen.images.contains_key(*image) && !self.desired.refresh.contains(*image);
+        let replaceable = spec.images().iter().all(is_here);
         let sql_must_end = self.seen.container(UnitId::Sql).is_some_and(|sql| match self.fit(spec, sql) {
             Fit::Replace => replaceable && sql.is_running(),
             Fit::Halted | Fit::Surplus | Fit::Restart => sql.is_running(),
             Fit::Right | Fit::Broken(_) => false,
         });
+        self.database_ends = sql_must_end;
         let versions_differ = self.versions_differ(spec);
         for container in self.seen.containers.iter().filter(|container| container.is_running()) {
             let is_node = container.unit != UnitId::Sql;
             // SQL Server is never taken down under a running node.
-            let turn = is_node || !self.seen.any_node_runs();
+            let turn = is_node || self.no_node_runs();
             match self.fit(spec, container) {
                 Fit::Right if is_node && sql_must_end => self.stop(container, "SQL Server is stopped too", None),
                 Fit::Right => {}
@@ -47,34 +50,44 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Whether no node runs and none is about to: a start that is under way may have taken effect already.
+    pub(super) fn no_node_runs(&self) -> bool {
+        let starts = |(subject, (verb, _)): (&Subject, &(&str, Mono))| {
+            *verb == "starting" && matches!(subject, Subject::Unit(UnitId::Node(_)))
+        };
+        !self.seen.any_node_runs() && !self.tracks.busy.iter().any(starts)
+    }
+
     /// Two versions must never run together, so a changed image takes all nodes down at once.
     pub(super) fn versions_differ(&self, spec: &StackSpec) -> bool {
         let Some(wanted) = spec.nodes.first() else { return false };
-        let differs = |node: &Container| match self.desired.images.get(&wanted.image) {
-            // One that was made anew after its tag moved carries the ID in the place of the reference.
-            Some(id) if !node.image_id.is_empty() => {
-                *id != node.image_id || (node.image != wanted.image && node.image != *id)
-            }
-            Some(_) | None => node.image != wanted.image,
-        };
+        let pinned = self.desired.images.get(&wanted.image);
+        let differs = |node: &Container| node.is_of_another_version(&wanted.image, pinned);
         let mut nodes = self.seen.containers.iter().filter(|container| container.unit != UnitId::Sql);
         nodes.any(|node| node.is_running() && differs(node))
     }
 
     /// One ready node at a time may be out by our own choice; one that does not serve is no loss.
-    pub(super) fn may_take_out(&self, spec: &StackSpec, container: &Container) -> bool {
+    pub(super) fn may_take_out(&mut self, spec: &StackSpec, container: &Container) -> bool {
         if !matches!(self.phase(spec, container.unit), Phase::Ready) {
             return true;
         }
         let others = spec.nodes.iter().map(|node| node.unit).filter(|unit| *unit != container.unit);
         let others_serve = others
             .filter(|unit| !self.desired.stopped.contains(unit))
-            .all(|unit| self.phase(spec, unit) == Phase::Ready && !self.is_stopping_now(unit));
+            .all(|unit| self.phase(spec, unit) == Phase::Ready && !self.is_leaving(unit));
         others_serve && self.phase(spec, UnitId::Sql) == Phase::Ready && !self.stops_a_node_already()
     }
 
-    pub(super) fn is_stopping_now(&self, unit: UnitId) -> bool {
-        self.tracks.is_busy(&Subject::Unit(unit))
+    /// Whether a unit is worked on, or may be on its way out: a stop that failed may have reached its process all the same.
+    fn is_leaving(&mut self, unit: UnitId) -> bool {
+        let Some(track) = self.tracks.get(unit) else { return self.tracks.is_busy(&Subject::Unit(unit)) };
+        let until = track.ending_at.after(self.stop_grace(unit));
+        let told_to_end = track.ending.is_some() && track.ending == track.instance && self.now < until;
+        if told_to_end {
+            self.wake_at(until);
+        }
+        told_to_end || self.tracks.is_busy(&Subject::Unit(unit))
     }
 
     pub(super) fn stops_a_node_already(&self) -> bool {

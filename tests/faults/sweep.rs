@@ -1,0 +1,150 @@
+//! Something happens at the k-th call of the daemon to the engine, for every k of a cold `up`, of two changes and of a `down`:
+//! it is killed, or the call fails in one way or another. Whoever comes next brings it to its end, and nothing that served is
+//! restarted.
+//!
+//! `OCTO_CRASH_PAIRS` sets how many pairs of deaths are tried (24; `all` for every pair, which takes hours), and
+//! `OCTO_CRASH_SEED` draws others.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use super::traveller::Journey;
+use super::traveller::in_parallel;
+use crate::fake::call::Verb;
+use crate::fake::script::Act;
+use crate::fake::script::Fault;
+
+/// No journey has as many calls; a sweep that gets here does not end.
+const LIMIT: usize = 400;
+/// The calls of a `down` before which it does not matter whether the data goes too.
+const BEFORE_THE_DATA: usize = 36;
+/// How far into a journey the deaths of a pair are drawn: no journey is longer by much.
+const REACH: usize = 75;
+
+#[test]
+fn f02_f03_a_cold_up_survives_a_kill_at_every_call() {
+    kill_at_each(Journey::Cold, 1);
+}
+
+#[test]
+fn f04_a_change_survives_a_kill_at_every_call() {
+    kill_at_each(Journey::Change, 1);
+}
+
+#[test]
+fn f04_a_new_version_survives_a_kill_at_every_call() {
+    kill_at_each(Journey::Version, 1);
+}
+
+#[test]
+fn f04_a_down_survives_a_kill_at_every_call() {
+    kill_at_each(Journey::Down, 1);
+}
+
+#[test]
+fn f04_a_down_with_the_data_survives_a_kill_at_every_call() {
+    kill_at_each(Journey::DownWithData, BEFORE_THE_DATA);
+}
+
+#[test]
+fn f04_pairs_of_kills_are_survived() {
+    let pairs = pairs();
+    let next = AtomicUsize::new(0);
+    let failures = in_parallel(|traveller| {
+        while let Some((journey, first, second)) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            traveller.travel(*journey, &[first.clone(), second.clone()]);
+        }
+    });
+    told(&failures);
+}
+
+#[test]
+fn f32_calls_that_break_after_they_took_effect() {
+    fail_at_each(Fault::BreaksAfter);
+}
+
+#[test]
+fn f32_calls_that_are_refused_after_they_took_effect() {
+    fail_at_each(Fault::RefusedAfter(500, "the fake engine did it and says that it did not"));
+}
+
+#[test]
+fn f32_calls_that_are_refused_and_take_effect_later() {
+    let later = std::time::Duration::from_millis(30);
+    fail_at_each(Fault::RefusedBefore(500, "the fake engine does it later", later));
+}
+
+/// The daemon is killed at each call before its effect and, where it has one, after.
+fn kill_at_each(journey: Journey, first: usize) {
+    sweep(first, |traveller, at| {
+        let verb = traveller.travel(journey, &[(at, Act::Dies)])?;
+        if verb.changes() {
+            traveller.travel(journey, &[(at, Act::DiesAfter)]);
+        }
+        Some(verb)
+    });
+}
+
+/// A fault at each call. What changes things is tried twice as often as what only looks.
+fn fail_at_each(fault: Fault) {
+    for journey in [Journey::Cold, Journey::Change, Journey::Down] {
+        sweep(1, |traveller, at| traveller.travel(journey, &[(at, Act::Fails(fault.clone()))]));
+    }
+}
+
+/// Every k, until a journey ends before its k-th call.
+fn sweep(first: usize, travel: impl Fn(&mut super::traveller::Traveller, usize) -> Option<Verb> + Sync) {
+    let (next, over) = (AtomicUsize::new(first), AtomicUsize::new(usize::MAX));
+    let failures = in_parallel(|traveller| {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            if at > over.load(Ordering::Relaxed) {
+                return;
+            }
+            assert!(at < LIMIT, "the sweep does not end");
+            if travel(traveller, at).is_none() {
+                over.fetch_min(at, Ordering::Relaxed);
+            }
+        }
+    });
+    told(&failures);
+}
+
+#[track_caller]
+fn told(failures: &[String]) {
+    assert!(failures.is_empty(), "{} journeys failed\n{}", failures.len(), failures.join("\n"));
+}
+
+type Death = (usize, Act);
+
+/// Pairs of deaths, the second counted from the first.
+fn pairs() -> Vec<(Journey, Death, Death)> {
+    let var = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let journeys = [Journey::Cold, Journey::Change, Journey::Version, Journey::Down, Journey::DownWithData];
+    if var("OCTO_CRASH_PAIRS").is_some_and(|text| text == "all") {
+        let calls = || (1..=REACH).flat_map(|at| [(at, Act::Dies), (at, Act::DiesAfter)]);
+        let both = move |first: Death| calls().map(move |second| (first.clone(), second));
+        let of = |journey| calls().flat_map(both).map(move |(first, second)| (journey, first, second));
+        return journeys.into_iter().flat_map(of).collect();
+    }
+    let count = var("OCTO_CRASH_PAIRS").and_then(|text| text.parse().ok()).unwrap_or(24);
+    let mut dice = Dice(var("OCTO_CRASH_SEED").and_then(|text| text.parse().ok()).unwrap_or(1));
+    let death = |dice: &mut Dice| {
+        let act = if dice.below(2) == 0 { Act::Dies } else { Act::DiesAfter };
+        (1 + dice.below(REACH), act)
+    };
+    (0..count).map(|_| (journeys[dice.below(journeys.len())], death(&mut dice), death(&mut dice))).collect()
+}
+
+/// Numbers that look random and are the same for the same seed (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((bits ^ (bits >> 31)) % limit as u64).unwrap()
+    }
+}

@@ -1,0 +1,191 @@
+//! One journey after the other on one fake engine: an `up` or a `down` in which something happens at single calls of the
+//! daemon, and what must be true at its end.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::case::Case;
+use super::case::OCTOPUS;
+use crate::fake::call::Verb;
+use crate::fake::invariants::Allowed;
+use crate::fake::script::Act;
+use crate::fake::script::Turn;
+use crate::kit::process::wait_until;
+
+/// Journeys at the same time. Much of one is waiting.
+const WORKERS: usize = 3;
+/// What `up` ends with when the engine does not answer its questions: nothing was touched.
+const UNREACHABLE: i32 = 69;
+/// How often a person tries again then, and what they wait before: the daemon asks the engine once a second.
+const ATTEMPTS: usize = 40;
+const BEFORE_ANOTHER: Duration = Duration::from_millis(50);
+
+/// What the daemon is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Journey {
+    /// The first `up` on a machine.
+    Cold,
+    /// An `up` with a changed variable of the nodes.
+    Change,
+    /// An `up` with a newer version.
+    Version,
+    /// A `down`.
+    Down,
+    /// A `down` that takes the data too.
+    DownWithData,
+}
+
+impl Journey {
+    fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Cold | Self::Change | Self::Version => &["up"],
+            Self::Down => &["down"],
+            Self::DownWithData => &["down", "--volumes", "--yes"],
+        }
+    }
+
+    fn goes_up(self) -> bool {
+        matches!(self, Self::Cold | Self::Change | Self::Version)
+    }
+
+    /// The units that start, each once: whatever happens, nothing that runs as it should is restarted.
+    fn starts(self) -> BTreeMap<String, usize> {
+        let units: &[&str] = match self {
+            Self::Cold => &["db", "octopus-server-1", "octopus-server-2"],
+            Self::Change | Self::Version => &["octopus-server-1", "octopus-server-2"],
+            Self::Down | Self::DownWithData => &[],
+        };
+        units.iter().map(|unit| ((*unit).to_owned(), 1)).collect()
+    }
+}
+
+/// Whoever makes the journeys.
+pub(super) struct Traveller {
+    case: Case,
+    is_up: bool,
+    /// Counts the journeys: each change is another one.
+    round: usize,
+    failures: Vec<String>,
+}
+
+/// Lets several travel at once, each on an engine of its own; gives the journeys that failed.
+pub(super) fn in_parallel(work: impl Fn(&mut Traveller) + Sync) -> Vec<String> {
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                let mut traveller = Traveller { case: Case::new(), is_up: false, round: 0, failures: Vec::new() };
+                work(&mut traveller);
+                failures.lock().unwrap().append(&mut traveller.failures);
+            });
+        }
+    });
+    failures.into_inner().unwrap()
+}
+
+impl Traveller {
+    /// One journey. Gives the call that the last turn came to; none when the journey ended before.
+    pub(super) fn travel(&mut self, journey: Journey, turns: &[(usize, Act)]) -> Option<Verb> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            self.prepare(journey);
+            self.go(journey, turns);
+        }));
+        let came_to = self.case.engine.turns().get(turns.len() - 1).and_then(|turn| turn.came_to);
+        if let Err(error) = outcome {
+            let why = error.downcast_ref::<String>().cloned();
+            let why = why.or_else(|| error.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
+            // The first one is shown whole: the others often have the same cause.
+            let told = if self.failures.is_empty() { self.case.engine.world().timeline.told() } else { String::new() };
+            self.failures.push(format!("{journey:?}, {turns:?}, last at {came_to:?}: {why}\n{told}"));
+            self.case.clear();
+            self.is_up = false;
+        }
+        came_to
+    }
+
+    /// Each journey begins with a daemon that finds what runs.
+    fn prepare(&mut self, journey: Journey) {
+        self.round += 1;
+        let case = &self.case;
+        if journey == Journey::Cold || !self.is_up {
+            case.clear();
+        }
+        if journey != Journey::Cold && !self.is_up {
+            case.run(&["up"]).ok();
+        }
+        case.kill_daemon();
+        self.is_up = journey.goes_up();
+        match journey {
+            Journey::Change => case.set("TASK_CAP", &self.round.to_string()),
+            Journey::Version => {
+                let tag = format!("1.{}", self.round);
+                case.engine.add_image(&format!("{OCTOPUS}:{tag}"));
+                case.set("OCTOPUS_SERVER_TAG", &tag);
+            }
+            Journey::Cold | Journey::Down | Journey::DownWithData => {}
+        }
+    }
+
+    fn go(&self, journey: Journey, turns: &[(usize, Act)]) {
+        let case = &self.case;
+        let before = case.starts();
+        case.engine.at(turns.iter().map(|(at, act)| Turn::new(*at, act.clone())));
+        self.insist(journey);
+        case.engine.calm();
+        let started = more(&before, &case.starts());
+        assert_eq!(started, journey.starts(), "each unit that must start starts once, and no other");
+        let data_goes = journey == Journey::DownWithData;
+        case.check(&Allowed { data_goes, ..Allowed::default() });
+        if journey.goes_up() {
+            case.run(&["plan"]).with(0);
+        } else {
+            assert!(case.is_gone(), "nothing is left");
+            assert_eq!(case.engine.world().volumes.is_empty(), data_goes, "the data stays or goes");
+        }
+    }
+
+    /// As a person would: whatever a death broke off is asked for again. Every other time it is a daemon that starts alone,
+    /// as under systemd, and goes on with what was applied.
+    fn insist(&self, journey: Journey) {
+        for attempt in 0.. {
+            let before = self.came();
+            let alone = attempt > 0 && self.round.is_multiple_of(2) && journey.goes_up() && self.case.is_wanted_up();
+            let daemon = alone.then(|| self.case.spawn(&["daemon"]));
+            if daemon.is_some() {
+                wait_until("the daemon is ready or dead", || {
+                    (self.came() > before || self.case.status()["verdict"] == "ready").then_some(())
+                });
+            }
+            let ended = self.case.run(journey.words());
+            drop(daemon);
+            // A command whose daemon died may fail, unless it died early enough for another one to be started; one whose
+            // daemon lives may only fail because the engine did not answer a question, and then tries again.
+            let died = self.came() > before && self.dies();
+            let unanswered = ended.code == UNREACHABLE && !self.dies() && attempt < ATTEMPTS;
+            if ended.code == 0 || !(died || unanswered) {
+                ended.ok();
+                return;
+            }
+            std::thread::sleep(if unanswered { BEFORE_ANOTHER } else { Duration::ZERO });
+        }
+    }
+
+    fn came(&self) -> usize {
+        self.case.engine.turns().iter().filter(|turn| turn.came_to.is_some()).count()
+    }
+
+    fn dies(&self) -> bool {
+        self.case.engine.turns().iter().any(|turn| !matches!(turn.act, Act::Fails(_)))
+    }
+}
+
+fn more(before: &BTreeMap<String, usize>, after: &BTreeMap<String, usize>) -> BTreeMap<String, usize> {
+    let more = |(unit, count): (&String, &usize)| {
+        let more = count - before.get(unit).copied().unwrap_or(0);
+        (more > 0).then(|| (unit.clone(), more))
+    };
+    after.iter().filter_map(more).collect()
+}

@@ -1,0 +1,226 @@
+//! The model of Docker: containers, networks, volumes and images, ours and others', and what a look at them shows.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use octo_local::reconcile::observed::Container;
+use octo_local::reconcile::observed::Instance;
+use octo_local::reconcile::observed::Run;
+use octo_local::spec::Digest;
+use octo_local::spec::UnitId;
+
+use super::process::Process;
+
+/// Virtual milliseconds since the beginning of the run.
+pub(super) type Ms = u64;
+
+/// Everything that the engine has.
+#[derive(Debug, Default)]
+pub(super) struct World {
+    /// By ID.
+    pub(super) containers: BTreeMap<String, Made>,
+    /// By ID.
+    pub(super) networks: BTreeMap<String, Network>,
+    /// By name.
+    pub(super) volumes: BTreeMap<String, Volume>,
+    /// What each reference stands for in the engine.
+    pub(super) images: BTreeMap<String, String>,
+    /// What each reference stands for in the registry.
+    pub(super) registry: BTreeMap<String, String>,
+    /// Ports that something outside Docker holds.
+    pub(super) taken: BTreeSet<u16>,
+    /// The engine does not run.
+    pub(super) down: bool,
+    pub(super) disk_full: bool,
+    /// The host cannot run privileged containers.
+    pub(super) refuses_privileges: bool,
+    /// A newer engine, which has no two networks of one name.
+    pub(super) strict: bool,
+    pub(super) made: u64,
+}
+
+/// A container.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) name: String,
+    /// Its labels; none: it is not ours.
+    pub(super) of: Option<(UnitId, Digest)>,
+    pub(super) image: String,
+    pub(super) image_id: String,
+    pub(super) volumes: Vec<String>,
+    pub(super) ports: Vec<u16>,
+    pub(super) privileged: bool,
+    /// How it was configured to fail: the value of a variable.
+    pub(super) mark: String,
+    /// The master key that it was given.
+    pub(super) key: String,
+    /// Names before the first start, IDs after.
+    pub(super) networks: BTreeSet<String>,
+    pub(super) doing: Doing,
+    /// The engine would restart it.
+    pub(super) armed: bool,
+    /// How often it was started.
+    pub(super) runs: u64,
+    pub(super) started_at: String,
+    pub(super) code: i64,
+    pub(super) oom: bool,
+    pub(super) lines: Vec<String>,
+    /// Calls about it get no answer.
+    pub(super) hangs: bool,
+    pub(super) process: Option<Process>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doing {
+    Created,
+    Running,
+    Paused,
+    Exited,
+    Removing,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Network {
+    pub(super) name: String,
+    pub(super) ours: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Volume {
+    pub(super) ours: bool,
+    pub(super) data: Option<Data>,
+}
+
+/// What SQL Server keeps.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Data {
+    /// The version of Octopus that upgraded it last; none: there is no database yet.
+    pub(super) schema: Option<u32>,
+    pub(super) key: String,
+    /// A server was killed on it, so the next one recovers it first.
+    pub(super) dirty: bool,
+}
+
+/// The version of Octopus Server in an image: the number in its ID.
+pub(super) fn version_of(image_id: &str) -> u32 {
+    image_id.rsplit(':').next().unwrap().parse().unwrap()
+}
+
+impl World {
+    /// A name that was never used.
+    pub(super) fn fresh(&mut self, kind: &str) -> String {
+        self.made += 1;
+        format!("{kind}{:04}", self.made)
+    }
+
+    /// Our containers.
+    pub(super) fn ours(&self) -> impl Iterator<Item = (&String, UnitId, &Made)> {
+        self.containers.iter().filter_map(|(id, made)| Some((id, made.of.as_ref()?.0, made)))
+    }
+
+    /// The IDs of a unit's containers, the running one first.
+    pub(super) fn ids_of(&self, unit: UnitId) -> Vec<String> {
+        let mut ids: Vec<_> =
+            self.ours().filter(|(_, of, _)| *of == unit).map(|(id, _, made)| (!made.moves(), id)).collect();
+        ids.sort();
+        ids.into_iter().map(|(_, id)| id.clone()).collect()
+    }
+
+    /// The unit's container that runs, or any other.
+    pub(super) fn unit(&self, unit: UnitId) -> Option<&Made> {
+        self.ids_of(unit).first().map(|id| &self.containers[id])
+    }
+
+    /// Whether something runs under this name, or the name is taken otherwise.
+    pub(super) fn has_name(&self, name: &str) -> bool {
+        self.containers.values().any(|made| made.name == name)
+    }
+
+    /// What listens on a port of the host.
+    pub(super) fn listener(&self, port: u16) -> Option<&Made> {
+        self.containers.values().find(|made| made.process.is_some() && made.ports.contains(&port))
+    }
+
+    /// What is not ours, for comparing.
+    pub(super) fn foreign(&self) -> String {
+        let containers: Vec<_> = self
+            .containers
+            .iter()
+            .filter(|(_, made)| made.of.is_none())
+            .map(|(id, made)| (id, &made.name, made.doing, made.runs))
+            .collect();
+        let networks: Vec<_> = self.networks.iter().filter(|(_, network)| !network.ours).collect();
+        let volumes: Vec<_> = self.volumes.iter().filter(|(_, volume)| !volume.ours).map(|(name, _)| name).collect();
+        format!("{containers:?} {networks:?} {volumes:?}")
+    }
+
+    /// The networks with our label.
+    pub(super) fn our_networks(&self) -> BTreeMap<String, String> {
+        let ours = self.networks.iter().filter(|(_, network)| network.ours);
+        ours.map(|(id, network)| (id.clone(), network.name.clone())).collect()
+    }
+
+    /// The volumes with our label.
+    pub(super) fn our_volumes(&self) -> BTreeSet<String> {
+        self.volumes.iter().filter(|(_, volume)| volume.ours).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What the engine's list says of our containers.
+    pub(super) fn list(&self) -> Vec<Listed> {
+        let listed = |(id, _, made): (&String, UnitId, &Made)| Listed {
+            id: id.clone(),
+            doing: made.doing,
+            networks: if made.doing == Doing::Created { BTreeSet::new() } else { made.networks.clone() },
+        };
+        self.ours().map(listed).collect()
+    }
+
+    /// What inspecting a container says.
+    pub(super) fn inspect(&self, id: &str) -> Option<Container> {
+        let made = self.containers.get(id)?;
+        let (unit, digest) = made.of.clone()?;
+        Some(Container {
+            id: id.to_owned(),
+            name: made.name.clone(),
+            unit,
+            digest,
+            image: made.image.clone(),
+            image_id: made.image_id.clone(),
+            run: made.run(),
+            networks: made.networks.clone(),
+            engine_restarts: made.armed,
+        })
+    }
+
+    /// The run that a container is in, if it runs.
+    pub(super) fn instance(&self, id: &str) -> Option<Instance> {
+        let made = self.containers.get(id).filter(|made| made.process.is_some())?;
+        Some(Instance { id: id.to_owned(), started_at: made.started_at.clone() })
+    }
+}
+
+/// A container as the engine's list has it.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    pub(super) id: String,
+    pub(super) doing: Doing,
+    pub(super) networks: BTreeSet<String>,
+}
+
+impl Made {
+    /// Whether it has a process, frozen or not.
+    pub(super) fn moves(&self) -> bool {
+        matches!(self.doing, Doing::Running | Doing::Paused)
+    }
+
+    fn run(&self) -> Run {
+        let started_at = self.started_at.clone();
+        match self.doing {
+            Doing::Created => Run::Created,
+            Doing::Running => Run::Running { started_at },
+            Doing::Paused => Run::Paused { started_at },
+            Doing::Exited => Run::Exited { started_at, code: self.code, oom: self.oom, error: String::new() },
+            Doing::Removing => Run::Removing,
+        }
+    }
+}
