@@ -91,9 +91,11 @@ impl Client {
 
     async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<hyper::Response<Incoming>, ClientError> {
         use std::io::ErrorKind::ConnectionRefused;
+        use std::io::ErrorKind::ConnectionReset;
         use std::io::ErrorKind::NotFound;
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
-            NotFound | ConnectionRefused => ClientError::Absent,
+            // Reset: it died between our connection and its accepting it.
+            NotFound | ConnectionRefused | ConnectionReset => ClientError::Absent,
             _ => ClientError::Broken(format!("open {}: {error}", self.socket.display())),
         })?;
         let (mut sender, connection) =
