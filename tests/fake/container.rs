@@ -71,7 +71,8 @@ pub(crate) struct Port {
 pub(crate) struct Endpoint {
     /// Empty until it was attached while running.
     pub(crate) network_id: String,
-    pub(crate) endpoint_id: String,
+    /// Empty unless it runs.
+    pub(crate) own_id: String,
     pub(crate) aliases: Vec<String>,
 }
 
@@ -167,7 +168,7 @@ impl Endpoint {
     fn shown(&self, whole: bool) -> Value {
         let aliases = if whole { json!(self.aliases) } else { Value::Null };
         json!({
-            "Aliases": aliases, "NetworkID": self.network_id, "EndpointID": self.endpoint_id, "Gateway": "",
+            "Aliases": aliases, "NetworkID": self.network_id, "EndpointID": self.own_id, "Gateway": "",
             "IPAddress": "", "IPPrefixLen": 0,
         })
     }
@@ -268,7 +269,7 @@ fn endpoints_in(world: &World, body: &Value, id: &str) -> BTreeMap<String, Endpo
     let name = world.network(mode, "found on").map_or(mode, |network| network.name.as_str());
     let endpoint = Endpoint {
         network_id: wanted["NetworkID"].as_str().unwrap_or_default().to_owned(),
-        endpoint_id: String::new(),
+        own_id: String::new(),
         aliases: aliases_in(wanted).into_iter().chain([id[..12].to_owned()]).collect(),
     };
     BTreeMap::from([(name.to_owned(), endpoint)])

@@ -127,7 +127,8 @@ fn nanos_of(text: &str) -> Option<i128> {
 pub(super) fn stream(shared: Arc<Shared>, call: &Call) -> impl Stream<Item = Bytes> + use<> {
     let filter = Filter::of(call);
     let told = shared.world().told.subscribe();
-    let reader = Reader { shared, filter, told, read: 0, carried: 0 };
+    let closings = shared.script().closings;
+    let reader = Reader { shared, filter, told, closings, read: 0, carried: 0 };
     futures_util::stream::unfold(reader, |mut reader| async move {
         let bytes = reader.next().await?;
         Some((bytes, reader))
@@ -138,6 +139,8 @@ struct Reader {
     shared: Arc<Shared>,
     filter: Filter,
     told: tokio::sync::watch::Receiver<usize>,
+    /// How often all streams were closed when this one was opened.
+    closings: usize,
     /// How many of all events were looked at.
     read: usize,
     /// How many were carried.
@@ -147,8 +150,11 @@ struct Reader {
 impl Reader {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            let trouble = self.shared.script().events;
-            if trouble == Trouble::Closed {
+            let (trouble, closings) = {
+                let script = self.shared.script();
+                (script.events, script.closings)
+            };
+            if trouble == Trouble::Closed || closings > self.closings {
                 return None;
             }
             if trouble != Trouble::Stalled

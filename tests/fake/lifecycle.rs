@@ -95,7 +95,7 @@ fn began(world: &mut World, id: &str, process: Process) {
         let wanted = if endpoint.network_id.is_empty() { &name } else { &endpoint.network_id };
         let network = world.network(wanted, "found on").map(|network| network.id.clone()).unwrap_or_default();
         if let Some(endpoint) = world.containers.get_mut(id).and_then(|container| container.endpoints.get_mut(&name)) {
-            (endpoint.network_id, endpoint.endpoint_id) = (network.clone(), endpoint_id);
+            (endpoint.network_id, endpoint.own_id) = (network.clone(), endpoint_id);
         }
         super::network::tell(world, &network, &name, "connect", Some(id));
     }
@@ -123,7 +123,7 @@ pub(super) fn ended(shared: &Arc<Shared>, id: &str, run: u64, code: i64) {
     container.word = if again { Word::Restarting } else { Word::Exited };
     let mut left = Vec::new();
     for (name, endpoint) in &mut container.endpoints {
-        endpoint.endpoint_id.clear();
+        endpoint.own_id.clear();
         left.push((endpoint.network_id.clone(), name.clone()));
     }
     world.tell_of(id, "die", &[("exitCode", &code.to_string())]);
@@ -180,8 +180,8 @@ fn thaw(world: &mut World, id: &str, process: &Process) {
 
 /// Sends a signal, and for SIGKILL waits for the end.
 pub(super) async fn kill(shared: &Arc<Shared>, call: &Call) -> Done {
-    let word = call.query.get("signal").map_or("KILL", |word| word.trim_start_matches("SIG"));
-    let (signal, number) = match word {
+    let wanted = call.query.get("signal").map_or("KILL", |word| word.trim_start_matches("SIG"));
+    let (signal, number) = match wanted {
         "TERM" | "15" => (Signal::TERM, "15"),
         "INT" | "2" => (Signal::INT, "2"),
         "STOP" | "19" => (Signal::STOP, "19"),
@@ -205,16 +205,16 @@ pub(super) async fn kill(shared: &Arc<Shared>, call: &Call) -> Done {
 pub(super) fn pause(world: &mut World, name: &str, freeze: bool) -> Done {
     let container = world.container(name)?;
     let id = container.id.clone();
-    let (wanted, word, signal) =
+    let (before, after, signal) =
         if freeze { (Word::Running, Word::Paused, Signal::STOP) } else { (Word::Paused, Word::Running, Signal::CONT) };
-    let Some(process) = container.process.clone().filter(|_| container.word == wanted) else {
+    let Some(process) = container.process.clone().filter(|_| container.word == before) else {
         return Err(match (container.word, freeze) {
             (Word::Paused, true) => Refusal::new(409, format!("Container {id} is already paused")),
             (_, true) => Refusal::new(409, format!("Container {id} is not running")),
             (_, false) => Refusal::new(500, format!("Container {id} is not paused")),
         });
     };
-    container.word = word;
+    container.word = after;
     process.signal(signal);
     world.tell_of(&id, if freeze { "pause" } else { "unpause" }, &[]);
     Ok(204)

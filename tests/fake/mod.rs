@@ -4,16 +4,7 @@
 //! What it answers was compared with a 20.10.24: status codes, texts, what a container that was never started or that was
 //! stopped shows of its network, which events come in which order. It knows what octo-local uses, and nothing more.
 
-#![expect(dead_code, reason = "the engine can fail in more ways than the tests draw on so far")]
-#![expect(
-    clippy::needless_for_each,
-    clippy::struct_field_names,
-    clippy::similar_names,
-    reason = "it speaks in the engine's words"
-)]
-
 pub(crate) mod call;
-
 mod container;
 pub(crate) mod event;
 mod image;
@@ -177,6 +168,12 @@ impl FakeEngine {
         self.world().told.send_modify(|_| ());
     }
 
+    /// Closes the streams of events that are open.
+    pub(crate) fn close_streams(&self) {
+        self.shared.script().closings += 1;
+        self.world().told.send_modify(|_| ());
+    }
+
     /// How the node in the container of this name behaves.
     pub(crate) fn conduct(&self, container: &str, conduct: Conduct) {
         self.shared.script().conducts.insert(container.to_owned(), conduct);
@@ -225,7 +222,9 @@ impl FakeEngine {
             let mut world = self.world();
             let running = world.containers.values().filter(|container| container.runs());
             let names: Vec<String> = running.map(|container| container.name.clone()).collect();
-            names.into_iter().for_each(|name| world.timeline.note(What::Meddled(name)));
+            for name in names {
+                world.timeline.note(What::Meddled(name));
+            }
             world.containers.values().filter_map(|container| container.process.clone()).collect()
         };
         self.runtime().block_on(async {

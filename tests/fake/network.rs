@@ -65,7 +65,7 @@ pub(super) fn create(world: &mut World, call: &Call) -> Result<Value, Refusal> {
 
 pub(super) fn remove(world: &mut World, call: &Call) -> Result<u16, Refusal> {
     let network = world.network(&call.target, "found based on")?.clone();
-    let attached = |endpoint: &Endpoint| endpoint.network_id == network.id && !endpoint.endpoint_id.is_empty();
+    let attached = |endpoint: &Endpoint| endpoint.network_id == network.id && !endpoint.own_id.is_empty();
     if world.containers.values().any(|container| container.endpoints.values().any(attached)) {
         let text =
             format!("error while removing network: network {} id {} has active endpoints", network.name, network.id);
@@ -89,7 +89,7 @@ pub(super) fn connect(world: &mut World, call: &Call) -> Result<u16, Refusal> {
     let mut aliases = aliases_in(&call.body["EndpointConfig"]);
     aliases.push(id[..12].to_owned());
     let endpoint = if runs {
-        Endpoint { network_id: network.id.clone(), endpoint_id, aliases }
+        Endpoint { network_id: network.id.clone(), own_id: endpoint_id, aliases }
     } else {
         Endpoint { aliases, ..Endpoint::default() }
     };

@@ -27,8 +27,8 @@ use super::world::World;
 use crate::kit::process::PROGRAM;
 use octo_local::config::ado::ConnectionString;
 
-/// How SQL Server's last line before it serves begins.
-const SQL_SERVES: &str = "Recovery is complete.";
+/// The last lines of the stand-ins before they serve.
+const SERVES: [&str; 2] = ["Recovery is complete.", "Web server is ready to process requests"];
 
 /// A process, alive or not.
 #[derive(Clone, Debug)]
@@ -182,12 +182,12 @@ async fn code_of(child: &mut Child) -> i64 {
     status.code().or_else(|| Some(128 + status.signal()?)).unwrap_or(-1).into()
 }
 
-/// Keeps what a child says, and notes the line with which SQL Server begins to serve.
+/// Keeps what a child says, and notes the line with which it begins to serve.
 async fn keep(shared: Arc<Shared>, name: String, output: Option<impl AsyncRead + Unpin>, err: bool, log: Log) {
     let Some(output) = output else { return };
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        if line.contains(SQL_SERVES) {
+        if SERVES.iter().any(|words| line.contains(words)) {
             shared.world().timeline.note(What::Served(name.clone()));
         }
         super::lock(&log).push((err, line));

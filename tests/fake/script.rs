@@ -19,8 +19,6 @@ pub(crate) enum Fault {
     Slow(Duration),
     /// It is not carried out and never answered.
     Hangs,
-    /// It is carried out and never answered.
-    HangsAfter,
     /// The connection breaks before it is carried out.
     Breaks,
     /// The connection breaks after it was carried out.
@@ -40,9 +38,7 @@ pub(crate) enum Fault {
 pub(crate) struct Rule {
     verb: Option<Verb>,
     subject: Option<String>,
-    /// How many matching calls go well before.
-    skip: usize,
-    /// How many matching calls it hits after those.
+    /// How many matching calls it hits.
     times: usize,
     fault: Fault,
     /// How many calls it hit.
@@ -52,12 +48,12 @@ pub(crate) struct Rule {
 impl Rule {
     /// A fault for every call of this kind.
     pub(crate) fn on(verb: Verb, fault: Fault) -> Self {
-        Self { verb: Some(verb), subject: None, skip: 0, times: usize::MAX, fault, hits: 0 }
+        Self { verb: Some(verb), subject: None, times: usize::MAX, fault, hits: 0 }
     }
 
     /// A fault for every call whatsoever.
     pub(crate) fn everywhere(fault: Fault) -> Self {
-        Self { verb: None, subject: None, skip: 0, times: usize::MAX, fault, hits: 0 }
+        Self { verb: None, subject: None, times: usize::MAX, fault, hits: 0 }
     }
 
     /// Only for calls about the thing of this name.
@@ -67,17 +63,7 @@ impl Rule {
 
     /// Only the first call.
     pub(crate) fn once(self) -> Self {
-        self.times(1)
-    }
-
-    /// Only the first calls.
-    pub(crate) fn times(self, times: usize) -> Self {
-        Self { times, ..self }
-    }
-
-    /// Not the first calls.
-    pub(crate) fn after(self, skip: usize) -> Self {
-        Self { skip, ..self }
+        Self { times: 1, ..self }
     }
 
     fn hits(&mut self, call: &Call, subject: &str) -> bool {
@@ -85,14 +71,7 @@ impl Rule {
         let fits = call.caller != Caller::Person
             && self.verb.is_none_or(|verb| verb == call.verb)
             && self.subject.as_ref().is_none_or(|wanted| wanted == subject);
-        if !fits {
-            return false;
-        }
-        if self.skip > 0 {
-            self.skip -= 1;
-            return false;
-        }
-        let hit = self.hits < self.times;
+        let hit = fits && self.hits < self.times;
         self.hits += usize::from(hit);
         hit
     }
@@ -138,6 +117,8 @@ impl Turn {
 pub(crate) struct Script {
     pub(crate) rules: Vec<Rule>,
     pub(crate) events: Trouble,
+    /// How often all streams of events were closed.
+    pub(crate) closings: usize,
     /// How nodes behave, by the container's name.
     pub(crate) conducts: BTreeMap<String, Conduct>,
     /// What happens at single calls; when one has come the next begins to count.

@@ -141,10 +141,6 @@ async fn meet(shared: &Arc<Shared>, call: Call, fate: Fate, number: usize) -> Re
             Ok(carried_out(shared, call).await)
         }
         Fate::Faulty(Fault::Hangs) => std::future::pending().await,
-        Fate::Faulty(Fault::HangsAfter) => {
-            carried_out(shared, call).await;
-            std::future::pending().await
-        }
         Fate::Faulty(Fault::Breaks) => Err(Broken),
         Fate::Faulty(Fault::Leaves(time)) => {
             let shared = shared.clone();

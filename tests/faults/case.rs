@@ -18,6 +18,7 @@ use crate::fake::FakeEngine;
 use crate::fake::Nodes;
 use crate::fake::invariants::Allowed;
 use crate::fake::invariants::violations;
+use crate::kit::docker::Witness;
 use crate::kit::process::Ended;
 use crate::kit::process::PROGRAM;
 use crate::kit::process::Running;
@@ -41,6 +42,14 @@ impl Case {
     /// A real configuration of two nodes on an engine that has its images.
     pub(super) fn new() -> Self {
         Self::with(Nodes::Inside)
+    }
+
+    /// The same, brought up.
+    #[track_caller]
+    pub(super) fn up() -> Self {
+        let case = Self::new();
+        case.run(&["up"]).ok();
+        case
     }
 
     /// The same with this kind of nodes.
@@ -96,19 +105,24 @@ impl Case {
         self.dir.path().join("s").join(PROJECT)
     }
 
-    /// The project's runtime directory.
-    pub(super) fn runtime(&self) -> PathBuf {
-        self.dir.path().join("r").join(PROJECT)
-    }
-
-    /// Starts the program and lets it run.
-    pub(super) fn spawn(&self, words: &[&str]) -> Running {
+    /// The program, called from the project directory with the way to the engine and nothing else of the environment.
+    pub(super) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         command.args(words).current_dir(self.dir.path().join(PROJECT)).env_clear();
         command.env("DOCKER_HOST", self.engine.url());
         command.env("OCTO_LOCAL_STATE_DIR", self.dir.path().join("s"));
         command.env("OCTO_LOCAL_RUNTIME_DIR", self.dir.path().join("r"));
-        Running::spawn(&mut command)
+        command
+    }
+
+    /// Starts the program and lets it run.
+    pub(super) fn spawn(&self, words: &[&str]) -> Running {
+        Running::spawn(&mut self.command(words))
+    }
+
+    /// The engine as a person uses it: their calls always go well.
+    pub(super) fn person(&self) -> Witness {
+        Witness::at(&self.engine.url())
     }
 
     /// Runs the program to its end.
@@ -123,12 +137,28 @@ impl Case {
         self.run(&["status", "--format", "json"]).ok().json()
     }
 
-    /// Waits until the stack's verdict is this word.
+    /// Waits until the daemon says this word of the stack.
     #[track_caller]
     pub(super) fn wait_for(&self, verdict: &str) -> Value {
         wait_until(&format!("the stack is {verdict}"), || {
             Some(self.status()).filter(|status| status["verdict"] == verdict && status["supervised"] == true)
         })
+    }
+
+    /// One unit of the status.
+    #[track_caller]
+    pub(super) fn unit(&self, unit: &str) -> Value {
+        let status = self.status();
+        status["units"].as_array().unwrap().iter().find(|one| one["unit"] == unit).cloned().unwrap_or_default()
+    }
+
+    /// Ends the process of a unit as fate does, and waits until another one of it serves.
+    #[track_caller]
+    pub(super) fn strike(&self, unit: &str) {
+        let before = self.starts()[unit];
+        self.engine.strike(&Self::container(unit), Signal::KILL);
+        wait_until(&format!("{unit} was started again"), || (self.starts()[unit] > before).then_some(()));
+        self.wait_for("ready");
     }
 
     /// The name of a unit's container.

@@ -7,12 +7,14 @@
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::traveller::Journey;
 use super::traveller::in_parallel;
 use crate::fake::call::Verb;
 use crate::fake::script::Act;
 use crate::fake::script::Fault;
+use crate::fake::script::Turn;
 
 /// No journey has as many calls; a sweep that gets here does not end.
 const LIMIT: usize = 400;
@@ -52,43 +54,56 @@ fn f04_pairs_of_kills_are_survived() {
     let next = AtomicUsize::new(0);
     let failures = in_parallel(|traveller| {
         while let Some((journey, first, second)) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            traveller.travel(*journey, &[first.clone(), second.clone()]);
+            let death = |(at, act): &Death| Turn::new(*at, act.clone());
+            traveller.travel(*journey, &[death(first), death(second)]);
         }
     });
     told(&failures);
 }
 
 #[test]
-fn f32_calls_that_break_after_they_took_effect() {
-    fail_at_each(Fault::BreaksAfter);
+fn f24_an_engine_that_goes_away_at_any_call_and_comes_again_loses_nothing() {
+    let leaves = Fault::Leaves(Duration::from_millis(100));
+    sweep(1, |traveller, at| traveller.travel(Journey::Cold, &[Turn::new(at, Act::Fails(leaves.clone()))]));
 }
 
 #[test]
-fn f32_calls_that_are_refused_after_they_took_effect() {
-    fail_at_each(Fault::RefusedAfter(500, "the fake engine did it and says that it did not"));
+fn f32_calls_that_take_effect_and_get_no_answer_are_not_made_twice() {
+    fail_at_each_change(&Fault::BreaksAfter);
 }
 
 #[test]
-fn f32_calls_that_are_refused_and_take_effect_later() {
-    let later = std::time::Duration::from_millis(30);
-    fail_at_each(Fault::RefusedBefore(500, "the fake engine does it later", later));
+fn f32_calls_that_take_effect_and_are_refused_are_not_made_twice() {
+    fail_at_each_change(&Fault::RefusedAfter(500, "the fake engine did it and says that it did not"));
+}
+
+#[test]
+fn f32_calls_without_effect_are_made_again() {
+    fail_at_each_change(&Fault::Breaks);
+    fail_at_each_change(&Fault::Refused(500, "the fake engine would rather not"));
+}
+
+#[test]
+fn f32_calls_that_are_refused_and_take_effect_later_do_no_harm() {
+    let later = Duration::from_millis(30);
+    fail_at_each_change(&Fault::RefusedBefore(500, "the fake engine does it later", later));
 }
 
 /// The daemon is killed at each call before its effect and, where it has one, after.
 fn kill_at_each(journey: Journey, first: usize) {
     sweep(first, |traveller, at| {
-        let verb = traveller.travel(journey, &[(at, Act::Dies)])?;
+        let verb = traveller.travel(journey, &[Turn::new(at, Act::Dies)])?;
         if verb.changes() {
-            traveller.travel(journey, &[(at, Act::DiesAfter)]);
+            traveller.travel(journey, &[Turn::new(at, Act::DiesAfter)]);
         }
         Some(verb)
     });
 }
 
-/// A fault at each call. What changes things is tried twice as often as what only looks.
-fn fail_at_each(fault: Fault) {
+/// A fault at each call that changes something.
+fn fail_at_each_change(fault: &Fault) {
     for journey in [Journey::Cold, Journey::Change, Journey::Down] {
-        sweep(1, |traveller, at| traveller.travel(journey, &[(at, Act::Fails(fault.clone()))]));
+        sweep(1, |traveller, at| traveller.travel(journey, &[Turn::new(at, Act::Fails(fault.clone())).of_changes()]));
     }
 }
 

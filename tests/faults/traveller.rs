@@ -7,6 +7,8 @@ use std::panic::catch_unwind;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use super::case::Case;
 use super::case::OCTOPUS;
 use crate::fake::call::Verb;
@@ -88,7 +90,7 @@ pub(super) fn in_parallel(work: impl Fn(&mut Traveller) + Sync) -> Vec<String> {
 
 impl Traveller {
     /// One journey. Gives the call that the last turn came to; none when the journey ended before.
-    pub(super) fn travel(&mut self, journey: Journey, turns: &[(usize, Act)]) -> Option<Verb> {
+    pub(super) fn travel(&mut self, journey: Journey, turns: &[Turn]) -> Option<Verb> {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             self.prepare(journey);
             self.go(journey, turns);
@@ -99,7 +101,8 @@ impl Traveller {
             let why = why.or_else(|| error.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
             // The first one is shown whole: the others often have the same cause.
             let told = if self.failures.is_empty() { self.case.engine.world().timeline.told() } else { String::new() };
-            self.failures.push(format!("{journey:?}, {turns:?}, last at {came_to:?}: {why}\n{told}"));
+            let turns: Vec<String> = turns.iter().map(|turn| format!("{:?} at call {}", turn.act, turn.at)).collect();
+            self.failures.push(format!("{journey:?}, {}, last at {came_to:?}: {why}\n{told}", turns.join(" and ")));
             self.case.clear();
             self.is_up = false;
         }
@@ -129,10 +132,10 @@ impl Traveller {
         }
     }
 
-    fn go(&self, journey: Journey, turns: &[(usize, Act)]) {
+    fn go(&self, journey: Journey, turns: &[Turn]) {
         let case = &self.case;
         let before = case.starts();
-        case.engine.at(turns.iter().map(|(at, act)| Turn::new(*at, act.clone())));
+        case.engine.at(turns.iter().cloned());
         self.insist(journey);
         case.engine.calm();
         let started = more(&before, &case.starts());
@@ -147,23 +150,32 @@ impl Traveller {
         }
     }
 
-    /// As a person would: whatever a death broke off is asked for again. Every other time it is a daemon that starts alone,
-    /// as under systemd, and goes on with what was applied.
+    /// Whatever a death broke off is asked for again, as a person would. Every other time it is systemd that puts another
+    /// daemon in the dead one's place, which goes on with what was applied, and the first command just waits.
     fn insist(&self, journey: Journey) {
+        let mut successors = Vec::new();
         for attempt in 0.. {
             let before = self.came();
-            let alone = attempt > 0 && self.round.is_multiple_of(2) && journey.goes_up() && self.case.is_wanted_up();
-            let daemon = alone.then(|| self.case.spawn(&["daemon"]));
-            if daemon.is_some() {
-                wait_until("the daemon is ready or dead", || {
-                    (self.came() > before || self.case.status()["verdict"] == "ready").then_some(())
+            let mut command = self.case.spawn(journey.words());
+            let mut seen = before;
+            loop {
+                wait_until("the command ends or its daemon dies", || {
+                    (command.has_ended() || self.dies() && self.came() > seen).then_some(())
                 });
+                if command.has_ended() {
+                    break;
+                }
+                seen = self.came();
+                if self.round.is_multiple_of(2) && journey.goes_up() && self.case.is_wanted_up() {
+                    successors.push(self.case.spawn(&["daemon"]));
+                } else {
+                    command.signal(Signal::INT);
+                }
             }
-            let ended = self.case.run(journey.words());
-            drop(daemon);
+            let ended = command.end();
             // A command whose daemon died may fail, unless it died early enough for another one to be started; one whose
             // daemon lives may only fail because the engine did not answer a question, and then tries again.
-            let died = self.came() > before && self.dies();
+            let died = self.dies() && self.came() > before;
             let unanswered = ended.code == UNREACHABLE && !self.dies() && attempt < ATTEMPTS;
             if ended.code == 0 || !(died || unanswered) {
                 ended.ok();

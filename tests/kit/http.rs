@@ -12,7 +12,12 @@ const LONGEST: u64 = 1 << 20;
 
 /// `GET` on a port of this host: status and body, or none when nothing answers. `key` is the API key, if one is needed.
 pub(crate) fn get(port: u16, path: &str, key: &str) -> Option<(u16, String)> {
-    let mut tcp = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    get_from("127.0.0.1", port, path, key)
+}
+
+/// The same on another address of this host.
+pub(crate) fn get_from(address: &str, port: u16, path: &str, key: &str) -> Option<(u16, String)> {
+    let mut tcp = TcpStream::connect((address, port)).ok()?;
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Octopus-ApiKey: {key}\r\nConnection: close\r\n\r\n");

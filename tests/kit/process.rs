@@ -71,6 +71,11 @@ impl Running {
         Pid::from_child(self.child.as_ref().unwrap())
     }
 
+    /// Whether it ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.as_mut().unwrap().try_wait().unwrap().is_some()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         rustix::process::kill_process(self.pid(), signal).unwrap();

@@ -1,0 +1,84 @@
+//! An engine that goes away and comes again, with the containers and without them.
+
+use std::time::Duration;
+
+use super::case::Case;
+use crate::fake::call::Caller;
+use crate::fake::invariants::Allowed;
+use crate::kit::process::wait_until;
+
+/// The units in the order of their last starts.
+fn last_starts(case: &Case) -> Vec<String> {
+    let world = case.engine.world();
+    let starts = world.timeline.happened().filter(|(_, event)| event.action == "start");
+    let units: Vec<String> = starts.filter_map(|(_, event)| event.unit().map(str::to_owned)).collect();
+    units[units.len() - 3..].to_vec()
+}
+
+#[test]
+fn f22_containers_that_went_with_their_engine_come_back_in_order() {
+    let case = Case::up();
+    case.engine.go();
+    case.engine.end_all();
+    case.wait_for("engine-down");
+    case.engine.come();
+    case.wait_for("ready");
+    assert_eq!(last_starts(&case), ["db", "octopus-server-1", "octopus-server-2"]);
+    assert_eq!(case.starts().into_values().collect::<Vec<_>>(), [2, 2, 2]);
+    case.check(&Allowed::default());
+}
+
+#[test]
+fn f23_containers_that_outlive_their_engine_are_not_touched() {
+    let case = Case::up();
+    let before = case.engine.running();
+    case.engine.go();
+    case.wait_for("engine-down");
+    case.engine.come();
+    case.wait_for("ready");
+    assert_eq!(case.engine.running(), before);
+    case.check(&Allowed::default());
+}
+
+#[test]
+fn f24_an_engine_that_comes_and_goes_burns_no_restarts() {
+    let case = Case::up();
+    let before = case.engine.running();
+    for _ in 0..5 {
+        case.engine.go();
+        case.wait_for("engine-down");
+        case.engine.come();
+        case.wait_for("ready");
+    }
+    assert_eq!(case.engine.running(), before);
+    for unit in ["db", "octopus-server-1", "octopus-server-2"] {
+        assert_eq!(case.unit(unit)["restarts"], 0);
+    }
+    case.check(&Allowed::default());
+}
+
+#[test]
+fn f24_an_engine_that_is_away_is_asked_about_once_a_second() {
+    let case = Case::up();
+    case.engine.go();
+    case.wait_for("engine-down");
+    std::thread::sleep(Duration::from_secs(2));
+    let asked = |case: &Case| {
+        let world = case.engine.world();
+        world.timeline.asked().filter(|(_, asked)| matches!(asked.caller, Caller::Daemon(_))).count()
+    };
+    let (before, begun) = (asked(&case), tokio::time::Instant::now());
+    case.engine.come();
+    wait_until("the daemon asks again", || (asked(&case) > before).then_some(()));
+    assert!(begun.elapsed() < Duration::from_secs(5), "it came back after {:?}", begun.elapsed());
+    case.wait_for("ready");
+}
+
+#[test]
+fn f45_without_an_engine_up_says_where_it_looked_and_leaves_nothing() {
+    let case = Case::new();
+    case.engine.go();
+    case.run(&["up"]).with(69).says(&case.engine.url().replace("unix://", ""));
+    wait_until("no daemon stays", || case.daemon().is_none().then_some(()));
+    case.engine.come();
+}
