@@ -82,3 +82,13 @@ fn f45_without_an_engine_up_says_where_it_looked_and_leaves_nothing() {
     wait_until("no daemon stays", || case.daemon().is_none().then_some(()));
     case.engine.come();
 }
+
+#[test]
+fn f24_up_asks_the_engine_and_not_what_the_daemon_last_heard_of_it() {
+    let case = Case::up();
+    case.engine.go();
+    case.wait_for("engine-down");
+    case.engine.come();
+    case.run(&["up"]).ok();
+    case.check(&Allowed::default());
+}
