@@ -22,10 +22,10 @@
 //!
 //! The command line resolves the configuration and hands it to the daemon over a unix socket ([`api`]). In the daemon one
 //! task, the [`daemon::driver`], owns all state: it waits for an event, lets [`reconcile::State`] take it in, asks it for a
-//! plan, starts the plan's actions as tasks, and publishes the status. An event never triggers an action. Looks at Docker are
-//! tasks too, one at a time: an action that ended counts as done only when a look that began after its end shows it. So the
-//! loop itself waits for nothing but its queue, and a slow engine, a slow database or one hanging container holds up nothing
-//! else. Probers, one for each run of a unit, only report; [`reconcile::health`] judges.
+//! plan, starts the plan's actions as tasks, and publishes the status. An event never triggers an action; the engine's word
+//! that a run ended changes what is seen, every other one only says where to look. Looks at Docker are tasks too, one at a
+//! time: an action that ended counts as done only when a look that began after its end shows it. So the loop itself waits for
+//! nothing but its queue, and a slow engine, a slow database or one hanging container holds up nothing else. Probers, one for each run of a unit, only report; [`reconcile::health`] judges.
 //!
 //! The daemon and the simulation in the tests own the same [`reconcile::State`]: what a failure, an ended run or a probe
 //! means is decided there, and what it found out (for the history, the state file, a prober) comes back as
@@ -47,7 +47,8 @@
 //! # Invariants
 //!
 //! 1. At most one unit starts at a time, in order, behind ready predecessors.
-//! 2. Never a restart inside its backoff; never one for a permanent cause until the configuration changes.
+//! 2. Never a restart inside its backoff; never one for a permanent cause until the configuration changes. The first restart of
+//!    what served is at once: its cause is read meanwhile.
 //! 3. At most one ready node is out by our own choice, save when the version changes.
 //! 4. SQL Server is not taken down under a running node. A data volume is never removed unasked.
 //! 5. Two versions of Octopus never run together; an older one never starts on a newer database.

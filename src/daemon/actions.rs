@@ -1,12 +1,16 @@
 //! The driver's hands: starts the actions of a plan as tasks, takes in how they ended, and passes on what came of it.
 
+use time::OffsetDateTime;
+
 use super::driver::Driver;
 use super::effects::Means;
 use super::event::Event;
 use super::guard::guarded;
+use crate::engine::logs::Span;
 use crate::reconcile::Action;
 use crate::reconcile::News;
 use crate::reconcile::action::Trouble;
+use crate::reconcile::observed::Instance;
 use crate::spec::DatabaseTarget;
 use crate::spec::UnitId;
 
@@ -21,14 +25,15 @@ impl Driver {
         self.state.begin(&action, now);
         tracing::info!(subject = action.subject().to_string(), "{}", action.verb());
         if let Action::Start(unit, _) = &action {
-            self.asked_at.insert(*unit, time::OffsetDateTime::now_utc());
+            let [_, last] = self.asked.get(unit).copied().unwrap_or_default();
+            self.asked.insert(*unit, [last, Some(OffsetDateTime::now_utc())]);
         }
-        let asked_at = match &action {
-            Action::Examine(unit, _) => self.asked_at.get(unit).copied(),
-            _ => None,
+        let asked = match &action {
+            Action::Examine(unit, instance) => self.span_of(*unit, instance),
+            _ => Span::default(),
         };
         let means = Means {
-            asked_at,
+            asked,
             engine,
             spec: self.state.desired.spec.clone(),
             database: self.database(),
@@ -49,6 +54,14 @@ impl Driver {
             };
             let _ = events.send(Event::Done(action, result)).await;
         });
+    }
+
+    /// When a run had the word: from the request that made it to the next one.
+    fn span_of(&self, unit: UnitId, instance: &Instance) -> Span {
+        let asked = self.asked.get(&unit).copied().unwrap_or_default();
+        let is_earlier = |at: &OffsetDateTime| instance.began().is_none_or(|began| *at <= began);
+        let mut times = asked.iter().flatten().copied();
+        Span { since: times.clone().rfind(is_earlier), until: times.find(|at| !is_earlier(at)) }
     }
 
     fn database(&self) -> Option<DatabaseTarget> {

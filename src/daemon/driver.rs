@@ -85,8 +85,8 @@ pub struct Driver {
     pub(super) waiting: Vec<Considered>,
     pub(super) probers: BTreeMap<UnitId, Running>,
     pub(super) watcher: Option<JoinHandle<()>>,
-    /// When each unit was last asked to start, by the wall clock, as lines of its log are.
-    pub(super) asked_at: BTreeMap<UnitId, time::OffsetDateTime>,
+    /// The last two times that each unit was asked to start, by the wall clock, as lines of its log are.
+    pub(super) asked: BTreeMap<UnitId, [Option<time::OffsetDateTime>; 2]>,
     pub(super) beats: Arc<Beats>,
     awake: Awake,
     panics: Vec<Instant>,
@@ -191,7 +191,7 @@ impl Driver {
             waiting: Vec::new(),
             probers: BTreeMap::new(),
             watcher: None,
-            asked_at: BTreeMap::new(),
+            asked: BTreeMap::new(),
             beats: setup.beats,
             awake: Awake::now(),
             panics: Vec::new(),
@@ -296,7 +296,8 @@ impl Driver {
     fn hinted(&mut self, hint: Hint) {
         match hint {
             Hint::Container(heard) => {
-                self.state.heard(&heard);
+                let now = self.now();
+                self.state.heard(&heard, now);
                 self.stale.containers.push(heard.id);
             }
             Hint::Infrastructure => self.stale.infrastructure = true,

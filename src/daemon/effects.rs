@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::ports;
 use crate::engine::Engine;
 use crate::engine::EngineError;
+use crate::engine::logs::Span;
 use crate::reconcile::Action;
 use crate::reconcile::Cause;
 use crate::reconcile::action::Outcome;
@@ -35,9 +36,9 @@ pub struct Means {
     pub network: Option<String>,
     /// The image, by ID, that a reference stood for at the last `up`, where it stands for another one now.
     pub moved: BTreeMap<String, String>,
-    /// When the unit was last asked to start: its own words come later. The engine's start time is taken after the first of
-    /// them.
-    pub asked_at: Option<time::OffsetDateTime>,
+    /// When the run that is examined was asked to start, and the one after it: its own words lie between. The engine's start
+    /// time is taken after the first of them.
+    pub asked: Span,
     /// The process environment, for `docker login`'s credentials.
     pub env: BTreeMap<String, String>,
 }
@@ -160,10 +161,8 @@ impl Means {
             Some(Run::Created | Run::Running { .. } | Run::Paused { .. } | Run::Removing) | None => None,
         };
         // Another host's clock may differ, and a run that we did not start has no such time.
-        let lines = match self.asked_at.filter(|_| self.engine.endpoint.is_local()) {
-            Some(asked_at) => self.engine.last_lines_since(&instance.id, LAST_LINES, asked_at).await,
-            None => self.engine.last_lines(&instance.id, LAST_LINES, false).await,
-        };
+        let asked = if self.engine.endpoint.is_local() { self.asked } else { Span::default() };
+        let lines = self.engine.last_lines_within(&instance.id, LAST_LINES, asked).await;
         let lines = match lines {
             Err(error) if error.is_absent() => Vec::new(),
             other => other?,

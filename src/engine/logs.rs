@@ -4,6 +4,7 @@ use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptionsBuilder;
 use futures_util::Stream;
 use futures_util::StreamExt as _;
+use time::OffsetDateTime;
 
 use super::Engine;
 use super::EngineError;
@@ -25,6 +26,21 @@ pub struct Selection {
     pub timestamps: bool,
 }
 
+/// A span of time; without a bound it is open there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Its first instant.
+    pub since: Option<OffsetDateTime>,
+    /// The first instant after it.
+    pub until: Option<OffsetDateTime>,
+}
+
+impl Span {
+    fn holds(self, at: OffsetDateTime) -> bool {
+        self.since.is_none_or(|since| at >= since) && self.until.is_none_or(|until| at < until)
+    }
+}
+
 impl Engine {
     /// The last lines, oldest first.
     pub async fn last_lines(&self, id: &str, count: u32, timestamps: bool) -> Result<Vec<String>, EngineError> {
@@ -43,17 +59,16 @@ impl Engine {
             .unwrap_or_else(|_| Err(EngineError::TimedOut { attempt: attempt(), limit: QUICK }))
     }
 
-    /// The last lines since a time: a container keeps the log of all its runs.
-    pub async fn last_lines_since(
-        &self,
-        id: &str,
-        count: u32,
-        began: time::OffsetDateTime,
-    ) -> Result<Vec<String>, EngineError> {
-        let lines = self.last_lines(id, count, true).await?;
+    /// The last lines of a span of time: a container keeps the log of all its runs.
+    pub async fn last_lines_within(&self, id: &str, count: u32, span: Span) -> Result<Vec<String>, EngineError> {
+        // What came after the span pushes its lines back.
+        let asked_for = if span.until.is_some() { count.saturating_mul(8) } else { count };
+        let lines = self.last_lines(id, asked_for, true).await?;
         let timed = lines.iter().filter_map(|line| line.split_once(' '));
-        let since = timed.filter(|(at, _)| instant(at).is_none_or(|at| at >= began));
-        Ok(since.map(|(_, line)| line.to_owned()).collect())
+        let within = timed.filter(|(at, _)| instant(at).is_none_or(|at| span.holds(at)));
+        let within: Vec<&str> = within.map(|(_, line)| line).collect();
+        let last = within.len().saturating_sub(count as usize);
+        Ok(within[last..].iter().map(|line| (*line).to_owned()).collect())
     }
 
     /// The log as lines; true with those of standard error.
@@ -76,8 +91,8 @@ impl Engine {
 }
 
 /// A time as the engine writes it.
-fn instant(text: &str) -> Option<time::OffsetDateTime> {
-    time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()
+fn instant(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()
 }
 
 fn text_of(output: &LogOutput) -> String {

@@ -78,8 +78,16 @@ fn hint_of(event: bollard::models::EventMessage, project: &str) -> Option<Hint> 
     match word.as_str() {
         "container" => {
             let ours = attributes.get(labels::PROJECT).map(String::as_str) == Some(project);
-            let signal = attributes.get("signal").cloned();
-            ours.then(|| Hint::Container(Heard { id: actor.id.unwrap_or_default(), word: action, signal }))
+            let at = time::OffsetDateTime::from_unix_timestamp_nanos(event.time_nano.unwrap_or_default().into()).ok();
+            ours.then(|| {
+                Hint::Container(Heard {
+                    id: actor.id.unwrap_or_default(),
+                    word: action,
+                    at,
+                    signal: attributes.get("signal").cloned(),
+                    code: attributes.get("exitCode").and_then(|code| code.parse().ok()),
+                })
+            })
         }
         "network" => {
             let ours = attributes.get("name").is_some_and(|name| name.starts_with(project));

@@ -10,10 +10,12 @@ use super::action::Subject;
 use super::action::Trouble;
 use super::backoff;
 use super::cause;
+use super::cause::Class;
 use super::cause::Evidence;
 use super::cause::Failure;
 use super::health::Probe;
 use super::observed::Instance;
+use super::observed::Run;
 use super::state::News;
 use super::state::State;
 use super::track::Blocked;
@@ -22,6 +24,9 @@ use crate::spec::UnitId;
 
 /// How long to wait before a call whose outcome is unknown is made again.
 const UNKNOWN_RETRY: Duration = Duration::from_secs(1);
+
+/// The engine's words about a container that is on its way out.
+const MARKED_FOR_REMOVAL: &str = "marked for removal";
 
 impl State {
     /// A call failed, and what it was to do was not done.
@@ -34,7 +39,9 @@ impl State {
             failure.cause = Cause::ImageMissing;
         }
         self.tell(&subject, format!("{} failed: {}", action.verb(), trouble.words));
-        if trouble.unknown {
+        // Somebody removes the container: nothing is wrong with the unit, and another one is made when this one is gone.
+        let goes = matches!(action, Action::Start(..)) && trouble.words.contains(MARKED_FOR_REMOVAL);
+        if trouble.unknown || goes {
             self.block(subject, failure, 1, now.after(UNKNOWN_RETRY));
             return;
         }
@@ -81,7 +88,7 @@ impl State {
         let track = self.tracks.of(unit);
         if track.unread.as_ref() == Some(instance) {
             track.unread = None;
-            track.failure.iter_mut().for_each(|failure| failure.quote(&outcome.lines));
+            return self.read(unit, outcome);
         }
         if track.unexamined.as_ref() != Some(instance) {
             return;
@@ -98,6 +105,37 @@ impl State {
         if self.is_current(unit, Some(instance)) {
             self.unit_failed(unit, failure, now);
         }
+    }
+
+    /// A unit is started although nobody looked at why its last run ended: that counts as a failure all the same, and is
+    /// looked at meanwhile.
+    pub(super) fn note_what_is_not_examined(&mut self, unit: UnitId, now: Mono) {
+        let Some(instance) = self.tracks.of(unit).unexamined.take() else { return };
+        let run = self.seen.container(unit).map(|container| container.run.clone());
+        let Some(Run::Exited { code, oom, error, .. }) = run else { return };
+        let engine = Some(error.as_str()).filter(|text| !text.is_empty());
+        let failure = cause::of_unit(unit, &Evidence { code: Some(code), oom, engine, lines: &[] });
+        self.tracks.of(unit).unread = Some(instance);
+        self.unit_failed(unit, failure, now);
+    }
+
+    /// The last lines of a run whose failure counted already. They may name its cause, unless that is known better.
+    fn read(&mut self, unit: UnitId, outcome: &Outcome) {
+        let Some(failure) = &mut self.tracks.of(unit).failure else { return };
+        failure.quote(&outcome.lines);
+        if !matches!(failure.cause, Cause::Crashed | Cause::ExitedZero) {
+            return;
+        }
+        let named =
+            cause::of_unit(unit, &Evidence { code: failure.code, lines: &outcome.lines, ..Evidence::default() });
+        if named.cause == failure.cause {
+            return;
+        }
+        // It was started again already, and how that goes shows whether the cause is one that only a person can cure.
+        if named.cause.class() == Class::Transient {
+            (failure.cause, failure.detail) = (named.cause, named.detail.clone());
+        }
+        self.tell(&unit, format!("{}: {}", named.cause.title(), named.detail));
     }
 
     /// A starting unit's log moved.
@@ -119,7 +157,8 @@ impl State {
         let was_ready = track.health.ready;
         track.health.record(probe, now);
         let is_ready = track.health.ready;
-        if is_ready {
+        // One that could not be judged says nothing of how long it has been well.
+        if *probe == Probe::Ready {
             track.settle(&timing, now);
         }
         if unit == UnitId::Sql && is_ready && !was_ready {
@@ -172,3 +211,100 @@ impl State {
 
 /// How a probe's words begin when a database cannot be opened at all.
 pub const SUSPECT: &str = "suspect database:";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::Observed;
+    use crate::reconcile::observed::Container;
+    use crate::reconcile::state::Heard;
+    use crate::spec::Digest;
+
+    const NODE: UnitId = UnitId::Node(1);
+    const BEGAN: &str = "2026-01-01T00:00:10Z";
+
+    fn at(seconds: u64) -> Mono {
+        Mono(Duration::from_secs(seconds))
+    }
+
+    fn seen(started_at: &str) -> Observed {
+        let container = Container {
+            id: "c".to_owned(),
+            name: "p-octopus-server-1".to_owned(),
+            unit: NODE,
+            digest: Digest(String::new()),
+            image: "octopus:1".to_owned(),
+            image_id: "1".to_owned(),
+            run: Run::Running { started_at: started_at.to_owned() },
+            networks: std::collections::BTreeSet::new(),
+            engine_restarts: false,
+        };
+        Observed { containers: vec![container], ..Observed::default() }
+    }
+
+    fn death(at: &str, code: Option<i64>) -> Heard {
+        let at = Instance { id: String::new(), started_at: at.to_owned() }.began();
+        Heard { id: "c".to_owned(), word: "die".to_owned(), at, signal: None, code }
+    }
+
+    fn state(started_at: &str) -> State {
+        let mut state = State::default();
+        state.looked(seen(started_at), at(1));
+        let instance = state.seen.container(NODE).and_then(Container::instance);
+        state.probed(NODE, instance.as_ref(), &Probe::Ready, at(2));
+        state
+    }
+
+    fn is_over(state: &State) -> bool {
+        state.seen.container(NODE).is_some_and(|container| !container.is_running())
+    }
+
+    #[test]
+    fn the_engines_word_of_an_end_counts_at_once_unless_it_is_of_an_earlier_run() {
+        let cases = [
+            (BEGAN, death("2026-01-01T00:00:11Z", Some(1)), true),
+            (BEGAN, death("2026-01-01T00:00:09Z", Some(1)), false),
+            (BEGAN, death("2026-01-01T00:00:11Z", None), false),
+            // No start time is known of a container that does not answer.
+            ("", death("2026-01-01T00:00:11Z", Some(1)), false),
+        ];
+        for (started_at, heard, over) in cases {
+            let mut state = state(started_at);
+            state.heard(&heard, at(3));
+            assert_eq!(is_over(&state), over, "{started_at} {heard:?}");
+        }
+    }
+
+    #[test]
+    fn a_look_from_before_an_end_does_not_bring_the_run_back_and_one_from_after_it_may() {
+        let mut state = state(BEGAN);
+        state.look_begins();
+        state.heard(&death("2026-01-01T00:00:11Z", Some(1)), at(3));
+        state.looked(seen(BEGAN), at(4));
+        assert!(is_over(&state));
+        state.look_begins();
+        state.looked(seen(BEGAN), at(5));
+        assert!(!is_over(&state));
+    }
+
+    #[test]
+    fn a_run_that_served_is_started_again_before_it_is_examined_and_only_the_first_time() {
+        let mut state = state(BEGAN);
+        state.heard(&death("2026-01-01T00:00:11Z", Some(3)), at(3));
+        assert!(!state.tracks.of(NODE).waits_for_examination());
+        state.begin(&Action::Start(NODE, "c".to_owned()), at(3));
+        let track = state.tracks.of(NODE);
+        assert_eq!((track.failures, track.failure.as_ref().and_then(|failure| failure.code)), (1, Some(3)));
+        let first = track.unread.clone().expect("its log is to be read");
+        state.end(Action::Start(NODE, "c".to_owned()), Ok(Outcome::default()), at(4));
+        state.look_begins();
+        state.looked(seen("2026-01-01T00:00:12Z"), at(4));
+        let lines = vec!["Connection test to \"master\" timed out after trying for 30 seconds".to_owned()];
+        state.end(Action::Examine(NODE, first), Ok(Outcome { lines: lines.clone(), exit: None }), at(5));
+        let track = state.tracks.of(NODE);
+        let failure = track.failure.clone().expect("it is not ready again");
+        assert_eq!((track.failures, failure.cause, failure.lines), (1, Cause::DatabaseUnreachable, lines));
+        state.heard(&death("2026-01-01T00:00:13Z", Some(3)), at(6));
+        assert!(state.tracks.of(NODE).waits_for_examination(), "the second end is examined first");
+    }
+}

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 use crate::spec::Digest;
 use crate::spec::UnitId;
 
@@ -81,6 +84,13 @@ pub struct Instance {
     pub started_at: String,
 }
 
+impl Instance {
+    /// When it began, by the engine's clock; none where the engine could not be asked.
+    pub fn began(&self) -> Option<OffsetDateTime> {
+        OffsetDateTime::parse(&self.started_at, &Rfc3339).ok()
+    }
+}
+
 impl Container {
     /// The run it is in or was in last, if it was ever started.
     pub fn instance(&self) -> Option<Instance> {
@@ -97,6 +107,13 @@ impl Container {
     pub fn is_of_another_version(&self, reference: &str, id: Option<&String>) -> bool {
         let named_otherwise = self.image != reference && self.image != self.image_id;
         named_otherwise || id.is_some_and(|id| !self.image_id.is_empty() && *id != self.image_id)
+    }
+
+    /// Its run is over.
+    pub fn end(&mut self, code: i64, oom: bool) {
+        if let Run::Running { started_at } | Run::Paused { started_at } = &self.run {
+            self.run = Run::Exited { started_at: started_at.clone(), code, oom, error: String::new() };
+        }
     }
 
     /// Whether a process of it exists, frozen or not.

@@ -60,12 +60,13 @@ struct Pass<'a> {
 impl<'a> Pass<'a> {
     fn up(&mut self, spec: &'a StackSpec) {
         self.infrastructure(spec);
-        self.examine();
         self.stop_what_must_end(spec);
         self.remove_what_must_go(spec);
         self.create_what_is_missing(spec);
         self.mend_attachments(spec);
         self.start_next(spec);
+        // Last, because a start need not wait for what only names the cause.
+        self.examine();
     }
 
     /// Stops everything in order. True when nothing runs any more.
@@ -165,7 +166,7 @@ impl<'a> Pass<'a> {
     /// Whether a failed unit may be tried again now. Asks to be woken when it may.
     fn may_try(&mut self, unit: UnitId) -> bool {
         let Some(track) = self.tracks.get(unit) else { return true };
-        if track.gave_up().is_some() || track.unexamined.is_some() {
+        if track.gave_up().is_some() || track.waits_for_examination() {
             return false;
         }
         match track.retry_at {

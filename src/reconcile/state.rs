@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use time::OffsetDateTime;
+
 use super::Action;
 use super::Desired;
 use super::Mono;
@@ -40,6 +42,8 @@ pub struct State {
     covered: Vec<Ended>,
     /// References that were found to stand for another image than the pinned one, whatever a look says of them: with it.
     moved: BTreeMap<String, String>,
+    /// Runs of whose end the engine told since the last look began, with their exit codes: it may still show them running.
+    deaths: BTreeMap<Instance, i64>,
     news: Vec<News>,
 }
 
@@ -67,8 +71,12 @@ pub struct Heard {
     pub id: String,
     /// The event: `die`, `kill`, `pause`, …
     pub word: String,
+    /// When, by the engine's clock.
+    pub at: Option<OffsetDateTime>,
     /// The signal of a `kill`.
     pub signal: Option<String>,
+    /// The exit code of a `die`.
+    pub code: Option<i64>,
 }
 
 impl State {
@@ -98,6 +106,9 @@ impl State {
     /// Notes that an action is under way.
     pub fn begin(&mut self, action: &Action, now: Mono) {
         self.tracks.busy.insert(action.subject(), (action.verb(), now));
+        if let Action::Start(unit, _) = action {
+            self.note_what_is_not_examined(*unit, now);
+        }
         let Action::Stop { unit, instance, why, cause, .. } = action else { return };
         self.tell(unit, format!("stopping: {why}"));
         let track = self.tracks.of(*unit);
@@ -115,7 +126,10 @@ impl State {
         if let Action::Examine(unit, instance) = &action {
             self.tracks.busy.remove(&action.subject());
             match &result {
-                Ok(outcome) => self.examined(*unit, instance, outcome, now),
+                Ok(outcome) => {
+                    self.tracks.blocked.remove(&action.subject());
+                    self.examined(*unit, instance, outcome, now);
+                }
                 Err(trouble) => self.failed(&action, trouble, now),
             }
             return false;
@@ -127,6 +141,7 @@ impl State {
     /// A look begins: it will show what the actions that ended so far have done.
     pub fn look_begins(&mut self) {
         self.covered.append(&mut self.ended);
+        self.deaths.clear();
     }
 
     /// The look that began failed: another one will show it.
@@ -139,6 +154,11 @@ impl State {
     /// Takes in what Docker showed.
     pub fn looked(&mut self, seen: Observed, now: Mono) {
         self.seen = seen;
+        for container in &mut self.seen.containers {
+            if let Some(code) = container.instance().and_then(|instance| self.deaths.get(&instance)) {
+                container.end(*code, self.tracks.get(container.unit).is_some_and(|track| track.oom));
+            }
+        }
         self.tracks.absorb(&self.seen, now);
         for (action, result) in std::mem::take(&mut self.covered) {
             self.settle(&action, result, now);
@@ -272,10 +292,20 @@ impl State {
         pinned.map(|(image, id)| (image.clone(), id.clone())).collect()
     }
 
-    /// Describes what somebody else does to a container of ours.
-    pub fn heard(&mut self, heard: &Heard) {
+    /// Takes in what the engine told about a container of ours, and describes what somebody else does to it.
+    pub fn heard(&mut self, heard: &Heard, now: Mono) {
         let Some(unit) = self.seen.containers.iter().find(|one| one.id == heard.id).map(|one| one.unit) else { return };
-        let is_ours = self.tracks.is_busy(&super::action::Subject::Unit(unit));
+        match heard.word.as_str() {
+            "die" => self.ended(heard, now),
+            "oom" => self.tracks.of(unit).oom = true,
+            _ => {}
+        }
+        let verb = self.tracks.busy.get(&super::action::Subject::Unit(unit)).map(|(verb, _)| *verb);
+        let is_ours = match heard.word.as_str() {
+            "kill" => matches!(verb, Some("stopping" | "removing")),
+            "destroy" => verb == Some("removing"),
+            _ => false,
+        };
         let what = match (heard.word.as_str(), heard.signal.as_deref()) {
             _ if is_ours => return,
             ("kill", signal) => format!(
@@ -290,6 +320,20 @@ impl State {
             _ => return,
         };
         self.tell(&unit, what);
+    }
+
+    /// The engine told of the end of a run. It answers no question about that container for a while, and need not be asked: the
+    /// run that was seen is over, if it is an older one than the end.
+    fn ended(&mut self, heard: &Heard, now: Mono) {
+        let Some(container) = self.seen.containers.iter_mut().find(|one| one.id == heard.id) else { return };
+        let Some(instance) = container.instance().filter(|_| container.is_running()) else { return };
+        let Some((code, at)) = heard.code.zip(heard.at) else { return };
+        if instance.began().is_none_or(|began| at <= began) {
+            return;
+        }
+        container.end(code, self.tracks.get(container.unit).is_some_and(|track| track.oom));
+        self.deaths.insert(instance, code);
+        self.tracks.absorb(&self.seen, now);
     }
 
     /// Takes in that this process did not run for a while.

@@ -76,9 +76,13 @@ pub struct Track {
     pub ending: Option<Instance>,
     /// When we began to end it last.
     pub ending_at: Mono,
+    /// Whether the run that ended had served.
+    pub served: bool,
+    /// Whether the kernel killed a process of that run for memory.
+    pub oom: bool,
     /// The run that ended and was not examined yet.
     pub unexamined: Option<Instance>,
-    /// The run that `failure` is about, until its last log lines were read, where nobody has to end for that.
+    /// The run that `failure` is about, until its last log lines were read, where nothing waits for that.
     pub unread: Option<Instance>,
     /// The last failure, until the unit is ready again.
     pub failure: Option<Failure>,
@@ -170,13 +174,13 @@ impl Track {
             self.seen_at = now;
             self.progress_at = now;
             self.health = Health::default();
-            self.ended = false;
+            (self.ended, self.served, self.oom) = (false, false, false);
             self.unexamined = None;
-            self.unread = None;
             self.instance = Some(instance.clone());
         }
         if ended && !self.ended {
             self.ended = true;
+            self.served = self.health.started;
             self.health = Health::default();
             // A run that this daemon only ever saw ended is examined as well: its cause may be permanent.
             self.unexamined = (self.ending.as_ref() != Some(&instance)).then_some(instance);
@@ -220,6 +224,13 @@ impl Track {
         }
     }
 
+    /// Whether a start must wait until the end of the last run was examined: its cause may be permanent. One that served and
+    /// fails for the first time is started again at once, and examined meanwhile.
+    pub fn waits_for_examination(&self) -> bool {
+        let first = self.failures == 0 && self.failure.is_none();
+        self.unexamined.is_some() && !(self.served && first)
+    }
+
     /// Whether the last failure stops the retrying and its log lines are still to come.
     pub fn is_unread(&self) -> bool {
         self.unread.is_some() && self.gave_up().is_some()
@@ -231,10 +242,11 @@ impl Track {
     }
 }
 
-/// Whether the engine has it. A unit's container has its own memory.
+/// Whether the engine has it.
 pub fn is_there(subject: &Subject, seen: &Observed) -> bool {
     match subject {
-        Subject::Unit(_) | Subject::Process(_) => false,
+        Subject::Unit(unit) => seen.container(*unit).is_some(),
+        Subject::Process(_) => false,
         Subject::Network => !seen.networks.is_empty(),
         Subject::Volume(name) => seen.volumes.contains(name),
         Subject::Image(image) => seen.images.contains_key(image),

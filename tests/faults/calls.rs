@@ -69,6 +69,20 @@ fn f33_a_container_that_cannot_be_inspected_hides_no_other() {
 }
 
 #[test]
+fn f33_a_dead_node_is_started_again_although_the_engine_says_nothing_more_about_it() {
+    let case = Case::up();
+    let silent = Case::container("octopus-server-2");
+    case.engine.fault(Rule::on(Verb::InspectContainer, Fault::Hangs).about(&silent));
+    case.engine.fault(Rule::on(Verb::Logs, Fault::Hangs).about(&silent));
+    case.engine.strike(&silent, Signal::KILL);
+    wait_until("it was started again", || (case.starts()["octopus-server-2"] == 2).then_some(()));
+    wait_until("it was asked about, and did not answer", || (case.engine.hits() > 0).then_some(()));
+    case.engine.heal();
+    case.wait_for("ready");
+    case.check(&Allowed::default());
+}
+
+#[test]
 fn f33_a_stop_that_hangs_keeps_no_other_unit_from_being_restarted() {
     let case = Case::up();
     let stuck = Case::container("octopus-server-2");

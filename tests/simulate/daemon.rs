@@ -283,7 +283,8 @@ impl Sim {
         let at = daemon.at(now);
         match input {
             Input::Container(heard) => {
-                daemon.state.heard(&heard);
+                daemon.state.heard(&heard, at);
+                self.judge.heard(&heard);
                 daemon.stale.containers.push(heard.id);
                 daemon.look_wanted = true;
             }
@@ -327,6 +328,7 @@ impl Sim {
         daemon.relist_at = now + RELIST_EVERY;
         daemon.covered = daemon.wished;
         daemon.state.look_begins();
+        self.judge.deaths.clear();
         self.begin_look();
     }
 

@@ -159,10 +159,16 @@ impl Sim {
 
     /// Something happens to a container, and the engine says so to whom it may concern.
     pub(super) fn hint(&mut self, id: &str, word: &str, signal: Option<&str>) {
-        if self.world.containers.get(id).is_some_and(|made| made.of.is_some()) {
-            let heard = Heard { id: id.to_owned(), word: word.to_owned(), signal: signal.map(str::to_owned) };
-            self.tell(Input::Container(heard));
+        let now = self.now;
+        let at = Some(self.world.clock(now));
+        let Some(made) = self.world.containers.get(id).filter(|made| made.of.is_some()) else { return };
+        let code = (word == "die").then_some(made.code);
+        let signal = signal.map(str::to_owned);
+        let heard = Heard { id: id.to_owned(), word: word.to_owned(), at, signal, code };
+        if self.chaos && self.chance.percent(self.mix.lost_events / 2) {
+            self.tell_within(3_000, Input::Container(heard.clone()));
         }
+        self.tell(Input::Container(heard));
     }
 
     pub(super) fn hint_infrastructure(&mut self) {
@@ -177,7 +183,11 @@ impl Sim {
         if self.chaos && self.chance.percent(self.mix.lost_events) {
             return;
         }
-        let wait = self.chance.between(1, 30);
+        self.tell_within(30, input);
+    }
+
+    fn tell_within(&mut self, limit: Ms, input: Input) {
+        let wait = self.chance.between(1, limit);
         let Some(daemon) = self.daemon.as_ref().filter(|daemon| daemon.follows) else { return };
         let epoch = daemon.epoch;
         self.later(wait, Event::Deliver(epoch, input));

@@ -18,6 +18,7 @@ use octo_local::reconcile::health::Probe;
 use octo_local::reconcile::observed::Container;
 use octo_local::reconcile::observed::Instance;
 use octo_local::reconcile::observed::Run;
+use octo_local::reconcile::state::Heard;
 use octo_local::spec::Digest;
 use octo_local::spec::StackSpec;
 use octo_local::spec::UnitId;
@@ -51,6 +52,12 @@ pub(super) struct Judge {
     pub(super) actions: u64,
     wanted: BTreeMap<UnitId, Digest>,
     known: Observed,
+    /// Runs of whose end an event told since the last look began, with their exit codes.
+    pub(super) deaths: BTreeMap<Instance, i64>,
+    /// Runs that answered that they serve.
+    served: BTreeSet<Instance>,
+    /// Runs whose end counted as a failure.
+    counted: BTreeSet<Instance>,
     /// The run that answered last that it serves.
     ready: BTreeMap<UnitId, Instance>,
     ready_since: BTreeMap<UnitId, Ms>,
@@ -91,6 +98,9 @@ impl Judge {
         self.ready.clear();
         self.streaks.clear();
         self.known = Observed::default();
+        self.deaths.clear();
+        self.served.clear();
+        self.counted.clear();
         self.sql_ready_at = 0;
         self.woke_at = None;
     }
@@ -111,6 +121,29 @@ impl Judge {
 
     pub(super) fn looked(&mut self, seen: &Observed) {
         self.known = seen.clone();
+        for one in &mut self.known.containers {
+            if let Some(code) = one.instance().and_then(|instance| self.deaths.get(&instance)) {
+                one.end(*code, false);
+            }
+        }
+        self.forget_ended();
+    }
+
+    /// An event reaches the daemon. It tells of the end of a run that is known, not of one before it.
+    pub(super) fn heard(&mut self, heard: &Heard) {
+        let known = self.known.containers.iter_mut().find(|one| one.id == heard.id && one.is_running());
+        let Some((one, code)) = known.zip(heard.code) else { return };
+        let Some(instance) = one.instance().filter(|instance| instance.began() < heard.at) else { return };
+        // Of a container that the engine cannot inspect no start time is known.
+        if instance.began().is_some() {
+            one.end(code, false);
+            self.deaths.insert(instance, code);
+            self.forget_ended();
+        }
+    }
+
+    fn forget_ended(&mut self) {
+        let seen = &self.known;
         let latest = |unit: &UnitId| seen.container(*unit).and_then(Container::instance);
         self.ready.retain(|unit, instance| latest(unit).as_ref() == Some(instance));
         // Whether one that was frozen serves is not known before it answers again.
@@ -134,6 +167,7 @@ impl Judge {
         if *probe == Probe::Ready {
             self.streaks.remove(&unit);
             self.ready.insert(unit, instance.clone());
+            self.served.insert(instance.clone());
             self.out.remove(&unit);
             let since = *self.ready_since.entry(unit).or_insert(now);
             if let Some((count, at)) = self.failures.get_mut(&unit) {
@@ -260,12 +294,15 @@ impl Sim {
         let wanted = desired.spec.as_ref().is_some_and(|spec| spec.container(unit).is_some());
         let track = daemon.state.tracks.get(unit).cloned().unwrap_or_default();
         let waits = track.retry_at.is_some_and(|until| until > daemon.at(now));
-        let (gave_up, unexamined) = (track.gave_up(), track.unexamined.is_some());
+        let gave_up = track.gave_up();
+        // One that served and fails for the first time is started again before anybody knows why it ended.
+        let first = self.judge.failures.get(&unit).is_none_or(|(count, _)| *count == 0);
+        let unexamined = track.unexamined.filter(|instance| !(first && self.judge.served.contains(instance)));
         self.must(wanted, || format!("{unit} is not wanted"));
         self.must(!stopped, || format!("{unit} was stopped by the operator"));
         self.must(!waits, || format!("{unit} is tried before its retry_at"));
         self.must(gave_up.is_none(), || format!("{unit} is tried although given up: {gave_up:?}"));
-        self.must(!unexamined, || format!("{unit} is tried before its last end was examined"));
+        self.must(unexamined.is_none(), || format!("{unit} is tried before its last end was examined"));
         let until = self.judge.failures.get(&unit).copied().unwrap_or_default();
         self.must(now >= until.1, || format!("{unit} is tried inside its backoff: {until:?}"));
         let permanent = self.judge.permanent.get(&unit).copied();
@@ -292,10 +329,28 @@ impl Sim {
             let leaves = self.in_flight(|action| matches!(action, Action::Stop { unit, .. } if *unit == before));
             self.must(!leaves, || format!("{unit} is started while {before} is being stopped"));
         }
+        self.count_unexamined(unit, id);
         let others = self.in_flight(|action| matches!(action, Action::Start(other, _) if *other != unit));
         self.must(!others, || format!("{unit} is started while another start is under way"));
         self.check_starting(unit, id);
         self.check_versions(unit, id);
+    }
+
+    /// The end of a run counts as a failure before anybody looked at it, if its unit is started again before that.
+    fn count_unexamined(&mut self, unit: UnitId, id: &str) {
+        let now = self.now;
+        let ended =
+            self.judge.known.containers.iter().find(|one| one.id == id).filter(|one| self.judge.is_current(one));
+        let Some(Run::Exited { code, .. }) = ended.map(|one| &one.run) else { return };
+        let (instance, code) = (ended.and_then(Container::instance), *code);
+        let track = self.daemon.as_ref().and_then(|daemon| daemon.state.tracks.get(unit));
+        if let Some(instance) =
+            instance.filter(|instance| track.is_some_and(|it| it.unexamined.as_ref() == Some(instance)))
+        {
+            self.judge.counted.insert(instance);
+            let evidence = Evidence { code: Some(code), ..Evidence::default() };
+            self.judge.fail(unit, cause::of_unit(unit, &evidence).cause, now);
+        }
     }
 
     /// Whether the daemon waits for the end of such an action.
@@ -521,7 +576,7 @@ impl Sim {
         let found = self.judge.known.containers.iter().find(|one| one.id == instance.id);
         let current = found.is_some_and(|found| self.judge.is_current(found));
         let latest = found.and_then(Container::instance).as_ref() == Some(instance);
-        if !current || !latest || self.judge.ending.contains(instance) {
+        if !current || !latest || self.judge.ending.contains(instance) || !self.judge.counted.insert(instance.clone()) {
             return;
         }
         let (code, oom, _) = outcome.exit.clone().unwrap_or_default();

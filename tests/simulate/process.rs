@@ -2,6 +2,7 @@
 
 use octo_local::reconcile::health::Probe;
 use octo_local::spec::UnitId;
+use time::format_description::well_known::Rfc3339;
 
 use super::sim::Event;
 use super::sim::Sim;
@@ -86,9 +87,10 @@ impl Sim {
         let now = self.now;
         let on_lost = [OnLost::Dies, OnLost::Waits, OnLost::Freezes, OnLost::Serves][self.chance.below(4) as usize];
         let ends_in = (!self.chance.percent(self.mix.deaf)).then(|| self.chance.between(50, 4_000));
+        let at = self.world.clock(now);
         let made = self.world.containers.get_mut(id).unwrap();
         made.runs += 1;
-        made.started_at = format!("{now}#{}", made.runs);
+        made.started_at = at.format(&Rfc3339).unwrap();
         made.doing = Doing::Running;
         (made.code, made.oom) = (0, false);
         made.lines.clear();

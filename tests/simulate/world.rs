@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use octo_local::reconcile::observed::Container;
 use octo_local::reconcile::observed::Instance;
 use octo_local::reconcile::observed::Run;
 use octo_local::spec::Digest;
 use octo_local::spec::UnitId;
+use time::OffsetDateTime;
 
 use super::process::Process;
 
@@ -37,6 +39,8 @@ pub(super) struct World {
     /// A newer engine, which has no two networks of one name.
     pub(super) strict: bool,
     pub(super) made: u64,
+    /// Nanoseconds by which the engine's clock went on besides the virtual milliseconds: no two times are the same.
+    pub(super) ticks: u64,
 }
 
 /// A container.
@@ -190,6 +194,12 @@ impl World {
             networks: made.networks.clone(),
             engine_restarts: made.armed,
         })
+    }
+
+    /// The time by the engine's clock.
+    pub(super) fn clock(&mut self, now: Ms) -> OffsetDateTime {
+        self.ticks += 1;
+        OffsetDateTime::UNIX_EPOCH + Duration::from_millis(now) + Duration::from_nanos(self.ticks % 1_000_000)
     }
 
     /// The run that a container is in, if it runs.
