@@ -49,7 +49,7 @@ pub(crate) fn measure(_bench: &Bench) -> Vec<Row> {
     let known = Samples::of(kills.iter().map(|after| after.known));
     let started = Samples::of(kills.iter().map(|after| after.started));
     vec![
-        Row::new("node killed → daemon looks, after the engine's event", Unit::Millis, known)
+        Row::new("node killed → daemon acts or looks, after the engine's event", Unit::Millis, known)
             .must(50.0)
             .aim(5.0)
             .peer("kubelet: relist ≤ 1 s"),
@@ -72,9 +72,9 @@ impl Watched {
         self.signal(&unit, Signal::KILL);
         let start = self.await_start(&id, since);
         let die = self.event(&unit, "die", since);
-        let look = look_at(&id, &self.proxy.since(die)).expect("the daemon looks before it starts");
+        let known = first_about(&id, &self.proxy.since(die)).expect("the start itself is about it");
         self.settle(&unit, &before);
-        Aftermath { known: millis_between(die, look), started: millis_between(die, start) }
+        Aftermath { known: millis_between(die, known), started: millis_between(die, start) }
     }
 
     fn hang(&self, node: usize) -> f64 {
@@ -122,9 +122,9 @@ impl Watched {
     }
 }
 
-/// When the look began that inspected this container: the list of all comes first.
-fn look_at(id: &str, calls: &[Call]) -> Option<i64> {
-    let inspected = calls.iter().position(|call| call.path == format!("/containers/{id}/json"))?;
-    let listed = calls[..inspected].iter().rfind(|call| call.path.starts_with("/containers/json"))?;
-    Some(listed.at)
+/// When the daemon first asked for anything about this container, or for the list of all.
+fn first_about(id: &str, calls: &[Call]) -> Option<i64> {
+    let about = format!("/containers/{id}/");
+    let is_about = |call: &&Call| call.path.starts_with("/containers/json") || call.path.starts_with(&about);
+    calls.iter().find(is_about).map(|call| call.at)
 }
