@@ -4,6 +4,7 @@
 mod absence;
 mod calls;
 mod case;
+mod deaths;
 mod real_nodes;
 mod stream;
 mod sweep;

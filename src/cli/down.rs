@@ -12,6 +12,7 @@ use super::print;
 use super::progress::Progress;
 use super::spawn;
 use crate::api::DownBody;
+use crate::daemon::store;
 use crate::engine::observe::Memory;
 use crate::reconcile::status::Verdict;
 
@@ -29,7 +30,7 @@ pub async fn down(context: &Context, flags: &DownFlags) -> Outcome {
     if asks {
         confirm(context)?;
     }
-    if context.client.identity().await.is_err() && nothing_is_there(context, flags.volumes).await? {
+    if context.client.identity().await.is_err() && is_over(context, flags.volumes).await? {
         print::tell(format_args!("{}: nothing to take down", context.project));
         return Ok(());
     }
@@ -68,7 +69,7 @@ async fn carry_out(context: &Context, flags: &DownFlags) -> Outcome {
     progress.end();
     // A daemon that was killed may not have said anything about this wish.
     let was_told = last.is_some_and(|status| status.verdict == Verdict::Down);
-    if !was_told && !nothing_is_there(context, flags.volumes).await? {
+    if !was_told && !is_over(context, flags.volumes).await? {
         return Err(Failure::new(FAILED, "the daemon ended before everything was gone; `octo-local down` again"));
     }
     let data = if flags.volumes { ", with its data" } else { "; the data stays" };
@@ -85,6 +86,15 @@ fn confirm(context: &Context) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(USAGE, format!("that is not its name, {project}: nothing was removed")))
+}
+
+/// Whether there is nothing to take down, and nobody who comes later would bring anything up again. For when no daemon is there.
+async fn is_over(context: &Context, volumes: bool) -> Result<bool, Failure> {
+    if !nothing_is_there(context, volumes).await? {
+        return Ok(false);
+    }
+    let kept = store::read(&context.paths.store()).unwrap_or_default();
+    Ok(!kept.up && kept.going_down.is_none() && (!volumes || kept.is_blank()))
 }
 
 async fn nothing_is_there(context: &Context, volumes: bool) -> Result<bool, Failure> {

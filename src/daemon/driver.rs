@@ -150,7 +150,7 @@ impl Driver {
             }
         };
         let desired = Desired {
-            goal: if stored.up && !setup.held { Goal::Up } else { Goal::Hold },
+            goal: if setup.held { Goal::Hold } else { stored.goal(!on_trial) },
             spec: stored.spec.clone(),
             stopped: stored.stopped.clone(),
             images: stored.images.clone(),
@@ -208,6 +208,9 @@ impl Driver {
     /// Runs until the daemon is to end, and says how.
     pub async fn run(mut self) -> Leave {
         self.journal.write("", "the daemon began");
+        if let Goal::Down { .. } = self.state.desired.goal {
+            self.journal.write("", "goes on with a `down` that was broken off");
+        }
         loop {
             self.look();
             let plan = self.state.plan(self.now());

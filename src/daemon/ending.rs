@@ -88,6 +88,7 @@ impl Driver {
         let Goal::Down { volumes } = self.state.desired.goal else { return };
         self.finished = true;
         self.stored.up = false;
+        self.stored.going_down = None;
         if volumes {
             let spec = self.state.desired.spec.as_ref();
             let images: Vec<String> = spec.filter(|spec| spec.demo).map(owned_images).unwrap_or_default();

@@ -240,14 +240,13 @@ impl Driver {
             Pull::Always => images.into_iter().map(str::to_owned).collect(),
             Pull::Missing | Pull::Never => BTreeSet::new(),
         };
-        self.state.desired.goal = Goal::Up;
         self.state.desired.stopped.clear();
         self.state.tracks.forgive();
         if self.state.desired.spec.as_ref() != Some(&spec) {
             self.stale.everything = true;
         }
         self.wish();
-        self.stored.up = true;
+        self.wish_up();
         self.stored.stopped.clear();
         self.stored.generated = request.generated.clone().or_else(|| self.stored.generated.take());
         self.stored.config = Some(request.config.clone());
@@ -319,10 +318,21 @@ impl Driver {
         if let (Some(spec), Some(seconds)) = (&mut self.state.desired.spec, timeout_s) {
             spec.timing.node_stop_grace_ms = seconds.saturating_mul(1_000);
         }
+        // A daemon that comes after this one, however this one ends, must not bring up what was to go.
+        self.stored.up = false;
+        self.stored.going_down = Some(volumes);
+        self.save();
         self.look_at_everything();
         self.wish();
         self.generation += 1;
         self.generation
+    }
+
+    /// The stack is to run from now on, also for a daemon that comes after this one.
+    fn wish_up(&mut self) {
+        self.state.desired.goal = Goal::Up;
+        self.stored.up = true;
+        self.stored.going_down = None;
     }
 
     fn known(&self, units: &[UnitId]) -> Result<Vec<UnitId>, Denied> {
@@ -343,7 +353,10 @@ impl Driver {
             }
         }
         self.journal.write("", "restart was asked for");
-        self.state.desired.goal = Goal::Up;
+        if self.state.desired.goal != Goal::Up {
+            self.wish_up();
+            self.save();
+        }
         self.generation += 1;
         self.state.tracks.forgive();
         self.wish();
@@ -361,7 +374,7 @@ impl Driver {
         for unit in self.known(units)? {
             self.state.desired.stopped.remove(&unit);
         }
-        self.state.desired.goal = Goal::Up;
+        self.wish_up();
         self.state.tracks.forgive();
         Ok(self.keep_stopped())
     }

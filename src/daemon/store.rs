@@ -15,6 +15,7 @@ use sha2::Digest as _;
 
 use crate::config::Config;
 use crate::config::Secret;
+use crate::reconcile::Goal;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
@@ -26,6 +27,9 @@ pub const FORM: u32 = 1;
 pub struct Stored {
     /// Whether the stack is wished to run.
     pub up: bool,
+    /// A `down` that was taken and is not done yet; true: the data goes too.
+    #[serde(default)]
+    pub going_down: Option<bool>,
     /// The last applied configuration.
     pub config: Option<Config>,
     /// The last applied desired state.
@@ -48,6 +52,23 @@ pub struct Stored {
     /// Units that the operator stopped on purpose.
     #[serde(default)]
     pub stopped: BTreeSet<UnitId>,
+}
+
+impl Stored {
+    /// Whether nothing is kept that a `down` with the data would forget. An external database's master key outlives it.
+    pub fn is_blank(&self) -> bool {
+        *self == Self { master_key: self.master_key.clone(), ..Self::default() }
+    }
+
+    /// What a daemon that nobody asked for anything goes on with. Something is taken away only when the last file that was
+    /// written, whole, says so.
+    pub fn goal(&self, is_the_last: bool) -> Goal {
+        match self.going_down {
+            Some(volumes) if is_the_last => Goal::Down { volumes },
+            None if self.up => Goal::Up,
+            Some(_) | None => Goal::Hold,
+        }
+    }
 }
 
 /// The file: what is kept, and a checksum over it, so that a damaged secret is never taken for a secret.
@@ -146,6 +167,17 @@ pub fn lock(path: &Path) -> std::io::Result<Result<File, String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_down_goes_on_only_by_the_word_of_the_last_file() {
+        let stored = |up, going_down| Stored { up, going_down, ..Stored::default() };
+        assert_eq!(stored(true, None).goal(true), Goal::Up);
+        assert_eq!(stored(true, None).goal(false), Goal::Up);
+        assert_eq!(stored(false, None).goal(true), Goal::Hold);
+        assert_eq!(stored(false, Some(true)).goal(true), Goal::Down { volumes: true });
+        assert_eq!(stored(false, Some(false)).goal(true), Goal::Down { volumes: false });
+        assert_eq!(stored(false, Some(true)).goal(false), Goal::Hold);
+    }
 
     #[test]
     fn what_is_saved_is_read_and_only_its_owner_may() {

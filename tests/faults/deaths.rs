@@ -1,0 +1,89 @@
+//! The daemon dies under a command: what was wished is kept, and whoever comes next goes on with it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::case::Case;
+use crate::fake::call::Verb;
+use crate::fake::invariants::Allowed;
+use crate::fake::script::Act;
+use crate::fake::script::Fault;
+use crate::fake::script::Rule;
+use crate::fake::script::Turn;
+use crate::kit::process::wait_until;
+
+/// The calls of a `down` that change something: each of three units is stopped and removed, and then the network goes.
+const CHANGES_OF_A_DOWN: usize = 7;
+
+/// A `down` whose daemon dies right after this change.
+fn down_dies(case: &Case, words: &[&str], change: usize) -> Verb {
+    case.engine.at([Turn::new(change, Act::DiesAfter).of_changes()]);
+    case.run(words).with(1).says("`octo-local down` again");
+    case.engine.turns()[0].came_to.unwrap()
+}
+
+/// What the state file keeps.
+fn kept(case: &Case) -> Value {
+    let text = std::fs::read_to_string(case.state().join("state.json")).unwrap();
+    serde_json::from_str::<Value>(&text).unwrap()["stored"].take()
+}
+
+#[test]
+fn f04_a_down_that_was_broken_off_is_finished_by_the_next_daemon_unasked() {
+    for (words, data_goes) in [(["down"].as_slice(), false), (&["down", "--volumes", "--yes"], true)] {
+        let case = Case::up();
+        down_dies(&case, words, 1);
+        assert!(!case.is_wanted_up() && !case.is_gone(), "nothing wants up what is half down");
+        let daemon = case.spawn(&["daemon"]);
+        wait_until("the rest is taken down", || case.is_gone().then_some(()));
+        wait_until("that is done", || kept(&case)["going_down"].is_null().then_some(()));
+        assert_eq!(case.engine.world().volumes.is_empty(), data_goes, "the data stays or goes");
+        assert_eq!(kept(&case)["config"].is_null(), data_goes, "and what is known of it with it");
+        assert_eq!(case.starts().into_values().collect::<Vec<_>>(), [1, 1, 1]);
+        drop(daemon);
+        case.check(&Allowed { data_goes, ..Allowed::default() });
+    }
+}
+
+#[test]
+fn f04_a_down_whose_daemon_died_last_of_all_is_asked_for_again_and_noted() {
+    let case = Case::up();
+    assert_eq!(down_dies(&case, &["down"], CHANGES_OF_A_DOWN), Verb::RemoveNetwork);
+    assert!(case.is_gone());
+    case.run(&["down"]).ok();
+    assert!(kept(&case)["going_down"].is_null());
+    case.run(&["down"]).ok().says("nothing to take down");
+    case.run(&["up"]).ok();
+    assert!(case.is_wanted_up() && kept(&case)["going_down"].is_null());
+}
+
+#[test]
+fn f04_a_start_that_overrules_a_down_is_kept_for_the_next_daemon() {
+    let case = Case::up();
+    case.engine.fault(Rule::on(Verb::Stop, Fault::Slow(Duration::from_millis(300))));
+    let down = case.spawn(&["down"]);
+    wait_until("the stack goes down", || (case.engine.hits() > 0).then_some(()));
+    assert!(!case.is_wanted_up());
+    case.run(&["start"]).ok();
+    assert!(case.is_wanted_up());
+    down.end().with(1).says("somebody else decided otherwise");
+    case.kill_daemon();
+    let daemon = case.spawn(&["daemon"]);
+    case.wait_for("ready");
+    drop(daemon);
+    case.check(&Allowed::default());
+}
+
+#[test]
+fn f35_what_a_person_took_away_without_a_daemon_is_not_brought_back_after_a_down() {
+    for words in [["down"].as_slice(), &["down", "--volumes", "--yes"]] {
+        let case = Case::up();
+        case.kill_daemon();
+        case.engine.clear();
+        assert!(case.is_gone() && case.is_wanted_up());
+        case.run(words).ok();
+        assert!(!case.is_wanted_up());
+        case.run(words).ok().says("nothing to take down");
+    }
+}
