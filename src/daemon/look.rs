@@ -24,6 +24,8 @@ pub(super) const RELIST_EVERY: Duration = Duration::from_secs(5);
 const RECHECK_EVERY: Duration = Duration::from_secs(30);
 /// How long to wait before an engine that does not answer is tried again.
 pub(super) const ENGINE_RETRY: Duration = Duration::from_secs(1);
+/// How long after an opening of the engine's events the next one may follow.
+const REOPEN_AFTER: Duration = Duration::from_secs(1);
 /// How long one look may take. The engine's own list of containers takes milliseconds.
 const LOOK_LIMIT: Duration = Duration::from_secs(20);
 
@@ -143,6 +145,7 @@ impl Driver {
         let Some(engine) = self.engine.clone().filter(|_| !followed) else { return };
         let (project, events) = (self.project.clone(), self.events.clone());
         self.watcher = Some(tokio::spawn(async move {
+            let opened_at = Instant::now();
             let mut hints = Box::pin(engine.hints(&project));
             // The first look may have come before the stream was open, so everything is looked at again.
             let _ = events.send(Event::StreamOpened).await;
@@ -158,6 +161,8 @@ impl Driver {
                     }
                 }
             }
+            // An engine that closes each stream at once is no reason to look at everything again and again.
+            tokio::time::sleep_until(opened_at + REOPEN_AFTER).await;
             let _ = events.send(Event::StreamClosed(why)).await;
         }));
     }

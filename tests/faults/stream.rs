@@ -51,6 +51,21 @@ fn f27_an_event_stream_that_closes_is_opened_again_at_once() {
 }
 
 #[test]
+fn f27_event_streams_that_close_at_once_cause_no_storm_of_looks() {
+    let case = Case::up();
+    case.engine.trouble(Trouble::Closed);
+    wait_until("the stream is closed", || (asked(&case, Verb::Events) > 1).then_some(()));
+    let before = (asked(&case, Verb::Events), asked(&case, Verb::ListContainers));
+    std::thread::sleep(Duration::from_secs(3));
+    let openings = asked(&case, Verb::Events) - before.0;
+    let looks = asked(&case, Verb::ListContainers) - before.1;
+    assert!((1..=4).contains(&openings), "{openings} openings in 3 s");
+    // One when a stream ends, one when the next is open, and the one that comes anyway.
+    assert!(looks <= 9, "{looks} looks in 3 s");
+    case.check(&Allowed::default());
+}
+
+#[test]
 fn f27_a_stack_lives_without_events() {
     lives_with(Trouble::Closed);
 }
