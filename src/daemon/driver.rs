@@ -81,7 +81,7 @@ pub struct Driver {
     pub(super) relist_at: Instant,
     pub(super) recheck_at: Instant,
     pub(super) unsure: Unsure,
-    /// Requests that came before the first look.
+    /// Requests that came while nothing was known of the engine.
     pub(super) waiting: Vec<Considered>,
     pub(super) probers: BTreeMap<UnitId, Running>,
     pub(super) watcher: Option<JoinHandle<()>>,

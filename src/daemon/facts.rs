@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::admit::Facts;
 use super::event::Denied;
@@ -17,7 +20,12 @@ use crate::spec::UnitId;
 use crate::sql;
 
 /// How long a question to a database may take when a request waits for it.
-const DATABASE_LIMIT: std::time::Duration = std::time::Duration::from_secs(3);
+const DATABASE_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long a request waits for an engine that does not answer: a call may break, and an engine may just be starting.
+pub(super) const ENGINE_PATIENCE: Duration = Duration::from_secs(2);
+/// How soon it is asked again meanwhile.
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What is asked about, and what is known already.
 #[derive(Clone, Debug)]
@@ -44,8 +52,18 @@ pub(super) struct Found {
 }
 
 impl Question {
-    /// Asks everything.
-    pub(super) async fn answer(&self) -> Result<Found, Denied> {
+    /// Asks everything, and once more where an answer of the engine did not come.
+    pub(super) async fn insist(&self) -> Result<Found, Denied> {
+        let give_up_at = Instant::now() + ENGINE_PATIENCE;
+        loop {
+            match self.answer().await {
+                Err(Denied::Engine(_)) if Instant::now() < give_up_at => tokio::time::sleep(ASK_AGAIN).await,
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn answer(&self) -> Result<Found, Denied> {
         let facts = self.facts().await.map_err(|error| Denied::Engine(error.to_string()))?;
         let mut images = BTreeMap::new();
         for image in self.spec.images() {

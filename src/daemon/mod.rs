@@ -27,3 +27,4 @@ mod probing;
 pub mod requests;
 pub mod run;
 pub mod store;
+mod wishes;

@@ -1,10 +1,11 @@
-//! What can be asked of the driver. A wish changes what is desired; a configuration is first considered: facts are gathered,
-//! then it is admitted or refused.
+//! What can be asked of the driver. A wish changes what is desired at once; a configuration is first considered: facts are
+//! gathered, then it is admitted or refused.
 
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::admit;
 use super::admit::Facts;
@@ -16,6 +17,8 @@ use super::event::Denied;
 use super::event::Event;
 use super::event::Request;
 use super::event::UpRequest;
+use super::facts::ASK_AGAIN;
+use super::facts::ENGINE_PATIENCE;
 use super::facts::Found;
 use super::facts::Question;
 use super::guard::guarded;
@@ -24,7 +27,6 @@ use crate::config::Secret;
 use crate::engine::Engine;
 use crate::reconcile::Goal;
 use crate::reconcile::Observed;
-use crate::reconcile::plan::restart_wish;
 use crate::reconcile::preview;
 use crate::reconcile::preview::Change;
 use crate::spec::StackSpec;
@@ -46,6 +48,7 @@ pub enum Purpose {
 pub(super) struct Considered {
     request: UpRequest,
     purpose: Purpose,
+    asked_at: Instant,
 }
 
 /// The facts about a configuration.
@@ -60,10 +63,10 @@ impl Driver {
     pub(super) fn requested(&mut self, request: Request) {
         match request {
             Request::Up(request, reply) => {
-                self.consider(*request, Purpose::Apply(reply));
+                self.consider(*request, Purpose::Apply(reply), Instant::now());
             }
             Request::Plan(request, reply) => {
-                self.consider(*request, Purpose::Preview(reply));
+                self.consider(*request, Purpose::Preview(reply), Instant::now());
             }
             Request::Down { volumes, timeout_s, reply } => {
                 let _ = reply.send(Ok(self.down(volumes, timeout_s)));
@@ -107,7 +110,7 @@ impl Driver {
     }
 
     /// Begins to find out whether a configuration may be applied, or what it would do.
-    fn consider(&mut self, request: UpRequest, purpose: Purpose) {
+    fn consider(&mut self, request: UpRequest, purpose: Purpose, asked_at: Instant) {
         if let Purpose::Apply(_) = &purpose
             && let Some(denied) = self.deny_any_up()
         {
@@ -118,25 +121,32 @@ impl Driver {
             return self.conclude(&request, purpose, spec, Vec::new(), &seen);
         }
         let Some(engine) = self.engine.clone() else {
-            match self.engine_problem.clone() {
-                Some(problem) => self.answer(purpose, Err(Denied::Engine(problem))),
-                None => self.waiting.push(Considered { request, purpose }),
-            }
-            return;
+            return self.wait_for_the_engine(Considered { request, purpose, asked_at });
         };
         let question = self.question(engine, &request);
         let events = self.events.clone();
         tokio::spawn(async move {
-            let found = guarded(async move { question.answer().await }).await;
+            let found = guarded(async move { question.insist().await }).await;
             let found = found.unwrap_or_else(|words| Err(Denied::Because(words)));
             let _ = events.send(Event::Gathered(Box::new(Gathered { request, purpose, found }))).await;
         });
     }
 
-    /// Requests that came before the first look are considered after it.
+    /// A look that failed is repeated soon while somebody waits for it, and only then told as the answer.
+    fn wait_for_the_engine(&mut self, considered: Considered) {
+        if let Some(problem) = self.engine_problem.clone() {
+            if considered.asked_at.elapsed() >= ENGINE_PATIENCE {
+                return self.answer(considered.purpose, Err(Denied::Engine(problem)));
+            }
+            self.relist_at = self.relist_at.min(Instant::now() + ASK_AGAIN);
+        }
+        self.waiting.push(considered);
+    }
+
+    /// Requests that came while nothing was known of the engine are considered after each look.
     pub(super) fn consider_what_waits(&mut self) {
-        for Considered { request, purpose } in std::mem::take(&mut self.waiting) {
-            self.consider(request, purpose);
+        for Considered { request, purpose, asked_at } in std::mem::take(&mut self.waiting) {
+            self.consider(request, purpose, asked_at);
         }
     }
 
@@ -257,12 +267,6 @@ impl Driver {
         }
     }
 
-    /// A wish came: it is not fulfilled before a look that began after it says so.
-    fn wish(&mut self) {
-        self.unsure.wish();
-        self.look_wanted = true;
-    }
-
     /// The desired state that a configuration means here, or why it cannot be applied. Keeps a newly made master key.
     fn decide(&mut self, request: &UpRequest, facts: &Facts) -> Result<(StackSpec, Vec<String>), Denied> {
         let key = admit::admit(&request.config, &self.stored, facts).map_err(Denied::Problems)?;
@@ -308,83 +312,6 @@ impl Driver {
                 may_be_privileged: !(request.config.demo && self.stored.unprivileged),
             },
         )
-    }
-
-    fn down(&mut self, volumes: bool, timeout_s: Option<u64>) -> u64 {
-        self.journal.write("", if volumes { "down, with the data" } else { "down" });
-        self.state.desired.goal = Goal::Down { volumes };
-        self.finished = false;
-        self.state.tracks.blocked.clear();
-        if let (Some(spec), Some(seconds)) = (&mut self.state.desired.spec, timeout_s) {
-            spec.timing.node_stop_grace_ms = seconds.saturating_mul(1_000);
-        }
-        // A daemon that comes after this one, however this one ends, must not bring up what was to go.
-        self.stored.up = false;
-        self.stored.going_down = Some(volumes);
-        self.save();
-        self.look_at_everything();
-        self.wish();
-        self.generation += 1;
-        self.generation
-    }
-
-    /// The stack is to run from now on, also for a daemon that comes after this one.
-    fn wish_up(&mut self) {
-        self.state.desired.goal = Goal::Up;
-        self.stored.up = true;
-        self.stored.going_down = None;
-    }
-
-    fn known(&self, units: &[UnitId]) -> Result<Vec<UnitId>, Denied> {
-        let Some(spec) = &self.state.desired.spec else {
-            return Err(Denied::Because("nothing was applied yet: `octo-local up` first".to_owned()));
-        };
-        let ours: Vec<UnitId> = spec.containers().map(|container| container.unit).collect();
-        if let Some(unit) = units.iter().find(|unit| !ours.contains(unit)) {
-            return Err(Denied::Because(format!("this stack has no {unit}")));
-        }
-        Ok(if units.is_empty() { ours } else { units.to_vec() })
-    }
-
-    fn restart(&mut self, units: &[UnitId]) -> Result<u64, Denied> {
-        for unit in self.known(units)? {
-            if let Some(instance) = restart_wish(&self.state.seen, unit) {
-                self.state.desired.restart.insert(unit, instance);
-            }
-        }
-        self.journal.write("", "restart was asked for");
-        if self.state.desired.goal != Goal::Up {
-            self.wish_up();
-            self.save();
-        }
-        self.generation += 1;
-        self.state.tracks.forgive();
-        self.wish();
-        Ok(self.generation)
-    }
-
-    fn stop_units(&mut self, units: &[UnitId]) -> Result<u64, Denied> {
-        for unit in self.known(units)? {
-            self.state.desired.stopped.insert(unit);
-        }
-        Ok(self.keep_stopped())
-    }
-
-    fn start_units(&mut self, units: &[UnitId]) -> Result<u64, Denied> {
-        for unit in self.known(units)? {
-            self.state.desired.stopped.remove(&unit);
-        }
-        self.wish_up();
-        self.state.tracks.forgive();
-        Ok(self.keep_stopped())
-    }
-
-    fn keep_stopped(&mut self) -> u64 {
-        self.stored.stopped.clone_from(&self.state.desired.stopped);
-        self.generation += 1;
-        self.wish();
-        self.save();
-        self.generation
     }
 }
 

@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::case::Case;
 use crate::fake::call::Caller;
+use crate::fake::call::Verb;
 use crate::fake::invariants::Allowed;
+use crate::fake::script::Fault;
+use crate::fake::script::Rule;
 use crate::kit::process::wait_until;
 
 /// The units in the order of their last starts.
@@ -67,7 +72,7 @@ fn f24_an_engine_that_is_away_is_asked_about_once_a_second() {
         let world = case.engine.world();
         world.timeline.asked().filter(|(_, asked)| matches!(asked.caller, Caller::Daemon(_))).count()
     };
-    let (before, begun) = (asked(&case), tokio::time::Instant::now());
+    let (before, begun) = (asked(&case), Instant::now());
     case.engine.come();
     wait_until("the daemon asks again", || (asked(&case) > before).then_some(()));
     assert!(begun.elapsed() < Duration::from_secs(5), "it came back after {:?}", begun.elapsed());
@@ -78,9 +83,31 @@ fn f24_an_engine_that_is_away_is_asked_about_once_a_second() {
 fn f45_without_an_engine_up_says_where_it_looked_and_leaves_nothing() {
     let case = Case::new();
     case.engine.go();
+    let begun = Instant::now();
     case.run(&["up"]).with(69).says(&case.engine.url().replace("unix://", ""));
+    assert!(begun.elapsed() < Duration::from_secs(4), "it took {:?}", begun.elapsed());
     wait_until("no daemon stays", || case.daemon().is_none().then_some(()));
     case.engine.come();
+}
+
+#[test]
+fn f24_an_engine_that_comes_while_up_waits_is_no_failure() {
+    let case = Case::new();
+    case.engine.go();
+    let up = case.spawn(&["up"]);
+    wait_until("there is a daemon", || case.daemon());
+    case.engine.come();
+    up.end().ok();
+}
+
+#[test]
+fn f32_one_call_that_breaks_before_anything_is_done_refuses_no_up() {
+    for verb in [Verb::Version, Verb::ListContainers, Verb::ListVolumes, Verb::InspectVolume, Verb::InspectImage] {
+        let case = Case::new();
+        case.engine.fault(Rule::on(verb, Fault::Breaks).once());
+        case.run(&["up"]).ok();
+        assert_eq!(case.engine.hits(), 1, "{verb:?} was asked");
+    }
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -19,11 +18,6 @@ use crate::kit::process::wait_until;
 
 /// Journeys at the same time. Much of one is waiting.
 const WORKERS: usize = 3;
-/// What `up` ends with when the engine does not answer its questions: nothing was touched.
-const UNREACHABLE: i32 = 69;
-/// How often a person tries again then, and what they wait before: the daemon asks the engine once a second.
-const ATTEMPTS: usize = 40;
-const BEFORE_ANOTHER: Duration = Duration::from_millis(50);
 
 /// What the daemon is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +148,7 @@ impl Traveller {
     /// daemon in the dead one's place, which goes on with what was applied, and the first command just waits.
     fn insist(&self, journey: Journey) {
         let mut successors = Vec::new();
-        for attempt in 0.. {
+        loop {
             let before = self.came();
             let mut command = self.case.spawn(journey.words());
             let mut seen = before;
@@ -173,15 +167,12 @@ impl Traveller {
                 }
             }
             let ended = command.end();
-            // A command whose daemon died may fail, unless it died early enough for another one to be started; one whose
-            // daemon lives may only fail because the engine did not answer a question, and then tries again.
+            // A command whose daemon died may fail, unless it died early enough for another one to be started.
             let died = self.dies() && self.came() > before;
-            let unanswered = ended.code == UNREACHABLE && !self.dies() && attempt < ATTEMPTS;
-            if ended.code == 0 || !(died || unanswered) {
+            if ended.code == 0 || !died {
                 ended.ok();
                 return;
             }
-            std::thread::sleep(if unanswered { BEFORE_ANOTHER } else { Duration::ZERO });
         }
     }
 
