@@ -41,6 +41,9 @@ pub enum ClientError {
     /// The connection broke or the answer made no sense.
     #[error("talk to the daemon: {0}")]
     Broken(String),
+    /// It takes connections and does not answer.
+    #[error("talk to the daemon: no answer within {} s", .0.as_secs())]
+    Late(Duration),
 }
 
 fn broken(error: &dyn std::error::Error) -> ClientError {
@@ -85,8 +88,7 @@ impl Client {
                 code => Err(ClientError::Broken(format!("it answered {code}: {}", String::from_utf8_lossy(&bytes)))),
             }
         };
-        let late = || ClientError::Broken(format!("no answer within {} s", ANSWER_LIMIT.as_secs()));
-        tokio::time::timeout(ANSWER_LIMIT, asking).await.unwrap_or_else(|_| Err(late()))
+        tokio::time::timeout(ANSWER_LIMIT, asking).await.unwrap_or(Err(ClientError::Late(ANSWER_LIMIT)))
     }
 
     async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<hyper::Response<Incoming>, ClientError> {

@@ -89,7 +89,7 @@ impl From<ClientError> for Failure {
             ClientError::Denied(Denied::Because(why)) => Self::new(FAILED, why),
             ClientError::Denied(Denied::Engine(why)) => Self::unreachable(why),
             ClientError::Absent => Self::new(FAILED, "no daemon looks after this project; `octo-local up` starts one"),
-            ClientError::Broken(_) => Self::new(FAILED, error.to_string()),
+            ClientError::Broken(_) | ClientError::Late(_) => Self::new(FAILED, error.to_string()),
         }
     }
 }

@@ -58,6 +58,14 @@ impl Progress {
         self.draw();
     }
 
+    /// Tells something besides. A block on a terminal stays as it was, and another one begins below.
+    pub fn interject(&mut self, line: &str) {
+        if let Some(block) = &mut self.block {
+            *block = (Screen::new(print::has_colour()), None);
+        }
+        print::tell(line);
+    }
+
     fn draw(&mut self) {
         let elapsed = self.began.elapsed();
         if let Some((screen, Some(status))) = &mut self.block {

@@ -101,7 +101,12 @@ pub async fn ask<T: DeserializeOwned>(context: &Context, path: &str, body: &impl
 
 /// Makes sure that a daemon answers which is not older than this program. Containers are not touched.
 pub async fn ensure(context: &Context) -> Result<(), Failure> {
-    match context.client.identity().await {
+    let mut answer = context.client.identity().await;
+    // Whoever dies while being asked breaks the connection. Nobody listens there any more then, or somebody else does.
+    if let Err(ClientError::Broken(_)) = answer {
+        answer = context.client.identity().await;
+    }
+    match answer {
         Ok(identity) if identity >= Identity::own() => return Ok(()),
         Ok(_) => {
             let returns = context.client.status().await.is_ok_and(|status| !status.ends_when_down);

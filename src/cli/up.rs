@@ -26,6 +26,8 @@ use crate::reconcile::status::Verdict;
 
 /// How many of a failed unit's log lines are shown.
 const LINES: usize = 20;
+/// How often one `up` puts another daemon in the place of one that was killed.
+const REPLACED: u32 = 5;
 /// A wait that nobody bounded.
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// What was waited for shorter is not worth a word.
@@ -71,7 +73,7 @@ async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>)
             Err(Failure::new(FAILED, format!("somebody else decided otherwise: {}", status.message)))
         }
         End::TimedOut(status) => Err(timed_out(flags, status.as_deref())),
-        End::DaemonGone => {
+        End::DaemonGone(_) => {
             let log = context.paths.log();
             Err(Failure::new(FAILED, format!("the daemon ended meanwhile; its log is {}", log.display())))
         }
@@ -96,7 +98,8 @@ enum End {
     /// A `down`, or the Ctrl-C of another `up`.
     Overruled(Box<Status>),
     TimedOut(Option<Box<Status>>),
-    DaemonGone,
+    /// With what it said last.
+    DaemonGone(Option<Box<Status>>),
 }
 
 /// Follows the stack, also from one daemon to the next: one that was killed or replaced is no end of the wait.
@@ -110,10 +113,13 @@ async fn follow(
 ) -> Result<End, Failure> {
     let limit = flags.wait_timeout.map_or(A_YEAR, Duration::from_secs).min(A_YEAR);
     let deadline = Instant::now() + limit;
+    let mut replaced = 0;
     loop {
         match wait(context, deadline, accepted.generation, progress).await? {
-            End::DaemonGone if spawn::successor(context).await => {
-                accepted = context.client.post("/v1/up", request).await?;
+            End::DaemonGone(last) if replaced < REPLACED && goes_on(context, last.as_deref()).await => {
+                replaced += 1;
+                progress.interject("the daemon is gone; another one goes on");
+                accepted = spawn::ask(context, "/v1/up", request).await?;
                 *session = Some(accepted.generation);
             }
             end => return Ok(end),
@@ -121,9 +127,22 @@ async fn follow(
     }
 }
 
+/// Whether another daemon is there, or is to be started, in the place of one that went. One that `up` started and that was
+/// killed has no other successor than the one that this `up` starts; systemd restarts its own; one that left in order,
+/// because somebody wanted that, is only replaced by whoever made it leave.
+async fn goes_on(context: &Context, last: Option<&Status>) -> bool {
+    // One that leaves in order takes its socket along. One that was told to stop everything is not contradicted.
+    let was_killed = context.paths.socket().exists() && last.is_none_or(|status| status.goal == "up");
+    let has_nobody = was_killed && last.is_some_and(|status| status.ends_when_down);
+    if has_nobody {
+        return true;
+    }
+    spawn::successor(context).await || was_killed
+}
+
 async fn wait(context: &Context, deadline: Instant, generation: u64, progress: &mut Progress) -> Result<End, Failure> {
     let mut statuses = match context.client.follow_up(generation).await {
-        Err(ClientError::Absent) => return Ok(End::DaemonGone),
+        Err(ClientError::Absent | ClientError::Broken(_)) => return Ok(End::DaemonGone(None)),
         statuses => statuses?,
     };
     let mut last = None;
@@ -134,7 +153,7 @@ async fn wait(context: &Context, deadline: Instant, generation: u64, progress: &
             () = tokio::time::sleep_until(deadline) => return Ok(End::TimedOut(last)),
             () = progress.tick() => continue,
         };
-        let Some(status) = status else { return Ok(End::DaemonGone) };
+        let Some(status) = status else { return Ok(End::DaemonGone(last)) };
         if status.generation < generation {
             continue;
         }

@@ -22,7 +22,7 @@ fn kill_when(stack: &Stack, what: &str, is_so: impl Fn() -> bool) {
     let up = stack.spawn(&["up"]);
     // An `up` that was not taken yet would start another daemon.
     wait_until(what, || (stack.recorded("", "up: ") > before && is_so()).then_some(()));
-    // Without its daemon it would wait for another one to come.
+    // Without its daemon it would start another one.
     up.signal(Signal::KILL);
     stack.kill_daemon();
     stack.end(up).with(-1);
@@ -62,8 +62,10 @@ fn f04_killed_in_the_middle_of_an_edit_the_next_daemon_finishes_it() {
         wait_until("the replacement is under way", || {
             stack.events(since).iter().any(|told| told.action == action && told.name == unit).then_some(())
         });
+        // It would start another one in the dead one's place.
+        up.signal(Signal::KILL);
         stack.kill_daemon();
-        stack.end(up).with(1);
+        stack.end(up).with(-1);
         let daemon = stack.spawn(&["daemon"]);
         stack.wait_for("ready");
         assert_eq!(stack.starts(since), [NODE_1, "octopus-server-2"]);

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use rustix::process::Pid;
+use rustix::process::Signal;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::case::Case;
 use crate::fake::call::Verb;
@@ -11,6 +14,7 @@ use crate::fake::script::Act;
 use crate::fake::script::Fault;
 use crate::fake::script::Rule;
 use crate::fake::script::Turn;
+use crate::kit::process::Running;
 use crate::kit::process::wait_until;
 
 /// The calls of a `down` that change something: each of three units is stopped and removed, and then the network goes.
@@ -73,6 +77,50 @@ fn f04_a_start_that_overrules_a_down_is_kept_for_the_next_daemon() {
     case.wait_for("ready");
     drop(daemon);
     case.check(&Allowed::default());
+}
+
+/// An `up` that comes to the start of SQL Server and no further, and its daemon.
+fn stuck_up(case: &Case) -> (Running, Pid) {
+    case.engine.fault(Rule::on(Verb::Start, Fault::Hangs));
+    let up = case.spawn(&["up"]);
+    wait_until("a start hangs", || (case.engine.hits() > 0).then_some(()));
+    (up, case.daemon().unwrap())
+}
+
+#[test]
+fn f02_an_up_whose_daemon_is_killed_puts_another_in_its_place_at_once() {
+    let case = Case::new();
+    let (up, daemon) = stuck_up(&case);
+    case.engine.heal();
+    let begun = Instant::now();
+    rustix::process::kill_process(daemon, Signal::KILL).unwrap();
+    up.end().ok().says("the daemon is gone; another one goes on");
+    assert!(begun.elapsed() < Duration::from_secs(4), "it took {:?}", begun.elapsed());
+    assert_eq!(case.starts().into_values().collect::<Vec<_>>(), [1, 1, 1]);
+    case.check(&Allowed::default());
+}
+
+#[test]
+fn f02_an_up_whose_daemon_nobody_restarts_puts_another_in_its_place() {
+    let case = Case::new();
+    let first = case.spawn(&["daemon"]);
+    wait_until("it is there", || case.daemon());
+    let (up, _) = stuck_up(&case);
+    case.engine.heal();
+    // Killed.
+    drop(first);
+    up.end().ok();
+    assert_eq!(case.status()["ends_when_down"], true);
+    case.check(&Allowed::default());
+}
+
+#[test]
+fn f09_a_daemon_that_was_told_to_leave_is_not_brought_back_by_an_up() {
+    let case = Case::new();
+    let (up, daemon) = stuck_up(&case);
+    rustix::process::kill_process(daemon, Signal::QUIT).unwrap();
+    up.end().with(1).says("the daemon ended meanwhile");
+    assert!(case.daemon().is_none());
 }
 
 #[test]

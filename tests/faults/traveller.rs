@@ -144,8 +144,8 @@ impl Traveller {
         }
     }
 
-    /// Whatever a death broke off is asked for again, as a person would. Every other time it is systemd that puts another
-    /// daemon in the dead one's place, which goes on with what was applied, and the first command just waits.
+    /// What follows a death takes turns: an `up` goes on by itself; a person interrupts the command and asks again; systemd
+    /// puts another daemon in the dead one's place, which goes on with what was applied. A `down` is asked for again.
     fn insist(&self, journey: Journey) {
         let mut successors = Vec::new();
         loop {
@@ -160,16 +160,17 @@ impl Traveller {
                     break;
                 }
                 seen = self.came();
-                if self.round.is_multiple_of(2) && journey.goes_up() && self.case.is_wanted_up() {
-                    successors.push(self.case.spawn(&["daemon"]));
-                } else {
-                    command.signal(Signal::INT);
+                match self.round % 3 {
+                    0 if self.case.is_wanted_up() => successors.push(self.case.spawn(&["daemon"])),
+                    1 => {}
+                    _ => command.signal(Signal::INT),
                 }
             }
             let ended = command.end();
-            // A command whose daemon died may fail, unless it died early enough for another one to be started.
-            let died = self.dies() && self.came() > before;
-            if ended.code == 0 || !died {
+            // An `up` goes on by itself, unless its daemon died before it ever answered.
+            let goes_on = self.round % 3 == 1 && journey.goes_up() && !ended.err.contains("the daemon does not answer");
+            let may_fail = self.dies() && self.came() > before && !goes_on;
+            if ended.code == 0 || !may_fail {
                 ended.ok();
                 return;
             }
