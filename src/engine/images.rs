@@ -16,7 +16,7 @@ use super::SLOW;
 use super::credentials;
 
 /// A pull that shows no progress for this long is given up: the connection is dead (Nomad's `pull_activity_timeout`).
-const PULL_SILENCE: std::time::Duration = std::time::Duration::from_secs(120);
+pub(super) const PULL_SILENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
 impl Engine {
     /// The ID of an image, if the engine has it.

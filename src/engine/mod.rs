@@ -9,6 +9,8 @@ pub mod credentials;
 pub mod images;
 pub mod logs;
 pub mod observe;
+#[cfg(test)]
+mod silence;
 pub mod watch;
 
 use std::future::Future;
