@@ -24,6 +24,7 @@ use super::Engine;
 use super::EngineError;
 use super::QUICK;
 use super::SLOW;
+use super::START;
 use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
 use crate::spec::labels;
@@ -68,7 +69,7 @@ impl Engine {
 
     /// Starts a container.
     pub async fn start_container(&self, id: &str) -> Result<(), EngineError> {
-        self.call(|| "start the container".to_owned(), SLOW, self.docker.start_container(id, None)).await
+        self.call(|| "start the container".to_owned(), START, self.docker.start_container(id, None)).await
     }
 
     /// SIGTERM, then SIGKILL after the grace. Done when it does not run, for whatever reason.

@@ -25,6 +25,8 @@ pub use connect::Endpoint;
 pub const QUICK: Duration = Duration::from_secs(30);
 /// A call that waits for a process or a disk.
 pub const SLOW: Duration = Duration::from_secs(60);
+/// The start of a container, for which others wait: it takes well under a second. One that comes later is seen all the same.
+pub const START: Duration = Duration::from_secs(20);
 
 /// A connection to one engine. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -13,6 +13,8 @@ use tokio::task::JoinHandle;
 use super::Endpoint;
 use super::Engine;
 use super::EngineError;
+use super::SLOW;
+use super::START;
 use super::images::PULL_SILENCE;
 
 const IMAGE: &str = "registry.example/a:1";
@@ -84,6 +86,20 @@ async fn ended<T>(task: JoinHandle<T>) -> T {
         tokio::task::yield_now().await;
     }
     panic!("it still waits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn f33_a_start_that_hangs_is_given_up_before_other_calls_and_its_outcome_is_unknown() {
+    let peer = Silent::new().await;
+    let engine = peer.engine.clone();
+    let start = tokio::spawn(async move { engine.start_container("one").await });
+    tokio::task::yield_now().await;
+    tokio::time::advance(START * 9 / 10).await;
+    assert!(!start.is_finished());
+    tokio::time::advance(START / 5).await;
+    let error = ended(start).await.unwrap_err();
+    assert!(matches!(error, EngineError::TimedOut { limit: START, .. }) && error.is_unreachable(), "{error:?}");
+    assert!(START * 2 < SLOW, "every other start waits for it");
 }
 
 #[tokio::test(start_paused = true)]

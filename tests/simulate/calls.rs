@@ -61,6 +61,7 @@ impl Sim {
         let (spec, network) = (state.desired.spec.clone(), state.seen.network().map(str::to_owned));
         let ends_in = match &action {
             Action::Stop { grace, .. } => LIMIT + grace.as_millis() as Ms,
+            Action::Start(..) => octo_local::engine::START.as_millis() as Ms,
             _ => LIMIT,
         };
         let mut call = Call { action, epoch: self.epoch, loses_answer: false, spec, network, moved };
