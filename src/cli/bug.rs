@@ -7,10 +7,11 @@ use super::outcome::BUG;
 use super::outcome::Failure;
 use super::outcome::Outcome;
 use super::print;
+use crate::daemon::guard;
 
 /// Says where it was. Not what: the words of a panic may hold a value that is secret.
 fn say(panic: &PanicHookInfo<'_>) {
-    let place = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line())).unwrap_or_default();
+    let place = guard::note(panic);
     print::tell(format_args!(
         "octo-local {} made a mistake of its own{place}; please report this line. Containers are left as they are.",
         env!("CARGO_PKG_VERSION")

@@ -68,3 +68,26 @@ pub fn time_of(at_ms: u64) -> String {
     let time = seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
     time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| at_ms.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::journal::Journal;
+
+    /// Entries are told by their place in the file, never by their time.
+    #[test]
+    fn entries_of_one_moment_are_all_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let told = |tail: &mut Tail| entries(tail).map(|entry| (entry.at_ms, entry.what)).collect::<Vec<_>>();
+        let mut tail = Tail::of(path.clone());
+        let line = |what: &str| format!("{{\"at_ms\":7,\"subject\":\"\",\"what\":\"{what}\"}}\n");
+        std::fs::write(&path, line("one") + &line("two")).unwrap();
+        assert_eq!(told(&mut tail), [(7, "one".to_owned()), (7, "two".to_owned())]);
+        let mut file = std::fs::File::options().append(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut file, line("three").as_bytes()).unwrap();
+        assert_eq!(told(&mut tail), [(7, "three".to_owned())]);
+        Journal::at(path).write("", "four");
+        assert_eq!(told(&mut tail).len(), 1);
+    }
+}

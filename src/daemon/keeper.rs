@@ -39,7 +39,7 @@ impl Keeper {
         let (path, number, written) = (self.path.clone(), self.given, self.written.clone());
         tokio::spawn(async move {
             let writing = tokio::task::spawn_blocking(move || write(&path, number, &written, &stored));
-            let result = writing.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+            let result = writing.await.unwrap_or_else(|_| Err(std::io::Error::other("a bug of octo-local's")));
             let _ = events.send(Event::Saved(result.map_err(|error| error.to_string()))).await;
         });
     }

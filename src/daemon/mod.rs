@@ -16,7 +16,7 @@ pub mod effects;
 mod ending;
 pub mod event;
 mod facts;
-mod guard;
+pub mod guard;
 pub mod journal;
 mod keeper;
 mod look;

@@ -19,6 +19,7 @@ use super::driver::Driver;
 use super::driver::Leave;
 use super::driver::Setup;
 use super::event::Event;
+use super::guard::guarded;
 use super::paths;
 use super::paths::Paths;
 use super::store;
@@ -90,9 +91,9 @@ pub async fn run(options: Options) -> Result<Leave, DaemonError> {
     let ended = tokio_util::sync::CancellationToken::new();
     let server = tokio::spawn(api::server::serve(listener, events, status.clone(), ended.clone()));
     let watchdog = tokio::spawn(tell_systemd(beats));
-    // In a task of its own, so that a panic ends the daemon with a word instead of tearing down the process.
-    let leave = tokio::spawn(driver.run()).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a bug of octo-local's");
+    // A panic ends the daemon with a word instead of tearing down the process.
+    let leave = guarded(driver.run()).await.unwrap_or_else(|words| {
+        tracing::error!("{words}");
         Leave::Broken
     });
     // Whoever comes now finds no socket, and starts a daemon of its own.
@@ -183,14 +184,20 @@ impl Write for BoundedLog {
     }
 }
 
-/// Our own words from `info` on, those of libraries only when they are errors: tiberius warns at every login.
+/// Our own words from `info` on, those of libraries only when they are errors. tiberius calls each login that a booting server
+/// refuses an error: what matters of it comes back to us anyway.
+fn spoken() -> tracing_subscriber::filter::Targets {
+    tracing_subscriber::filter::Targets::new()
+        .with_default(tracing::Level::ERROR)
+        .with_target("octo_local", tracing::Level::INFO)
+        .with_target("tiberius", tracing_subscriber::filter::LevelFilter::OFF)
+}
+
 fn log_to(path: Option<PathBuf>) {
     use tracing_subscriber::Layer as _;
     use tracing_subscriber::layer::SubscriberExt as _;
     use tracing_subscriber::util::SubscriberInitExt as _;
-    let ours = tracing_subscriber::filter::Targets::new()
-        .with_default(tracing::Level::ERROR)
-        .with_target("octo_local", tracing::Level::INFO);
+    let ours = spoken();
     let layer = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false);
     let registry = tracing_subscriber::registry();
     let _ = match path {
@@ -200,4 +207,20 @@ fn log_to(path: Option<PathBuf>) {
         }
         None => registry.with(layer.with_writer(std::io::stderr).with_filter(ours)).try_init(),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn what_a_booting_server_refuses_is_no_error_of_ours() {
+        let spoken = spoken();
+        assert!(spoken.would_enable("octo_local::daemon::driver", &Level::INFO));
+        assert!(spoken.would_enable("hyper::client", &Level::ERROR));
+        assert!(!spoken.would_enable("hyper::client", &Level::WARN));
+        assert!(!spoken.would_enable("tiberius::tds::stream::token", &Level::ERROR));
+    }
 }
