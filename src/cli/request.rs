@@ -19,6 +19,7 @@ use crate::config::read::Read;
 use crate::config::read::read;
 use crate::daemon::event::UpRequest;
 use crate::daemon::store::Stored;
+use crate::engine::connect;
 
 /// What the arguments say besides the variables.
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,6 +89,7 @@ impl Resolved {
             working_dir: context.files.directory.display().to_string(),
             name_on_purpose: context.name_on_purpose,
             generated: self.generated,
+            endpoint: Some(connect::endpoint(&context.env)),
         }
     }
 }

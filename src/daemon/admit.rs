@@ -59,6 +59,16 @@ fn problem(key: &str, why: impl Into<String>, fix: impl Into<String>) -> Problem
     Problem { key: key.to_owned(), value: None, why: why.into(), fix: fix.into(), origin: None }
 }
 
+/// What is asked for elsewhere must not be done here.
+pub fn another_engine(ours: &str, asked: &str) -> Problem {
+    let why =
+        format!("this project's daemon works on the Docker Engine at {ours}, and this is asked of the one at {asked}");
+    let fix = format!(
+        "ask with DOCKER_HOST={ours}; or take the stack down there, end a daemon that stays, and ask again for a new one"
+    );
+    problem("DOCKER_HOST", why, fix)
+}
+
 fn origin(config: &Config, facts: &Facts, problems: &mut Vec<Problem>) {
     if let Some(dir) = &facts.other_dir {
         let why = format!("a stack of this name was made from {dir}");

@@ -8,6 +8,7 @@ use super::store::Stored;
 
 use crate::config::Config;
 use crate::config::Problem;
+use crate::engine::Endpoint;
 use crate::engine::Engine;
 use crate::engine::observe::Memory;
 use crate::engine::watch::Hint;
@@ -107,6 +108,9 @@ pub struct UpRequest {
     pub name_on_purpose: bool,
     /// Passwords made for a demo that had none: sa, then the first user.
     pub generated: Option<(crate::config::Secret, crate::config::Secret)>,
+    /// The engine that is meant.
+    #[serde(default)]
+    pub endpoint: Option<Endpoint>,
 }
 
 /// An `up` that was taken.

@@ -116,6 +116,10 @@ impl Driver {
         {
             return self.answer(purpose, Err(denied));
         }
+        if let Some(asked) = request.endpoint.as_ref().filter(|asked| !asked.is_same(&self.endpoint)) {
+            let problem = admit::another_engine(&self.endpoint.0, &asked.0);
+            return self.answer(purpose, Err(Denied::Problems(vec![problem])));
+        }
         if let Some(spec) = self.unchanged(&request) {
             let seen = self.state.seen.clone();
             return self.conclude(&request, purpose, spec, Vec::new(), &seen);

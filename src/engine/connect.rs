@@ -30,6 +30,12 @@ impl Endpoint {
     pub fn is_local(&self) -> bool {
         self.0.starts_with("unix://")
     }
+
+    /// Whether both name one engine. A socket may have several names.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let file = |endpoint: &Self| std::fs::canonicalize(endpoint.0.strip_prefix("unix://")?).ok();
+        self == other || file(self).is_some_and(|file_of_self| file(other) == Some(file_of_self))
+    }
 }
 
 /// The newest API that bollard 0.21 understands.
@@ -141,6 +147,20 @@ fn bollard_uri(parts: hyper::http::uri::Parts) -> Result<hyper::Uri, hyper::http
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_socket_of_two_names_is_one_engine() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| Endpoint(format!("unix://{}", dir.path().join(name).display()));
+        for name in ["docker.sock", "another.sock"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("run")).unwrap();
+        assert!(at("docker.sock").is_same(&at("run/docker.sock")));
+        assert!(!at("docker.sock").is_same(&at("another.sock")));
+        assert!(at("gone.sock").is_same(&at("gone.sock")) && !at("gone.sock").is_same(&at("lost.sock")));
+        assert!(!at("docker.sock").is_same(&Endpoint("tcp://far:2375".to_owned())));
+    }
 
     #[test]
     fn docker_host_comes_first_and_contexts_are_read() {

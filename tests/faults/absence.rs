@@ -10,6 +10,7 @@ use crate::fake::call::Verb;
 use crate::fake::invariants::Allowed;
 use crate::fake::script::Fault;
 use crate::fake::script::Rule;
+use crate::kit::process::Running;
 use crate::kit::process::wait_until;
 
 /// The units in the order of their last starts.
@@ -88,6 +89,23 @@ fn f45_without_an_engine_up_says_where_it_looked_and_leaves_nothing() {
     assert!(begun.elapsed() < Duration::from_secs(4), "it took {:?}", begun.elapsed());
     wait_until("no daemon stays", || case.daemon().is_none().then_some(()));
     case.engine.come();
+}
+
+#[test]
+fn f45_an_up_that_means_another_engine_than_the_daemon_changes_nothing() {
+    let (case, other) = (Case::up(), Case::new());
+    let calls = case.engine.world().timeline.asked().count();
+    for words in [["up"], ["plan"]] {
+        let ended = Running::spawn(case.command(&words).env("DOCKER_HOST", other.engine.url())).end();
+        ended.with(78).says(&case.engine.url()).says(&other.engine.url());
+    }
+    assert!(other.engine.world().containers.is_empty() && other.engine.world().volumes.is_empty());
+    let changes = |case: &Case| {
+        case.engine.world().timeline.asked().skip(calls).filter(|(_, asked)| asked.verb.changes()).count()
+    };
+    assert_eq!(changes(&case), 0);
+    case.run(&["up"]).ok();
+    case.check(&Allowed::default());
 }
 
 #[test]
