@@ -109,13 +109,17 @@ fn systemds_daemon_takes_over_and_up_and_down_are_at_home_with_it() {
 fn up_follows_from_one_daemon_to_the_next() {
     let stack = Stack::demo("cli-next");
     stack.set("STANDIN_OCTOPUS_FAULT", "slow-start=4@once");
+    let first = stack.spawn(&["daemon"]);
+    wait_until("it is there", || stack.daemon());
     let up = stack.spawn(&["up", "--demo"]);
     wait_until("the node was started", || {
         stack.starts(stack.since).contains(&"octopus-server-1".to_owned()).then_some(())
     });
     stack.kill_daemon();
     let daemon = stack.spawn(&["daemon"]);
+    drop(first);
     stack.end(up).ok().says("is ready after");
+    assert_eq!(stack.status()["ends_when_down"], false, "it waited for the one that came");
     daemon.signal(rustix::process::Signal::TERM);
     stack.end(daemon).ok();
 }
