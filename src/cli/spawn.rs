@@ -109,17 +109,21 @@ pub async fn ensure(context: &Context) -> Result<(), Failure> {
     match answer {
         Ok(identity) if identity >= Identity::own() => return Ok(()),
         Ok(_) => {
-            let returns = context.client.status().await.is_ok_and(|status| !status.ends_when_down);
+            let status = context.client.status().await.ok();
+            let returns = status.as_ref().is_some_and(|status| !status.ends_when_down);
             let _: bool = context.client.post("/v1/handover", &()).await?;
             // systemd starts its own again, from the same path: after an upgrade that is this program.
             if returns && successor(context).await {
                 return Ok(());
             }
+            // The other one goes on with what the older one was at; whoever asks may only want to know something.
+            let is_at_work = status.is_some_and(|status| matches!(status.goal.as_str(), "up" | "down"));
+            return start(context, !is_at_work).await;
         }
         Err(ClientError::Absent) => {}
         Err(error) => return Err(error.into()),
     }
-    start(context).await
+    start(context, true).await
 }
 
 /// Waits for another daemon in the place of one that went. False when none comes.
@@ -134,15 +138,15 @@ pub async fn successor(context: &Context) -> bool {
     false
 }
 
-/// Starts a daemon and waits until it answers. It starts nothing by itself before the request that it was started for. One
-/// that is leaving still holds the lock for a moment: the new one then ends with [`TIMED_OUT`], and another is started.
-async fn start(context: &Context) -> Result<(), Failure> {
+/// Starts a daemon and waits until it answers. One that is held starts nothing by itself before the request that it was started
+/// for. One that is leaving still holds the lock for a moment: the new one then ends with [`TIMED_OUT`], and another is started.
+async fn start(context: &Context, held: bool) -> Result<(), Failure> {
     context
         .paths
         .create()
         .map_err(|error| Failure::new(FAILED, format!("make {}: {error}", context.paths.state.display())))?;
     let began = Instant::now();
-    let mut child = spawn(context)?;
+    let mut child = spawn(context, held)?;
     let mut pause = ASK_EVERY;
     loop {
         if matches!(context.client.identity().await, Ok(identity) if identity >= Identity::own()) {
@@ -156,7 +160,7 @@ async fn start(context: &Context) -> Result<(), Failure> {
             return Err(silent(context));
         }
         if ended.is_some() {
-            child = spawn(context)?;
+            child = spawn(context, held)?;
             pause = (pause * 2).min(LOOK_EVERY);
         }
         tokio::time::sleep(pause).await;
@@ -170,14 +174,15 @@ fn silent(context: &Context) -> Failure {
     Failure::new(FAILED, format!("the daemon does not answer; the last words of its log {}: {words}", path.display()))
 }
 
-fn spawn(context: &Context) -> Result<std::process::Child, Failure> {
+fn spawn(context: &Context, held: bool) -> Result<std::process::Child, Failure> {
     let failure = |error: std::io::Error| Failure::new(FAILED, format!("start the daemon: {error}"));
     let log =
         std::fs::File::options().append(true).create(true).mode(0o600).open(context.paths.log()).map_err(failure)?;
     let program = program_of(&std::env::current_exe().map_err(failure)?);
     Command::new(program)
         .args(context.same_project())
-        .args(["daemon", "--detached", "--held"])
+        .args(["daemon", "--detached"])
+        .args(held.then_some("--held"))
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -296,11 +296,12 @@ impl Driver {
         Ok((self.spec_for(request, &key), notes))
     }
 
-    /// The applied desired state, when the same configuration is applied again to a stack that is up.
+    /// The applied desired state, when the same configuration is applied again to a stack that is up, as far as that was seen.
     fn unchanged(&self, request: &UpRequest) -> Option<StackSpec> {
         let spec = self.state.desired.spec.clone()?;
         let same = self.stored.config.as_ref() == Some(&request.config)
             && self.state.desired.goal == Goal::Up
+            && self.state.seen != Observed::default()
             && (spec.working_dir == request.working_dir || request.name_on_purpose)
             && request.config.pull != Pull::Always;
         same.then_some(spec)

@@ -14,6 +14,7 @@ use crate::fake::script::Act;
 use crate::fake::script::Fault;
 use crate::fake::script::Rule;
 use crate::fake::script::Turn;
+use crate::kit::process::PROGRAM;
 use crate::kit::process::Running;
 use crate::kit::process::wait_until;
 
@@ -121,6 +122,26 @@ fn f09_a_daemon_that_was_told_to_leave_is_not_brought_back_by_an_up() {
     rustix::process::kill_process(daemon, Signal::QUIT).unwrap();
     up.end().with(1).says("the daemon ended meanwhile");
     assert!(case.daemon().is_none());
+}
+
+#[test]
+fn f21_a_plan_of_a_newer_program_leaves_the_stack_supervised() {
+    let case = Case::new();
+    let older = case.state().parent().unwrap().with_file_name("older");
+    std::fs::copy(PROGRAM, &older).unwrap();
+    let file = std::fs::File::options().write(true).open(&older).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+    drop(file);
+    let likewise = case.command(&["up"]);
+    let mut command = std::process::Command::new(&older);
+    command.args(likewise.get_args()).current_dir(likewise.get_current_dir().unwrap()).env_clear();
+    command.envs(likewise.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    Running::spawn(&mut command).end().ok();
+    let daemon = case.daemon();
+    case.run(&["plan"]).with(0);
+    assert_ne!(case.daemon(), daemon, "the newer one took over");
+    case.strike("octopus-server-2");
+    case.check(&Allowed::default());
 }
 
 #[test]
