@@ -111,7 +111,10 @@ impl Sim {
             return;
         }
         let timely = !self.answered.contains(&number) && self.epoch == call.epoch;
-        self.did_late |= !timely;
+        if !timely {
+            // What comes of it takes its time.
+            (self.did_late, self.judge.last_act) = (true, self.now);
+        }
         let before = self.world.foreign();
         let done = self.carry_out(number, &call, timely);
         // The engine itself makes a volume that a new container mounts and that is not there.

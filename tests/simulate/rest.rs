@@ -52,7 +52,7 @@ impl Sim {
         let mut failed_since = None;
         while !self.is_over() {
             self.run_until(self.now + 1_000);
-            let quiet = self.now.saturating_sub(self.judge.last_act.max(begun)) >= QUIET;
+            let quiet = self.now.saturating_sub(self.judge.last_act.max(begun)) >= QUIET && !self.will_do();
             match self.status() {
                 None => {
                     if self.left_early {
