@@ -7,6 +7,7 @@ mod fit;
 mod stop;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::Action;
 use super::Desired;
@@ -17,6 +18,7 @@ use super::Phase;
 use super::Plan;
 use super::Tracks;
 use super::action::Subject;
+use super::images;
 use super::observed::Container;
 use super::observed::Instance;
 use super::observed::Run;
@@ -32,7 +34,16 @@ pub fn plan(desired: &Desired, seen: &Observed, tracks: &Tracks, now: Mono) -> P
     let there = |wanted: &&ContainerSpec| seen.container(wanted.unit).is_some();
     let wanted = desired.spec.iter().flat_map(StackSpec::containers).filter(there);
     let digests = wanted.map(|wanted| (wanted.unit, wanted.digest())).collect();
-    let mut pass = Pass { desired, seen, tracks, now, digests, database_ends: false, plan: Plan::default() };
+    let mut pass = Pass {
+        desired,
+        seen,
+        tracks,
+        now,
+        digests,
+        needed: BTreeSet::new(),
+        database_ends: false,
+        plan: Plan::default(),
+    };
     match (&desired.spec, desired.goal) {
         (Some(spec), Goal::Up) => pass.up(spec),
         (Some(_), Goal::Hold) => pass.examine(),
@@ -52,6 +63,8 @@ struct Pass<'a> {
     now: Mono,
     /// The fingerprints of what is wanted: they are asked for often, and cost more than all else here.
     digests: BTreeMap<UnitId, Digest>,
+    /// The images that something is to be made of.
+    needed: BTreeSet<&'a str>,
     /// SQL Server must end, be it now or when its turn comes.
     database_ends: bool,
     plan: Plan,
@@ -59,6 +72,7 @@ struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     fn up(&mut self, spec: &'a StackSpec) {
+        self.needed = images::needed(spec, self.seen, |wanted, found| self.is_made(spec, wanted, found));
         self.infrastructure(spec);
         self.stop_what_must_end(spec);
         self.remove_what_must_go(spec);
@@ -119,10 +133,17 @@ impl<'a> Pass<'a> {
             self.act(Action::CreateVolume(name.clone()));
         }
         for image in spec.images() {
-            if !self.seen.images.contains_key(image) || self.desired.refresh.contains(image) {
+            let is_missing = self.needed.contains(image) && !self.seen.images.contains_key(image);
+            if is_missing || self.desired.refresh.contains(image) {
                 self.act(Action::Pull(image.to_owned()));
             }
         }
+    }
+
+    /// Whether a unit's container is to be made: there is none, or it is to be replaced.
+    fn is_made(&self, spec: &StackSpec, wanted: &ContainerSpec, found: Option<&Container>) -> bool {
+        let is_stopped = self.desired.stopped.contains(&wanted.unit);
+        found.map_or(!is_stopped, |found| self.fit(spec, found) == Fit::Replace)
     }
 
     fn examine(&mut self) {
@@ -204,7 +225,7 @@ impl<'a> Pass<'a> {
                 continue;
             }
             let is_drained = self.tracks.get(unit).is_some_and(|track| track.health.drained);
-            if (self.phase(spec, unit) == Phase::Ready || is_drained) && !self.will_stop(unit) {
+            if is_drained || self.phase(spec, unit) == Phase::Ready && !self.will_stop(unit) {
                 continue;
             }
             let is_node = unit != UnitId::Sql;

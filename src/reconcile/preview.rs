@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::Observed;
+use super::images;
 use super::observed::Container;
 use super::observed::Run;
 use crate::spec::ContainerSpec;
@@ -45,7 +46,14 @@ pub fn changes(applied: Option<&StackSpec>, wanted: &StackSpec, seen: &Observed,
     let mut changes = Vec::new();
     let present = wanted.images().into_iter().filter(|image| refetch && seen.images.contains_key(*image));
     changes.extend(present.map(|image| change(image, Step::Pull, "it is fetched at every `up`")));
-    let missing_images = wanted.images().into_iter().filter(|image| !seen.images.contains_key(*image));
+    let containers: Vec<Change> =
+        wanted.containers().filter_map(|container| of_container(applied, wanted, container, seen)).collect();
+    let is_made = |change: &Change| matches!(change.what, Step::Create | Step::Recreate);
+    let is_made = |one: &ContainerSpec| containers.iter().any(|change| change.name == one.name && is_made(change));
+    let needed = images::needed(wanted, seen, |one, _| is_made(one));
+    let is_fetched = |image: &&str| refetch || needed.contains(image);
+    let missing_images =
+        wanted.images().into_iter().filter(|image| !seen.images.contains_key(*image)).filter(is_fetched);
     changes.extend(missing_images.map(|image| change(image, Step::Pull, "the engine does not have it")));
     if seen.networks.is_empty() {
         changes.push(change(&wanted.network, Step::Create, "there is no such network"));
@@ -55,8 +63,6 @@ pub fn changes(applied: Option<&StackSpec>, wanted: &StackSpec, seen: &Observed,
     let surplus = seen.containers.iter().filter(|container| wanted.container(container.unit).is_none());
     changes
         .extend(surplus.map(|container| change(&container.name, Step::Remove, "the configuration has no such unit")));
-    let containers: Vec<Change> =
-        wanted.containers().filter_map(|container| of_container(applied, wanted, container, seen)).collect();
     let sql_is_replaced = replaces(&containers, wanted.sql.as_ref());
     let nodes_change_image = changes_image(wanted, seen);
     changes.extend(containers.iter().cloned());

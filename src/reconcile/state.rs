@@ -18,6 +18,7 @@ use super::action::Outcome;
 use super::action::Trouble;
 use super::action::took_effect;
 use super::cause::Failure;
+use super::images;
 use super::observed::Container;
 use super::observed::Instance;
 use super::observed::Run;
@@ -252,14 +253,18 @@ impl State {
         }
     }
 
-    /// References stand for the images that they stood for when they were first seen after an `up`.
+    /// References stand for the images that they stood for when they were first seen after an `up`. One that the engine has no
+    /// more stands for what runs of it, so that another that is fetched later changes nothing unasked.
     fn pin_images(&mut self) {
         let Some(spec) = &self.desired.spec else { return };
         let wanted = spec.images();
         self.desired.images.retain(|image, _| wanted.contains(&image.as_str()));
         for image in wanted.into_iter().filter(|image| !self.desired.refresh.contains(*image)) {
-            if let Some(id) = self.seen.images.get(image) {
-                self.desired.images.entry(image.to_owned()).or_insert_with(|| id.clone());
+            let id = || self.seen.images.get(image).cloned().or_else(|| images::running(spec, &self.seen, image));
+            if !self.desired.images.contains_key(image)
+                && let Some(id) = id()
+            {
+                self.desired.images.insert(image.to_owned(), id);
             }
         }
     }

@@ -72,6 +72,19 @@ fn f41_a_registry_that_is_down_is_tried_again_and_never_needed_for_what_is_there
 }
 
 #[test]
+fn f41_what_runs_well_needs_no_image() {
+    let case = Case::up();
+    case.kill_daemon();
+    case.engine.world().images.clear();
+    case.run(&["up"]).ok();
+    case.run(&["plan"]).with(0);
+    case.strike("octopus-server-1");
+    assert_eq!(case.starts().into_values().collect::<Vec<_>>(), [1, 2, 1], "a container starts again without it");
+    case.wait_for("ready");
+    case.check(&Allowed::default());
+}
+
+#[test]
 fn f43_a_tag_that_moved_is_shown_and_applied_to_no_single_node() {
     let case = Case::up();
     let image = |case: &Case| {

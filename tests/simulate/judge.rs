@@ -19,6 +19,7 @@ use octo_local::reconcile::observed::Container;
 use octo_local::reconcile::observed::Instance;
 use octo_local::reconcile::observed::Run;
 use octo_local::reconcile::state::Heard;
+use octo_local::spec::ContainerSpec;
 use octo_local::spec::Digest;
 use octo_local::spec::StackSpec;
 use octo_local::spec::UnitId;
@@ -269,6 +270,7 @@ impl Sim {
             Action::Create(unit) => self.check_try(*unit),
             Action::Stop { unit, instance, cause, .. } => self.check_stop(*unit, instance, *cause),
             Action::Remove(unit, id) => self.check_remove(*unit, id),
+            Action::Pull(image) => self.check_pull(image),
             Action::RemoveNetwork(id) => self.check_remove_network(id),
             _ => {}
         }
@@ -486,17 +488,44 @@ impl Sim {
         let desired = &self.daemon.as_ref()?.state.desired;
         let spec = desired.spec.as_ref()?;
         let Some(wanted) = spec.container(container.unit) else { return Some(Reason::Surplus) };
-        let pinned = desired.images.get(&wanted.image).is_some_and(|id| *id != container.image_id);
-        let is_here = |image: &&str| self.judge.known.images.contains_key(*image) && !desired.refresh.contains(*image);
-        let replaceable = spec.images().iter().all(is_here);
-        if (!self.judge.is_current(container) || pinned) && replaceable {
-            return Some(Reason::Replaced);
-        }
         if desired.stopped.contains(&container.unit) {
             return Some(Reason::Stopped);
         }
+        let is_here = |image: &str| self.judge.known.images.contains_key(image) && !desired.refresh.contains(image);
+        let replaceable = spec.containers().all(|wanted| is_here(&wanted.image) || !self.lacks(wanted));
+        if self.is_outdated(wanted, container) && replaceable {
+            return Some(Reason::Replaced);
+        }
         let asked = desired.restart.get(&container.unit);
         (asked.is_some() && asked == container.instance().as_ref()).then_some(Reason::Asked)
+    }
+
+    /// Whether a container is of another definition, or of another image than the pinned one.
+    fn is_outdated(&self, wanted: &ContainerSpec, container: &Container) -> bool {
+        let images = self.daemon.as_ref().map(|daemon| &daemon.state.desired.images);
+        let pinned = images.and_then(|images| images.get(&wanted.image));
+        !self.judge.is_current(container) || pinned.is_some_and(|id| *id != container.image_id)
+    }
+
+    /// Whether a container is to be made of what is wanted for a unit.
+    fn lacks(&self, wanted: &ContainerSpec) -> bool {
+        let stopped = self.daemon.as_ref().is_some_and(|daemon| daemon.state.desired.stopped.contains(&wanted.unit));
+        let known = self.judge.known.container(wanted.unit);
+        !stopped && known.is_none_or(|known| self.is_outdated(wanted, known))
+    }
+
+    /// An image is fetched because the operator has all fetched, or because a container is to be made of it.
+    fn check_pull(&mut self, image: &str) {
+        let Some(daemon) = &self.daemon else { return };
+        let (desired, known) = (&daemon.state.desired, &self.judge.known);
+        let wanted: Vec<&ContainerSpec> =
+            desired.spec.iter().flat_map(StackSpec::containers).filter(|wanted| wanted.image == image).collect();
+        let of = |wanted: &&ContainerSpec| known.container(wanted.unit);
+        let cannot_start = |one: &Container| !one.is_running() && !known.is_attached(one);
+        let ids: BTreeSet<&String> = wanted.iter().filter_map(of).map(|one| &one.image_id).collect();
+        let is_needed = ids.len() > 1 || wanted.iter().any(|one| self.lacks(one) || of(one).is_some_and(cannot_start));
+        let asked = desired.refresh.contains(image);
+        self.must(asked || is_needed, || format!("{image} is fetched, and nothing is to be made of it"));
     }
 
     /// A unit that is ended as broken must be.

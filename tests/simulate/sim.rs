@@ -175,6 +175,9 @@ impl Sim {
         let env = self.env.clone();
         self.up_as_announced(env);
         for _ in 0..self.chance.between(2, 4) {
+            if self.chance.percent(20) {
+                self.lose_an_image();
+            }
             let wish = self.some_wish();
             match wish {
                 Wish::Up(env) => self.up_as_announced(env),

@@ -187,6 +187,15 @@ impl Sim {
         }
     }
 
+    /// Somebody takes a reference to an image away; what runs of it runs on.
+    pub(super) fn lose_an_image(&mut self) {
+        let images: Vec<String> = self.world.images.keys().cloned().collect();
+        if let Some(image) = self.chance.pick(&images).filter(|_| !self.env.demo) {
+            self.world.images.remove(image);
+            self.hint_images();
+        }
+    }
+
     /// A tag stands for a newer image now, in the registry and perhaps here.
     fn move_a_tag(&mut self) {
         if self.env.demo {

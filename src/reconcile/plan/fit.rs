@@ -12,9 +12,6 @@ use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
-/// How long after the database is back a node may need to find it again, and is not called hung.
-const RECONNECTING: Duration = Duration::from_secs(10);
-
 /// Whether a container may stay as it is.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Fit {
@@ -37,15 +34,15 @@ impl Pass<'_> {
     pub(super) fn fit(&self, spec: &StackSpec, container: &Container) -> Fit {
         let unit = container.unit;
         let Some(wanted) = spec.container(unit) else { return Fit::Surplus };
+        if self.desired.stopped.contains(&unit) {
+            return Fit::Halted;
+        }
         if self.digests.get(&unit) != Some(&container.digest) || self.is_of_another_image(wanted, container) {
             return Fit::Replace;
         }
         // Attached to a network that is gone, it could never start again.
         if !container.is_running() && !self.seen.networks.is_empty() && !self.seen.is_attached(container) {
             return Fit::Replace;
-        }
-        if self.desired.stopped.contains(&unit) {
-            return Fit::Halted;
         }
         let asked = self.desired.restart.get(&unit);
         if asked.is_some() && asked == container.instance().as_ref() {
@@ -69,18 +66,16 @@ impl Pass<'_> {
             return Fit::Right;
         }
         let is_node = container.unit != UnitId::Sql;
-        let database_is_well = !is_node || self.database_was_well_after(spec, track);
+        let is_held_to_account = self.has_grace_ended(track) && (!is_node || self.database_was_well_after(spec, track));
         match self.phase(spec, container.unit) {
-            Phase::Unready
-                if database_is_well && self.has_grace_ended(track) && track.health.misses >= spec.timing.misses =>
-            {
+            Phase::Unready if is_held_to_account && track.health.misses >= spec.timing.misses => {
                 Fit::Broken(Cause::Hung)
             }
             // One that nobody asked yet may be ready: a new daemon first looks.
             Phase::Starting if is_node && !self.database_runs(spec) && track.health.was_asked() => {
                 Fit::Broken(Cause::LostDatabase)
             }
-            Phase::Starting if database_is_well && self.now >= start_deadline(container.unit, spec, track) => {
+            Phase::Starting if is_held_to_account && self.now >= start_deadline(container.unit, spec, track) => {
                 Fit::Broken(Cause::StuckStarting)
             }
             Phase::Absent
@@ -107,7 +102,6 @@ impl Pass<'_> {
         let Some(database) = self.tracks.get(UnitId::Sql).map(|sql| &sql.health) else { return false };
         let failing = node.health.failing_since;
         self.phase(spec, UnitId::Sql) == Phase::Ready
-            && database.ready_since.is_some_and(|since| self.now.since(since) >= RECONNECTING)
             && failing.is_none_or(|since| database.last_ready_at >= Some(since))
     }
 

@@ -19,8 +19,8 @@ const HUNG_GRACE: Duration = Duration::from_secs(2);
 impl<'a> Pass<'a> {
     pub(super) fn stop_what_must_end(&mut self, spec: &'a StackSpec) {
         // What cannot be replaced yet goes on: a tag that does not exist must not cost a running stack.
-        let is_here = |image: &&str| self.seen.images.contains_key(*image) && !self.desired.refresh.contains(*image);
-        let replaceable = spec.images().iter().all(is_here);
+        let is_here = |image: &&str| self.seen.images.contains_key(*image);
+        let replaceable = self.desired.refresh.is_empty() && self.needed.iter().all(is_here);
         let sql_must_end = self.seen.container(UnitId::Sql).is_some_and(|sql| match self.fit(spec, sql) {
             Fit::Replace => replaceable && sql.is_running(),
             Fit::Halted | Fit::Surplus | Fit::Restart => sql.is_running(),
