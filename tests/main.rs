@@ -7,6 +7,7 @@ mod cli;
 mod compose;
 mod conformance;
 mod daemon;
+mod decide;
 mod docker;
 mod engine;
 mod fake;

@@ -225,7 +225,7 @@ impl<'a> Pass<'a> {
                 continue;
             }
             let is_drained = self.tracks.get(unit).is_some_and(|track| track.health.drained);
-            if is_drained || self.phase(spec, unit) == Phase::Ready && !self.will_stop(unit) {
+            if is_drained || self.phase(spec, unit) == Phase::Ready {
                 continue;
             }
             let is_node = unit != UnitId::Sql;
@@ -234,10 +234,6 @@ impl<'a> Pass<'a> {
             }
             return;
         }
-    }
-
-    fn will_stop(&self, unit: UnitId) -> bool {
-        self.plan.actions.iter().any(|action| matches!(action, Action::Stop { unit: stopped, .. } if *stopped == unit))
     }
 
     /// Whether another unit is in the way of this one: it is between its start and its first readiness. A node also meets one

@@ -160,6 +160,7 @@ impl State {
                 container.end(*code, self.tracks.get(container.unit).is_some_and(|track| track.oom));
             }
         }
+        self.forget_restarts_that_were_seen();
         self.tracks.absorb(&self.seen, now);
         for (action, result) in std::mem::take(&mut self.covered) {
             self.settle(&action, result, now);
@@ -173,6 +174,17 @@ impl State {
         if self.version_ran() {
             self.announce(News::VersionRan);
         }
+    }
+
+    /// A run that ended and a later one of a container that the engine cannot inspect look the same, so the end between them
+    /// fulfils the wish.
+    fn forget_restarts_that_were_seen(&mut self) {
+        let (seen, tracks) = (&self.seen, &self.tracks);
+        let runs_again = |unit: UnitId, instance: &Instance| {
+            let ended = tracks.get(unit).is_some_and(|track| track.ended && track.instance.as_ref() == Some(instance));
+            ended && seen.container(unit).is_some_and(Container::is_running)
+        };
+        self.desired.restart.retain(|unit, instance| !runs_again(*unit, instance));
     }
 
     /// Whether a node of the definition that is wanted was ever started. What Docker shows counts: an answer may be lost, and
