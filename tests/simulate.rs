@@ -14,6 +14,7 @@
 #![expect(clippy::needless_for_each, reason = "short effects at the end of a chain of adapters read well in the model")]
 #![expect(clippy::needless_pass_by_value, reason = "an operator's wish is given away")]
 
+mod adoption;
 mod calls;
 mod chance;
 mod daemon;
@@ -37,6 +38,8 @@ use sim::Sim;
 
 /// How many seeds a plain test run tries.
 const SEEDS: u64 = 2_400;
+/// How often the daemon is killed while all is well.
+const KILLS: u64 = 10_000;
 /// How much of a failed run's trace is shown.
 const TAIL: usize = 120;
 
@@ -53,27 +56,7 @@ fn every_seed_keeps_the_invariants() {
         return assert!(outcome.violation.is_none(), "seed {seed}: {:?}", outcome.violation);
     }
     let (first, seeds) = (asked("SIMULATE_FIRST").unwrap_or(0), asked("SIMULATE_SEEDS").unwrap_or(SEEDS));
-    let (next, stop) = (AtomicU64::new(first), AtomicBool::new(false));
-    let work = || {
-        let mut outcomes = Vec::new();
-        while !stop.load(Ordering::Relaxed) {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= first + seeds {
-                break;
-            }
-            let outcome = Sim::run(seed, false);
-            if outcome.violation.is_some() {
-                stop.store(true, Ordering::Relaxed);
-            }
-            outcomes.push((seed, outcome));
-        }
-        outcomes
-    };
-    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    let outcomes: Vec<(u64, Outcome)> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-    });
+    let outcomes = in_parallel(first, seeds, |seed| Sim::run(seed, false));
     if let Some((seed, _)) =
         outcomes.iter().filter(|(_, outcome)| outcome.violation.is_some()).min_by_key(|(seed, _)| *seed)
     {
@@ -90,11 +73,46 @@ fn every_seed_keeps_the_invariants() {
     }
 }
 
+/// Runs so many seeds on all processors, until the first violation.
+fn in_parallel(first: u64, seeds: u64, run: impl Fn(u64) -> Outcome + Sync) -> Vec<(u64, Outcome)> {
+    let (next, stop) = (AtomicU64::new(first), AtomicBool::new(false));
+    let work = || {
+        let mut outcomes = Vec::new();
+        while !stop.load(Ordering::Relaxed) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + seeds {
+                break;
+            }
+            let outcome = run(seed);
+            if outcome.violation.is_some() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            outcomes.push((seed, outcome));
+        }
+        outcomes
+    };
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
 /// Runs a failed seed again, and shows how it came to that.
 fn tell(seed: u64) {
     let Outcome { mix, violation, trace, .. } = Sim::run(seed, true);
     let tail = &trace[trace.len().saturating_sub(TAIL)..];
     panic!("{}\nseed {seed} ({mix}): {}", tail.join("\n"), violation.unwrap_or_default());
+}
+
+#[test]
+fn ten_thousand_kills_of_the_daemon_restart_no_healthy_container() {
+    const STACKS: u64 = 40;
+    let outcomes = in_parallel(0, STACKS, |seed| Sim::adoption(seed, KILLS / STACKS));
+    for (seed, outcome) in &outcomes {
+        assert!(outcome.violation.is_none(), "seed {seed}: {:?}", outcome.violation);
+    }
+    assert_eq!(outcomes.len() as u64, STACKS);
 }
 
 #[test]

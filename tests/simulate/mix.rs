@@ -39,6 +39,9 @@ const CALM: Mix = Mix {
     mistakes: false,
 };
 
+/// All is well, and the daemon sees it badly.
+pub(super) const ADOPTION: Mix = Mix { name: "adoption", nodes: 2, blind: 5, lost_events: 20, starved: 10, ..CALM };
+
 /// All mixes.
 pub(super) const MIXES: [Mix; 8] = [
     CALM,

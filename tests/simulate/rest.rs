@@ -35,7 +35,7 @@ const FINAL: Ms = 40_000;
 const HUNG: Ms = 20_000;
 
 /// What there is of each unit, for comparing: container, run, whether it runs.
-type Snapshot = BTreeMap<UnitId, (String, String, bool)>;
+pub(super) type Snapshot = BTreeMap<UnitId, (String, String, bool)>;
 
 impl Sim {
     fn status(&self) -> Option<Status> {
@@ -220,7 +220,7 @@ impl Sim {
         self.up_as_announced(env);
     }
 
-    fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self) -> Snapshot {
         let of = |(id, unit, _): (&String, UnitId, &super::world::Made)| {
             let made = &self.world.containers[id];
             (unit, (id.clone(), made.started_at.clone(), made.moves()))

@@ -102,9 +102,8 @@ pub(super) struct Outcome {
 }
 
 impl Sim {
-    fn new(seed: u64, tracing: bool) -> Self {
+    pub(super) fn new(seed: u64, mix: Mix, tracing: bool) -> Self {
         let mut chance = Chance::new(seed);
-        let mix = MIXES[usize::try_from(seed).unwrap() % MIXES.len()].clone();
         let demo = chance.percent(15);
         let env = Env {
             nodes: u8::try_from(chance.between(1, mix.nodes)).unwrap(),
@@ -155,18 +154,23 @@ impl Sim {
 
     /// Runs one seed to its end or to the first violation.
     pub(super) fn run(seed: u64, tracing: bool) -> Outcome {
-        let mut sim = Self::new(seed, tracing);
+        let mix = MIXES[usize::try_from(seed).unwrap() % MIXES.len()].clone();
+        let mut sim = Self::new(seed, mix, tracing);
         if sim.mix.pause.is_some() {
             sim.stormy();
         } else {
             sim.calm();
         }
+        sim.outcome()
+    }
+
+    pub(super) fn outcome(self) -> Outcome {
         Outcome {
-            mix: sim.mix.name,
-            actions: sim.judge.actions,
-            violation: sim.judge.violation,
-            trace: sim.trace.unwrap_or_default(),
-            took: sim.now,
+            mix: self.mix.name,
+            actions: self.judge.actions,
+            violation: self.judge.violation,
+            trace: self.trace.unwrap_or_default(),
+            took: self.now,
         }
     }
 
