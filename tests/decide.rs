@@ -412,3 +412,36 @@ fn a_restart_is_done_once_also_where_two_runs_look_the_same() {
     scene.probe(ONE, &Probe::Ready);
     assert_eq!(scene.plan(), []);
 }
+
+#[test]
+fn a_call_that_took_effect_did_not_fail_whatever_its_answer_was() {
+    let refused = || Err(Trouble { words: "the engine says no".to_owned(), unknown: false });
+    let mut scene = Scene::all_ready();
+    let name = scene.state.seen.volumes.first().cloned().unwrap();
+    let made = scene.instance(TWO).id;
+    for (action, result) in [
+        (Action::Create(TWO), refused()),
+        (Action::Start(TWO, made.clone()), refused()),
+        (Action::Connect(TWO, made), refused()),
+        (Action::Pull("sql:1".to_owned()), refused()),
+        (Action::CreateNetwork, refused()),
+        (Action::CreateVolume(name), Ok(Outcome::default())),
+    ] {
+        scene.state.begin(&action, scene.now);
+        scene.end(action, result);
+    }
+    let track = scene.state.tracks.get(TWO).unwrap();
+    assert_eq!((track.failures, &track.failure), (0, &None));
+    assert_eq!((&scene.state.tracks.blocked, scene.verdict()), (&BTreeMap::new(), Verdict::Ready));
+}
+
+#[test]
+fn nodes_of_two_images_need_one_that_is_gone() {
+    let mut scene = Scene::all_ready();
+    scene.state.desired.images.clear();
+    scene.change(|seen| {
+        seen.images.remove("octopus:1");
+        "another".clone_into(&mut of(seen, TWO).image_id);
+    });
+    assert_eq!(scene.plan(), [Action::Pull("octopus:1".to_owned())], "nobody knows which of the two to keep");
+}

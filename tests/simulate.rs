@@ -11,9 +11,6 @@
 //! SIMULATE_SEED=42 cargo test --test main simulate          one seed, with its whole trace
 //! ```
 
-#![expect(clippy::needless_for_each, reason = "short effects at the end of a chain of adapters read well in the model")]
-#![expect(clippy::needless_pass_by_value, reason = "an operator's wish is given away")]
-
 mod adoption;
 mod calls;
 mod chance;

@@ -10,7 +10,7 @@ impl Sim {
     pub(super) fn adoption(seed: u64, kills: u64) -> Outcome {
         let mut sim = Self::new(seed, ADOPTION, false);
         let env = sim.env.clone();
-        sim.up_as_announced(env);
+        sim.up_as_announced(&env);
         let (before, actions) = (sim.snapshot(), sim.judge.actions);
         sim.must(!before.is_empty() && before.values().all(|(.., runs)| *runs), || "not everything runs".to_owned());
         // From now on looks fail, events get lost, and probes cannot be judged.

@@ -222,9 +222,9 @@ impl Sim {
         }
         let gone: Vec<String> =
             made.networks.iter().filter(|id| !self.world.networks.contains_key(*id)).cloned().collect();
-        gone.iter().for_each(|id| {
+        for id in &gone {
             made.networks.remove(id);
-        });
+        }
         if !made.networks.insert(network.clone()) {
             return refused("endpoint with that name already exists in network");
         }

@@ -234,7 +234,9 @@ impl Sim {
             self.judge.woke(now);
         }
         let inbox = std::mem::take(&mut self.daemon.as_mut().unwrap().inbox);
-        inbox.into_iter().for_each(|input| self.absorb(input));
+        for input in inbox {
+            self.absorb(input);
+        }
         self.note_a_lost_engine();
         self.look();
         let wake_at = self.act();
@@ -369,7 +371,9 @@ impl Sim {
             }
         }
         let waiting = std::mem::take(&mut self.daemon.as_mut().unwrap().waiting);
-        waiting.into_iter().for_each(|wish| self.asked(wish));
+        for wish in waiting {
+            self.asked(wish);
+        }
     }
 
     fn pass_on_news(&mut self) {

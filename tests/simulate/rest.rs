@@ -208,16 +208,16 @@ impl Sim {
         if self.chance.percent(30) {
             // Somebody tidies up while nothing runs.
             let networks: Vec<String> = self.world.our_networks().into_keys().collect();
-            networks.iter().for_each(|id| {
+            for id in &networks {
                 self.world.networks.remove(id);
-            });
+            }
         }
         if self.chance.percent(50) {
             self.undo(Undo::Daemon);
             return self.settle();
         }
         let env = self.good_env();
-        self.up_as_announced(env);
+        self.up_as_announced(&env);
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
@@ -229,7 +229,7 @@ impl Sim {
     }
 
     /// An `up` from rest does exactly what it said that it would do.
-    pub(super) fn up_as_announced(&mut self, env: Env) {
+    pub(super) fn up_as_announced(&mut self, env: &Env) {
         let (before, volumes) = (self.snapshot(), self.world.our_volumes());
         let (networks, images) = (self.world.our_networks(), self.world.images.clone());
         (self.announced, self.denied) = (None, None);

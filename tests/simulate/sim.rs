@@ -177,14 +177,14 @@ impl Sim {
     /// Nothing goes wrong, and the operator waits for each wish to be fulfilled: what was announced must be what happens.
     fn calm(&mut self) {
         let env = self.env.clone();
-        self.up_as_announced(env);
+        self.up_as_announced(&env);
         for _ in 0..self.chance.between(2, 4) {
             if self.chance.percent(20) {
                 self.lose_an_image();
             }
             let wish = self.some_wish();
             match wish {
-                Wish::Up(env) => self.up_as_announced(env),
+                Wish::Up(env) => self.up_as_announced(&env),
                 Wish::Cancel => {
                     self.end_calmly();
                 }

@@ -146,9 +146,9 @@ impl Sim {
                     .collect::<Vec<_>>()
                     .iter()
                     .for_each(|id| self.disconnect(id));
-                networks.iter().for_each(|id| {
+                for id in &networks {
                     self.world.networks.remove(id);
-                });
+                }
                 self.hint_infrastructure();
             }
             7 => {
@@ -229,7 +229,9 @@ impl Sim {
         process.well_since = now;
         let deferred = std::mem::take(&mut process.deferred);
         self.hint(id, "unpause", None);
-        deferred.into_iter().for_each(|step| self.step(id, 10, step));
+        for step in deferred {
+            self.step(id, 10, step);
+        }
     }
 
     fn host_trouble(&mut self) {
@@ -327,7 +329,9 @@ impl Sim {
         if !containers_live {
             let all: Vec<String> =
                 self.world.containers.iter().filter(|(_, made)| made.moves()).map(|(id, _)| id.clone()).collect();
-            all.iter().for_each(|id| self.exit(id, 137, ""));
+            for id in &all {
+                self.exit(id, 137, "");
+            }
         }
         let wait = self.chance.between(500, 25_000);
         self.later(wait, Event::Undo(Undo::Engine));
@@ -346,7 +350,9 @@ impl Sim {
             .filter(|(_, made)| made.armed && made.doing == Doing::Exited)
             .map(|(id, _)| id.clone())
             .collect();
-        armed.iter().for_each(|id| self.rearm(id));
+        for id in &armed {
+            self.rearm(id);
+        }
     }
 
     /// The engine's own restart policy is at work.
