@@ -388,6 +388,11 @@ fn an_up_announces_what_a_moved_tag_changes() {
 fn a_silent_node_gets_one_grace_after_its_database_came_back() {
     let mut scene = Scene::all_ready();
     scene.probe(DB, &Probe::Failure("away".to_owned()));
+    for _ in 0..9 {
+        scene.probe(ONE, &Probe::Failure("503".to_owned()));
+        scene.wait(1);
+        assert_eq!(scene.stops(), []);
+    }
     scene.probe(DB, &Probe::Ready);
     for _ in 0..9 {
         scene.wait(1);

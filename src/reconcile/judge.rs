@@ -162,7 +162,7 @@ impl State {
             track.settle(&timing, now);
         }
         if unit == UnitId::Sql && is_ready && !was_ready {
-            self.tracks.forget_misses_of_nodes(now);
+            self.tracks.nodes_reconnect(now);
         }
         match (was_ready, is_ready, probe) {
             (false, true, _) => self.tell(&unit, "ready"),

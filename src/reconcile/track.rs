@@ -146,10 +146,9 @@ impl Tracks {
         self.units.values_mut().for_each(|track| track.pause(now));
     }
 
-    /// The database is back: what nodes missed without it says nothing about them, and they connect again first.
-    pub fn forget_misses_of_nodes(&mut self, now: Mono) {
+    /// The database is back: nodes connect again first.
+    pub fn nodes_reconnect(&mut self, now: Mono) {
         for (_, track) in self.units.iter_mut().filter(|(unit, _)| **unit != UnitId::Sql) {
-            track.health.forget_misses();
             track.reconnects_until = now.after(RECONNECTING);
         }
     }
@@ -297,18 +296,6 @@ mod tests {
             tracks.absorb(&seen, at(2));
             assert!(tracks.blocked.is_empty());
         }
-    }
-
-    #[test]
-    fn what_nodes_missed_without_the_database_is_forgotten_when_it_is_back() {
-        let mut tracks = Tracks::default();
-        for unit in [UnitId::Sql, UnitId::Node(1)] {
-            tracks.of(unit).health.record(&Probe::Failure("silent".into()), at(1));
-        }
-        tracks.forget_misses_of_nodes(at(2));
-        let misses = |unit| tracks.get(unit).map(|track| (track.health.misses, track.health.failing_since));
-        assert_eq!(misses(UnitId::Node(1)), Some((0, None)));
-        assert_eq!(misses(UnitId::Sql), Some((1, Some(at(1)))));
     }
 
     #[test]
