@@ -208,6 +208,15 @@ fn unit_status(
     let busy = tracks.busy.get(&Subject::Unit(unit)).map(|(verb, _)| *verb);
     let stopped = desired.stopped.contains(&unit);
     let waits = !runs && desired.stopped.contains(&UnitId::Sql);
+    // What comes before it in the order of starts and does not serve.
+    let serves = |before: &UnitId| {
+        let external = *before == UnitId::Sql && spec.sql.is_none();
+        let drained = tracks.get(*before).is_some_and(|track| track.health.drained);
+        drained || phase_of(*before, external, seen, tracks, now) == Phase::Ready
+    };
+    let mut before = spec.units().into_iter().take_while(|before| *before != unit);
+    let ahead = before.find(|before| !desired.stopped.contains(before) && !serves(before));
+    let ahead = ahead.filter(|_| desired.goal == Goal::Up);
     UnitStatus {
         unit,
         container: container.map(|container| container.name.clone()).unwrap_or_default(),
@@ -215,14 +224,14 @@ fn unit_status(
         reason: match (stopped, waits) {
             (true, _) => "stopped by the operator".to_owned(),
             (false, true) => "waits for db, which the operator stopped".to_owned(),
-            (false, false) => reason(&phase, track, failure, busy),
+            (false, false) => reason(&phase, track, failure, busy, ahead),
         },
         fix: failure.map(|failure| failure.cause.fix().to_owned()),
         cause: failure.map(|failure| failure.cause),
         lines: failure.map(|failure| failure.lines.clone()).unwrap_or_default(),
         for_seconds: if runs { now.since(track.seen_at).as_secs() } else { 0 },
         restarts: track.restarts,
-        retry_in_seconds: track.retry_at.filter(|_| !runs).map(|until| until.since(now).as_secs()),
+        retry_in_seconds: track.retry_at.filter(|_| !runs && busy.is_none()).map(|until| until.since(now).as_secs()),
         image: container.map(|container| container.image.clone()).unwrap_or_default(),
         ports: container.map(ports).unwrap_or_default(),
         stopped,
@@ -242,14 +251,25 @@ fn ports(container: &crate::spec::ContainerSpec) -> Vec<String> {
     container.ports.iter().map(|port| format!("{}:{}->{}", port.host_ip, port.host, port.container)).collect()
 }
 
-fn reason(phase: &Phase, track: &Track, failure: Option<&Failure>, busy: Option<&str>) -> String {
+fn reason(
+    phase: &Phase,
+    track: &Track,
+    failure: Option<&Failure>,
+    busy: Option<&str>,
+    ahead: Option<UnitId>,
+) -> String {
+    let turn = || ahead.map(|ahead| format!("waits for {ahead}"));
     let failed = || failure.map(|failure| format!("{}: {}", failure.cause.title(), failure.detail));
     let probed = || track.health.last_problem.clone();
     let text = match phase {
         Phase::Failed(_) | Phase::BackingOff { .. } | Phase::CrashLoop { .. } | Phase::Dead => failed(),
         Phase::Starting | Phase::Unready => probed().or_else(failed),
         Phase::Paused => Some("somebody paused the container; `docker unpause` it".to_owned()),
-        Phase::Absent | Phase::Created | Phase::Stopping => busy.map(|verb| format!("{verb}…")).or_else(failed),
+        Phase::Absent | Phase::Created | Phase::Stopping => match (busy, failed()) {
+            (Some(verb), Some(failed)) => Some(format!("{verb}…; before: {failed}")),
+            (Some(verb), None) => Some(format!("{verb}…")),
+            (None, failed) => failed.or_else(turn),
+        },
         Phase::Ready => failed().map(|failed| format!("it is not replaced yet: {failed}")),
     };
     text.unwrap_or_default()
