@@ -267,10 +267,11 @@ fn no_node_starts_on_a_database_that_is_about_to_end() {
 #[test]
 fn a_second_network_goes_once_nothing_is_attached_to_it() {
     let mut scene = Scene::all_ready();
-    scene.change(|seen| drop(seen.networks.insert("other".to_owned(), "p_default".to_owned())));
-    assert_eq!(scene.plan(), [Action::RemoveNetwork("other".to_owned())]);
+    let other = "another".to_owned();
+    scene.change(|seen| drop(seen.networks.insert(other.clone(), "p_default".to_owned())));
+    assert_eq!(scene.plan(), [Action::RemoveNetwork(other.clone())], "not the one in use");
     scene.is(TWO, ended(0));
-    scene.change(|seen| of(seen, TWO).networks = ["other".to_owned()].into());
+    scene.change(|seen| of(seen, TWO).networks = [other].into());
     assert!(!scene.plan().iter().any(|action| matches!(action, Action::RemoveNetwork(_))), "{:?}", scene.plan());
 }
 
@@ -449,4 +450,76 @@ fn nodes_of_two_images_need_one_that_is_gone() {
         "another".clone_into(&mut of(seen, TWO).image_id);
     });
     assert_eq!(scene.plan(), [Action::Pull("octopus:1".to_owned())], "nobody knows which of the two to keep");
+}
+
+#[test]
+fn a_unit_that_was_ready_for_long_begins_its_waits_anew() {
+    let mut scene = Scene::all_ready();
+    scene.is(TWO, Run::Created);
+    let start = scene.plan().remove(0);
+    scene.state.begin(&start, scene.now);
+    scene.end(start, Err(Trouble { words: "no".to_owned(), unknown: false }));
+    scene.wait(2);
+    scene.is(TWO, runs());
+    let failures = |scene: &Scene| scene.state.tracks.get(TWO).unwrap().failures;
+    scene.probe(TWO, &Probe::Ready);
+    scene.wait(60);
+    scene.probe(TWO, &Probe::Ready);
+    assert_eq!(failures(&scene), 1, "not long enough");
+    scene.wait(600);
+    scene.probe(TWO, &Probe::Ready);
+    assert_eq!(failures(&scene), 0);
+}
+
+#[test]
+fn what_was_under_way_for_an_earlier_wish_is_not_held_against_the_next() {
+    let mut scene = Scene::all_ready();
+    scene.is(TWO, Run::Created);
+    let start = scene.plan().remove(0);
+    scene.state.begin(&start, scene.now);
+    scene.state.tracks.forgive();
+    scene.end(start, Err(Trouble { words: "no space left on device".to_owned(), unknown: false }));
+    assert_eq!(scene.state.tracks.get(TWO).unwrap().failure, None);
+    assert_eq!(scene.starts(), [TWO]);
+}
+
+#[test]
+fn an_image_that_turns_out_to_be_missing_is_fetched() {
+    let mut scene = Scene::all_ready();
+    scene.change(|seen| seen.containers.retain(|one| one.unit != TWO));
+    let create = scene.plan().remove(0);
+    assert_eq!(create, Action::Create(TWO));
+    scene.state.begin(&create, scene.now);
+    scene.end(create, Err(Trouble { words: "No such image: octopus:1".to_owned(), unknown: false }));
+    assert_eq!(scene.plan(), [Action::Pull("octopus:1".to_owned())]);
+}
+
+#[test]
+fn nothing_is_made_of_an_image_that_is_to_be_fetched_again() {
+    let mut scene = Scene::all_ready();
+    scene.change(|seen| seen.containers.retain(|one| one.unit != TWO));
+    scene.state.desired.refresh.insert("octopus:1".to_owned());
+    assert_eq!(scene.plan(), [Action::Pull("octopus:1".to_owned())]);
+}
+
+#[test]
+fn no_node_that_serves_is_taken_out_while_the_database_does_not() {
+    let mut scene = Scene::all_ready();
+    let wish = scene.instance(ONE);
+    scene.state.desired.restart.insert(ONE, wish);
+    assert_eq!(scene.stops(), [(ONE, None)]);
+    scene.probe(DB, &Probe::Failure("away".to_owned()));
+    assert_eq!(scene.stops(), []);
+}
+
+#[test]
+fn a_node_without_its_network_is_attached_again_and_not_called_hung() {
+    let mut scene = Scene::all_ready();
+    scene.change(|seen| of(seen, ONE).networks.clear());
+    for _ in 0..9 {
+        scene.wait(1);
+        scene.probe(ONE, &Probe::Failure("refused".to_owned()));
+        scene.probe(DB, &Probe::Ready);
+    }
+    assert_eq!(scene.plan(), [Action::Connect(ONE, scene.instance(ONE).id)]);
 }

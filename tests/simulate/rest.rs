@@ -158,6 +158,8 @@ impl Sim {
         let made = &self.world.containers[id];
         let current = self.world.inspect(id).is_some_and(|container| self.judge.is_current(&container));
         let serves = made.process.as_ref().is_some_and(|process| process.phase == Phase::Ready && !process.hung);
+        self.must(stopped || !made.armed, || format!("the engine would restart {unit} as well"));
+        let made = &self.world.containers[id];
         let (moves, attached) =
             (made.doing == Doing::Running, made.networks.iter().any(|id| self.world.networks.contains_key(id)));
         if stopped {
