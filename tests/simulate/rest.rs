@@ -66,8 +66,9 @@ impl Sim {
                     if self.has_hung_call() {
                         failed_since = None;
                     }
-                    let since = *failed_since.get_or_insert(self.now);
-                    if self.now - since >= FINAL {
+                    // A frozen daemon cannot know better yet.
+                    let since = *failed_since.get_or_insert(self.now.max(begun));
+                    if self.now.saturating_sub(since) >= FINAL {
                         return self.check_failed(&status);
                     }
                 }
