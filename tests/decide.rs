@@ -356,3 +356,12 @@ fn a_node_without_its_network_is_attached_again_and_not_called_hung() {
     }
     assert_eq!(scene.plan(), [Action::Connect(ONE, scene.instance(ONE).id)]);
 }
+
+#[test]
+fn nodes_end_with_a_database_that_the_operator_stopped_even_if_it_ended_by_itself() {
+    let mut scene = Scene::all_ready();
+    scene.state.desired.stopped.insert(DB);
+    assert_eq!(scene.stops(), [(ONE, None), (TWO, None)]);
+    scene.is(DB, ended(137));
+    assert_eq!(scene.stops(), [(ONE, None), (TWO, None)], "they serve on without it");
+}

@@ -197,7 +197,7 @@ impl Sim {
         self.trace(|| format!("failed for good: {}", status.message));
         let named = status.units.iter().any(|unit| unit.cause.is_some()) || !status.work.is_empty();
         self.must(named, || format!("failed without a cause: {}", status.message));
-        let true_cause = self.env.mistake.is_some() || self.name_was_taken;
+        let true_cause = self.env.mistake.is_some() || self.name_was_taken || self.unseen_version;
         self.must(true_cause, || format!("failed, and nothing is wrong: {}", brief(status)));
     }
 

@@ -244,9 +244,9 @@ impl Sim {
         self.queue.insert((self.now + wait, self.queued), event);
     }
 
-    /// Whether the engine will still do something that it was asked for: nothing is at rest before.
+    /// Whether the engine will still do something that it was asked for, or is about it: nothing is at rest before.
     pub(super) fn will_do(&self) -> bool {
-        self.queue.values().any(|event| matches!(event, Event::Effect(_)))
+        self.queue.values().any(|event| matches!(event, Event::Effect(_) | Event::Gone(_)))
     }
 
     pub(super) fn is_slow_engine(&self) -> bool {

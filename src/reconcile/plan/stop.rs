@@ -23,7 +23,9 @@ impl<'a> Pass<'a> {
         let replaceable = self.desired.refresh.is_empty() && self.needed.iter().all(is_here);
         let sql_must_end = self.seen.container(UnitId::Sql).is_some_and(|sql| match self.fit(spec, sql) {
             Fit::Replace => replaceable && sql.is_running(),
-            Fit::Halted | Fit::Surplus | Fit::Restart => sql.is_running(),
+            // It may have ended by itself: nodes that go on without it end all the same.
+            Fit::Halted => true,
+            Fit::Surplus | Fit::Restart => sql.is_running(),
             Fit::Right | Fit::Broken(_) => false,
         });
         self.database_ends = sql_must_end;
