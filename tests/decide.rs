@@ -364,4 +364,6 @@ fn nodes_end_with_a_database_that_the_operator_stopped_even_if_it_ended_by_itsel
     assert_eq!(scene.stops(), [(ONE, None), (TWO, None)]);
     scene.is(DB, ended(137));
     assert_eq!(scene.stops(), [(ONE, None), (TWO, None)], "they serve on without it");
+    scene.change(|seen| seen.containers.retain(|one| one.unit != DB));
+    assert_eq!(scene.stops(), [(ONE, None), (TWO, None)], "nor with none at all");
 }

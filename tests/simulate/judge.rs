@@ -451,12 +451,9 @@ impl Sim {
         }
         let known = self.judge.known.containers.iter().find(|one| one.instance().as_ref() == Some(instance)).cloned();
         let Some(known) = known else { return self.must(false, || format!("{unit} is stopped in a run nobody saw")) };
-        let sql = self.judge.known.container(UnitId::Sql);
-        let ends = |sql: &Container| match self.reason(sql) {
-            Some(Reason::Stopped) => true,
-            reason => reason.is_some() && sql.is_running(),
-        };
-        let for_sql = unit != UnitId::Sql && sql.is_some_and(ends);
+        let sql = self.judge.known.container(UnitId::Sql).filter(|sql| sql.is_running());
+        let stopped = self.daemon.as_ref().is_some_and(|daemon| daemon.state.desired.stopped.contains(&UnitId::Sql));
+        let for_sql = unit != UnitId::Sql && (stopped || sql.is_some_and(|sql| self.reason(sql).is_some()));
         let reason = self.reason(&known);
         self.must(reason.is_some() || for_sql, || format!("{unit} is stopped without a reason"));
         let one_by_one = matches!(reason, Some(Reason::Replaced | Reason::Asked)) && !for_sql && unit != UnitId::Sql;

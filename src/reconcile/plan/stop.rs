@@ -21,13 +21,15 @@ impl<'a> Pass<'a> {
         // What cannot be replaced yet goes on: a tag that does not exist must not cost a running stack.
         let is_here = |image: &&str| self.seen.images.contains_key(*image);
         let replaceable = self.desired.refresh.is_empty() && self.needed.iter().all(is_here);
-        let sql_must_end = self.seen.container(UnitId::Sql).is_some_and(|sql| match self.fit(spec, sql) {
-            Fit::Replace => replaceable && sql.is_running(),
-            // It may have ended by itself: nodes that go on without it end all the same.
-            Fit::Halted => true,
-            Fit::Surplus | Fit::Restart => sql.is_running(),
-            Fit::Right | Fit::Broken(_) => false,
-        });
+        let running_sql = self.seen.container(UnitId::Sql).filter(|sql| sql.is_running());
+        // One that the operator stopped may have ended by itself: nodes that go on without it end all the same.
+        let is_stopped = self.desired.stopped.contains(&UnitId::Sql);
+        let sql_must_end = is_stopped
+            || running_sql.is_some_and(|sql| match self.fit(spec, sql) {
+                Fit::Replace => replaceable,
+                Fit::Halted | Fit::Surplus | Fit::Restart => true,
+                Fit::Right | Fit::Broken(_) => false,
+            });
         self.database_ends = sql_must_end;
         let versions_differ = self.versions_differ(spec);
         for container in self.seen.containers.iter().filter(|container| container.is_running()) {
