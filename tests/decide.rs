@@ -5,6 +5,7 @@ mod scene;
 use octo_local::reconcile::Action;
 use octo_local::reconcile::Cause;
 use octo_local::reconcile::Goal;
+use octo_local::reconcile::action::Doubt;
 use octo_local::reconcile::action::Outcome;
 use octo_local::reconcile::action::Subject;
 use octo_local::reconcile::action::Trouble;
@@ -162,13 +163,32 @@ fn a_database_that_we_end_is_not_blamed_for_what_it_says() {
 }
 
 #[test]
-fn an_unknown_outcome_is_no_failure_of_the_unit() {
-    for (unknown, failures) in [(true, 0), (false, 1)] {
+fn a_start_without_an_answer_in_time_keeps_others_from_starting_while_the_engine_may_still_do_it() {
+    for (doubt, is_held) in [(Doubt::Doing, true), (Doubt::Done, false)] {
         let mut scene = Scene::all_ready();
         scene.is(TWO, Run::Created);
         let start = scene.plan().remove(0);
         scene.state.begin(&start, scene.now);
-        scene.end(start, Err(Trouble { words: "broken".to_owned(), unknown }));
+        scene.wait(20);
+        scene.is(ONE, Run::Created);
+        scene.end(start, Err(Trouble { words: "nothing".to_owned(), doubt }));
+        assert_eq!(scene.starts().is_empty(), is_held, "{doubt:?}");
+        scene.wait(39);
+        assert_eq!(scene.starts().is_empty(), is_held, "{doubt:?}");
+        scene.wait(1);
+        assert_eq!(scene.starts(), [ONE]);
+    }
+}
+
+#[test]
+fn an_unknown_outcome_is_no_failure_of_the_unit() {
+    for (doubt, failures) in [(Doubt::Done, 0), (Doubt::Doing, 0), (Doubt::None, 1)] {
+        let unknown = doubt != Doubt::None;
+        let mut scene = Scene::all_ready();
+        scene.is(TWO, Run::Created);
+        let start = scene.plan().remove(0);
+        scene.state.begin(&start, scene.now);
+        scene.end(start, Err(Trouble { words: "broken".to_owned(), doubt }));
         assert_eq!(scene.state.tracks.get(TWO).unwrap().failures, failures);
         assert_eq!(scene.starts().is_empty(), unknown, "nothing is known before a while");
         scene.wait(2);
@@ -194,7 +214,7 @@ fn a_host_that_is_well_again_is_not_called_ill() {
     scene.change(|seen| seen.containers.retain(|one| one.unit != TWO));
     let create = Action::Create(TWO);
     scene.state.begin(&create, scene.now);
-    scene.end(create.clone(), Err(Trouble { words: "no space left on device".to_owned(), unknown: false }));
+    scene.end(create.clone(), Err(Trouble { words: "no space left on device".to_owned(), doubt: Doubt::None }));
     assert_eq!(
         scene.state.tracks.get(TWO).unwrap().failure.as_ref().map(|failure| failure.cause),
         Some(Cause::DiskFull)
@@ -254,7 +274,7 @@ fn a_restart_is_done_once_also_where_two_runs_look_the_same() {
 
 #[test]
 fn a_call_that_took_effect_did_not_fail_whatever_its_answer_was() {
-    let refused = || Err(Trouble { words: "the engine says no".to_owned(), unknown: false });
+    let refused = || Err(Trouble { words: "the engine says no".to_owned(), doubt: Doubt::None });
     let mut scene = Scene::all_ready();
     let name = scene.state.seen.volumes.first().cloned().unwrap();
     let made = scene.instance(TWO).id;
@@ -291,7 +311,7 @@ fn a_unit_that_was_ready_for_long_begins_its_waits_anew() {
     scene.is(TWO, Run::Created);
     let start = scene.plan().remove(0);
     scene.state.begin(&start, scene.now);
-    scene.end(start, Err(Trouble { words: "no".to_owned(), unknown: false }));
+    scene.end(start, Err(Trouble { words: "no".to_owned(), doubt: Doubt::None }));
     scene.wait(2);
     scene.is(TWO, runs());
     let failures = |scene: &Scene| scene.state.tracks.get(TWO).unwrap().failures;
@@ -311,7 +331,7 @@ fn what_was_under_way_for_an_earlier_wish_is_not_held_against_the_next() {
     let start = scene.plan().remove(0);
     scene.state.begin(&start, scene.now);
     scene.state.tracks.forgive();
-    scene.end(start, Err(Trouble { words: "no space left on device".to_owned(), unknown: false }));
+    scene.end(start, Err(Trouble { words: "no space left on device".to_owned(), doubt: Doubt::None }));
     assert_eq!(scene.state.tracks.get(TWO).unwrap().failure, None);
     assert_eq!(scene.starts(), [TWO]);
 }
@@ -323,7 +343,7 @@ fn an_image_that_turns_out_to_be_missing_is_fetched() {
     let create = scene.plan().remove(0);
     assert_eq!(create, Action::Create(TWO));
     scene.state.begin(&create, scene.now);
-    scene.end(create, Err(Trouble { words: "No such image: octopus:1".to_owned(), unknown: false }));
+    scene.end(create, Err(Trouble { words: "No such image: octopus:1".to_owned(), doubt: Doubt::None }));
     assert_eq!(scene.plan(), [Action::Pull("octopus:1".to_owned())]);
 }
 

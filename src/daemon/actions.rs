@@ -9,6 +9,7 @@ use super::guard::guarded;
 use crate::engine::logs::Span;
 use crate::reconcile::Action;
 use crate::reconcile::News;
+use crate::reconcile::action::Doubt;
 use crate::reconcile::action::Trouble;
 use crate::reconcile::observed::Instance;
 use crate::spec::DatabaseTarget;
@@ -49,7 +50,7 @@ impl Driver {
                 Ok(result) => result,
                 Err(words) => {
                     let _ = events.send(Event::Panicked(words.clone())).await;
-                    Err(Trouble { words, unknown: true })
+                    Err(Trouble { words, doubt: Doubt::Done })
                 }
             };
             let _ = events.send(Event::Done(action, result)).await;

@@ -9,6 +9,7 @@ use crate::engine::EngineError;
 use crate::engine::logs::Span;
 use crate::reconcile::Action;
 use crate::reconcile::Cause;
+use crate::reconcile::action::Doubt;
 use crate::reconcile::action::Outcome;
 use crate::reconcile::action::Trouble;
 use crate::reconcile::cause;
@@ -47,7 +48,14 @@ impl Means {
     /// Does it.
     pub async fn carry_out(&self, action: &Action) -> Result<Outcome, Trouble> {
         let result = self.attempt(action).await;
-        result.map_err(|error| Trouble { unknown: error.is_unreachable(), words: self.words_of(action, &error) })
+        result.map_err(|error| {
+            let doubt = match &error {
+                EngineError::TimedOut { .. } => Doubt::Doing,
+                other if other.is_unreachable() => Doubt::Done,
+                _ => Doubt::None,
+            };
+            Trouble { doubt, words: self.words_of(action, &error) }
+        })
     }
 
     /// The engine says that a port is taken, and not by whom.
@@ -164,7 +172,11 @@ impl Means {
         let asked = if self.engine.endpoint.is_local() { self.asked } else { Span::default() };
         let lines = self.engine.last_lines_within(&instance.id, LAST_LINES, asked).await;
         let lines = match lines {
-            Err(error) if error.is_absent() => Vec::new(),
+            // A log that cannot be read does not keep anybody from being started again.
+            Err(error) if !error.is_unreachable() => {
+                tracing::warn!(%error, "the log of an ended run cannot be read");
+                Vec::new()
+            }
             other => other?,
         };
         Ok(Outcome { lines, exit })

@@ -58,6 +58,8 @@ pub enum Subject {
     Unit(UnitId),
     /// The process of a unit that is being stopped already.
     Process(UnitId),
+    /// The log of a unit: reading it is in nobody's way.
+    Log(UnitId),
     /// The project's network.
     Network,
     /// A volume.
@@ -69,7 +71,7 @@ pub enum Subject {
 impl std::fmt::Display for Subject {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Unit(unit) | Self::Process(unit) => unit.fmt(out),
+            Self::Unit(unit) | Self::Process(unit) | Self::Log(unit) => unit.fmt(out),
             Self::Network => out.write_str("network"),
             Self::Volume(name) => write!(out, "volume {name}"),
             Self::Image(name) => write!(out, "image {name}"),
@@ -88,10 +90,10 @@ impl Action {
             | Self::Connect(unit, _)
             | Self::DisarmRestartPolicy(unit, _)
             | Self::Start(unit, _)
-            | Self::Examine(unit, _)
             | Self::Remove(unit, _)
             | Self::Stop { unit, .. } => Subject::Unit(*unit),
             Self::Kill(unit, _) => Subject::Process(*unit),
+            Self::Examine(unit, _) => Subject::Log(*unit),
         }
     }
 
@@ -125,8 +127,26 @@ pub struct Outcome {
 pub struct Trouble {
     /// The engine's words, or ours.
     pub words: String,
-    /// Whether nothing was learnt about the thing itself: no answer, or a broken one. It may have been done.
-    pub unknown: bool,
+    /// Whether it may have been done all the same.
+    pub doubt: Doubt,
+}
+
+/// How far an action that failed may have taken effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// It was refused.
+    None,
+    /// No answer came, or a broken one: it was done or was not.
+    Done,
+    /// No answer came in time: it may still be done.
+    Doing,
+}
+
+impl Trouble {
+    /// Whether nothing was learnt about the thing itself.
+    pub fn is_unknown(&self) -> bool {
+        self.doubt != Doubt::None
+    }
 }
 
 /// Whether an action that failed took effect all the same, by what the engine shows now.

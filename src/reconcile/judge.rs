@@ -25,6 +25,8 @@ use crate::spec::UnitId;
 /// How long to wait before a call whose outcome is unknown is made again.
 const UNKNOWN_RETRY: Duration = Duration::from_secs(1);
 
+/// How often a container that is being removed is no failure. One that the engine cannot get rid of is.
+const REMOVAL_TRIES: u32 = 3;
 /// The engine's words about a container that is on its way out.
 const MARKED_FOR_REMOVAL: &str = "marked for removal";
 
@@ -39,10 +41,11 @@ impl State {
             failure.cause = Cause::ImageMissing;
         }
         self.tell(&subject, format!("{} failed: {}", action.verb(), trouble.words));
+        let failures = self.tracks.blocked.get(&subject).map_or(0, |blocked| blocked.failures) + 1;
         // Somebody removes the container: nothing is wrong with the unit, and another one is made when this one is gone.
         let goes = matches!(action, Action::Start(..)) && trouble.words.contains(MARKED_FOR_REMOVAL);
-        if trouble.unknown || goes {
-            self.block(subject, failure, 1, now.after(UNKNOWN_RETRY));
+        if trouble.is_unknown() || goes && failures <= REMOVAL_TRIES {
+            self.block(subject, failure, failures, now.after(UNKNOWN_RETRY));
             return;
         }
         match (&subject, action) {
@@ -52,8 +55,7 @@ impl State {
                 }
                 self.unit_failed(*unit, failure, now);
             }
-            (Subject::Unit(_) | Subject::Process(_) | Subject::Network | Subject::Volume(_) | Subject::Image(_), _) => {
-                let failures = self.tracks.blocked.get(&subject).map_or(0, |blocked| blocked.failures) + 1;
+            _ => {
                 let wait = backoff::wait(failures + 1, u64::from(failures), &self.timing());
                 self.block(subject, failure, failures, now.after(wait));
             }
@@ -114,9 +116,13 @@ impl State {
         let run = self.seen.container(unit).map(|container| container.run.clone());
         let Some(Run::Exited { code, oom, error, .. }) = run else { return };
         let engine = Some(error.as_str()).filter(|text| !text.is_empty());
-        let failure = cause::of_unit(unit, &Evidence { code: Some(code), oom, engine, lines: &[] });
-        self.tracks.of(unit).unread = Some(instance);
+        let mut failure = cause::of_unit(unit, &Evidence { code: Some(code), oom, engine, lines: &[] });
+        // Whether nothing helps is seen by how the next run goes.
+        if failure.cause.class() != Class::Transient {
+            failure.cause = Cause::Crashed;
+        }
         self.unit_failed(unit, failure, now);
+        self.tracks.of(unit).unread = Some(instance);
     }
 
     /// The last lines of a run whose failure counted already. They may name its cause, unless that is known better.
@@ -204,8 +210,9 @@ impl State {
             | Probe::Failure(_)
             | Probe::Unknown(_) => return,
         };
-        track.unread.clone_from(&track.instance);
+        let instance = track.instance.clone();
         self.unit_failed(unit, Failure { cause, detail, lines: Vec::new(), code: None }, now);
+        self.tracks.of(unit).unread = instance;
     }
 }
 

@@ -238,7 +238,7 @@ impl<'a> Pass<'a> {
 
     /// Whether another unit is in the way of this one: it is between its start and its first readiness. A node also meets one
     /// that is being stopped, or is frozen, before it ever served: until it ends it may migrate the database.
-    fn something_starts(&self, spec: &StackSpec, unit: UnitId) -> bool {
+    fn something_starts(&mut self, spec: &StackSpec, unit: UnitId) -> bool {
         let in_the_way = |container: &&Container| match unit {
             UnitId::Sql => self.phase(spec, container.unit) == Phase::Starting,
             UnitId::Node(_) => !self.has_served(container),
@@ -246,6 +246,16 @@ impl<'a> Pass<'a> {
         let mut running = self.seen.containers.iter().filter(|container| container.is_running());
         running.any(|container| in_the_way(&container))
             || self.tracks.busy.values().any(|(verb, _)| *verb == "starting")
+            || self.some_other_may_start(unit)
+    }
+
+    /// Whether the engine may still start another unit, although it said nothing about that for too long. Asks to be woken when
+    /// it may not any more.
+    fn some_other_may_start(&mut self, unit: UnitId) -> bool {
+        let others = self.tracks.units.iter().filter(|(other, _)| **other != unit);
+        let last = others.filter_map(|(_, track)| track.may_start_until).max().filter(|until| *until > self.now);
+        last.into_iter().for_each(|until| self.wake_at(until));
+        last.is_some()
     }
 
     /// Whether a container was ready at least once in the run that it is in.

@@ -14,6 +14,7 @@ use super::Mono;
 use super::Observed;
 use super::Plan;
 use super::Tracks;
+use super::action::Doubt;
 use super::action::Outcome;
 use super::action::Trouble;
 use super::action::took_effect;
@@ -23,6 +24,7 @@ use super::observed::Container;
 use super::observed::Instance;
 use super::observed::Run;
 use super::plan;
+use super::track::LATE_START;
 use crate::config::Timing;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
@@ -116,9 +118,9 @@ impl State {
         track.ending = Some(instance.clone());
         track.ending_at = now;
         let Some(cause) = *cause else { return };
-        track.unread = Some(instance.clone());
         let detail = track.health.last_problem.clone().unwrap_or_default();
         self.unit_failed(*unit, Failure { cause, detail, lines: Vec::new(), code: None }, now);
+        self.tracks.of(*unit).unread = Some(instance.clone());
     }
 
     /// Takes in that an action ended. True when Docker must be looked at for it.
@@ -131,7 +133,11 @@ impl State {
                     self.tracks.blocked.remove(&action.subject());
                     self.examined(*unit, instance, outcome, now);
                 }
-                Err(trouble) => self.failed(&action, trouble, now),
+                Err(trouble) => {
+                    // What only explains a failure is not asked for twice.
+                    self.tracks.of(*unit).unread.take_if(|unread| unread == instance);
+                    self.failed(&action, trouble, now);
+                }
             }
             return false;
         }
@@ -199,7 +205,12 @@ impl State {
     /// A failed call that took effect is no failure; the others are.
     fn settle(&mut self, action: &Action, result: Result<Outcome, Trouble>, now: Mono) {
         let subject = action.subject();
-        self.tracks.busy.remove(&subject);
+        let begun = self.tracks.busy.remove(&subject).map_or(now, |(_, begun)| begun);
+        if let Action::Start(unit, _) = action {
+            let may_start = result.as_ref().is_err_and(|trouble| trouble.doubt == Doubt::Doing);
+            let track = self.tracks.of(*unit);
+            track.may_start_until = track.may_start_until.or(Some(begun.after(LATE_START))).filter(|_| may_start);
+        }
         let excused = self.tracks.excused.remove(&subject);
         let fetched_again = |action: &Action, desired: &mut Desired| match action {
             Action::Pull(image) => desired.refresh.remove(image),
@@ -209,7 +220,7 @@ impl State {
             // The engine hands out a volume that is there as if it had made it.
             Ok(_) if matches!(action, Action::CreateVolume(_)) && !took_effect(action, &self.seen) => {
                 let words = format!("{subject} exists and is not ours");
-                self.failed(action, &Trouble { words, unknown: false }, now);
+                self.failed(action, &Trouble { words, doubt: Doubt::None }, now);
             }
             Ok(_) => {
                 self.tracks.blocked.remove(&subject);
@@ -314,7 +325,7 @@ impl State {
         let Some(unit) = self.seen.containers.iter().find(|one| one.id == heard.id).map(|one| one.unit) else { return };
         match heard.word.as_str() {
             "die" => self.ended(heard, now),
-            "oom" => self.tracks.of(unit).oom = true,
+            "oom" if self.run_of(heard).is_some() => self.tracks.of(unit).oom = true,
             _ => {}
         }
         let verb = self.tracks.busy.get(&super::action::Subject::Unit(unit)).map(|(verb, _)| *verb);
@@ -342,15 +353,18 @@ impl State {
     /// The engine told of the end of a run. It answers no question about that container for a while, and need not be asked: the
     /// run that was seen is over, if it is an older one than the end.
     fn ended(&mut self, heard: &Heard, now: Mono) {
-        let Some(container) = self.seen.containers.iter_mut().find(|one| one.id == heard.id) else { return };
-        let Some(instance) = container.instance().filter(|_| container.is_running()) else { return };
-        let Some((code, at)) = heard.code.zip(heard.at) else { return };
-        if instance.began().is_none_or(|began| at <= began) {
-            return;
+        let Some((instance, code)) = self.run_of(heard).zip(heard.code) else { return };
+        for container in self.seen.containers.iter_mut().filter(|one| one.id == heard.id) {
+            container.end(code, self.tracks.get(container.unit).is_some_and(|track| track.oom));
         }
-        container.end(code, self.tracks.get(container.unit).is_some_and(|track| track.oom));
         self.deaths.insert(instance, code);
         self.tracks.absorb(&self.seen, now);
+    }
+
+    /// The run that was seen running, if what was heard is about it and not about an earlier one.
+    fn run_of(&self, heard: &Heard) -> Option<Instance> {
+        let container = self.seen.containers.iter().find(|one| one.id == heard.id && one.is_running())?;
+        container.instance().filter(|instance| instance.began().is_some_and(|began| heard.at > Some(began)))
     }
 
     /// Takes in that this process did not run for a while.

@@ -178,7 +178,7 @@ fn moved_images(desired: &Desired, seen: &Observed) -> Vec<String> {
 
 fn work(tracks: &Tracks) -> Vec<String> {
     let of = |subject: &Subject| match subject {
-        Subject::Unit(_) | Subject::Process(_) => None,
+        Subject::Unit(_) | Subject::Process(_) | Subject::Log(_) => None,
         Subject::Network => Some("the network".to_owned()),
         Subject::Volume(name) => Some(format!("volume {name}")),
         Subject::Image(image) => Some(format!("image {image}")),

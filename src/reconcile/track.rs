@@ -26,6 +26,9 @@ pub const RECONNECTING: Duration = Duration::from_secs(10);
 /// What is not tried again for so long although it may be is no longer wanted, so its failure is past.
 const UNTRIED: Duration = Duration::from_secs(10);
 
+/// How long the engine may take for a start although nobody waits for its answer any more.
+pub const LATE_START: Duration = Duration::from_secs(60);
+
 /// How often a cause that the host may cure is looked at again.
 pub const HOST_RECHECK: Duration = Duration::from_secs(5);
 
@@ -88,6 +91,8 @@ pub struct Track {
     pub failure: Option<Failure>,
     /// Failures in a row, for the backoff.
     pub failures: u32,
+    /// Until then the engine may still do a start of which nothing was heard: the time it may take, from the first such one.
+    pub may_start_until: Option<Mono>,
     /// No start before this.
     pub retry_at: Option<Mono>,
     /// Restarts since the daemon began.
@@ -131,6 +136,7 @@ impl Tracks {
                 track.health = Health::default();
                 track.unexamined = None;
                 track.unread = None;
+                track.may_start_until = None;
             }
         }
         let busy = &self.busy;
@@ -159,6 +165,7 @@ impl Tracks {
         self.excused = self.busy.keys().cloned().collect();
         for track in self.units.values_mut() {
             track.failure = None;
+            track.unread = None;
             track.failures = 0;
             track.retry_at = None;
         }
@@ -175,6 +182,7 @@ impl Track {
             self.health = Health::default();
             (self.ended, self.served, self.oom) = (false, false, false);
             self.unexamined = None;
+            self.may_start_until = None;
             self.instance = Some(instance.clone());
         }
         if ended && !self.ended {
@@ -192,7 +200,7 @@ impl Track {
         self.progress_at = now;
     }
 
-    /// Counts a failure and sets when the next start may be.
+    /// Counts a failure and sets when the next start may be. What was to be read about an earlier one no longer matters.
     pub fn fail(&mut self, failure: Failure, seed: u64, timing: &Timing, now: Mono) {
         match failure.cause.class() {
             Class::Permanent => self.retry_at = None,
@@ -203,6 +211,7 @@ impl Track {
             }
         }
         self.failure = Some(failure);
+        self.unread = None;
     }
 
     /// Takes in that what the host had refused was done.
@@ -217,6 +226,7 @@ impl Track {
     pub fn settle(&mut self, timing: &Timing, now: Mono) {
         let Some(since) = self.health.ready_since else { return };
         self.failure = None;
+        self.unread = None;
         self.retry_at = None;
         if now.since(since) >= Duration::from_millis(timing.backoff_reset_ms) {
             self.failures = 0;
@@ -245,7 +255,7 @@ impl Track {
 pub fn is_there(subject: &Subject, seen: &Observed) -> bool {
     match subject {
         Subject::Unit(unit) => seen.container(*unit).is_some(),
-        Subject::Process(_) => false,
+        Subject::Process(_) | Subject::Log(_) => false,
         Subject::Network => !seen.networks.is_empty(),
         Subject::Volume(name) => seen.volumes.contains(name),
         Subject::Image(image) => seen.images.contains_key(image),

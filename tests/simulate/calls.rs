@@ -2,6 +2,7 @@
 //! with an error, or without an answer.
 
 use octo_local::reconcile::Action;
+use octo_local::reconcile::action::Doubt;
 use octo_local::reconcile::action::Outcome;
 use octo_local::reconcile::action::Trouble;
 use octo_local::spec::ContainerSpec;
@@ -39,11 +40,15 @@ pub(super) struct Call {
 pub(super) type Answer = Result<Outcome, Trouble>;
 
 fn refused(words: impl Into<String>) -> Answer {
-    Err(Trouble { words: words.into(), unknown: false })
+    Err(Trouble { words: words.into(), doubt: Doubt::None })
 }
 
 fn unknown(words: &str) -> Answer {
-    Err(Trouble { words: words.to_owned(), unknown: true })
+    Err(Trouble { words: words.to_owned(), doubt: Doubt::Done })
+}
+
+fn late() -> Answer {
+    Err(Trouble { words: "no answer in time".to_owned(), doubt: Doubt::Doing })
 }
 
 impl Sim {
@@ -85,7 +90,7 @@ impl Sim {
             }
             (false, _) => self.later(latency, Event::Effect(number)),
         }
-        self.later(ends_in, Event::Answer(number, unknown("no answer in time")));
+        self.later(ends_in, Event::Answer(number, late()));
         self.calls.insert(number, call);
     }
 

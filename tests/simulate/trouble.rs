@@ -1,5 +1,6 @@
 //! What goes wrong: processes, people with `docker`, the host, the engine, the daemon itself.
 
+use octo_local::reconcile::action::Doubt;
 use octo_local::reconcile::action::Trouble;
 use octo_local::spec::UnitId;
 
@@ -321,7 +322,7 @@ impl Sim {
         self.world.down = true;
         let open: Vec<u64> = self.calls.keys().copied().collect();
         for number in open {
-            self.answer(number, Err(Trouble { words: "the connection broke".to_owned(), unknown: true }));
+            self.answer(number, Err(Trouble { words: "the connection broke".to_owned(), doubt: Doubt::Done }));
             self.calls.remove(&number);
         }
         self.waiters.clear();

@@ -55,11 +55,11 @@ impl<'a> Pass<'a> {
     }
 
     /// Whether no node runs and none is about to: a start that is under way may have taken effect already.
-    pub(super) fn no_node_runs(&self) -> bool {
+    pub(super) fn no_node_runs(&mut self) -> bool {
         let starts = |(subject, (verb, _)): (&Subject, &(&str, Mono))| {
             *verb == "starting" && matches!(subject, Subject::Unit(UnitId::Node(_)))
         };
-        !self.seen.any_node_runs() && !self.tracks.busy.iter().any(starts)
+        !self.seen.any_node_runs() && !self.tracks.busy.iter().any(starts) && !self.some_other_may_start(UnitId::Sql)
     }
 
     /// Two versions must never run together, so a changed image takes all nodes down at once.
