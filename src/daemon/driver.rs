@@ -83,6 +83,8 @@ pub struct Driver {
     pub(super) unsure: Unsure,
     /// Requests that came while nothing was known of the engine.
     pub(super) waiting: Vec<Considered>,
+    /// How many requests facts are gathered for.
+    pub(super) considering: usize,
     pub(super) probers: BTreeMap<UnitId, Running>,
     pub(super) watcher: Option<JoinHandle<()>>,
     /// The last two times that each unit was asked to start, by the wall clock, as lines of its log are.
@@ -189,6 +191,7 @@ impl Driver {
             recheck_at: Instant::now(),
             unsure,
             waiting: Vec::new(),
+            considering: 0,
             probers: BTreeMap::new(),
             watcher: None,
             asked: BTreeMap::new(),

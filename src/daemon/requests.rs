@@ -104,7 +104,9 @@ impl Driver {
         if self.state.desired.goal == Goal::Hold && self.stored.up && !self.is_terminating() {
             self.state.desired.goal = Goal::Up;
         }
-        if self.state.desired.spec.is_none() && self.state.seen.containers.is_empty() && self.ends_when_down {
+        let nobody_asks = self.considering == 0 && self.waiting.is_empty();
+        let nothing_is_there = self.state.desired.spec.is_none() && self.state.seen.containers.is_empty();
+        if nothing_is_there && nobody_asks && self.ends_when_down {
             self.leaving = Some(Leave::End);
         }
     }
@@ -128,6 +130,7 @@ impl Driver {
             return self.wait_for_the_engine(Considered { request, purpose, asked_at });
         };
         let question = self.question(engine, &request);
+        self.considering += 1;
         let events = self.events.clone();
         tokio::spawn(async move {
             let found = guarded(async move { question.insist().await }).await;
@@ -177,6 +180,7 @@ impl Driver {
     /// The facts are there: the configuration is admitted or refused.
     pub(super) fn gathered(&mut self, gathered: Gathered) {
         let Gathered { request, purpose, found } = gathered;
+        self.considering -= 1;
         // Whoever asked left meanwhile: Ctrl-C before there was an answer.
         if matches!(&purpose, Purpose::Apply(reply) if reply.is_closed()) {
             return self.go_on_as_before();
@@ -325,4 +329,53 @@ fn generate_key() -> Secret {
     let mut bytes = [0u8; 16];
     getrandom::fill(&mut bytes).expect("the kernel has random numbers");
     Secret::new(base64::engine::general_purpose::STANDARD.encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::project::ProjectName;
+    use crate::config::read::Input;
+    use crate::config::read::read;
+    use crate::daemon::driver::Setup;
+    use crate::daemon::paths::Paths;
+    use crate::engine::Endpoint;
+
+    fn abandoned() -> Gathered {
+        let vars = ["SA_PASSWORD", "ADMIN_PASSWORD"].map(|key| (key.to_owned(), "Str0ng-enough".to_owned()));
+        let eulas = ["ACCEPT_EULA", "ACCEPT_OCTOPUS_EULA"].map(|key| (key.to_owned(), "Y".to_owned()));
+        let vars = vars.into_iter().chain(eulas).collect();
+        let request = UpRequest {
+            config: read(&Input { vars, ..Input::default() }).unwrap().config,
+            working_dir: String::new(),
+            name_on_purpose: false,
+            generated: None,
+            endpoint: None,
+        };
+        let (reply, _) = oneshot::channel();
+        Gathered { request, purpose: Purpose::Apply(reply), found: Err(Denied::Because("nobody waits".to_owned())) }
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_nobody_needs_ends_and_not_while_somebody_else_asks() {
+        let dir = tempfile::tempdir().unwrap();
+        let project = ProjectName::given("needed").unwrap();
+        let env = BTreeMap::from([("OCTO_LOCAL_STATE_DIR".to_owned(), dir.path().display().to_string())]);
+        let (mut driver, ..) = Driver::new(Setup {
+            paths: Paths::of(&project, &env),
+            project,
+            endpoint: Endpoint("unix:///nowhere".to_owned()),
+            env,
+            ends_when_down: true,
+            held: true,
+            beats: std::sync::Arc::default(),
+        });
+        driver.considering = 2;
+        driver.gathered(abandoned());
+        assert_eq!(driver.leaving, None);
+        driver.gathered(abandoned());
+        assert_eq!(driver.leaving, Some(Leave::End));
+    }
 }

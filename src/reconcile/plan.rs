@@ -254,7 +254,9 @@ impl<'a> Pass<'a> {
     fn some_other_may_start(&mut self, unit: UnitId) -> bool {
         let others = self.tracks.units.iter().filter(|(other, _)| **other != unit);
         let last = others.filter_map(|(_, track)| track.may_start_until).max().filter(|until| *until > self.now);
-        last.into_iter().for_each(|until| self.wake_at(until));
+        if let Some(until) = last {
+            self.wake_at(until);
+        }
         last.is_some()
     }
 
