@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use super::Engine;
 use super::EngineError;
 use crate::config::project::ProjectName;
-use crate::reconcile::state::Heard;
+use crate::reconcile::heard::Heard;
 use crate::spec::labels;
 
 /// What to look at again.

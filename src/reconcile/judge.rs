@@ -223,8 +223,8 @@ pub const SUSPECT: &str = "suspect database:";
 mod tests {
     use super::*;
     use crate::reconcile::Observed;
+    use crate::reconcile::heard::Heard;
     use crate::reconcile::observed::Container;
-    use crate::reconcile::state::Heard;
     use crate::spec::Digest;
 
     const NODE: UnitId = UnitId::Node(1);

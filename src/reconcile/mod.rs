@@ -13,6 +13,7 @@ pub mod cause;
 pub mod clock;
 pub mod desired;
 pub mod health;
+pub mod heard;
 pub mod images;
 mod judge;
 pub mod observed;

@@ -6,8 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use time::OffsetDateTime;
-
 use super::Action;
 use super::Desired;
 use super::Mono;
@@ -46,7 +44,7 @@ pub struct State {
     /// References that were found to stand for another image than the pinned one, whatever a look says of them: with it.
     moved: BTreeMap<String, String>,
     /// Runs of whose end the engine told since the last look began, with their exit codes: it may still show them running.
-    deaths: BTreeMap<Instance, i64>,
+    pub(super) deaths: BTreeMap<Instance, i64>,
     news: Vec<News>,
 }
 
@@ -65,21 +63,6 @@ pub enum News {
     Unprivileged,
     /// Ask this unit now, before its next probe is due.
     Ask(UnitId),
-}
-
-/// Something that the engine told about a container, as it said it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
-    /// The container's ID.
-    pub id: String,
-    /// The event: `die`, `kill`, `pause`, …
-    pub word: String,
-    /// When, by the engine's clock.
-    pub at: Option<OffsetDateTime>,
-    /// The signal of a `kill`.
-    pub signal: Option<String>,
-    /// The exit code of a `die`.
-    pub code: Option<i64>,
 }
 
 impl State {
@@ -160,21 +143,18 @@ impl State {
 
     /// Takes in what Docker showed.
     pub fn looked(&mut self, seen: Observed, now: Mono) {
-        self.seen = seen;
+        let before = std::mem::replace(&mut self.seen, seen);
+        self.tell_of_what_somebody_removed(&before);
         for container in &mut self.seen.containers {
             if let Some(code) = container.instance().and_then(|instance| self.deaths.get(&instance)) {
                 container.end(*code, self.tracks.get(container.unit).is_some_and(|track| track.oom));
             }
         }
-        self.forget_restarts_that_were_seen();
+        self.forget_restarts_that_were_done();
         self.tracks.absorb(&self.seen, now);
         for (action, result) in std::mem::take(&mut self.covered) {
             self.settle(&action, result, now);
         }
-        let seen = &self.seen;
-        self.desired
-            .restart
-            .retain(|unit, instance| seen.container(*unit).and_then(Container::instance).as_ref() == Some(instance));
         self.pin_images();
         self.learn_of_moved_images();
         if self.version_ran() {
@@ -182,15 +162,15 @@ impl State {
         }
     }
 
-    /// A run that ended and a later one of a container that the engine cannot inspect look the same, so the end between them
-    /// fulfils the wish.
-    fn forget_restarts_that_were_seen(&mut self) {
+    /// A wish is fulfilled by another run. Two runs of a container that the engine cannot inspect look the same, save for the
+    /// end between them.
+    fn forget_restarts_that_were_done(&mut self) {
         let (seen, tracks) = (&self.seen, &self.tracks);
-        let runs_again = |unit: UnitId, instance: &Instance| {
-            let ended = tracks.get(unit).is_some_and(|track| track.ended && track.instance.as_ref() == Some(instance));
-            ended && seen.container(unit).is_some_and(Container::is_running)
-        };
-        self.desired.restart.retain(|unit, instance| !runs_again(*unit, instance));
+        self.desired.restart.retain(|unit, instance| {
+            let Some(container) = seen.container(*unit) else { return false };
+            let ended = tracks.get(*unit).is_some_and(|track| track.ended && track.instance.as_ref() == Some(instance));
+            container.instance().as_ref() == Some(instance) && !(ended && container.is_running())
+        });
     }
 
     /// Whether a node of the definition that is wanted was ever started. What Docker shows counts: an answer may be lost, and
@@ -318,53 +298,6 @@ impl State {
         };
         let pinned = self.desired.images.iter().filter(moved);
         pinned.map(|(image, id)| (image.clone(), id.clone())).collect()
-    }
-
-    /// Takes in what the engine told about a container of ours, and describes what somebody else does to it.
-    pub fn heard(&mut self, heard: &Heard, now: Mono) {
-        let Some(unit) = self.seen.containers.iter().find(|one| one.id == heard.id).map(|one| one.unit) else { return };
-        match heard.word.as_str() {
-            "die" => self.ended(heard, now),
-            "oom" if self.run_of(heard).is_some() => self.tracks.of(unit).oom = true,
-            _ => {}
-        }
-        let verb = self.tracks.busy.get(&super::action::Subject::Unit(unit)).map(|(verb, _)| *verb);
-        let is_ours = match heard.word.as_str() {
-            "kill" => matches!(verb, Some("stopping" | "removing")),
-            "destroy" => verb == Some("removing"),
-            _ => false,
-        };
-        let what = match (heard.word.as_str(), heard.signal.as_deref()) {
-            _ if is_ours => return,
-            ("kill", signal) => format!(
-                "somebody sent it signal {} (docker stop or kill); `octo-local stop {unit}` keeps it stopped",
-                signal.unwrap_or("?")
-            ),
-            ("pause", _) => "somebody froze it: it is left alone until it is thawed".to_owned(),
-            ("unpause", _) => "somebody thawed it".to_owned(),
-            ("destroy", _) => "somebody removed its container".to_owned(),
-            ("rename", _) => "somebody renamed its container".to_owned(),
-            ("oom", _) => "the kernel killed a process in it for memory".to_owned(),
-            _ => return,
-        };
-        self.tell(&unit, what);
-    }
-
-    /// The engine told of the end of a run. It answers no question about that container for a while, and need not be asked: the
-    /// run that was seen is over, if it is an older one than the end.
-    fn ended(&mut self, heard: &Heard, now: Mono) {
-        let Some((instance, code)) = self.run_of(heard).zip(heard.code) else { return };
-        for container in self.seen.containers.iter_mut().filter(|one| one.id == heard.id) {
-            container.end(code, self.tracks.get(container.unit).is_some_and(|track| track.oom));
-        }
-        self.deaths.insert(instance, code);
-        self.tracks.absorb(&self.seen, now);
-    }
-
-    /// The run that was seen running, if what was heard is about it and not about an earlier one.
-    fn run_of(&self, heard: &Heard) -> Option<Instance> {
-        let container = self.seen.containers.iter().find(|one| one.id == heard.id && one.is_running())?;
-        container.instance().filter(|instance| instance.began().is_some_and(|began| heard.at > Some(began)))
     }
 
     /// Takes in that this process did not run for a while.

@@ -83,16 +83,16 @@ fn f33_a_dead_node_is_started_again_although_the_engine_says_nothing_more_about_
 }
 
 #[test]
-fn f33_a_start_that_hangs_keeps_others_from_starting_for_seconds_only_and_is_tried_again() {
+fn f33_a_start_that_hangs_is_given_up_after_seconds_and_tried_again() {
     let case = Case::up();
     let stuck = Case::container("octopus-server-2");
     case.engine.fault(Rule::on(Verb::Start, Fault::Hangs).about(&stuck).once());
     case.engine.strike(&stuck, Signal::KILL);
     wait_until("its start hangs", || (case.engine.hits() > 0).then_some(()));
     let begun = Instant::now();
-    case.strike("octopus-server-1");
+    case.wait_for("ready");
     assert!(begun.elapsed() < octo_local::engine::START + Duration::from_secs(5), "it took {:?}", begun.elapsed());
-    assert_eq!(case.starts().into_values().collect::<Vec<_>>(), [1, 2, 2], "and the one that hung serves too");
+    assert_eq!(case.starts().into_values().collect::<Vec<_>>(), [1, 1, 2]);
     case.check(&Allowed::default());
 }
 

@@ -15,8 +15,8 @@ use octo_local::reconcile::State;
 use octo_local::reconcile::action::Outcome;
 use octo_local::reconcile::action::Trouble;
 use octo_local::reconcile::health::Probe;
+use octo_local::reconcile::heard::Heard;
 use octo_local::reconcile::observed::Instance;
-use octo_local::reconcile::state::Heard;
 use octo_local::reconcile::status::is_down;
 use octo_local::spec::UnitId;
 

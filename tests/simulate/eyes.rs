@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 
 use octo_local::reconcile::Observed;
 use octo_local::reconcile::health::Probe;
+use octo_local::reconcile::heard::Heard;
 use octo_local::reconcile::observed::Container;
 use octo_local::reconcile::observed::Instance;
 use octo_local::reconcile::observed::Run;
-use octo_local::reconcile::state::Heard;
 use octo_local::spec::UnitId;
 
 use super::daemon::Input;

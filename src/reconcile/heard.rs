@@ -1,0 +1,84 @@
+//! What the engine tells of our containers by itself, and what somebody else does to them.
+
+use time::OffsetDateTime;
+
+use super::Mono;
+use super::Observed;
+use super::action::Subject;
+use super::observed::Container;
+use super::observed::Instance;
+use super::state::State;
+use crate::spec::UnitId;
+
+/// Something that the engine told about a container, as it said it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The container's ID.
+    pub id: String,
+    /// The event: `die`, `kill`, `pause`, …
+    pub word: String,
+    /// When, by the engine's clock.
+    pub at: Option<OffsetDateTime>,
+    /// The signal of a `kill`.
+    pub signal: Option<String>,
+    /// The exit code of a `die`.
+    pub code: Option<i64>,
+}
+
+impl State {
+    /// What we are at with a unit.
+    fn verb_of(&self, unit: UnitId) -> Option<&'static str> {
+        self.tracks.busy.get(&Subject::Unit(unit)).map(|(verb, _)| *verb)
+    }
+
+    /// Takes in what the engine told about a container of ours, and describes what somebody else does to it.
+    pub fn heard(&mut self, heard: &Heard, now: Mono) {
+        let Some(unit) = self.seen.containers.iter().find(|one| one.id == heard.id).map(|one| one.unit) else { return };
+        match heard.word.as_str() {
+            "die" => self.ended(heard, now),
+            "oom" if self.run_of(heard).is_some() => self.tracks.of(unit).oom = true,
+            _ => {}
+        }
+        let what = match (heard.word.as_str(), heard.signal.as_deref()) {
+            ("kill", _) if matches!(self.verb_of(unit), Some("stopping" | "removing")) => return,
+            ("kill", signal) => format!(
+                "somebody sent it signal {} (docker stop or kill); `octo-local stop {unit}` keeps it stopped",
+                signal.unwrap_or("?")
+            ),
+            ("pause", _) => "somebody froze it: it is left alone until it is thawed".to_owned(),
+            ("unpause", _) => "somebody thawed it".to_owned(),
+            ("rename", _) => "somebody renamed its container".to_owned(),
+            ("oom", _) => "the kernel killed a process in it for memory".to_owned(),
+            _ => return,
+        };
+        self.tell(&unit, what);
+    }
+
+    /// The engine told of the end of a run. It answers no question about that container for a while, and need not be asked: the
+    /// run that was seen is over, if it is an older one than the end.
+    fn ended(&mut self, heard: &Heard, now: Mono) {
+        let Some((instance, code)) = self.run_of(heard).zip(heard.code) else { return };
+        for container in self.seen.containers.iter_mut().filter(|one| one.id == heard.id) {
+            container.end(code, self.tracks.get(container.unit).is_some_and(|track| track.oom));
+        }
+        self.deaths.insert(instance, code);
+        self.tracks.absorb(&self.seen, now);
+    }
+
+    /// The run that was seen running, if what was heard is about it and not about an earlier one.
+    fn run_of(&self, heard: &Heard) -> Option<Instance> {
+        let container = self.seen.containers.iter().find(|one| one.id == heard.id && one.is_running())?;
+        container.instance().filter(|instance| instance.began().is_some_and(|began| heard.at > Some(began)))
+    }
+
+    /// What is gone was removed by somebody else, if we were not at it.
+    pub(super) fn tell_of_what_somebody_removed(&mut self, before: &Observed) {
+        let is_gone = |old: &&Container| self.seen.containers.iter().all(|one| one.id != old.id);
+        let gone: Vec<UnitId> = before.containers.iter().filter(is_gone).map(|one| one.unit).collect();
+        for unit in gone {
+            if self.verb_of(unit) != Some("removing") {
+                self.tell(&unit, "somebody removed its container");
+            }
+        }
+    }
+}
