@@ -31,10 +31,22 @@ impl Endpoint {
         self.0.starts_with("unix://")
     }
 
-    /// Whether both name one engine. A socket may have several names.
+    /// Whether both name one engine. A socket may have several names, also while it is not there.
     pub fn is_same(&self, other: &Self) -> bool {
-        let file = |endpoint: &Self| std::fs::canonicalize(endpoint.0.strip_prefix("unix://")?).ok();
-        self == other || file(self).is_some_and(|file_of_self| file(other) == Some(file_of_self))
+        self.plain() == other.plain()
+    }
+
+    /// One name for all that lead to the same.
+    fn plain(&self) -> String {
+        let Some(path) = self.0.strip_prefix("unix://").map(Path::new) else {
+            let host = self.0.strip_prefix("tcp://").or_else(|| self.0.strip_prefix("http://")).unwrap_or(&self.0);
+            return host.trim_end_matches('/').to_owned();
+        };
+        let file = std::fs::canonicalize(path).or_else(|error| {
+            let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Err(error) };
+            std::fs::canonicalize(dir).map(|dir| dir.join(name))
+        });
+        format!("unix://{}", file.as_deref().unwrap_or(path).display())
     }
 }
 
@@ -158,8 +170,12 @@ mod tests {
         std::os::unix::fs::symlink(dir.path(), dir.path().join("run")).unwrap();
         assert!(at("docker.sock").is_same(&at("run/docker.sock")));
         assert!(!at("docker.sock").is_same(&at("another.sock")));
-        assert!(at("gone.sock").is_same(&at("gone.sock")) && !at("gone.sock").is_same(&at("lost.sock")));
-        assert!(!at("docker.sock").is_same(&Endpoint("tcp://far:2375".to_owned())));
+        assert!(at("gone.sock").is_same(&at("run/gone.sock")) && !at("gone.sock").is_same(&at("lost.sock")));
+        assert!(at("no/gone.sock").is_same(&at("no/gone.sock")) && !at("no/gone.sock").is_same(&at("gone.sock")));
+        let far = |url: &str| Endpoint(url.to_owned());
+        assert!(far("tcp://far:2375").is_same(&far("http://far:2375/")));
+        assert!(!far("tcp://far:2375").is_same(&far("tcp://near:2375")));
+        assert!(!at("docker.sock").is_same(&far("tcp://far:2375")));
     }
 
     #[test]
