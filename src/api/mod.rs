@@ -6,6 +6,7 @@ pub mod server;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::engine::Endpoint;
 use crate::spec::UnitId;
 
 /// The form of requests and answers. A daemon of another form is replaced before it is asked for more.
@@ -41,6 +42,9 @@ pub struct DownBody {
     pub volumes: bool,
     /// Seconds that nodes get.
     pub timeout_s: Option<u64>,
+    /// The engine that is meant.
+    #[serde(default)]
+    pub endpoint: Option<Endpoint>,
 }
 
 /// Units to act on; none means all.
@@ -48,4 +52,7 @@ pub struct DownBody {
 pub struct UnitsBody {
     /// The units.
     pub units: Vec<UnitId>,
+    /// The engine that is meant.
+    #[serde(default)]
+    pub endpoint: Option<Endpoint>,
 }

@@ -26,6 +26,7 @@ use super::BODY_LIMIT;
 use super::DownBody;
 use super::Identity;
 use super::UnitsBody;
+use crate::daemon::event::About;
 use crate::daemon::event::Denied;
 use crate::daemon::event::Event;
 use crate::daemon::event::Request;
@@ -151,19 +152,24 @@ async fn plan(State(shared): State<Shared>, Json(body): Json<UpRequest>) -> Resp
 }
 
 async fn down(State(shared): State<Shared>, Json(body): Json<DownBody>) -> Response {
-    ask(&shared, |reply| Request::Down { volumes: body.volumes, timeout_s: body.timeout_s, reply }).await
+    let DownBody { volumes, timeout_s, endpoint } = body;
+    ask(&shared, |reply| Request::Down { volumes, timeout_s, endpoint, reply }).await
 }
 
 async fn restart(State(shared): State<Shared>, Json(body): Json<UnitsBody>) -> Response {
-    ask(&shared, |reply| Request::Restart(body.units, reply)).await
+    units(&shared, About::Restart, body).await
 }
 
 async fn stop(State(shared): State<Shared>, Json(body): Json<UnitsBody>) -> Response {
-    ask(&shared, |reply| Request::Stop(body.units, reply)).await
+    units(&shared, About::Stop, body).await
 }
 
 async fn start(State(shared): State<Shared>, Json(body): Json<UnitsBody>) -> Response {
-    ask(&shared, |reply| Request::Start(body.units, reply)).await
+    units(&shared, About::Start, body).await
+}
+
+async fn units(shared: &Shared, about: About, body: UnitsBody) -> Response {
+    ask(shared, |reply| Request::Units(about, body.units, body.endpoint, reply)).await
 }
 
 async fn cancel(State(shared): State<Shared>, Json(session): Json<u64>) -> Response {

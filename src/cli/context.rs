@@ -15,6 +15,7 @@ use crate::config::project::ProjectName;
 use crate::daemon::paths::Paths;
 use crate::daemon::store;
 use crate::daemon::store::Stored;
+use crate::engine::Endpoint;
 use crate::engine::Engine;
 use crate::engine::connect;
 
@@ -59,9 +60,14 @@ impl Context {
         self.files.read(&self.env)
     }
 
+    /// Where the engine is that is meant.
+    pub fn endpoint(&self) -> Endpoint {
+        connect::endpoint(&self.env)
+    }
+
     /// A connection of our own to the engine.
     pub async fn engine(&self) -> Result<Engine, Failure> {
-        Ok(Engine::connect(connect::endpoint(&self.env)).await?)
+        Ok(Engine::connect(self.endpoint()).await?)
     }
 
     /// What is kept of the project: the daemon knows it also when its file is gone. Only looks.

@@ -11,9 +11,17 @@ use super::outcome::interruptible;
 use super::print;
 use super::progress::Progress;
 use super::spawn;
+use super::succession;
+use super::succession::Followed;
+use super::succession::Next;
 use crate::api::DownBody;
+use crate::api::client::ClientError;
+use crate::api::client::Statuses;
+use crate::daemon::admit;
 use crate::daemon::store;
+use crate::daemon::store::Wish;
 use crate::engine::observe::Memory;
+use crate::reconcile::status::Status;
 use crate::reconcile::status::Verdict;
 
 /// What Ctrl-C says: the wish was taken, and the daemon keeps it.
@@ -27,6 +35,7 @@ pub async fn down(context: &Context, flags: &DownFlags) -> Outcome {
         return Err(Failure::new(USAGE, line));
     }
     context.must_be_from_here().await?;
+    must_be_on_this_engine(context).await?;
     if asks {
         confirm(context)?;
     }
@@ -37,12 +46,52 @@ pub async fn down(context: &Context, flags: &DownFlags) -> Outcome {
     interruptible(GOES_ON, carry_out(context, flags)).await
 }
 
+/// Asks for it, also the daemon that comes in the place of one that was killed over it.
 async fn carry_out(context: &Context, flags: &DownFlags) -> Outcome {
-    spawn::ensure(context).await?;
     let mut progress = Progress::new(Format::Table);
-    let mut statuses = context.client.follow().await?;
-    let body = DownBody { volumes: flags.volumes, timeout_s: flags.timeout };
-    let generation: u64 = context.client.post("/v1/down", &body).await?;
+    let endpoint = Some(context.endpoint());
+    let body = DownBody { volumes: flags.volumes, timeout_s: flags.timeout, endpoint };
+    for _ in 0..=succession::REPLACED {
+        let Some(end) = follow(context, &body, &mut progress).await? else { continue };
+        let last = end.last.as_ref();
+        if last.is_some_and(|status| status.verdict == Verdict::Down) || is_over(context, flags.volumes).await? {
+            progress.end();
+            let data = if flags.volumes { ", with its data" } else { "; the data stays" };
+            print::tell(format_args!("{} is down{data}", context.project));
+            return Ok(());
+        }
+        let next = succession::next(context, Followed { goal: "down", generation: end.generation, last }).await;
+        match next {
+            Next::AskAgain => progress.interject("the daemon is gone; another one goes on"),
+            Next::Overruled => {
+                progress.end();
+                return Err(Failure::overruled(last));
+            }
+            Next::Gone => break,
+        }
+    }
+    progress.end();
+    Err(Failure::new(FAILED, "the daemon ended before everything was gone; `octo-local down` again"))
+}
+
+/// How a daemon that was asked went, or was done.
+struct End {
+    generation: u64,
+    /// What it said last about this wish or a later one. A daemon that was killed may not have said anything.
+    last: Option<Status>,
+}
+
+/// Follows one daemon. None: it went before it answered.
+async fn follow(context: &Context, body: &DownBody, progress: &mut Progress) -> Result<Option<End>, Failure> {
+    spawn::ensure(context).await?;
+    let asking = async {
+        let statuses = context.client.follow().await?;
+        Ok::<(Statuses, u64), ClientError>((statuses, context.client.post("/v1/down", body).await?))
+    };
+    let (mut statuses, generation) = match asking.await {
+        Err(ClientError::Absent | ClientError::Broken(_)) => return Ok(None),
+        answer => answer?,
+    };
     let mut last = None;
     loop {
         // Cancel-safe: the stream keeps what it read; the tick is awaited again.
@@ -55,26 +104,22 @@ async fn carry_out(context: &Context, flags: &DownFlags) -> Outcome {
             continue;
         }
         progress.tell(&status);
-        if status.generation > generation && status.goal != "down" {
-            progress.end();
-            return Err(Failure::new(FAILED, format!("somebody else decided otherwise: {}", status.message)));
-        }
-        let over = status.verdict == Verdict::Down && !status.ends_when_down;
-        last = Some(status);
         // One that `up` started ends, and with it the stream.
-        if over {
+        let is_over = status.verdict == Verdict::Down && !status.ends_when_down;
+        let is_overruled = status.generation > generation && status.goal != "down";
+        last = Some(status);
+        if is_over || is_overruled {
             break;
         }
     }
-    progress.end();
-    // A daemon that was killed may not have said anything about this wish.
-    let was_told = last.is_some_and(|status| status.verdict == Verdict::Down);
-    if !was_told && !is_over(context, flags.volumes).await? {
-        return Err(Failure::new(FAILED, "the daemon ended before everything was gone; `octo-local down` again"));
-    }
-    let data = if flags.volumes { ", with its data" } else { "; the data stays" };
-    print::tell(format_args!("{} is down{data}", context.project));
-    Ok(())
+    Ok(Some(End { generation, last }))
+}
+
+/// What is kept tells which engine this is about. Nothing is started to find it out.
+async fn must_be_on_this_engine(context: &Context) -> Result<(), Failure> {
+    let (kept, here) = (context.applied().await.unwrap_or_default(), context.endpoint());
+    let there = kept.elsewhere(&here);
+    there.map_or(Ok(()), |there| Err(Failure::problems(&[admit::moved(&there.0, &here.0)])))
 }
 
 fn confirm(context: &Context) -> Result<(), Failure> {
@@ -94,7 +139,7 @@ async fn is_over(context: &Context, volumes: bool) -> Result<bool, Failure> {
         return Ok(false);
     }
     let kept = store::read(&context.paths.store()).unwrap_or_default();
-    Ok(!kept.up && kept.going_down.is_none() && (!volumes || kept.is_blank()))
+    Ok(kept.wish == Wish::Rest && (!volumes || kept.is_blank()))
 }
 
 async fn nothing_is_there(context: &Context, volumes: bool) -> Result<bool, Failure> {

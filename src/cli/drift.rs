@@ -9,6 +9,7 @@ use super::variables::Files;
 use crate::config::Config;
 use crate::config::read::read;
 use crate::config::values::differences;
+use crate::daemon::store::Stored;
 
 /// When images are fetched changes nothing that runs, and `--pull` is often said for one time.
 const HARMLESS: &str = "PULL";
@@ -29,7 +30,7 @@ pub struct Drift {
 
 /// The drift of a stack that is up; none where nothing is applied.
 pub async fn drift(context: &Context) -> Option<Drift> {
-    let stored = context.applied().await.filter(|stored| stored.up)?;
+    let stored = context.applied().await.filter(Stored::is_up)?;
     let (applied, spec) = (stored.config?, stored.spec?);
     let mut context = context.clone();
     if !context.directory_on_purpose {

@@ -20,6 +20,7 @@ pub mod screen;
 pub mod show;
 pub mod spawn;
 pub mod status;
+pub mod succession;
 pub mod systemd;
 pub mod tail;
 pub mod units;

@@ -4,6 +4,7 @@ use crate::api::client::ClientError;
 use crate::config::Problem;
 use crate::daemon::event::Denied;
 use crate::engine::EngineError;
+use crate::reconcile::status::Status;
 
 /// Success, or why not.
 pub type Outcome = Result<(), Failure>;
@@ -43,6 +44,12 @@ impl Failure {
     /// An exit code that needs no words.
     pub fn quiet(code: u8) -> Self {
         Self { code, lines: Vec::new() }
+    }
+
+    /// Somebody wished something else meanwhile.
+    pub fn overruled(last: Option<&Status>) -> Self {
+        let what = last.map(|status| format!(": {}", status.message)).unwrap_or_default();
+        Self::new(FAILED, format!("somebody else decided otherwise{what}"))
     }
 
     /// The engine does not answer.

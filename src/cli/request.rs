@@ -19,7 +19,6 @@ use crate::config::read::Read;
 use crate::config::read::read;
 use crate::daemon::event::UpRequest;
 use crate::daemon::store::Stored;
-use crate::engine::connect;
 
 /// What the arguments say besides the variables.
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,7 +88,7 @@ impl Resolved {
             working_dir: context.files.directory.display().to_string(),
             name_on_purpose: context.name_on_purpose,
             generated: self.generated,
-            endpoint: Some(connect::endpoint(&context.env)),
+            endpoint: Some(context.endpoint()),
         }
     }
 }
@@ -107,7 +106,7 @@ fn refused(context: &Context, problems: &[Problem]) -> Failure {
 
 /// A demo that is up keeps its images: a newer octo-local recreates nothing.
 fn demo_tag(applied: &Stored) -> String {
-    let config = applied.config.as_ref().filter(|config| config.demo && applied.up);
+    let config = applied.config.as_ref().filter(|config| config.demo && applied.is_up());
     config.map_or_else(demo::own_tag, |config| config.octopus.tag.clone())
 }
 

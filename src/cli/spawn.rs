@@ -22,6 +22,7 @@ use crate::daemon::driver::Leave;
 use crate::daemon::run;
 use crate::daemon::run::DaemonError;
 use crate::daemon::store;
+use crate::daemon::store::Stored;
 
 /// How long a daemon may take until it answers: it opens its socket before anything else.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
@@ -117,13 +118,23 @@ pub async fn ensure(context: &Context) -> Result<(), Failure> {
                 return Ok(());
             }
             // The other one goes on with what the older one was at; whoever asks may only want to know something.
-            let is_at_work = status.is_some_and(|status| matches!(status.goal.as_str(), "up" | "down"));
-            return start(context, !is_at_work).await;
+            let goal = status.map(|status| status.goal).unwrap_or_default();
+            return start(context, !goes_on_alone(&goal, store::read(&context.paths.store()).as_ref())).await;
         }
         Err(ClientError::Absent) => {}
         Err(error) => return Err(error.into()),
     }
     start(context, true).await
+}
+
+/// Whether a daemon that nobody asks for anything goes on with what the one before was at. An older one may not have written
+/// that it takes the stack down: then its file says that the stack is to run.
+fn goes_on_alone(goal: &str, kept: Option<&Stored>) -> bool {
+    match goal {
+        "up" => true,
+        "down" => kept.is_some_and(Stored::is_going_down),
+        _ => false,
+    }
 }
 
 /// Waits for another daemon in the place of one that went. False when none comes.
@@ -189,4 +200,19 @@ fn spawn(context: &Context, held: bool) -> Result<std::process::Child, Failure> 
         .stderr(log)
         .spawn()
         .map_err(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::store::Wish;
+
+    #[test]
+    fn what_an_older_daemon_takes_down_is_not_brought_up() {
+        let kept = |wish| Stored { wish, ..Stored::default() };
+        assert!(goes_on_alone("up", Some(&kept(Wish::Up))));
+        assert!(goes_on_alone("down", Some(&kept(Wish::Down { volumes: false }))));
+        assert!(!goes_on_alone("down", Some(&kept(Wish::Up))) && !goes_on_alone("down", None));
+        assert!(!goes_on_alone("hold", Some(&kept(Wish::Up))));
+    }
 }

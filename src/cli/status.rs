@@ -10,6 +10,7 @@ use super::outcome::Failure;
 use super::outcome::Outcome;
 use super::print;
 use crate::api::client::ClientError;
+use crate::daemon::store::UNFINISHED;
 use crate::engine::observe::Memory;
 use crate::reconcile::Desired;
 use crate::reconcile::Mono;
@@ -59,8 +60,11 @@ async fn from_labels(context: &Context) -> Result<Status, Failure> {
     let around = Circumstances { project: context.project.to_string(), ..Circumstances::default() };
     let mut status = derive(&around, &Desired::default(), &seen, &Tracks::default(), Mono::default());
     status.supervised = false;
-    let wished = context.applied().await.is_some_and(|stored| stored.up);
-    if wished || !seen.containers.is_empty() {
+    let kept = context.applied().await.unwrap_or_default();
+    if kept.is_going_down() {
+        status.notes.push(UNFINISHED.to_owned());
+    }
+    if kept.is_up() || !seen.containers.is_empty() {
         "nobody supervises: no daemon runs; `octo-local up` starts one".clone_into(&mut status.message);
     }
     Ok(status)

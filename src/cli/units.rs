@@ -44,7 +44,7 @@ async fn wish(context: &Context, path: &str, names: &[String]) -> Outcome {
 async fn carry_out(context: &Context, path: &str, units: Vec<UnitId>) -> Outcome {
     let mut progress = Progress::new(Format::Table);
     let mut statuses = context.client.follow().await?;
-    let generation: u64 = context.client.post(path, &UnitsBody { units }).await?;
+    let generation: u64 = context.client.post(path, &UnitsBody { units, endpoint: Some(context.endpoint()) }).await?;
     loop {
         // Cancel-safe: the stream keeps what it read; the tick is awaited again.
         let status = tokio::select! {

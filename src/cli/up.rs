@@ -17,17 +17,19 @@ use super::print;
 use super::progress::Progress;
 use super::request;
 use super::spawn;
+use super::succession;
+use super::succession::Followed;
+use super::succession::Next;
 use crate::api::client::ClientError;
 use crate::daemon::event::Accepted;
 use crate::daemon::event::UpRequest;
+use crate::daemon::store::UNFINISHED;
 use crate::reconcile::preview::Step;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::Verdict;
 
 /// How many of a failed unit's log lines are shown.
 const LINES: usize = 20;
-/// How often one `up` puts another daemon in the place of one that was killed.
-const REPLACED: u32 = 5;
 /// A wait that nobody bounded.
 const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// What was waited for shorter is not worth a word.
@@ -55,7 +57,10 @@ async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>)
         demo::import(&context.engine().await?, demo).await?;
     }
     let request = resolved.into_request(context);
-    let accepted: Accepted = spawn::ask(context, "/v1/up", &request).await?;
+    let accepted: Accepted = match spawn::ask(context, "/v1/up", &request).await {
+        Ok(accepted) => accepted,
+        Err(failure) => return Err(with_what_is_unfinished(context, failure).await),
+    };
     *session = Some(accepted.generation);
     tell_accepted(&accepted);
     if flags.no_wait {
@@ -69,15 +74,20 @@ async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>)
             Ok(())
         }
         End::Failed(status) => Err(failure(context, &status)),
-        End::Overruled(status) => {
-            Err(Failure::new(FAILED, format!("somebody else decided otherwise: {}", status.message)))
-        }
+        End::Overruled(status) => Err(Failure::overruled(status.as_deref())),
         End::TimedOut(status) => Err(timed_out(flags, status.as_deref())),
         End::DaemonGone(_) => {
             let log = context.paths.log();
             Err(Failure::new(FAILED, format!("the daemon ended meanwhile; its log is {}", log.display())))
         }
     }
+}
+
+/// A refused configuration goes on with nothing, least of all with what is half taken away: that is said.
+async fn with_what_is_unfinished(context: &Context, mut failure: Failure) -> Failure {
+    let status = context.client.status().await.unwrap_or_default();
+    failure.lines.extend(status.notes.into_iter().filter(|note| note == UNFINISHED));
+    failure
 }
 
 /// What is worth a line before it happens: what goes away or is interrupted, and why.
@@ -96,7 +106,7 @@ enum End {
     Ready(Box<Status>),
     Failed(Box<Status>),
     /// A `down`, or the Ctrl-C of another `up`.
-    Overruled(Box<Status>),
+    Overruled(Option<Box<Status>>),
     TimedOut(Option<Box<Status>>),
     /// With what it said last.
     DaemonGone(Option<Box<Status>>),
@@ -115,29 +125,31 @@ async fn follow(
     let deadline = Instant::now() + limit;
     let mut replaced = 0;
     loop {
-        match wait(context, deadline, accepted.generation, progress).await? {
-            End::DaemonGone(last) if replaced < REPLACED && goes_on(context, last.as_deref()).await => {
-                replaced += 1;
-                progress.interject("the daemon is gone; another one goes on");
-                accepted = spawn::ask(context, "/v1/up", request).await?;
-                *session = Some(accepted.generation);
-            }
+        let last = match wait(context, deadline, accepted.generation, progress).await? {
+            End::DaemonGone(last) if replaced < succession::REPLACED => last,
             end => return Ok(end),
+        };
+        let followed = Followed { goal: "up", generation: accepted.generation, last: last.as_deref() };
+        let again = async {
+            let next = succession::next(context, followed).await;
+            if next == Next::AskAgain {
+                progress.interject("the daemon is gone; another one goes on");
+                return Ok((next, Some(spawn::ask::<Accepted>(context, "/v1/up", request).await?)));
+            }
+            Ok::<_, Failure>((next, None))
+        };
+        // Cancel-safe: the daemon answers whoever asks next.
+        match tokio::time::timeout_at(deadline, again).await {
+            Err(_) => return Ok(End::TimedOut(last)),
+            Ok(answer) => match answer? {
+                (_, Some(again)) => accepted = again,
+                (Next::Overruled, None) => return Ok(End::Overruled(last)),
+                (Next::Gone | Next::AskAgain, None) => return Ok(End::DaemonGone(last)),
+            },
         }
+        replaced += 1;
+        *session = Some(accepted.generation);
     }
-}
-
-/// Whether another daemon is there, or is to be started, in the place of one that went. One that `up` started and that was
-/// killed has no other successor than the one that this `up` starts; systemd restarts its own; one that left in order,
-/// because somebody wanted that, is only replaced by whoever made it leave.
-async fn goes_on(context: &Context, last: Option<&Status>) -> bool {
-    // One that leaves in order takes its socket along. One that was told to stop everything is not contradicted.
-    let was_killed = context.paths.socket().exists() && last.is_none_or(|status| status.goal == "up");
-    let has_nobody = was_killed && last.is_some_and(|status| status.ends_when_down);
-    if has_nobody {
-        return true;
-    }
-    spawn::successor(context).await || was_killed
 }
 
 async fn wait(context: &Context, deadline: Instant, generation: u64, progress: &mut Progress) -> Result<End, Failure> {
@@ -162,7 +174,7 @@ async fn wait(context: &Context, deadline: Instant, generation: u64, progress: &
         match status.verdict {
             Verdict::Ready => return Ok(End::Ready(status)),
             Verdict::Failed => return Ok(End::Failed(status)),
-            Verdict::Held | Verdict::Down => return Ok(End::Overruled(status)),
+            Verdict::Held | Verdict::Down => return Ok(End::Overruled(Some(status))),
             Verdict::Working | Verdict::Degraded | Verdict::EngineDown => last = Some(status),
         }
     }

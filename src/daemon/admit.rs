@@ -28,6 +28,8 @@ pub struct Facts {
     pub volume_users: Vec<String>,
     /// Ports that are taken: key, port, holder.
     pub taken: Vec<(String, u16, String)>,
+    /// The engine that what is kept is about, and this one, where they differ.
+    pub elsewhere: Option<(String, String)>,
     /// Memory of the engine's host, in bytes, and its processor.
     pub host: Option<(u64, String)>,
 }
@@ -44,6 +46,7 @@ pub enum MasterKey {
 /// Every reason not to apply the configuration, or where its master key comes from.
 pub fn admit(config: &Config, stored: &Stored, facts: &Facts) -> Result<MasterKey, Vec<Problem>> {
     let mut problems = Vec::new();
+    place(config, stored, facts, &mut problems);
     origin(config, facts, &mut problems);
     password(config, stored, facts, &mut problems);
     versions(config, stored, facts, &mut problems);
@@ -67,6 +70,30 @@ pub fn another_engine(ours: &str, asked: &str) -> Problem {
         "ask with DOCKER_HOST={ours}; or take the stack down there, end a daemon that stays, and ask again for a new one"
     );
     problem("DOCKER_HOST", why, fix)
+}
+
+/// What is kept is about another engine: nothing of it is done here.
+pub fn moved(there: &str, here: &str) -> Problem {
+    let fix = format!("ask with DOCKER_HOST={there}; where it is one engine with a new address, `octo-local up` first");
+    problem("DOCKER_HOST", kept_elsewhere(there, here), fix)
+}
+
+fn kept_elsewhere(there: &str, here: &str) -> String {
+    format!(
+        "what is kept of this project is about the Docker Engine at {there}, and this is asked of the one at {here}"
+    )
+}
+
+/// A new stack here would take the place of what is kept of the data there, its master key too. An engine that has the data
+/// is the same one with a new address.
+fn place(config: &Config, stored: &Stored, facts: &Facts, problems: &mut Vec<Problem>) {
+    let has_more = stored.is_up() || stored.master_key.is_some();
+    if let Some((there, here)) =
+        facts.elsewhere.as_ref().filter(|_| config.sql.is_some() && !facts.has_data && has_more)
+    {
+        let fix = format!("ask with DOCKER_HOST={there}; or use another project name with -p");
+        problems.push(problem("DOCKER_HOST", kept_elsewhere(there, here), fix));
+    }
 }
 
 fn origin(config: &Config, facts: &Facts, problems: &mut Vec<Problem>) {
@@ -249,6 +276,17 @@ mod tests {
         assert_eq!(admit(&config(&[], false), &stored, &data), Ok(MasterKey::Known(Secret::new(KEY))));
         assert_eq!(keys(admit(&config(&[], false), &Stored::default(), &data)), ["MASTER_KEY"]);
         assert_eq!(keys(admit(&config(&[("MASTER_KEY", "other")], false), &stored, &data)), ["MASTER_KEY"]);
+    }
+
+    #[test]
+    fn a_new_stack_elsewhere_does_not_take_the_place_of_a_key() {
+        let stored = Stored { master_key: Some(Secret::new(KEY)), ..Stored::default() };
+        let elsewhere = Some(("unix:///a".to_owned(), "unix:///b".to_owned()));
+        let nothing = Facts { elsewhere: elsewhere.clone(), ..Facts::default() };
+        assert_eq!(keys(admit(&config(&[], false), &stored, &nothing)), ["DOCKER_HOST"]);
+        assert_eq!(admit(&config(&[], false), &Stored::default(), &nothing), Ok(MasterKey::Generate));
+        let one_engine = Facts { elsewhere, has_data: true, ..Facts::default() };
+        assert_eq!(admit(&config(&[], false), &stored, &one_engine), Ok(MasterKey::Known(Secret::new(KEY))));
     }
 
     #[test]

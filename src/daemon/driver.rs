@@ -15,13 +15,14 @@ use super::beats::Beats;
 use super::event::Event;
 use super::journal::Journal;
 use super::keeper::Keeper;
+use super::keeping::Read;
+use super::keeping::read;
 use super::look::RELIST_EVERY;
 use super::look::Stale;
 use super::look::Unsure;
 use super::paths::Paths;
 use super::probing::Running;
 use super::requests::Considered;
-use super::store;
 use super::store::Stored;
 use crate::config::project::ProjectName;
 use crate::engine::Endpoint;
@@ -37,8 +38,6 @@ use crate::reconcile::status::Status;
 use crate::reconcile::status::status;
 use crate::spec::UnitId;
 
-/// How the note about a state file that cannot be written begins.
-const NOTE: &str = "the state file cannot be written";
 /// So many panics within [`PANIC_WINDOW`] are no accident: the process ends, and whoever supervises it starts it afresh.
 const PANICS: usize = 5;
 /// See [`PANICS`].
@@ -134,31 +133,14 @@ impl Driver {
     pub fn new(setup: Setup) -> (Self, mpsc::Sender<Event>, watch::Receiver<Status>) {
         let (events, inputs) = mpsc::channel(super::event::QUEUE);
         let (published, receiver) = watch::channel(Status::default());
-        let mut notes = Vec::new();
-        let (mut may_write, mut on_trial) = (true, false);
-        let stored = match store::load(&setup.paths.store()) {
-            store::Loaded::Fine(stored) => *stored,
-            store::Loaded::Quarantined(aside, copy) => {
-                on_trial = true;
-                notes.push(damaged(&aside, copy.is_some()));
-                copy.map(|copy| *copy).unwrap_or_default()
-            }
-            store::Loaded::Newer(form, understood) => {
-                (may_write, on_trial) = (false, true);
-                notes.push(format!(
-                    "the state file has form {form}, of a newer octo-local: nothing is written; use that version"
-                ));
-                understood.map(|stored| *stored).unwrap_or_default()
-            }
-        };
+        let Read { stored, keeper, may_write, on_trial, notes } = read(setup.paths.store());
         let desired = Desired {
-            goal: if setup.held { Goal::Hold } else { stored.goal(!on_trial) },
+            goal: if setup.held { Goal::Hold } else { stored.goal(&setup.endpoint) },
             spec: stored.spec.clone(),
             stopped: stored.stopped.clone(),
             images: stored.images.clone(),
             ..Desired::default()
         };
-        let keeper = Keeper::at(setup.paths.store());
         let seed = seed_of(&setup.project);
         let mut unsure = Unsure::default();
         unsure.wish();
@@ -250,7 +232,8 @@ impl Driver {
         // A look that is under way reports itself.
         let patience =
             if self.looking { RELIST_EVERY } else { self.relist_at.saturating_duration_since(Instant::now()) };
-        let until = wake_at.map_or(patience, |at| at.since(self.now()).min(patience));
+        let patience = wake_at.map_or(patience, |at| at.since(self.now()).min(patience));
+        let until = self.patience_of_requests().map_or(patience, |limit| limit.min(patience));
         // Cancel-safe: a receive that times out has taken nothing from the queue.
         let first = tokio::time::timeout(until, self.inputs.recv()).await;
         if let Some(slept) = self.awake.slept() {
@@ -262,6 +245,9 @@ impl Driver {
         }
         while let Ok(event) = self.inputs.try_recv() {
             self.absorb(event);
+        }
+        if self.patience_of_requests().is_some_and(|limit| limit.is_zero()) {
+            self.consider_what_waits();
         }
         self.note_a_lost_engine();
     }
@@ -334,7 +320,7 @@ impl Driver {
             generation: self.generation,
             engine_problem: self.engine_problem.clone(),
             unsure: self.unsure.is(),
-            notes: self.notes.clone(),
+            notes: self.notes.iter().cloned().chain(self.held_back()).collect(),
             ends_when_down: self.ends_when_down,
         };
         status(&around, &self.state.desired, &self.state.seen, &self.state.tracks, self.now())
@@ -348,35 +334,6 @@ impl Driver {
             differs
         });
     }
-
-    /// Writes the state file at once. A full or read-only disk costs durability, never supervision.
-    pub(super) fn save(&mut self) {
-        if self.may_write {
-            let result = self.keeper.save(&self.stored).map_err(|error| error.to_string());
-            self.saved(result);
-        }
-    }
-
-    /// The same beside the loop, for what a restart could find out again.
-    pub(super) fn save_later(&mut self) {
-        if self.may_write {
-            self.keeper.save_later(self.stored.clone(), self.events.clone());
-        }
-    }
-
-    fn saved(&mut self, result: Result<(), String>) {
-        self.notes.retain(|note| !note.starts_with(NOTE));
-        self.unsaved = result.is_err();
-        if let Err(error) = result {
-            tracing::error!(error, "{NOTE}");
-            self.notes.push(format!("{NOTE}: {error}"));
-        }
-    }
-}
-
-fn damaged(aside: &str, copied: bool) -> String {
-    let then = if copied { "its copy counts" } else { "`octo-local up` applies the configuration anew" };
-    format!("the state file was damaged and set aside as {aside}; {then}")
 }
 
 /// A number of the project's own, by which its waits differ from others'.

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::driver::Driver;
 use super::driver::Leave;
 use super::store::Stored;
+use super::store::Wish;
 use crate::reconcile::Goal;
 use crate::reconcile::observed::Container;
 use crate::reconcile::status::is_down;
@@ -87,8 +88,7 @@ impl Driver {
     pub(super) fn finish(&mut self) {
         let Goal::Down { volumes } = self.state.desired.goal else { return };
         self.finished = true;
-        self.stored.up = false;
-        self.stored.going_down = None;
+        self.stored.wish = Wish::Rest;
         if volumes {
             let spec = self.state.desired.spec.as_ref();
             let images: Vec<String> = spec.filter(|spec| spec.demo).map(owned_images).unwrap_or_default();

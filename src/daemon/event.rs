@@ -79,15 +79,13 @@ pub enum Request {
         volumes: bool,
         /// Seconds that nodes get.
         timeout_s: Option<u64>,
+        /// The engine that is meant.
+        endpoint: Option<Endpoint>,
         /// Answered with the wish's generation once it is noted.
         reply: oneshot::Sender<Result<u64, Denied>>,
     },
-    /// Restart units in order; none named means all.
-    Restart(Vec<UnitId>, oneshot::Sender<Result<u64, Denied>>),
-    /// Stop units until they are started again.
-    Stop(Vec<UnitId>, oneshot::Sender<Result<u64, Denied>>),
-    /// Start units that were stopped, or try failed ones again.
-    Start(Vec<UnitId>, oneshot::Sender<Result<u64, Denied>>),
+    /// Do something about units, on the engine that is meant; none named means all.
+    Units(About, Vec<UnitId>, Option<Endpoint>, oneshot::Sender<Result<u64, Denied>>),
     /// Whoever follows the `up` of this generation (0: it was not taken yet) wants nothing further started, unless another
     /// `up` is followed.
     Cancel(u64, oneshot::Sender<bool>),
@@ -95,6 +93,17 @@ pub enum Request {
     Stored(oneshot::Sender<Stored>),
     /// Leave without touching a container: a newer daemon takes over.
     Handover(oneshot::Sender<()>),
+}
+
+/// What is to be done about units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// Restart them in order.
+    Restart,
+    /// Stop them until they are started again.
+    Stop,
+    /// Start those that were stopped, and try failed ones again.
+    Start,
 }
 
 /// An `up`, or what `plan` is asked about.

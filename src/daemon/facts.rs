@@ -24,6 +24,8 @@ const DATABASE_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long a request waits for an engine that does not answer: a call may break, and an engine may just be starting.
 pub(super) const ENGINE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long it waits for one that takes connections and says nothing: a busy machine may be slow.
+pub(super) const SILENCE_PATIENCE: Duration = Duration::from_secs(5);
 /// How soon it is asked again meanwhile.
 pub(super) const ASK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -34,6 +36,8 @@ pub(super) struct Question {
     pub(super) project: ProjectName,
     /// What the configuration means here, its master key aside.
     pub(super) spec: StackSpec,
+    /// The engine that what is kept is about, and this one, where they differ.
+    pub(super) elsewhere: Option<(String, String)>,
     pub(super) working_dir: String,
     pub(super) name_on_purpose: bool,
     pub(super) seen: Observed,
@@ -76,7 +80,7 @@ impl Question {
 
     async fn facts(&self) -> Result<Facts, EngineError> {
         let (engine, spec) = (&self.engine, &self.spec);
-        let mut facts = Facts::default();
+        let mut facts = Facts { elsewhere: self.elsewhere.clone(), ..Facts::default() };
         let data = spec.volumes.get(crate::spec::build::SQL_DATA).filter(|_| spec.sql.is_some());
         if let Some(volume) = data {
             facts.has_data = engine.has_volume(volume).await?;

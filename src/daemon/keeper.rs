@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::event::Event;
 use super::store;
 use super::store::Stored;
+use super::store::Wish;
 
 /// The way to the state file.
 #[derive(Debug)]
@@ -17,14 +18,28 @@ pub(super) struct Keeper {
     path: PathBuf,
     /// Counts what was given to be written.
     given: u64,
+    written: Arc<Mutex<Written>>,
+}
+
+/// What is on the disk.
+#[derive(Debug, Default)]
+struct Written {
     /// The newest that was written.
-    written: Arc<Mutex<u64>>,
+    number: u64,
+    /// What the file wishes; where a write failed, whichever takes more away.
+    wish: Wish,
 }
 
 impl Keeper {
-    /// Keeps in this file.
-    pub(super) fn at(path: PathBuf) -> Self {
-        Self { path, given: 0, written: Arc::default() }
+    /// Keeps in this file, which wishes this so far.
+    pub(super) fn at(path: PathBuf, wish: Wish) -> Self {
+        Self { path, given: 0, written: Arc::new(Mutex::new(Written { number: 0, wish })) }
+    }
+
+    /// Whether a daemon that comes later would take away what this wish leaves, because the file still says so.
+    pub(super) fn takes_more_than(&self, wish: Wish) -> bool {
+        let written = self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        matches!(written.wish, Wish::Down { .. }) && written.wish > wish
     }
 
     /// Writes at once: what comes after must be able to rely on it.
@@ -45,13 +60,15 @@ impl Keeper {
     }
 }
 
-fn write(path: &std::path::Path, number: u64, written: &Mutex<u64>, stored: &Stored) -> std::io::Result<()> {
-    let mut newest = written.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if *newest > number {
+fn write(path: &std::path::Path, number: u64, written: &Mutex<Written>, stored: &Stored) -> std::io::Result<()> {
+    let mut written = written.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if written.number > number {
         return Ok(());
     }
+    // A write that fails may have been made all the same.
+    written.wish = written.wish.max(stored.wish);
     store::save(path, stored)?;
-    *newest = number;
+    *written = Written { number, wish: stored.wish };
     Ok(())
 }
 
@@ -64,10 +81,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
         let (events, mut told) = mpsc::channel(1);
-        let mut keeper = Keeper::at(path.clone());
+        let mut keeper = Keeper::at(path.clone(), Wish::Rest);
         keeper.save_later(Stored::default(), events);
-        keeper.save(&Stored { up: true, ..Stored::default() }).unwrap();
+        keeper.save(&Stored { wish: Wish::Up, ..Stored::default() }).unwrap();
         assert!(matches!(told.recv().await, Some(Event::Saved(Ok(())))));
-        assert!(store::read(&path).unwrap().up);
+        assert_eq!(store::read(&path).unwrap().wish, Wish::Up);
+    }
+
+    #[test]
+    fn what_the_file_takes_away_is_known_also_after_a_failed_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gone").join("state.json");
+        let mut keeper = Keeper::at(path.clone(), Wish::Rest);
+        let down = |volumes| Stored { wish: Wish::Down { volumes }, ..Stored::default() };
+        assert!(!keeper.takes_more_than(Wish::Up));
+        keeper.save(&down(false)).unwrap_err();
+        assert!(keeper.takes_more_than(Wish::Up) && !keeper.takes_more_than(Wish::Down { volumes: false }));
+        std::fs::create_dir(dir.path().join("gone")).unwrap();
+        keeper.save(&down(true)).unwrap();
+        assert!(keeper.takes_more_than(Wish::Down { volumes: false }));
+        keeper.save(&Stored { wish: Wish::Up, ..Stored::default() }).unwrap();
+        assert!(!keeper.takes_more_than(Wish::Up));
     }
 }

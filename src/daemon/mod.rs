@@ -19,6 +19,7 @@ mod facts;
 pub mod guard;
 pub mod journal;
 mod keeper;
+mod keeping;
 mod look;
 pub mod paths;
 pub mod ports;

@@ -2,6 +2,7 @@
 //! gathered, then it is admitted or refused.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use base64::Engine as _;
 use tokio::sync::oneshot;
@@ -12,6 +13,7 @@ use super::admit::Facts;
 use super::admit::MasterKey;
 use super::driver::Driver;
 use super::driver::Leave;
+use super::event::About;
 use super::event::Accepted;
 use super::event::Denied;
 use super::event::Event;
@@ -21,9 +23,13 @@ use super::facts::ASK_AGAIN;
 use super::facts::ENGINE_PATIENCE;
 use super::facts::Found;
 use super::facts::Question;
+use super::facts::SILENCE_PATIENCE;
 use super::guard::guarded;
+use super::store::Stored;
+use super::store::Wish;
 use crate::config::Pull;
 use crate::config::Secret;
+use crate::engine::Endpoint;
 use crate::engine::Engine;
 use crate::reconcile::Goal;
 use crate::reconcile::Observed;
@@ -68,17 +74,17 @@ impl Driver {
             Request::Plan(request, reply) => {
                 self.consider(*request, Purpose::Preview(reply), Instant::now());
             }
-            Request::Down { volumes, timeout_s, reply } => {
-                let _ = reply.send(Ok(self.down(volumes, timeout_s)));
+            Request::Down { volumes, timeout_s, endpoint, reply } => {
+                let taken = self.must_be_here(endpoint.as_ref()).and_then(|()| self.down(volumes, timeout_s));
+                let _ = reply.send(taken);
             }
-            Request::Restart(units, reply) => {
-                let _ = reply.send(self.restart(&units));
-            }
-            Request::Stop(units, reply) => {
-                let _ = reply.send(self.stop_units(&units));
-            }
-            Request::Start(units, reply) => {
-                let _ = reply.send(self.start_units(&units));
+            Request::Units(about, units, endpoint, reply) => {
+                let taken = self.must_be_here(endpoint.as_ref()).and_then(|()| match about {
+                    About::Restart => self.restart(&units),
+                    About::Stop => self.stop_units(&units),
+                    About::Start => self.start_units(&units),
+                });
+                let _ = reply.send(taken);
             }
             Request::Cancel(session, reply) => {
                 let alone = self.sessions.iter().all(|other| *other == session);
@@ -101,12 +107,14 @@ impl Driver {
 
     /// A refused configuration changes nothing: what was applied goes on, and where nothing was, nobody is needed.
     fn go_on_as_before(&mut self) {
-        if self.state.desired.goal == Goal::Hold && self.stored.up && !self.is_terminating() {
+        let before = self.stored.goal(&self.endpoint);
+        if self.state.desired.goal == Goal::Hold && before == Goal::Up && !self.is_terminating() {
             self.state.desired.goal = Goal::Up;
         }
         let nobody_asks = self.considering == 0 && self.waiting.is_empty();
-        let nothing_is_there = self.state.desired.spec.is_none() && self.state.seen.containers.is_empty();
-        if nothing_is_there && nobody_asks && self.ends_when_down {
+        let is_elsewhere = self.stored.elsewhere(&self.endpoint).is_some();
+        let has_nothing = is_elsewhere || self.state.desired.spec.is_none();
+        if has_nothing && self.state.seen.containers.is_empty() && nobody_asks && self.ends_when_down {
             self.leaving = Some(Leave::End);
         }
     }
@@ -139,15 +147,24 @@ impl Driver {
         });
     }
 
-    /// A look that failed is repeated soon while somebody waits for it, and only then told as the answer.
+    /// A look that failed is repeated soon while somebody waits for it, and only then told as the answer. One that goes on
+    /// and on is an answer too.
     fn wait_for_the_engine(&mut self, considered: Considered) {
-        if let Some(problem) = self.engine_problem.clone() {
-            if considered.asked_at.elapsed() >= ENGINE_PATIENCE {
-                return self.answer(considered.purpose, Err(Denied::Engine(problem)));
-            }
+        let waited = considered.asked_at.elapsed();
+        let silent = || (waited >= SILENCE_PATIENCE).then(|| silence(&self.endpoint));
+        let failed = self.engine_problem.clone().filter(|_| waited >= ENGINE_PATIENCE);
+        if let Some(problem) = failed.or_else(silent) {
+            return self.answer(considered.purpose, Err(Denied::Engine(problem)));
+        }
+        if self.engine_problem.is_some() {
             self.relist_at = self.relist_at.min(Instant::now() + ASK_AGAIN);
         }
         self.waiting.push(considered);
+    }
+
+    /// How long the loop may wait for something else before a request is answered, whatever a look does.
+    pub(super) fn patience_of_requests(&self) -> Option<Duration> {
+        self.waiting.iter().map(|waiting| SILENCE_PATIENCE.saturating_sub(waiting.asked_at.elapsed())).min()
     }
 
     /// Requests that came while nothing was known of the engine are considered after each look.
@@ -169,6 +186,7 @@ impl Driver {
             engine,
             project: self.project.clone(),
             spec: self.spec_for(request, &Secret::default()),
+            elsewhere: self.stored.elsewhere(&self.endpoint).map(|there| (there.0.clone(), self.endpoint.0.clone())),
             working_dir: request.working_dir.clone(),
             name_on_purpose: request.name_on_purpose,
             seen: self.state.seen.clone(),
@@ -229,9 +247,11 @@ impl Driver {
         if let Purpose::Preview(_) = purpose {
             return self.answer(purpose, Ok(Accepted { generation: self.generation, notes, changes }));
         }
+        if let Err(denied) = self.apply(request, spec) {
+            return self.answer(purpose, Err(denied));
+        }
         self.generation += 1;
         self.sessions.insert(self.generation);
-        self.apply(request, spec);
         self.journal.write("", &format!("up: {} changes", changes.len()));
         self.answer(purpose, Ok(Accepted { generation: self.generation, notes, changes }));
     }
@@ -250,8 +270,16 @@ impl Driver {
         }
     }
 
-    fn apply(&mut self, request: &UpRequest, spec: StackSpec) {
-        let before = self.stored.clone();
+    fn apply(&mut self, request: &UpRequest, spec: StackSpec) -> Result<(), Denied> {
+        self.keep(Stored {
+            wish: Wish::Up,
+            endpoint: Some(self.endpoint.clone()),
+            stopped: BTreeSet::new(),
+            generated: request.generated.clone().or_else(|| self.stored.generated.clone()),
+            config: Some(request.config.clone()),
+            spec: Some(spec.clone()),
+            ..self.stored.clone()
+        })?;
         let images = spec.images();
         self.state.desired.images.clear();
         self.state.desired.refresh = match request.config.pull {
@@ -264,15 +292,9 @@ impl Driver {
             self.stale.everything = true;
         }
         self.wish();
-        self.wish_up();
-        self.stored.stopped.clear();
-        self.stored.generated = request.generated.clone().or_else(|| self.stored.generated.take());
-        self.stored.config = Some(request.config.clone());
-        self.stored.spec = Some(spec.clone());
+        self.state.desired.goal = Goal::Up;
         self.state.desired.spec = Some(spec);
-        if self.stored != before {
-            self.save();
-        }
+        Ok(())
     }
 
     /// The desired state that a configuration means here, or why it cannot be applied. Keeps a newly made master key.
@@ -322,6 +344,10 @@ impl Driver {
             },
         )
     }
+}
+
+fn silence(endpoint: &Endpoint) -> String {
+    format!("{endpoint} takes connections and says nothing for {} s", SILENCE_PATIENCE.as_secs())
 }
 
 /// 128 random bits in base64, the form that the vendor documents.

@@ -15,6 +15,7 @@ use sha2::Digest as _;
 
 use crate::config::Config;
 use crate::config::Secret;
+use crate::engine::Endpoint;
 use crate::reconcile::Goal;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
@@ -22,14 +23,59 @@ use crate::spec::UnitId;
 /// The form of the file. A daemon that finds a newer one supervises and writes nothing.
 pub const FORM: u32 = 1;
 
+/// What is wished of the stack, in the order of what it takes away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "Words", into = "Words")]
+pub enum Wish {
+    /// It runs.
+    Up,
+    /// Nothing.
+    #[default]
+    Rest,
+    /// A `down` that was taken and is not done yet.
+    Down {
+        /// The data goes too.
+        volumes: bool,
+    },
+}
+
+/// The same as the file has it, since before `down`s were kept.
+#[derive(Serialize, Deserialize)]
+struct Words {
+    up: bool,
+    #[serde(default)]
+    going_down: Option<bool>,
+}
+
+impl From<Words> for Wish {
+    fn from(words: Words) -> Self {
+        match words.going_down {
+            Some(volumes) => Self::Down { volumes },
+            None if words.up => Self::Up,
+            None => Self::Rest,
+        }
+    }
+}
+
+impl From<Wish> for Words {
+    fn from(wish: Wish) -> Self {
+        let going_down = if let Wish::Down { volumes } = wish { Some(volumes) } else { None };
+        Self { up: wish == Wish::Up, going_down }
+    }
+}
+
+/// What a person should know of a `down` that nobody goes on with.
+pub const UNFINISHED: &str = "a `down` was begun and is not finished: `octo-local down` ends it";
+
 /// What is kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stored {
-    /// Whether the stack is wished to run.
-    pub up: bool,
-    /// A `down` that was taken and is not done yet; true: the data goes too.
+    /// What is wished.
+    #[serde(flatten)]
+    pub wish: Wish,
+    /// The engine that the configuration was applied on; none where an older program did it.
     #[serde(default)]
-    pub going_down: Option<bool>,
+    pub endpoint: Option<Endpoint>,
     /// The last applied configuration.
     pub config: Option<Config>,
     /// The last applied desired state.
@@ -60,14 +106,29 @@ impl Stored {
         *self == Self { master_key: self.master_key.clone(), ..Self::default() }
     }
 
-    /// What a daemon that nobody asked for anything goes on with. Something is taken away only when the last file that was
-    /// written, whole, says so.
-    pub fn goal(&self, is_the_last: bool) -> Goal {
-        match self.going_down {
-            Some(volumes) if is_the_last => Goal::Down { volumes },
-            None if self.up => Goal::Up,
-            Some(_) | None => Goal::Hold,
+    /// What a daemon at this engine that nobody asked for anything goes on with.
+    pub fn goal(&self, here: &Endpoint) -> Goal {
+        match self.wish {
+            _ if self.elsewhere(here).is_some() => Goal::Hold,
+            Wish::Up => Goal::Up,
+            Wish::Rest => Goal::Hold,
+            Wish::Down { volumes } => Goal::Down { volumes },
         }
+    }
+
+    /// The engine that this is about, when it is another.
+    pub fn elsewhere(&self, here: &Endpoint) -> Option<&Endpoint> {
+        self.endpoint.as_ref().filter(|there| !there.is_same(here))
+    }
+
+    /// Whether the stack is wished to run.
+    pub fn is_up(&self) -> bool {
+        self.wish == Wish::Up
+    }
+
+    /// Whether a `down` is going on.
+    pub fn is_going_down(&self) -> bool {
+        matches!(self.wish, Wish::Down { .. })
     }
 }
 
@@ -169,21 +230,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_down_goes_on_only_by_the_word_of_the_last_file() {
-        let stored = |up, going_down| Stored { up, going_down, ..Stored::default() };
-        assert_eq!(stored(true, None).goal(true), Goal::Up);
-        assert_eq!(stored(true, None).goal(false), Goal::Up);
-        assert_eq!(stored(false, None).goal(true), Goal::Hold);
-        assert_eq!(stored(false, Some(true)).goal(true), Goal::Down { volumes: true });
-        assert_eq!(stored(false, Some(false)).goal(true), Goal::Down { volumes: false });
-        assert_eq!(stored(false, Some(true)).goal(false), Goal::Hold);
+    fn a_wish_counts_only_on_the_engine_that_it_was_made_for() {
+        let at = |socket: &str| Endpoint(format!("unix:///nowhere/{socket}"));
+        let wishes = [
+            (Wish::Up, Goal::Up),
+            (Wish::Rest, Goal::Hold),
+            (Wish::Down { volumes: false }, Goal::Down { volumes: false }),
+            (Wish::Down { volumes: true }, Goal::Down { volumes: true }),
+        ];
+        for (wish, goal) in wishes {
+            let stored = |endpoint| Stored { wish, endpoint, ..Stored::default() };
+            assert_eq!(stored(None).goal(&at("a")), goal, "an older file does not say where");
+            assert_eq!(stored(Some(at("a"))).goal(&at("a")), goal);
+            assert_eq!(stored(Some(at("a"))).goal(&at("b")), Goal::Hold);
+        }
+    }
+
+    #[test]
+    fn wishes_are_written_as_they_always_were() {
+        let stored = |wish| Stored { wish, ..Stored::default() };
+        let down = |volumes| Wish::Down { volumes };
+        for (wish, up, going_down) in [
+            (Wish::Up, true, None),
+            (Wish::Rest, false, None),
+            (down(false), false, Some(false)),
+            (down(true), false, Some(true)),
+        ] {
+            let mut value = serde_json::to_value(stored(wish)).unwrap();
+            assert_eq!((&value["up"], &value["going_down"]), (&up.into(), &serde_json::json!(going_down)));
+            assert_eq!(serde_json::from_value::<Stored>(value.clone()).unwrap(), stored(wish));
+            // Before `down`s were kept.
+            let older = value.as_object_mut().unwrap();
+            older.retain(|key, _| !matches!(key.as_str(), "going_down" | "endpoint"));
+            let read: Stored = serde_json::from_value(value).unwrap();
+            assert_eq!(read.wish, if up { Wish::Up } else { Wish::Rest });
+        }
     }
 
     #[test]
     fn what_is_saved_is_read_and_only_its_owner_may() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
-        let stored = Stored { up: true, master_key: Some(Secret::new("k")), ..Stored::default() };
+        let stored = Stored { wish: Wish::Up, master_key: Some(Secret::new("k")), ..Stored::default() };
         save(&path, &stored).unwrap();
         save(&path, &stored).unwrap();
         assert!(matches!(load(&path), Loaded::Fine(read) if *read == stored));
@@ -218,7 +306,7 @@ mod tests {
     fn a_newer_file_is_left_alone_and_read_as_far_as_possible() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
-        let up = Stored { up: true, ..Stored::default() };
+        let up = Stored { wish: Wish::Up, ..Stored::default() };
         save(&path, &up).unwrap();
         let newer = std::fs::read_to_string(&path).unwrap().replacen("\"form\": 1", "\"form\": 99", 1);
         std::fs::write(&path, &newer).unwrap();

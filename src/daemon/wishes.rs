@@ -1,7 +1,12 @@
-//! Wishes about what is applied: take it down, restart, stop or start units. A wish is kept before it is answered.
+//! Wishes about what is applied: take it down, restart, stop or start units. A wish is kept before it is answered. One that the
+//! disk does not take is carried out all the same, with a note; but none that leaves what the file says is to be taken away.
+
+use std::collections::BTreeSet;
 
 use super::driver::Driver;
 use super::event::Denied;
+use super::store::Stored;
+use super::store::Wish;
 use crate::reconcile::Goal;
 use crate::reconcile::plan::restart_wish;
 use crate::spec::UnitId;
@@ -13,29 +18,22 @@ impl Driver {
         self.look_wanted = true;
     }
 
-    pub(super) fn down(&mut self, volumes: bool, timeout_s: Option<u64>) -> u64 {
+    pub(super) fn down(&mut self, volumes: bool, timeout_s: Option<u64>) -> Result<u64, Denied> {
+        // A daemon that comes after this one, however this one ends, must not bring up what was to go.
+        self.keep(Stored { wish: Wish::Down { volumes }, ..self.stored.clone() })?;
         self.journal.write("", if volumes { "down, with the data" } else { "down" });
         self.state.desired.goal = Goal::Down { volumes };
         self.finished = false;
+        // What runs goes, whatever it was made from.
+        self.on_trial = false;
         self.state.tracks.blocked.clear();
         if let (Some(spec), Some(seconds)) = (&mut self.state.desired.spec, timeout_s) {
             spec.timing.node_stop_grace_ms = seconds.saturating_mul(1_000);
         }
-        // A daemon that comes after this one, however this one ends, must not bring up what was to go.
-        self.stored.up = false;
-        self.stored.going_down = Some(volumes);
-        self.save();
         self.look_at_everything();
         self.wish();
         self.generation += 1;
-        self.generation
-    }
-
-    /// The stack is to run from now on, also for a daemon that comes after this one.
-    pub(super) fn wish_up(&mut self) {
-        self.state.desired.goal = Goal::Up;
-        self.stored.up = true;
-        self.stored.going_down = None;
+        Ok(self.generation)
     }
 
     fn known(&self, units: &[UnitId]) -> Result<Vec<UnitId>, Denied> {
@@ -50,16 +48,17 @@ impl Driver {
     }
 
     pub(super) fn restart(&mut self, units: &[UnitId]) -> Result<u64, Denied> {
-        for unit in self.known(units)? {
+        let units = self.known(units)?;
+        if self.state.desired.goal != Goal::Up {
+            self.keep(Stored { wish: Wish::Up, ..self.stored.clone() })?;
+            self.state.desired.goal = Goal::Up;
+        }
+        for unit in units {
             if let Some(instance) = restart_wish(&self.state.seen, unit) {
                 self.state.desired.restart.insert(unit, instance);
             }
         }
         self.journal.write("", "restart was asked for");
-        if self.state.desired.goal != Goal::Up {
-            self.wish_up();
-            self.save();
-        }
         self.generation += 1;
         self.state.tracks.forgive();
         self.wish();
@@ -67,26 +66,25 @@ impl Driver {
     }
 
     pub(super) fn stop_units(&mut self, units: &[UnitId]) -> Result<u64, Denied> {
-        for unit in self.known(units)? {
-            self.state.desired.stopped.insert(unit);
-        }
-        Ok(self.keep_stopped())
+        let more = self.known(units)?;
+        let stopped = self.state.desired.stopped.iter().copied().chain(more).collect();
+        self.keep_stopped(stopped, self.stored.wish)
     }
 
     pub(super) fn start_units(&mut self, units: &[UnitId]) -> Result<u64, Denied> {
-        for unit in self.known(units)? {
-            self.state.desired.stopped.remove(&unit);
-        }
-        self.wish_up();
+        let less = self.known(units)?;
+        let stopped = self.state.desired.stopped.iter().copied().filter(|unit| !less.contains(unit)).collect();
+        self.keep_stopped(stopped, Wish::Up)?;
+        self.state.desired.goal = Goal::Up;
         self.state.tracks.forgive();
-        Ok(self.keep_stopped())
+        Ok(self.generation)
     }
 
-    fn keep_stopped(&mut self) -> u64 {
-        self.stored.stopped.clone_from(&self.state.desired.stopped);
+    fn keep_stopped(&mut self, stopped: BTreeSet<UnitId>, wish: Wish) -> Result<u64, Denied> {
+        self.keep(Stored { wish, stopped: stopped.clone(), ..self.stored.clone() })?;
+        self.state.desired.stopped = stopped;
         self.generation += 1;
         self.wish();
-        self.save();
-        self.generation
+        Ok(self.generation)
     }
 }

@@ -48,7 +48,7 @@ fn record(stack: &Stack) -> Script {
     let begun = now();
     timed(proxy.lead(&mut stack.command(&["up"]))).1.ok();
     let script = Script::of(&proxy.since(begun));
-    stack.run(&["down", "-v", "--yes"]).ok();
+    timed(proxy.lead(&mut stack.command(&["down", "-v", "--yes"]))).1.ok();
     script
 }
 

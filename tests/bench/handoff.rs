@@ -31,7 +31,7 @@ pub(crate) fn measure(bench: &Bench) -> Vec<Row> {
         timed(proxy.lead(&mut stack.command(&["up"]))).1.ok();
         let units = ["db", "octopus-server-1", "octopus-server-2"].map(|unit| stack.container(unit));
         figures.extend(gaps(&stack.witness, &units, &proxy.since(begun)));
-        stack.run(&["down", "-v", "--yes"]).ok();
+        timed(proxy.lead(&mut stack.command(&["down", "-v", "--yes"]))).1.ok();
     }
     let row = Row::new("ready in the container → next start call", Unit::Millis, Samples::of(figures));
     vec![row.must(250.0).aim(60.0).peer(peer(bench))]

@@ -91,6 +91,76 @@ fn f45_without_an_engine_up_says_where_it_looked_and_leaves_nothing() {
     case.engine.come();
 }
 
+/// One stack's `down` is nothing for another engine, with a daemon, without one, and over what a broken-off `down` left.
+#[test]
+fn f45_a_down_that_means_another_engine_removes_nothing_and_forgets_nothing() {
+    let (case, other) = (Case::up(), Case::up());
+    let elsewhere = |words: &[&str]| Running::spawn(case.command(words).env("DOCKER_HOST", other.engine.url())).end();
+    let down = ["down", "--volumes", "--yes"];
+    let refused = || {
+        let before = std::fs::read(case.state().join("state.json")).unwrap();
+        for words in [down.as_slice(), &["down"]] {
+            elsewhere(words).with(78).says(&case.engine.url()).says(&other.engine.url());
+        }
+        assert_eq!(std::fs::read(case.state().join("state.json")).unwrap(), before);
+    };
+    refused();
+    for words in [["restart"], ["stop"], ["start"]] {
+        elsewhere(&words).with(78).says(&other.engine.url());
+    }
+    case.run(&["down"]).ok();
+    wait_until("no daemon runs", || case.daemon().is_none().then_some(()));
+    refused();
+    assert!(case.daemon().is_none());
+    case.run(&["up"]).ok();
+    case.engine.fault(Rule::on(Verb::Stop, Fault::Slow(Duration::from_millis(300))));
+    let broken_off = case.spawn(&down);
+    wait_until("the stack goes down", || (case.engine.hits() > 0).then_some(()));
+    drop(broken_off);
+    case.kill_daemon();
+    case.engine.heal();
+    other.kill_daemon();
+    let daemon = Running::spawn(case.command(&["daemon"]).env("DOCKER_HOST", other.engine.url()));
+    let notes =
+        wait_until("it says that it holds", || Some(case.status()).filter(|status| status["verdict"] == "held"));
+    assert!(notes["notes"].to_string().contains(&case.engine.url()), "{notes}");
+    drop(daemon);
+    assert_eq!((other.engine.world().containers.len(), case.engine.world().volumes.is_empty()), (3, false));
+    case.run(&down).ok();
+    assert!(case.is_gone() && case.engine.world().volumes.is_empty());
+}
+
+/// The key of data on one engine is not lost over a new stack on another; and an engine may get another address.
+#[test]
+fn f45_an_up_elsewhere_is_refused_where_it_would_cost_the_key_and_taken_where_the_data_is() {
+    let (case, other) = (Case::up(), Case::new());
+    case.run(&["down"]).ok();
+    wait_until("no daemon runs", || case.daemon().is_none().then_some(()));
+    let up = |url: &str| Running::spawn(case.command(&["up"]).env("DOCKER_HOST", url)).end();
+    up(&other.engine.url()).with(78).says(&case.engine.url()).says(&other.engine.url());
+    wait_until("no daemon stays", || case.daemon().is_none().then_some(()));
+    assert!(other.engine.world().volumes.is_empty());
+    let path = case.engine.url().replace("unix://", "");
+    let moved = std::path::Path::new(&path).with_file_name("moved.sock");
+    std::fs::hard_link(&path, &moved).unwrap();
+    let url = format!("unix://{}", moved.display());
+    let down = || Running::spawn(case.command(&["down"]).env("DOCKER_HOST", &url)).end();
+    down().with(78).says("`octo-local up` first");
+    up(&url).ok();
+    down().ok();
+    assert!(case.is_gone());
+}
+
+#[test]
+fn f32_an_engine_that_takes_connections_and_says_nothing_is_an_answer_after_five_seconds() {
+    let case = Case::new();
+    case.engine.fault(Rule::everywhere(Fault::Hangs));
+    let begun = Instant::now();
+    case.run(&["up"]).with(69).says("says nothing");
+    assert!(begun.elapsed() < Duration::from_secs(9), "it took {:?}", begun.elapsed());
+    case.engine.heal();
+}
+
 #[test]
 fn f45_an_up_that_means_another_engine_than_the_daemon_changes_nothing() {
     let (case, other) = (Case::up(), Case::new());

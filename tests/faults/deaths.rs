@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use octo_local::daemon::store::UNFINISHED;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use serde_json::Value;
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::case::Case;
@@ -21,25 +23,32 @@ use crate::kit::process::wait_until;
 /// The calls of a `down` that change something: each of three units is stopped and removed, and then the network goes.
 const CHANGES_OF_A_DOWN: usize = 7;
 
-/// A `down` whose daemon dies right after this change.
-fn down_dies(case: &Case, words: &[&str], change: usize) -> Verb {
-    case.engine.at([Turn::new(change, Act::DiesAfter).of_changes()]);
-    case.run(words).with(1).says("`octo-local down` again");
-    case.engine.turns()[0].came_to.unwrap()
+/// A `down` that is killed together with its daemon while a unit stops.
+fn broken_off(case: &Case, words: &[&str]) {
+    case.engine.fault(Rule::on(Verb::Stop, Fault::Slow(Duration::from_millis(300))));
+    let down = case.spawn(words);
+    wait_until("the stack goes down", || (case.engine.hits() > 0).then_some(()));
+    drop(down);
+    case.kill_daemon();
+    case.engine.heal();
+    assert!(!case.is_wanted_up() && !case.is_gone(), "nothing wants up what is half down");
 }
 
 /// What the state file keeps.
 fn kept(case: &Case) -> Value {
-    let text = std::fs::read_to_string(case.state().join("state.json")).unwrap();
-    serde_json::from_str::<Value>(&text).unwrap()["stored"].take()
+    kept_if_whole(case).unwrap()
+}
+
+fn kept_if_whole(case: &Case) -> Option<Value> {
+    let text = std::fs::read_to_string(case.state().join("state.json")).ok()?;
+    Some(serde_json::from_str::<Value>(&text).ok()?["stored"].take())
 }
 
 #[test]
 fn f04_a_down_that_was_broken_off_is_finished_by_the_next_daemon_unasked() {
     for (words, data_goes) in [(["down"].as_slice(), false), (&["down", "--volumes", "--yes"], true)] {
         let case = Case::up();
-        down_dies(&case, words, 1);
-        assert!(!case.is_wanted_up() && !case.is_gone(), "nothing wants up what is half down");
+        broken_off(&case, words);
         let daemon = case.spawn(&["daemon"]);
         wait_until("the rest is taken down", || case.is_gone().then_some(()));
         wait_until("that is done", || kept(&case)["going_down"].is_null().then_some(()));
@@ -52,15 +61,91 @@ fn f04_a_down_that_was_broken_off_is_finished_by_the_next_daemon_unasked() {
 }
 
 #[test]
-fn f04_a_down_whose_daemon_died_last_of_all_is_asked_for_again_and_noted() {
+fn f04_a_down_whose_daemon_is_killed_puts_another_in_its_place() {
+    for (words, change) in [(["down"].as_slice(), 1), (&["down"], CHANGES_OF_A_DOWN), (&["down", "-v", "--yes"], 3)] {
+        let case = Case::up();
+        case.engine.at([Turn::new(change, Act::DiesAfter).of_changes()]);
+        case.run(words).ok().says("is down");
+        assert!(case.engine.turns()[0].came_to.is_some(), "the daemon died");
+        assert!(case.is_gone() && kept(&case)["going_down"].is_null());
+        case.run(words).ok().says("nothing to take down");
+        case.run(&["up"]).ok();
+        assert!(case.is_wanted_up());
+    }
+}
+
+#[test]
+fn f04_a_refused_up_leaves_a_broken_off_down_as_it_is_and_both_say_so() {
     let case = Case::up();
-    assert_eq!(down_dies(&case, &["down"], CHANGES_OF_A_DOWN), Verb::RemoveNetwork);
-    assert!(case.is_gone());
+    broken_off(&case, &["down"]);
+    let left = case.engine.world().containers.len();
+    assert_eq!(case.status()["notes"], json!([UNFINISHED]), "also without a daemon");
+    case.set("SA_PASSWORD", "An0ther-password");
+    case.run(&["up"]).with(78).says("SA_PASSWORD").says(UNFINISHED);
+    assert_eq!(case.status()["notes"], json!([UNFINISHED]));
+    assert_eq!(case.engine.world().containers.len(), left);
     case.run(&["down"]).ok();
-    assert!(kept(&case)["going_down"].is_null());
-    case.run(&["down"]).ok().says("nothing to take down");
+    assert!(case.is_gone());
+}
+
+#[test]
+fn f04_a_waiting_up_does_not_overrule_a_later_down() {
+    let case = Case::new();
+    let (up, _) = stuck_up(&case);
+    case.engine.heal();
+    case.engine.fault(Rule::on(Verb::Stop, Fault::Slow(Duration::from_millis(500))));
+    let down = case.spawn(&["down"]);
+    wait_until("the stack goes down", || kept(&case)["going_down"].is_boolean().then_some(()));
+    drop(down);
+    case.kill_daemon();
+    let daemon = case.spawn(&["daemon"]);
+    up.end().with(1).says("somebody else decided otherwise");
+    wait_until("everything is taken down", || case.is_gone().then_some(()));
+    assert!(!case.is_wanted_up());
+    drop(daemon);
+}
+
+#[test]
+fn f02_a_wait_that_is_bounded_bounds_the_replacement_too() {
+    let case = Case::new();
+    case.engine.fault(Rule::on(Verb::Start, Fault::Hangs));
+    let up = case.spawn(&["up", "--wait-timeout", "3"]);
+    wait_until("a start hangs", || (case.engine.hits() > 0).then_some(()));
+    let begun = Instant::now();
+    // Told to leave: another one is waited for, and none comes.
+    rustix::process::kill_process(case.daemon().unwrap(), Signal::QUIT).unwrap();
+    up.end().with(75);
+    assert!(begun.elapsed() < Duration::from_millis(4_500), "it took {:?}", begun.elapsed());
+}
+
+#[test]
+fn f18_a_down_that_only_the_copy_knows_is_not_carried_out_by_any_later_daemon() {
+    let case = Case::up();
+    broken_off(&case, &["down", "--volumes", "--yes"]);
+    std::fs::write(case.state().join("state.json"), "damaged").unwrap();
+    for _ in 0..2 {
+        let daemon = case.spawn(&["daemon"]);
+        wait_until("it looked and wrote", || kept_if_whole(&case).filter(|kept| kept["going_down"].is_null()));
+        case.wait_for("held");
+        drop(daemon);
+        assert!(!case.engine.world().volumes.is_empty() && !case.is_gone());
+    }
+}
+
+#[test]
+fn f19_what_the_file_would_take_away_is_not_wished_up_on_a_full_disk() {
+    let case = Case::up();
+    broken_off(&case, &["down", "--volumes", "--yes"]);
+    // Nothing can be made in its place.
+    let copy = case.state().join("state.json.copy");
+    std::fs::remove_file(&copy).unwrap();
+    std::fs::create_dir_all(copy.join("in the way")).unwrap();
+    case.run(&["up"]).with(1).says("cannot be written").says(UNFINISHED);
+    assert!(!case.is_wanted_up());
+    std::fs::remove_dir_all(&copy).unwrap();
     case.run(&["up"]).ok();
     assert!(case.is_wanted_up() && kept(&case)["going_down"].is_null());
+    case.check(&Allowed::default());
 }
 
 #[test]

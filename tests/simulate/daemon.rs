@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use octo_local::config::Pull;
+use octo_local::daemon::store;
 use octo_local::reconcile::Action;
 use octo_local::reconcile::Desired;
 use octo_local::reconcile::Goal;
@@ -152,7 +153,7 @@ impl Sim {
         self.trace(|| "the daemon begins".to_owned());
         let disk = &self.disk;
         let desired = Desired {
-            goal: if disk.up && !held { Goal::Up } else { Goal::Hold },
+            goal: if disk.is_up() && !held { Goal::Up } else { Goal::Hold },
             spec: disk.spec.clone(),
             stopped: disk.stopped.clone(),
             images: disk.images.clone(),
@@ -423,9 +424,9 @@ impl Sim {
         let Some(daemon) = &mut self.daemon else { return };
         let Goal::Down { volumes } = daemon.state.desired.goal else { return };
         daemon.finished = true;
-        self.disk.up = false;
+        self.disk.wish = store::Wish::Rest;
         if volumes {
-            self.disk = octo_local::daemon::store::Stored::default();
+            self.disk = store::Stored::default();
             daemon.state.desired.images.clear();
         }
     }
@@ -449,7 +450,7 @@ impl Sim {
         daemon.wish();
         self.judge.forgave();
         self.judge.wants(&spec);
-        self.disk.up = true;
+        self.disk.wish = store::Wish::Up;
         self.disk.stopped.clear();
         self.disk.config = Some(config);
         self.disk.spec = Some(spec);

@@ -292,7 +292,7 @@ impl Sim {
         self.trace(|| format!("denied: {why}"));
         self.denied = Some(why.to_owned());
         let Some(daemon) = &mut self.daemon else { return };
-        if daemon.state.desired.goal == Goal::Hold && self.disk.up && !daemon.is_terminating() {
+        if daemon.state.desired.goal == Goal::Hold && self.disk.is_up() && !daemon.is_terminating() {
             daemon.state.desired.goal = Goal::Up;
         }
         let nothing = daemon.state.desired.spec.is_none() && daemon.state.seen.containers.is_empty();
