@@ -60,7 +60,8 @@ async fn carry_out(context: &Context, flags: &DownFlags) -> Outcome {
             print::tell(format_args!("{} is down{data}", context.project));
             return Ok(());
         }
-        let next = succession::next(context, Followed { goal: "down", generation: end.generation, last }).await;
+        let next =
+            succession::next(context, Followed { goal: "down", generation: end.generation, config: None, last }).await;
         match next {
             Next::AskAgain => progress.interject("the daemon is gone; another one goes on"),
             Next::Overruled => {

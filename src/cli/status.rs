@@ -10,7 +10,6 @@ use super::outcome::Failure;
 use super::outcome::Outcome;
 use super::print;
 use crate::api::client::ClientError;
-use crate::daemon::store::UNFINISHED;
 use crate::engine::observe::Memory;
 use crate::reconcile::Desired;
 use crate::reconcile::Mono;
@@ -61,9 +60,7 @@ async fn from_labels(context: &Context) -> Result<Status, Failure> {
     let mut status = derive(&around, &Desired::default(), &seen, &Tracks::default(), Mono::default());
     status.supervised = false;
     let kept = context.applied().await.unwrap_or_default();
-    if kept.is_going_down() {
-        status.notes.push(UNFINISHED.to_owned());
-    }
+    status.notes.extend(kept.held_back(&context.endpoint()));
     if kept.is_up() || !seen.containers.is_empty() {
         "nobody supervises: no daemon runs; `octo-local up` starts one".clone_into(&mut status.message);
     }

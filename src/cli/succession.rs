@@ -2,7 +2,9 @@
 
 use super::context::Context;
 use super::spawn;
+use crate::config::Config;
 use crate::daemon::store;
+use crate::daemon::store::Stored;
 use crate::reconcile::status::Status;
 
 /// How often one command puts another daemon in the place of one that went.
@@ -15,6 +17,8 @@ pub struct Followed<'a> {
     pub goal: &'a str,
     /// The generation that the wish was given.
     pub generation: u64,
+    /// The configuration that is to be up, if that is the wish.
+    pub config: Option<&'a Config>,
     /// What the daemon said last, if it said anything since.
     pub last: Option<&'a Status>,
 }
@@ -45,7 +49,7 @@ enum Fate {
 /// Judges how the daemon went, and waits for another one where one may come.
 pub async fn next(context: &Context, followed: Followed<'_>) -> Next {
     let kept = store::read(&context.paths.store()).unwrap_or_default();
-    match fate(followed, kept.is_going_down(), context.paths.socket().exists()) {
+    match fate(followed, &kept, context.paths.socket().exists()) {
         Fate::Overruled => Next::Overruled,
         Fate::Killed => Next::AskAgain,
         Fate::KilledAndRestarted => {
@@ -57,11 +61,13 @@ pub async fn next(context: &Context, followed: Followed<'_>) -> Next {
     }
 }
 
-/// One that leaves in order takes its socket along. A `down` is in the file before anybody is told of it.
-fn fate(followed: Followed<'_>, goes_down: bool, has_socket: bool) -> Fate {
-    let Followed { goal, generation, last } = followed;
-    let is_same = |status: &Status| status.goal == goal && status.generation == generation;
-    if !last.is_none_or(is_same) || (goes_down && goal == "up") {
+/// One that leaves in order takes its socket along. A `down` is in the file before anybody is told of it. Another `up` of the
+/// same configuration wishes the same.
+fn fate(followed: Followed<'_>, kept: &Stored, has_socket: bool) -> Fate {
+    let Followed { goal, generation, config, last } = followed;
+    let is_kept = config.is_some() && kept.config.as_ref() == config && kept.is_up() && kept.stopped.is_empty();
+    let is_same = |status: &Status| status.goal == goal && (status.generation == generation || is_kept);
+    if !last.is_none_or(is_same) || (kept.is_going_down() && goal == "up") {
         return Fate::Overruled;
     }
     match last {
@@ -74,6 +80,9 @@ fn fate(followed: Followed<'_>, goes_down: bool, has_socket: bool) -> Fate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::read::Input;
+    use crate::config::read::read;
+    use crate::daemon::store::Wish;
 
     #[test]
     fn only_a_wish_that_nobody_overruled_is_made_again() {
@@ -94,8 +103,33 @@ mod tests {
             ("down", said("down", 3, true), true, true, Fate::Overruled),
             ("down", None, true, false, Fate::Left),
         ] {
-            let followed = Followed { goal, generation: 2, last: last.as_ref() };
-            assert_eq!(fate(followed, goes_down, has_socket), fate_of_it, "{followed:?}");
+            let followed = Followed { goal, generation: 2, config: None, last: last.as_ref() };
+            let wish = if goes_down { Wish::Down { volumes: false } } else { Wish::Up };
+            let kept = Stored { wish, ..Stored::default() };
+            assert_eq!(fate(followed, &kept, has_socket), fate_of_it, "{followed:?}");
         }
+    }
+
+    #[test]
+    fn another_up_of_the_same_configuration_overrules_none() {
+        let config = |tag: &str| {
+            let vars = [
+                ("SA_PASSWORD", "Str0ng-enough"),
+                ("ADMIN_PASSWORD", "x"),
+                ("ACCEPT_EULA", "Y"),
+                ("ACCEPT_OCTOPUS_EULA", "Y"),
+                ("OCTOPUS_SERVER_TAG", tag),
+            ];
+            let vars = vars.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+            read(&Input { vars, ..Input::default() }).unwrap().config
+        };
+        let (ours, theirs) = (config("2026.1"), config("2026.2"));
+        let last = Status { goal: "up".to_owned(), generation: 3, ends_when_down: true, ..Status::default() };
+        let followed = Followed { goal: "up", generation: 2, config: Some(&ours), last: Some(&last) };
+        let kept = |config: &Config| Stored { wish: Wish::Up, config: Some(config.clone()), ..Stored::default() };
+        assert_eq!(fate(followed, &kept(&ours), true), Fate::Killed);
+        assert_eq!(fate(followed, &kept(&theirs), true), Fate::Overruled);
+        let stopped = Stored { stopped: [crate::spec::UnitId::Sql].into(), ..kept(&ours) };
+        assert_eq!(fate(followed, &stopped, true), Fate::Overruled);
     }
 }

@@ -129,7 +129,8 @@ async fn follow(
             End::DaemonGone(last) if replaced < succession::REPLACED => last,
             end => return Ok(end),
         };
-        let followed = Followed { goal: "up", generation: accepted.generation, last: last.as_deref() };
+        let (generation, config) = (accepted.generation, Some(&request.config));
+        let followed = Followed { goal: "up", generation, config, last: last.as_deref() };
         let again = async {
             let next = succession::next(context, followed).await;
             if next == Next::AskAgain {

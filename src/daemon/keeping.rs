@@ -108,15 +108,7 @@ impl Driver {
 
     /// Why a wish that is kept is not carried out.
     pub(super) fn held_back(&self) -> Option<String> {
-        let elsewhere = self.stored.elsewhere(&self.endpoint);
-        let why = elsewhere.map(|there| {
-            format!(
-                "this daemon works on the engine at {}, and what is kept is about the one at {there}",
-                self.endpoint
-            )
-        });
-        let unfinished = || self.stored.is_going_down().then(|| UNFINISHED.to_owned());
-        why.or_else(unfinished).filter(|_| self.state.desired.goal == Goal::Hold)
+        self.stored.held_back(&self.endpoint).filter(|_| self.state.desired.goal == Goal::Hold)
     }
 }
 

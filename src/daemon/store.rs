@@ -121,6 +121,16 @@ impl Stored {
         self.endpoint.as_ref().filter(|there| !there.is_same(here))
     }
 
+    /// What a person should know where nobody goes on with what is kept.
+    pub fn held_back(&self, here: &Endpoint) -> Option<String> {
+        match self.elsewhere(here) {
+            Some(there) => Some(format!(
+                "what is kept of this project is about the Docker Engine at {there}, and this is the one at {here}"
+            )),
+            None => self.is_going_down().then(|| UNFINISHED.to_owned()),
+        }
+    }
+
     /// Whether the stack is wished to run.
     pub fn is_up(&self) -> bool {
         self.wish == Wish::Up

@@ -112,6 +112,8 @@ fn f45_a_down_that_means_another_engine_removes_nothing_and_forgets_nothing() {
     wait_until("no daemon runs", || case.daemon().is_none().then_some(()));
     refused();
     assert!(case.daemon().is_none());
+    let status = elsewhere(&["status"]).ok();
+    assert!(status.out.contains(&case.engine.url()), "{}", status.out);
     case.run(&["up"]).ok();
     case.engine.fault(Rule::on(Verb::Stop, Fault::Slow(Duration::from_millis(300))));
     let broken_off = case.spawn(&down);
