@@ -84,7 +84,7 @@ impl Driver {
     pub(super) fn keep(&mut self, stored: Stored) -> Result<(), Denied> {
         let wish = stored.wish;
         let before = std::mem::replace(&mut self.stored, stored);
-        if self.stored != before || self.keeper.takes_more_than(wish) {
+        if self.stored != before || self.unsaved || self.keeper.takes_more_than(wish) {
             self.save();
         }
         if !self.keeper.takes_more_than(wish) {
