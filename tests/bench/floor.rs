@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bollard::models::ContainerCreateBody;
+use bollard::models::EndpointSettings;
 use bollard::models::NetworkCreateRequest;
 use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::CreateContainerOptionsBuilder;
@@ -89,7 +90,8 @@ impl Script {
 fn attach(body: &mut ContainerCreateBody, network: &str) {
     body.host_config.as_mut().unwrap().network_mode = Some(network.to_owned());
     let attachments = body.networking_config.as_mut().unwrap().endpoints_config.take().unwrap();
-    let attachments = attachments.into_values().map(|endpoint| (network.to_owned(), endpoint)).collect();
+    let by_name = |endpoint| EndpointSettings { network_id: None, ..endpoint };
+    let attachments = attachments.into_values().map(|endpoint| (network.to_owned(), by_name(endpoint))).collect();
     body.networking_config.as_mut().unwrap().endpoints_config = Some(attachments);
 }
 
