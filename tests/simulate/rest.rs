@@ -176,15 +176,15 @@ impl Sim {
 
     /// After `down` nothing is left but volumes; after a signal containers stay, and none runs.
     fn check_gone(&mut self) {
+        if self.did_late && self.daemon.is_none() {
+            // Nobody is left who could see what came after the end.
+            return;
+        }
         let goal = self.daemon.as_ref().map(|daemon| daemon.state.desired.goal).or(self.ended_with);
         let Some(Goal::Down { volumes: all }) = goal else {
             let running = self.world.ours().find(|(_, _, made)| made.moves()).map(|(_, unit, _)| unit);
             return self.must(running.is_none(), || format!("halted, and {running:?} runs"));
         };
-        if self.did_late && self.daemon.is_none() {
-            // Nobody is left who could see what came after the end.
-            return;
-        }
         let left: Vec<String> = self.world.ours().map(|(id, unit, _)| format!("{unit} {id}")).collect();
         let networks = self.world.our_networks();
         self.must(left.is_empty() && networks.is_empty(), || format!("left after down: {left:?} {networks:?}"));
