@@ -387,3 +387,17 @@ fn nodes_end_with_a_database_that_the_operator_stopped_even_if_it_ended_by_itsel
     scene.change(|seen| seen.containers.retain(|one| one.unit != DB));
     assert_eq!(scene.stops(), [(ONE, None), (TWO, None)], "nor with none at all");
 }
+
+#[test]
+fn a_stack_that_rests_because_somebody_wished_it_is_not_simply_ready() {
+    let mut scene = Scene::all_ready();
+    assert_eq!(scene.status().message, "ready");
+    scene.is(TWO, Run::Created);
+    scene.state.desired.stopped.insert(TWO);
+    assert_eq!(scene.status().message, "ready, save what the operator stopped");
+    for unit in [ONE, DB] {
+        scene.is(unit, Run::Created);
+        scene.state.desired.stopped.insert(unit);
+    }
+    assert_eq!(scene.status().message, "everything was stopped by the operator");
+}

@@ -152,7 +152,9 @@ pub fn is_secret(name: &str) -> bool {
     let upper = name.to_uppercase();
     let fits = SECRET_WORDS.iter().any(|word| upper.contains(word))
         || SECRET_ENDINGS.iter().any(|ending| upper.ends_with(ending));
-    KEYS.iter().any(|key| key.name == upper && key.secret) || (fits && !NOT_SECRET.contains(&name))
+    let is_known = |name: &str| KEYS.iter().any(|key| key.name == name && key.secret);
+    // A mistyped secret is one.
+    is_known(&upper) || suggestion(name).is_some_and(is_known) || (fits && !NOT_SECRET.contains(&name))
 }
 
 /// A value as it may be shown: stars for a secret one, and for an address with a password in it.
@@ -215,7 +217,7 @@ mod tests {
 
     #[test]
     fn secrets_are_known_by_name() {
-        for key in ["SA_PASSWORD", "db_connection_string", "MASTER_KEY", "MY_TOKEN", "ADMIN_API_KEY"] {
+        for key in ["SA_PASSWORD", "db_connection_string", "MASTER_KEY", "MY_TOKEN", "ADMIN_API_KEY", "SA_PASWORD"] {
             assert!(is_secret(key), "{key}");
         }
         for key in ["ADMIN_USERNAME", "PWD", "OLDPWD", "OCTOPUS_SERVER_TAG", "SSH_AUTH_SOCK"] {

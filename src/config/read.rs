@@ -62,7 +62,13 @@ pub fn read(input: &Input) -> Result<Read, Vec<Problem>> {
     let mut reader = Reader { input, problems: Vec::new(), warnings: Vec::new() };
     let config = reader.config();
     reader.advice(&config);
-    if reader.problems.is_empty() { Ok(Read { config, warnings: reader.warnings }) } else { Err(reader.problems) }
+    if reader.problems.is_empty() {
+        return Ok(Read { config, warnings: reader.warnings });
+    }
+    // What is missing may be there under a mistyped name.
+    let is_mistyped = |warning: &Problem| keys::suggestion(&warning.key).is_some();
+    reader.problems.extend(reader.warnings.into_iter().filter(is_mistyped));
+    Err(reader.problems)
 }
 
 const SQL_EULA: &str = "https://go.microsoft.com/fwlink/?linkid=857698";
@@ -315,12 +321,20 @@ mod tests {
             ("OCTOPUS_NODES", "many"),
             ("SQL_PORT", "99999"),
             ("PULL", "often"),
+            ("ACEPT_EULA", "Y"),
         ]);
         let problems = read(&bad).unwrap_err();
         let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
-        for key in
-            ["ACCEPT_EULA", "ACCEPT_OCTOPUS_EULA", "SA_PASSWORD", "OCTOPUS_NODES", "SQL_PORT", "PULL", "ADMIN_PASSWORD"]
-        {
+        for key in [
+            "ACEPT_EULA",
+            "ACCEPT_EULA",
+            "ACCEPT_OCTOPUS_EULA",
+            "SA_PASSWORD",
+            "OCTOPUS_NODES",
+            "SQL_PORT",
+            "PULL",
+            "ADMIN_PASSWORD",
+        ] {
             assert!(keys.contains(&key), "{key} in {keys:?}");
         }
         assert!(problems.iter().all(|problem| !problem.to_string().contains("weak-marker")));

@@ -308,6 +308,15 @@ fn verdict(status: &Status, desired: &Desired, seen: &Observed, tracks: &Tracks,
     }
 }
 
+/// What a stack in which nothing remains to be done is called: it may rest because somebody wished that.
+fn at_rest_as(status: &Status, rests: impl Fn(&&UnitStatus) -> bool) -> &'static str {
+    match status.units.iter().filter(rests).count() {
+        0 => "ready",
+        some if some < status.units.len() => "ready, save what the operator stopped",
+        _ => "everything was stopped by the operator",
+    }
+}
+
 fn up_verdict(
     status: &Status,
     desired: &Desired,
@@ -333,7 +342,7 @@ fn up_verdict(
     let ready = |unit: &UnitStatus| unit.phase.ends_with("ready") && !unit.phase.ends_with("unready");
     let waiting: Vec<&UnitStatus> = wanted().filter(|unit| !ready(unit)).collect();
     match waiting.first() {
-        None if at_rest => (Verdict::Ready, "ready".to_owned()),
+        None if at_rest => (Verdict::Ready, at_rest_as(status, rests).to_owned()),
         None => (Verdict::Working, status.work.first().cloned().unwrap_or_else(|| "at work".to_owned())),
         Some(unit) if waiting.iter().any(|unit| unit.restarts > 0) => {
             (Verdict::Degraded, format!("{} is {}", unit.unit, unit.phase))

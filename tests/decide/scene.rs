@@ -19,6 +19,7 @@ use octo_local::reconcile::observed::Run;
 use octo_local::reconcile::preview;
 use octo_local::reconcile::preview::Step;
 use octo_local::reconcile::status::Circumstances;
+use octo_local::reconcile::status::Status;
 use octo_local::reconcile::status::Verdict;
 use octo_local::reconcile::status::status;
 use octo_local::spec::Digest;
@@ -174,8 +175,12 @@ impl Scene {
     }
 
     pub(super) fn verdict(&self) -> Verdict {
+        self.status().verdict
+    }
+
+    pub(super) fn status(&self) -> Status {
         let State { desired, seen, tracks, .. } = &self.state;
-        status(&Circumstances::default(), desired, seen, tracks, self.now).verdict
+        status(&Circumstances::default(), desired, seen, tracks, self.now)
     }
 
     pub(super) fn preview(&self) -> Vec<(String, Step)> {
