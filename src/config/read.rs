@@ -325,16 +325,10 @@ mod tests {
         ]);
         let problems = read(&bad).unwrap_err();
         let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
-        for key in [
-            "ACEPT_EULA",
-            "ACCEPT_EULA",
-            "ACCEPT_OCTOPUS_EULA",
-            "SA_PASSWORD",
-            "OCTOPUS_NODES",
-            "SQL_PORT",
-            "PULL",
-            "ADMIN_PASSWORD",
-        ] {
+        assert!(keys.contains(&"ACEPT_EULA"), "a mistyped name is told beside what is missing");
+        for key in
+            ["ACCEPT_EULA", "ACCEPT_OCTOPUS_EULA", "SA_PASSWORD", "OCTOPUS_NODES", "SQL_PORT", "PULL", "ADMIN_PASSWORD"]
+        {
             assert!(keys.contains(&key), "{key} in {keys:?}");
         }
         assert!(problems.iter().all(|problem| !problem.to_string().contains("weak-marker")));

@@ -342,23 +342,29 @@ fn seed_of(project: &ProjectName) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_panic_is_met_and_too_many_end_the_process() {
-        let dir = tempfile::tempdir().unwrap();
-        let project = ProjectName::given("panics").unwrap();
-        let env = BTreeMap::from([("OCTO_LOCAL_STATE_DIR".to_owned(), dir.path().display().to_string())]);
-        let (mut driver, ..) = Driver::new(Setup {
+    /// The driver of a detached daemon that was asked for nothing yet, and that has no engine.
+    pub(in crate::daemon) fn idle(dir: &std::path::Path) -> Driver {
+        let project = ProjectName::given("idle").unwrap();
+        let env = BTreeMap::from([("OCTO_LOCAL_STATE_DIR".to_owned(), dir.display().to_string())]);
+        let (driver, ..) = Driver::new(Setup {
             paths: Paths::of(&project, &env),
             project,
             endpoint: Endpoint("unix:///nowhere".to_owned()),
             env,
-            ends_when_down: false,
+            ends_when_down: true,
             held: true,
             beats: Arc::default(),
         });
+        driver
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_met_and_too_many_end_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut driver = idle(dir.path());
         for _ in 1..PANICS {
             driver.absorb(Event::Panicked("met on purpose".to_owned()));
             assert_eq!(driver.leaving, None);

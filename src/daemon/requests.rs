@@ -359,15 +359,10 @@ fn generate_key() -> Secret {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::config::project::ProjectName;
     use crate::config::read::Input;
     use crate::config::read::read;
-    use crate::daemon::driver::Setup;
-    use crate::daemon::paths::Paths;
-    use crate::engine::Endpoint;
+    use crate::daemon::driver::tests::idle;
 
     fn abandoned() -> Gathered {
         let vars = ["SA_PASSWORD", "ADMIN_PASSWORD"].map(|key| (key.to_owned(), "Str0ng-enough".to_owned()));
@@ -387,17 +382,7 @@ mod tests {
     #[tokio::test]
     async fn a_daemon_that_nobody_needs_ends_and_not_while_somebody_else_asks() {
         let dir = tempfile::tempdir().unwrap();
-        let project = ProjectName::given("needed").unwrap();
-        let env = BTreeMap::from([("OCTO_LOCAL_STATE_DIR".to_owned(), dir.path().display().to_string())]);
-        let (mut driver, ..) = Driver::new(Setup {
-            paths: Paths::of(&project, &env),
-            project,
-            endpoint: Endpoint("unix:///nowhere".to_owned()),
-            env,
-            ends_when_down: true,
-            held: true,
-            beats: std::sync::Arc::default(),
-        });
+        let mut driver = idle(dir.path());
         driver.considering = 2;
         driver.gathered(abandoned());
         assert_eq!(driver.leaving, None);
