@@ -1,15 +1,18 @@
-//! octo-local runs Octopus Deploy and its SQL Server on one Docker host, in order, and keeps them running.
+//! octo-local runs Octopus Deploy and its SQL Server on one Docker host, in order, and keeps them
+//! running.
 //!
 //! # Three ideas
 //!
-//! 1. **One pure function decides.** [`reconcile::plan()`] is given what is wanted, what Docker shows, what the daemon
-//!    remembers and the time; it gives the next step. Starting, supervising, replacing, stopping and taking down are the same
-//!    function called with other inputs. A plan is one step, not a script: do it, look again, ask again.
-//! 2. **Docker is the store.** Labels say what is ours and which definition made it, so a restarted daemon adopts what runs. A
-//!    unit's phase is derived on each pass. The one small state file keeps what Docker cannot: the last applied configuration,
-//!    the operator's wishes, generated secrets.
-//! 3. **Effects are thin.** What talks to Docker, SQL Server, a node, the disk or a person makes one call, one conversion, one
-//!    error. It decides nothing.
+//! 1. **One pure function decides.** [`reconcile::plan()`] is given what is wanted, what Docker
+//!    shows, what the daemon remembers and the time; it gives the next step. Starting, supervising,
+//!    replacing, stopping and taking down are the same function called with other inputs. A plan is
+//!    one step, not a script: do it, look again, ask again.
+//! 2. **Docker is the store.** Labels say what is ours and which definition made it, so a restarted
+//!    daemon adopts what runs. A unit's phase is derived on each pass. The one small state file
+//!    keeps what Docker cannot: the last applied configuration, the operator's wishes, generated
+//!    secrets.
+//! 3. **Effects are thin.** What talks to Docker, SQL Server, a node, the disk or a person makes
+//!    one call, one conversion, one error. It decides nothing.
 //!
 //! # The way of a change
 //!
@@ -17,19 +20,22 @@
 //!  .env ──dotenv──> Vars ──config──> Config ──spec──> StackSpec          (desired)
 //!                                                        │
 //!  Docker ──observe──> Observed ──────────────────────> plan() ──> Plan ──> Docker, SQL Server
-//!                      Tracks (health, failures), now ───┘   └──> status() ──> command line
+//!                      UnitRecords (health, failures), now ───┘   └──> status() ──> command line
 //! ```
 //!
-//! The command line resolves the configuration and hands it to the daemon over a unix socket ([`api`]). In the daemon one
-//! task, the [`daemon::driver`], owns all state: it waits for an event, lets [`reconcile::State`] take it in, asks it for a
-//! plan, starts the plan's actions as tasks, and publishes the status. An event never triggers an action; the engine's word
-//! that a run ended changes what is seen, every other one only says where to look. Looks at Docker are tasks too, one at a
-//! time: an action that ended counts as done only when a look that began after its end shows it. So the loop itself waits for
-//! nothing but its queue, and a slow engine, a slow database or one hanging container holds up nothing else. Probers, one for each run of a unit, only report; [`reconcile::health`] judges.
+//! The command line resolves the configuration and hands it to the daemon over a unix socket
+//! ([`api`]). In the daemon one task, the [`daemon::driver`], owns all state: it waits for an
+//! event, lets [`reconcile::State`] take it in, asks it for a plan, starts the plan's actions as
+//! tasks, and publishes the status. An event never triggers an action; the engine's word that a run
+//! ended changes what is seen, every other one only says where to look. Looks at Docker are tasks
+//! too, one at a time: an action that ended counts as done only when a look that began after its
+//! end shows it. So the loop itself waits for nothing but its queue, and a slow engine, a slow
+//! database or one hanging container holds up nothing else. Probers, one for each run of a unit,
+//! only report; [`reconcile::health`] judges.
 //!
-//! The daemon and the simulation in the tests own the same [`reconcile::State`]: what a failure, an ended run or a probe
-//! means is decided there, and what it found out (for the history, the state file, a prober) comes back as
-//! [`reconcile::News`].
+//! The daemon and the simulation in the tests own the same [`reconcile::State`]: what a failure, an
+//! ended run or a probe means is decided there, and what it found out (for the history, the state
+//! file, a prober) comes back as [`reconcile::News`].
 //!
 //! # Words
 //!
@@ -39,7 +45,7 @@
 //! | unit | [`spec::UnitId`]: `db` or a node; its order is the start order |
 //! | goal | [`reconcile::Goal`]: up, hold, halt, down |
 //! | observed state | [`reconcile::Observed`]; a reference to an image is pinned to one image from `up` to `up` |
-//! | memory | [`reconcile::Tracks`]: its loss is harmless |
+//! | memory | [`reconcile::UnitRecords`]: its loss is harmless |
 //! | phase | [`reconcile::Phase`], derived |
 //! | cause | [`reconcile::Cause`]: why a unit failed; permanent, of the host, or transient |
 //! | action | [`reconcile::Action`]: idempotent |
@@ -47,19 +53,21 @@
 //! # Invariants
 //!
 //! 1. At most one unit starts at a time, in order, behind ready predecessors.
-//! 2. Never a restart inside its backoff; never one for a permanent cause until the configuration changes. The first restart of
-//!    what served is at once: its cause is read meanwhile.
+//! 2. Never a restart inside its backoff; never one for a permanent cause until the configuration
+//!    changes. The first restart of what served is at once: its cause is read meanwhile.
 //! 3. At most one ready node is out by our own choice, save when the version changes.
 //! 4. SQL Server is not taken down under a running node. A data volume is never removed unasked.
 //! 5. Two versions of Octopus never run together; an older one never starts on a newer database.
 //! 6. A restart of the daemon restarts no healthy container.
-//! 7. When faults stop, the stack reaches the desired state, or stops with one named cause; then the plan is empty.
+//! 7. When faults stop, the stack reaches the desired state, or stops with one named cause; then
+//!    the plan is empty.
 //! 8. What is not labelled as ours is never changed or removed.
 //!
 //! # Modules
 //!
-//! In reading order, which is also the only allowed direction of imports between them (`tests/tidy.rs` holds it). Down to
-//! [`reconcile`] everything is pure: no I/O, no clock, no environment.
+//! In reading order, which is also the only allowed direction of imports between them
+//! (`tests/tidy.rs` holds it). Down to [`reconcile`] everything is pure: no I/O, no clock, no
+//! environment.
 
 // rustfmt sorts neighbours: the empty lines keep the reading order.
 

@@ -7,16 +7,19 @@ use octo_local::cli;
 use octo_local::cli::Args;
 use octo_local::cli::Command;
 use octo_local::cli::Outcome;
-use octo_local::cli::bug;
 use octo_local::cli::outcome::BUG;
 use octo_local::cli::outcome::Failure;
 use octo_local::cli::outcome::USAGE;
-use octo_local::cli::print;
+use octo_local::cli::panic_hook;
+use octo_local::cli::terminal::print;
 use octo_local::standin;
 
 fn main() -> ExitCode {
     let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
-    let texts: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let texts: Vec<String> = words
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     if let Some(standin) = texts.first().and_then(|program| standin::named(program)) {
         return standin::run(standin, &texts[1..]);
     }
@@ -28,10 +31,12 @@ fn main() -> ExitCode {
         }
     };
     if let Command::Standin { args } = &args.command {
-        let (which, rest) = args.split_first().map_or(("", [].as_slice()), |(which, rest)| (which.as_str(), rest));
+        let (which, rest) = args
+            .split_first()
+            .map_or(("", [].as_slice()), |(which, rest)| (which.as_str(), rest));
         return standin::run(which, rest);
     }
-    match bug::guard(|| run(args)) {
+    match panic_hook::guard(|| run(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.lines.iter().for_each(print::tell);
@@ -41,7 +46,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| Failure::new(BUG, format!("begin: {error}")))?;
     let outcome = runtime.block_on(cli::run(args));
     // What still waits for a terminal or a name server must not keep the process.

@@ -1,5 +1,6 @@
-//! Every cause that stops or delays the retrying, provoked through a stand-in or the engine: named, with its fix, without a
-//! restart storm, and over when the configuration changes or the host is well again.
+//! Every cause that stops or delays the retrying, provoked through a stand-in or the engine: named,
+//! with its fix, without a restart storm, and over when the configuration changes or the host is
+//! well again.
 
 mod data;
 mod host;
@@ -31,7 +32,8 @@ fn hasty(name: &str) -> Stack {
     stack
 }
 
-/// `up` fails for a cause: it says so with the fix and these words of the log, `status` names it, and nothing is retried.
+/// `up` fails for a cause: it says so with the fix and these words of the log, `status` names it,
+/// and nothing is retried.
 #[track_caller]
 fn fails(stack: &Stack, unit: &str, cause: Cause, words: &str) {
     let ended = stack.run(&["up"]);
@@ -42,8 +44,15 @@ fn fails(stack: &Stack, unit: &str, cause: Cause, words: &str) {
 #[track_caller]
 fn tells(ended: Ended, unit: &str, cause: Cause, words: &str) {
     let ended = ended.with(1).says(&format!("{unit}: {}", cause.fix()));
-    let quoted = ended.err.lines().any(|line| line.contains(&format!("{unit} | ")) && line.contains(words));
-    assert!(words.is_empty() || quoted, "no log line with `{words}` in\n{}", ended.err);
+    let quoted = ended
+        .err
+        .lines()
+        .any(|line| line.contains(&format!("{unit} | ")) && line.contains(words));
+    assert!(
+        words.is_empty() || quoted,
+        "no log line with `{words}` in\n{}",
+        ended.err
+    );
 }
 
 /// The unit stays failed, and is not started again.
@@ -52,8 +61,15 @@ fn stays(stack: &Stack, unit: &str, cause: Cause) {
     let started = stack.started();
     for _ in 0..LOOKS {
         let seen = stack.unit(unit);
-        assert_eq!((&seen["cause"], &seen["phase"]), (&format!("{cause:?}").into(), &"failed".into()), "{seen}");
-        assert!(seen["fix"].as_str().unwrap().contains(cause.fix()), "{seen}");
+        assert_eq!(
+            (&seen["cause"], &seen["phase"]),
+            (&format!("{cause:?}").into(), &"failed".into()),
+            "{seen}"
+        );
+        assert!(
+            seen["fix"].as_str().unwrap().contains(cause.fix()),
+            "{seen}"
+        );
     }
     assert_eq!(stack.started(), started, "nothing is retried");
 }

@@ -1,5 +1,5 @@
-//! The command line as people and scripts meet it: words, exit codes, terminals, and what it says without a daemon, without an
-//! engine, with a broken `.env`.
+//! The command line as people and scripts meet it: words, exit codes, terminals, and what it says
+//! without a daemon, without an engine, with a broken `.env`.
 
 mod codes;
 mod drift;
@@ -44,7 +44,9 @@ impl Place {
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         command.args(words).current_dir(self.dir()).env_clear();
-        command.env("DOCKER_HOST", "unix:///nowhere.sock").env("HOME", self.0.path());
+        command
+            .env("DOCKER_HOST", "unix:///nowhere.sock")
+            .env("HOME", self.0.path());
         command.env("OCTO_LOCAL_STATE_DIR", self.0.path().join("s"));
         command.env("OCTO_LOCAL_RUNTIME_DIR", self.0.path().join("r"));
         command
@@ -62,5 +64,7 @@ fn words(line: &str) -> Vec<&str> {
 
 /// Whether this machine has a program.
 fn has(program: &str) -> bool {
-    ["/usr/bin", "/bin", "/usr/sbin"].iter().any(|dir| Path::new(dir).join(program).exists())
+    ["/usr/bin", "/bin", "/usr/sbin"]
+        .iter()
+        .any(|dir| Path::new(dir).join(program).exists())
 }

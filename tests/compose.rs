@@ -1,5 +1,5 @@
-//! `compose/docker-compose.yml` is the stack that octo-local runs: read as compose reads it, it is what `build` makes of the
-//! same `.env`.
+//! `compose/docker-compose.yml` is the stack that octo-local runs: read as compose reads it, it is
+//! what `build` makes of the same `.env`.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use octo_local::dotenv::interpolate::interpolate;
 use octo_local::spec::ContainerSpec;
 use octo_local::spec::StackSpec;
 use octo_local::spec::UnitId;
-use octo_local::spec::build::Surroundings;
+use octo_local::spec::build::BuildInput;
 use octo_local::spec::build::build;
 use octo_local::spec::labels;
 use serde_json::Value;
@@ -29,18 +29,34 @@ const NEEDED: [(&str, &str); 5] = [
 ];
 
 fn variables(more: &[(&str, &str)]) -> BTreeMap<String, String> {
-    NEEDED.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    NEEDED
+        .iter()
+        .chain(more)
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 /// What octo-local makes of the variables.
 fn stack(vars: &BTreeMap<String, String>) -> StackSpec {
-    let config = read(&Input { vars: vars.clone(), nodes: Some(2), ..Input::default() }).unwrap().config;
+    let config = read(&Input {
+        vars: vars.clone(),
+        nodes: Some(2),
+        ..Input::default()
+    })
+    .unwrap()
+    .config;
     let (project, master_key) = (ProjectName::given(PROJECT).unwrap(), Secret::new(KEY));
-    let around = Surroundings { project: &project, working_dir: "/", master_key: &master_key, may_be_privileged: true };
+    let around = BuildInput {
+        project: &project,
+        working_dir: "/",
+        master_key: &master_key,
+        may_be_privileged: true,
+    };
     build(&config, &around)
 }
 
-/// The file as compose resolves it: anchors and merges by the YAML reader, variables by the rules of `.env`.
+/// The file as compose resolves it: anchors and merges by the YAML reader, variables by the rules
+/// of `.env`.
 fn file(vars: &BTreeMap<String, String>) -> Value {
     let text = include_str!("../compose/docker-compose.yml");
     let raw: Value = serde_saphyr::from_str(text).unwrap();
@@ -55,13 +71,20 @@ fn resolved(value: &Value, lookup: &dyn Fn(&str) -> Option<String>) -> Value {
     match value {
         Value::String(text) => Value::String(interpolate(text, lookup).unwrap().0),
         Value::Array(items) => items.iter().map(|item| resolved(item, lookup)).collect(),
-        Value::Object(map) => map.iter().map(|(key, item)| (key.clone(), resolved(item, lookup))).collect(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, item)| (key.clone(), resolved(item, lookup)))
+            .collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
 }
 
 fn texts(list: &Value) -> BTreeSet<String> {
-    list.as_array().unwrap().iter().map(|item| item.as_str().unwrap().to_owned()).collect()
+    list.as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item.as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// A variable without a value is handed on if it is set.
@@ -76,28 +99,56 @@ fn environment(service: &Value, vars: &BTreeMap<String, String>) -> BTreeMap<Str
 }
 
 #[track_caller]
-fn assert_same(name: &str, service: &Value, wanted: &ContainerSpec, vars: &BTreeMap<String, String>) {
+fn assert_same(
+    name: &str,
+    service: &Value,
+    wanted: &ContainerSpec,
+    vars: &BTreeMap<String, String>,
+) {
     let text = |field: &str| service[field].as_str().unwrap_or_default().to_owned();
     // The tag that the engine assumes may be left out.
-    assert_eq!(text("image").trim_end_matches(":latest"), wanted.image.trim_end_matches(":latest"), "{name}");
+    assert_eq!(
+        text("image").trim_end_matches(":latest"),
+        wanted.image.trim_end_matches(":latest"),
+        "{name}"
+    );
     assert_eq!(text("hostname"), wanted.hostname, "{name}");
-    let env = wanted.env.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect();
+    let env = wanted
+        .env
+        .iter()
+        .map(|(key, value)| (key.clone(), value.expose().to_owned()))
+        .collect();
     assert_eq!(environment(service, vars), env, "{name}");
     let mounts = wanted.mounts.iter().map(|(path, volume)| {
         let key = volume.strip_prefix(&format!("{PROJECT}_")).unwrap();
         format!("{key}:{path}")
     });
     assert_eq!(texts(&service["volumes"]), mounts.collect(), "{name}");
-    let ports = wanted.ports.iter().map(|port| format!("{}:{}:{}", port.host_ip, port.host, port.container));
+    let ports = wanted
+        .ports
+        .iter()
+        .map(|port| format!("{}:{}:{}", port.host_ip, port.host, port.container));
     assert_eq!(texts(&service["ports"]), ports.collect(), "{name}");
     let privileged = service["privileged"].as_str().map(|text| text == "true");
     assert_eq!(privileged.unwrap_or(false), wanted.privileged, "{name}");
-    assert_eq!(service["stdin_open"].as_bool().unwrap_or(false), wanted.open_stdin, "{name}");
-    assert_eq!(text("stop_grace_period"), format!("{}s", wanted.stop_timeout_s), "{name}");
+    assert_eq!(
+        service["stdin_open"].as_bool().unwrap_or(false),
+        wanted.open_stdin,
+        "{name}"
+    );
+    assert_eq!(
+        text("stop_grace_period"),
+        format!("{}s", wanted.stop_timeout_s),
+        "{name}"
+    );
     let options = &service["logging"]["options"];
     assert_eq!(service["logging"]["driver"], "json-file", "{name}");
     assert_eq!(options["max-size"], wanted.log_max_size.as_str(), "{name}");
-    assert_eq!(options["max-file"], wanted.log_max_files.to_string(), "{name}");
+    assert_eq!(
+        options["max-file"],
+        wanted.log_max_files.to_string(),
+        "{name}"
+    );
     // compose adds a service's own name by itself; ours is the same for all nodes.
     let mut names = texts(&service["networks"]["default"]["aliases"]);
     names.insert(name.to_owned());
@@ -111,17 +162,31 @@ fn assert_equal(more: &[(&str, &str)]) {
     let vars = variables(more);
     let (stack, file) = (stack(&vars), file(&vars));
     let services = file["services"].as_object().unwrap();
-    assert_eq!(services.keys().collect::<Vec<_>>(), ["db", "octopus-server", "octopus-server-2"]);
+    assert_eq!(
+        services.keys().collect::<Vec<_>>(),
+        ["db", "octopus-server", "octopus-server-2"]
+    );
     let units = [UnitId::Sql, UnitId::Node(1), UnitId::Node(2)];
     for ((name, service), unit) in services.iter().zip(units) {
         assert_same(name, service, stack.container(unit).unwrap(), &vars);
         let container = service["container_name"].as_str().map(str::to_owned);
         let container = container.unwrap_or_else(|| format!("{PROJECT}-{name}-1"));
         assert_eq!(container, stack.container(unit).unwrap().name);
-        assert_eq!(service["networks"].as_object().unwrap().keys().collect::<Vec<_>>(), ["default"]);
+        assert_eq!(
+            service["networks"]
+                .as_object()
+                .unwrap()
+                .keys()
+                .collect::<Vec<_>>(),
+            ["default"]
+        );
     }
-    let volumes: BTreeMap<String, String> =
-        file["volumes"].as_object().unwrap().keys().map(|key| (key.clone(), format!("{PROJECT}_{key}"))).collect();
+    let volumes: BTreeMap<String, String> = file["volumes"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(|key| (key.clone(), format!("{PROJECT}_{key}")))
+        .collect();
     assert_eq!(volumes, stack.volumes);
     assert_eq!(stack.network, format!("{PROJECT}_default"));
 }
@@ -137,11 +202,17 @@ fn the_compose_file_is_the_stack_with_every_variable_set() {
         ("SQL_IMAGE", "example.com/sql:2022"),
         ("OCTOPUS_IMAGE", "example.com/octopus"),
         ("OCTOPUS_SERVER_TAG", "2026.2.1"),
-        ("DB_CONNECTION_STRING", "Server=db,1433;Database=Other;User Id=SA;Password=Str0ng-enough"),
+        (
+            "DB_CONNECTION_STRING",
+            "Server=db,1433;Database=Other;User Id=SA;Password=Str0ng-enough",
+        ),
         ("ADMIN_USERNAME", "ann"),
         ("ADMIN_EMAIL", "ann@example.com"),
         ("ADMIN_API_KEY", "API-ABCDEFGHIJKLMNOPQRSTUVWX"),
-        ("OCTOPUS_SERVER_BASE64_LICENSE", "PExpY2Vuc2U+PC9MaWNlbnNlPg=="),
+        (
+            "OCTOPUS_SERVER_BASE64_LICENSE",
+            "PExpY2Vuc2U+PC9MaWNlbnNlPg==",
+        ),
         ("TASK_CAP", "7"),
         ("OCTOPUS_SERVER_NODE_NAME", "pan"),
         ("DISABLE_DIND", "Y"),
@@ -158,19 +229,29 @@ fn the_compose_file_is_the_stack_with_every_variable_set() {
     ]);
 }
 
-/// Nodes wait for their database in compose's way, which other tools read off our labels too, and for each other.
+/// Nodes wait for their database in compose's way, which other tools read off our labels too, and
+/// for each other.
 #[test]
 fn the_compose_file_gates_each_start() {
     let vars = variables(&[]);
     let (stack, file) = (stack(&vars), file(&vars));
-    for (name, unit) in [("octopus-server", UnitId::Node(1)), ("octopus-server-2", UnitId::Node(2))] {
+    for (name, unit) in [
+        ("octopus-server", UnitId::Node(1)),
+        ("octopus-server-2", UnitId::Node(2)),
+    ] {
         let waits = &file["services"][name]["depends_on"];
         assert_eq!(waits["db"]["condition"], "service_healthy");
         let told = labels::of_container(&stack, stack.container(unit).unwrap());
         assert!(told["com.docker.compose.depends_on"].starts_with("db:service_healthy"));
     }
-    assert_eq!(file["services"]["octopus-server-2"]["depends_on"]["octopus-server"]["condition"], "service_healthy");
+    assert_eq!(
+        file["services"]["octopus-server-2"]["depends_on"]["octopus-server"]["condition"],
+        "service_healthy"
+    );
     for name in ["db", "octopus-server", "octopus-server-2"] {
-        assert!(file["services"][name]["healthcheck"]["test"].is_array(), "{name}");
+        assert!(
+            file["services"][name]["healthcheck"]["test"].is_array(),
+            "{name}"
+        );
     }
 }

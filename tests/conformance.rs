@@ -1,7 +1,9 @@
-//! The `.env` dialect against docker compose's own answers: values, what is rejected and on which line, the warnings.
+//! The `.env` dialect against docker compose's own answers: values, what is rejected and on which
+//! line, the warnings.
 //!
-//! The vectors in `golden/` are inputs with what compose-go made of them. Where compose 2.40.3 differed they carry its
-//! answer as `compose_2_40_3`; the newer one is followed. The texts of errors are ours, for compose's show values.
+//! The vectors in `golden/` are inputs with what compose-go made of them. Where compose 2.40.3
+//! differed they carry its answer as `compose_2_40_3`; the newer one is followed. The texts of
+//! errors are ours, for compose's show values.
 
 use std::collections::BTreeMap;
 
@@ -46,18 +48,27 @@ impl FileVector {
     fn files(&self) -> Vec<Vec<u8>> {
         match (&self.input, &self.inputs, &self.input_b64) {
             (Some(input), None, None) => vec![input.clone().into_bytes()],
-            (None, Some(inputs), None) => inputs.iter().map(|input| input.clone().into_bytes()).collect(),
+            (None, Some(inputs), None) => inputs
+                .iter()
+                .map(|input| input.clone().into_bytes())
+                .collect(),
             (None, None, Some(input)) => vec![decode(input)],
             _ => panic!("{}: one form of input", self.id),
         }
     }
 
     fn expected(&self) -> Option<BTreeMap<String, Vec<u8>>> {
-        let bytes =
-            |vars: &Vars, of: fn(&str) -> Vec<u8>| vars.iter().map(|(key, value)| (key.clone(), of(value))).collect();
+        let bytes = |vars: &Vars, of: fn(&str) -> Vec<u8>| {
+            vars.iter()
+                .map(|(key, value)| (key.clone(), of(value)))
+                .collect()
+        };
         match &self.expect_b64 {
             Some(vars) => Some(bytes(vars, decode)),
-            None => self.expect.as_ref().map(|vars| bytes(vars, |value| value.as_bytes().to_vec())),
+            None => self
+                .expect
+                .as_ref()
+                .map(|vars| bytes(vars, |value| value.as_bytes().to_vec())),
         }
     }
 
@@ -65,30 +76,47 @@ impl FileVector {
     fn difference(&self) -> Option<String> {
         let files = self.files();
         match (parse(&files, &self.env), &self.error) {
-            (Err(error), Some(compose)) => (line_of(compose).is_some_and(|line| line != error.line)
-                || !error.to_string().contains(&format!("line {}: ", error.line)))
+            (Err(error), Some(compose)) => (line_of(compose)
+                .is_some_and(|line| line != error.line)
+                || !error
+                    .to_string()
+                    .contains(&format!("line {}: ", error.line)))
             .then(|| format!("{error}, but compose: {compose}")),
-            (Err(error), None) => (error.kind != ErrorKind::NotText || !NOT_TEXT.contains(&self.id.as_str()))
-                .then(|| format!("rejected: {error}")),
+            (Err(error), None) => (error.kind != ErrorKind::NotText
+                || !NOT_TEXT.contains(&self.id.as_str()))
+            .then(|| format!("rejected: {error}")),
             (Ok(_), Some(compose)) => Some(format!("taken, but compose: {compose}")),
             (Ok(parsed), None) => self.difference_from(&parsed),
         }
     }
 
     fn difference_from(&self, parsed: &Parsed) -> Option<String> {
-        let found: BTreeMap<_, _> =
-            parsed.vars.iter().map(|(key, value)| (key.clone(), value.as_bytes().to_vec())).collect();
+        let found: BTreeMap<_, _> = parsed
+            .vars
+            .iter()
+            .map(|(key, value)| (key.clone(), value.as_bytes().to_vec()))
+            .collect();
         if Some(&found) != self.expected().as_ref() {
             return Some(format!("{:?} instead of {:?}", parsed.vars, self.expect));
         }
         if parsed.unset != names(&self.warnings) {
-            return Some(format!("warns of {:?} instead of {:?}", parsed.unset, self.warnings));
+            return Some(format!(
+                "warns of {:?} instead of {:?}",
+                parsed.unset, self.warnings
+            ));
         }
         if parsed.origins.keys().ne(parsed.vars.keys()) {
-            return Some(format!("origins of {:?} and values of {:?}", parsed.origins, parsed.vars));
+            return Some(format!(
+                "origins of {:?} and values of {:?}",
+                parsed.origins, parsed.vars
+            ));
         }
         let merged = dotenv::merge(&parsed.vars, &self.env);
-        (self.merged.as_ref().is_some_and(|expected| *expected != merged)).then(|| format!("merges to {merged:?}"))
+        (self
+            .merged
+            .as_ref()
+            .is_some_and(|expected| *expected != merged))
+        .then(|| format!("merges to {merged:?}"))
     }
 }
 
@@ -96,24 +124,40 @@ impl TemplateVector {
     fn difference(&self) -> Option<String> {
         let answer = interpolate(&self.template, &|name| self.env.get(name).cloned());
         let agrees = match (&answer, self.error_type.as_deref()) {
-            (Ok((value, unset)), None) => Some(value) == self.expect.as_ref() && *unset == names(&self.warnings),
-            (Err(InterpolateError::Invalid), Some("InvalidTemplateError")) => true,
-            (Err(InterpolateError::Required(name)), Some("MissingRequiredError")) => {
-                self.error.as_ref().is_some_and(|error| error.starts_with(&format!("required variable {name} ")))
+            (Ok((value, unset)), None) => {
+                Some(value) == self.expect.as_ref() && *unset == names(&self.warnings)
             }
+            (Err(InterpolateError::Invalid), Some("InvalidTemplateError")) => true,
+            (Err(InterpolateError::Required(name)), Some("MissingRequiredError")) => self
+                .error
+                .as_ref()
+                .is_some_and(|error| error.starts_with(&format!("required variable {name} "))),
             _ => false,
         };
-        (!agrees).then(|| format!("{}: {answer:?} instead of {:?}, {:?}", self.template, self.expect, self.error))
+        (!agrees).then(|| {
+            format!(
+                "{}: {answer:?} instead of {:?}, {:?}",
+                self.template, self.expect, self.error
+            )
+        })
     }
 }
 
 fn parse(files: &[Vec<u8>], env: &Vars) -> Result<Parsed, DotenvError> {
-    let sources: Vec<Source<'_>> = files.iter().map(|bytes| Source { name: ".env", bytes }).collect();
+    let sources: Vec<Source<'_>> = files
+        .iter()
+        .map(|bytes| Source {
+            name: ".env",
+            bytes,
+        })
+        .collect();
     dotenv::parse(&sources, env)
 }
 
 fn decode(text: &str) -> Vec<u8> {
-    base64::engine::general_purpose::STANDARD.decode(text).expect("vectors are valid base64")
+    base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .expect("vectors are valid base64")
 }
 
 /// The variables that compose's warnings name.
@@ -122,8 +166,10 @@ fn names(warnings: &[String]) -> Vec<&str> {
         .iter()
         .map(|warning| {
             let name = warning.strip_prefix("The \"");
-            name.and_then(|name| name.strip_suffix("\" variable is not set. Defaulting to a blank string."))
-                .expect("compose has one form of warning here")
+            name.and_then(|name| {
+                name.strip_suffix("\" variable is not set. Defaulting to a blank string.")
+            })
+            .expect("compose has one form of warning here")
         })
         .collect()
 }
@@ -134,12 +180,18 @@ fn line_of(error: &str) -> Option<usize> {
 }
 
 fn assert_none(differences: &[String]) {
-    assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
+    assert!(
+        differences.is_empty(),
+        "{} differ:\n{}",
+        differences.len(),
+        differences.join("\n")
+    );
 }
 
 #[test]
 fn env_files_are_read_as_docker_compose_reads_them() {
-    let vectors: Vec<FileVector> = serde_json::from_str(include_str!("golden/dotenv.json")).unwrap();
+    let vectors: Vec<FileVector> =
+        serde_json::from_str(include_str!("golden/dotenv.json")).unwrap();
     assert_eq!(vectors.len(), 280);
     let difference = |vector: &FileVector| Some(format!("{}: {}", vector.id, vector.difference()?));
     assert_none(&vectors.iter().filter_map(difference).collect::<Vec<_>>());
@@ -147,17 +199,29 @@ fn env_files_are_read_as_docker_compose_reads_them() {
 
 #[test]
 fn templates_are_resolved_as_docker_compose_resolves_them() {
-    let vectors: Vec<TemplateVector> = serde_json::from_str(include_str!("golden/interp.json")).unwrap();
+    let vectors: Vec<TemplateVector> =
+        serde_json::from_str(include_str!("golden/interp.json")).unwrap();
     assert_eq!(vectors.len(), 199);
-    let difference = |vector: &TemplateVector| Some(format!("{}: {}", vector.id, vector.difference()?));
+    let difference =
+        |vector: &TemplateVector| Some(format!("{}: {}", vector.id, vector.difference()?));
     assert_none(&vectors.iter().filter_map(difference).collect::<Vec<_>>());
 }
 
 #[test]
 fn only_values_that_are_not_text_are_refused_where_compose_takes_them() {
-    let vectors: Vec<FileVector> = serde_json::from_str(include_str!("golden/dotenv.json")).unwrap();
-    let refused = |vector: &&FileVector| vector.error.is_none() && parse(&vector.files(), &vector.env).is_err();
-    assert_eq!(vectors.iter().filter(refused).map(|vector| vector.id.as_str()).collect::<Vec<_>>(), NOT_TEXT);
+    let vectors: Vec<FileVector> =
+        serde_json::from_str(include_str!("golden/dotenv.json")).unwrap();
+    let refused = |vector: &&FileVector| {
+        vector.error.is_none() && parse(&vector.files(), &vector.env).is_err()
+    };
+    assert_eq!(
+        vectors
+            .iter()
+            .filter(refused)
+            .map(|vector| vector.id.as_str())
+            .collect::<Vec<_>>(),
+        NOT_TEXT
+    );
 }
 
 proptest! {

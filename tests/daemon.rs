@@ -1,5 +1,5 @@
-//! The daemon as a process: signals, systemd's protocol, its state file, a second daemon, and shortage. Test names begin with
-//! the number of the fault that they try, where there is one.
+//! The daemon as a process: signals, systemd's protocol, its state file, a second daemon, and
+//! shortage. Test names begin with the number of the fault that they try, where there is one.
 
 mod file;
 mod shortage;
@@ -17,6 +17,8 @@ fn attended(name: &str, nodes: u8) -> (Stack, Running) {
     stack.set("STANDIN_OCTOPUS_MIGRATE_MS", "0");
     let daemon = stack.spawn(&["daemon"]);
     crate::kit::process::wait_until("the daemon answers", || stack.daemon());
-    stack.run(&["up", "--demo", "--nodes", &nodes.to_string()]).ok();
+    stack
+        .run(&["up", "--demo", "--nodes", &nodes.to_string()])
+        .ok();
     (stack, daemon)
 }

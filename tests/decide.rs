@@ -1,4 +1,5 @@
-//! Decisions one by one, where the simulation would need luck to meet them: a scene, and what is planned in it.
+//! Decisions one by one, where the simulation would need luck to meet them: a scene, and what is
+//! planned in it.
 
 mod scene;
 
@@ -54,15 +55,32 @@ fn what_the_operator_stopped_stops_although_no_image_is_there_to_replace_it() {
 fn images_of_what_runs_well_are_neither_fetched_nor_missed() {
     let mut scene = Scene::all_ready();
     scene.change(|seen| seen.images.clear());
-    assert_eq!((scene.plan(), scene.verdict(), scene.preview()), (vec![], Verdict::Ready, vec![]));
+    assert_eq!(
+        (scene.plan(), scene.verdict(), scene.preview()),
+        (vec![], Verdict::Ready, vec![])
+    );
     scene.state.desired.refresh.insert("sql:1".to_owned());
-    assert_eq!(scene.plan(), [Action::Pull("sql:1".to_owned())], "asked for");
+    assert_eq!(
+        scene.plan(),
+        [Action::Pull("sql:1".to_owned())],
+        "asked for"
+    );
     scene.state.desired.refresh.clear();
     scene.change(|seen| seen.containers.retain(|one| one.unit != TWO));
-    assert_eq!(scene.plan(), [Action::Pull("octopus:1".to_owned())], "the other node's is not here");
+    assert_eq!(
+        scene.plan(),
+        [Action::Pull("octopus:1".to_owned())],
+        "the other node's is not here"
+    );
     let name = |change: &(String, Step)| (change.0.clone(), change.1);
-    let expected = [("octopus:1".to_owned(), Step::Pull), ("p-octopus-server-2".to_owned(), Step::Create)];
-    assert_eq!(scene.preview().iter().map(name).collect::<Vec<_>>(), expected);
+    let expected = [
+        ("octopus:1".to_owned(), Step::Pull),
+        ("p-octopus-server-2".to_owned(), Step::Create),
+    ];
+    assert_eq!(
+        scene.preview().iter().map(name).collect::<Vec<_>>(),
+        expected
+    );
     scene.state.desired.stopped.insert(TWO);
     assert_eq!(scene.plan(), [], "nobody wants it");
 }
@@ -73,9 +91,25 @@ fn what_runs_pins_a_reference_that_is_gone() {
     scene.state.desired.images.clear();
     scene.change(|seen| seen.images.clear());
     scene.change(|seen| seen.containers.retain(|one| one.unit != TWO));
-    scene.change(|seen| drop(seen.images.insert("octopus:1".to_owned(), "a newer one".to_owned())));
-    assert_eq!(scene.plan(), [Action::Create(TWO)], "the other node keeps its version");
-    assert_eq!(scene.state.moved_images().get("octopus:1").map(String::as_str), Some("id of octopus:1"));
+    scene.change(|seen| {
+        drop(
+            seen.images
+                .insert("octopus:1".to_owned(), "a newer one".to_owned()),
+        );
+    });
+    assert_eq!(
+        scene.plan(),
+        [Action::Create(TWO)],
+        "the other node keeps its version"
+    );
+    assert_eq!(
+        scene
+            .state
+            .moved_images()
+            .get("octopus:1")
+            .map(String::as_str),
+        Some("id of octopus:1")
+    );
 }
 
 #[test]
@@ -102,10 +136,21 @@ fn a_second_network_goes_once_nothing_is_attached_to_it() {
     let mut scene = Scene::all_ready();
     let other = "another".to_owned();
     scene.change(|seen| drop(seen.networks.insert(other.clone(), "p_default".to_owned())));
-    assert_eq!(scene.plan(), [Action::RemoveNetwork(other.clone())], "not the one in use");
+    assert_eq!(
+        scene.plan(),
+        [Action::RemoveNetwork(other.clone())],
+        "not the one in use"
+    );
     scene.is(TWO, ended(0));
     scene.change(|seen| of(seen, TWO).networks = [other].into());
-    assert!(!scene.plan().iter().any(|action| matches!(action, Action::RemoveNetwork(_))), "{:?}", scene.plan());
+    assert!(
+        !scene
+            .plan()
+            .iter()
+            .any(|action| matches!(action, Action::RemoveNetwork(_))),
+        "{:?}",
+        scene.plan()
+    );
 }
 
 #[test]
@@ -127,7 +172,13 @@ fn nobody_is_killed_before_somebody_asked_twice() {
     scene.begin_stop(TWO);
     assert_eq!(scene.plan(), []);
     scene.state.desired.hurry = true;
-    assert_eq!(scene.plan(), [Action::Kill(ONE, scene.instance(ONE)), Action::Kill(TWO, scene.instance(TWO))]);
+    assert_eq!(
+        scene.plan(),
+        [
+            Action::Kill(ONE, scene.instance(ONE)),
+            Action::Kill(TWO, scene.instance(TWO))
+        ]
+    );
 }
 
 #[test]
@@ -147,9 +198,15 @@ fn the_end_of_what_we_end_is_no_failure() {
     let stop = scene.begin_stop(ONE);
     scene.is(ONE, ended(137));
     scene.end(stop, Ok(Outcome::default()));
-    let track = scene.state.tracks.get(ONE).unwrap();
-    assert_eq!((&track.unexamined, &track.failure, track.failures), (&None, &None, 0));
-    assert_eq!(scene.plan(), [Action::Remove(ONE, "p-octopus-server-1".to_owned())]);
+    let record = scene.state.records.get(ONE).unwrap();
+    assert_eq!(
+        (&record.unexamined, &record.failure, record.failures),
+        (&None, &None, 0)
+    );
+    assert_eq!(
+        scene.plan(),
+        [Action::Remove(ONE, "p-octopus-server-1".to_owned())]
+    );
 }
 
 #[test]
@@ -159,19 +216,25 @@ fn a_database_that_we_end_is_not_blamed_for_what_it_says() {
     scene.change(|seen| seen.containers.retain(|one| one.unit == DB));
     scene.begin_stop(DB);
     scene.probe(DB, &Probe::Alive("suspect database: Octopus".to_owned()));
-    assert_eq!(scene.state.tracks.get(DB).unwrap().failure, None);
+    assert_eq!(scene.state.records.get(DB).unwrap().failure, None);
 }
 
 #[test]
 fn a_start_without_an_answer_in_time_keeps_others_from_starting_while_the_engine_may_still_do_it() {
-    for (doubt, is_held) in [(Doubt::Doing, true), (Doubt::Done, false)] {
+    for (doubt, is_held) in [(Doubt::MayStillHappen, true), (Doubt::Unknown, false)] {
         let mut scene = Scene::all_ready();
         scene.is(TWO, Run::Created);
         let start = scene.plan().remove(0);
         scene.state.begin(&start, scene.now);
         scene.wait(20);
         scene.is(ONE, Run::Created);
-        scene.end(start, Err(Trouble { words: "nothing".to_owned(), doubt }));
+        scene.end(
+            start,
+            Err(Trouble {
+                words: "nothing".to_owned(),
+                doubt,
+            }),
+        );
         assert_eq!(scene.starts().is_empty(), is_held, "{doubt:?}");
         scene.wait(39);
         assert_eq!(scene.starts().is_empty(), is_held, "{doubt:?}");
@@ -182,15 +245,29 @@ fn a_start_without_an_answer_in_time_keeps_others_from_starting_while_the_engine
 
 #[test]
 fn an_unknown_outcome_is_no_failure_of_the_unit() {
-    for (doubt, failures) in [(Doubt::Done, 0), (Doubt::Doing, 0), (Doubt::None, 1)] {
-        let unknown = doubt != Doubt::None;
+    for (doubt, failures) in [
+        (Doubt::Unknown, 0),
+        (Doubt::MayStillHappen, 0),
+        (Doubt::Refused, 1),
+    ] {
+        let unknown = doubt != Doubt::Refused;
         let mut scene = Scene::all_ready();
         scene.is(TWO, Run::Created);
         let start = scene.plan().remove(0);
         scene.state.begin(&start, scene.now);
-        scene.end(start, Err(Trouble { words: "broken".to_owned(), doubt }));
-        assert_eq!(scene.state.tracks.get(TWO).unwrap().failures, failures);
-        assert_eq!(scene.starts().is_empty(), unknown, "nothing is known before a while");
+        scene.end(
+            start,
+            Err(Trouble {
+                words: "broken".to_owned(),
+                doubt,
+            }),
+        );
+        assert_eq!(scene.state.records.get(TWO).unwrap().failures, failures);
+        assert_eq!(
+            scene.starts().is_empty(),
+            unknown,
+            "nothing is known before a while"
+        );
         scene.wait(2);
         assert_eq!(scene.starts(), [TWO]);
     }
@@ -205,7 +282,13 @@ fn a_volume_of_somebody_else_does_not_count_as_made() {
     assert_eq!(scene.plan(), std::slice::from_ref(&create));
     scene.state.begin(&create, scene.now);
     scene.end(create, Ok(Outcome::default()));
-    assert!(scene.state.tracks.blocked.contains_key(&Subject::Volume(name)));
+    assert!(
+        scene
+            .state
+            .records
+            .blocked
+            .contains_key(&Subject::Volume(name))
+    );
 }
 
 #[test]
@@ -214,27 +297,61 @@ fn a_host_that_is_well_again_is_not_called_ill() {
     scene.change(|seen| seen.containers.retain(|one| one.unit != TWO));
     let create = Action::Create(TWO);
     scene.state.begin(&create, scene.now);
-    scene.end(create.clone(), Err(Trouble { words: "no space left on device".to_owned(), doubt: Doubt::None }));
+    scene.end(
+        create.clone(),
+        Err(Trouble {
+            words: "no space left on device".to_owned(),
+            doubt: Doubt::Refused,
+        }),
+    );
     assert_eq!(
-        scene.state.tracks.get(TWO).unwrap().failure.as_ref().map(|failure| failure.cause),
+        scene
+            .state
+            .records
+            .get(TWO)
+            .unwrap()
+            .failure
+            .as_ref()
+            .map(|failure| failure.cause),
         Some(Cause::DiskFull)
     );
     assert_eq!(scene.verdict(), Verdict::Failed);
     scene.wait(10);
     scene.state.begin(&create, scene.now);
-    let made = Scene::all_ready().state.seen.container(TWO).cloned().unwrap();
+    let made = Scene::all_ready()
+        .state
+        .seen
+        .container(TWO)
+        .cloned()
+        .unwrap();
     scene.state.end(create, Ok(Outcome::default()), scene.now);
-    scene.change(|seen| seen.containers.push(Container { run: Run::Created, ..made }));
-    assert_eq!((scene.verdict(), scene.starts()), (Verdict::Working, vec![TWO]));
+    scene.change(|seen| {
+        seen.containers.push(Container {
+            run: Run::Created,
+            ..made
+        });
+    });
+    assert_eq!(
+        (scene.verdict(), scene.starts()),
+        (Verdict::Working, vec![TWO])
+    );
 }
 
 #[test]
 fn an_up_announces_what_a_moved_tag_changes() {
     let mut scene = Scene::all_ready();
-    scene.change(|seen| drop(seen.images.insert("octopus:1".to_owned(), "a newer one".to_owned())));
+    scene.change(|seen| {
+        drop(
+            seen.images
+                .insert("octopus:1".to_owned(), "a newer one".to_owned()),
+        );
+    });
     assert_eq!(scene.plan(), [], "nothing before the next `up`");
     let nodes = ["p-octopus-server-1", "p-octopus-server-2"];
-    assert_eq!(scene.preview(), nodes.map(|node| (node.to_owned(), Step::Recreate)));
+    assert_eq!(
+        scene.preview(),
+        nodes.map(|node| (node.to_owned(), Step::Recreate))
+    );
 }
 
 #[test]
@@ -267,14 +384,23 @@ fn a_restart_is_done_once_also_where_two_runs_look_the_same() {
     scene.end(stop, Ok(Outcome::default()));
     assert_eq!(scene.starts(), [ONE]);
     scene.is(ONE, runs());
-    assert_eq!((scene.plan(), scene.verdict()), (vec![], Verdict::Working), "the later run is yet to be asked");
+    assert_eq!(
+        (scene.plan(), scene.verdict()),
+        (vec![], Verdict::Working),
+        "the later run is yet to be asked"
+    );
     scene.probe(ONE, &Probe::Ready);
     assert_eq!((scene.plan(), scene.verdict()), (vec![], Verdict::Ready));
 }
 
 #[test]
 fn a_call_that_took_effect_did_not_fail_whatever_its_answer_was() {
-    let refused = || Err(Trouble { words: "the engine says no".to_owned(), doubt: Doubt::None });
+    let refused = || {
+        Err(Trouble {
+            words: "the engine says no".to_owned(),
+            doubt: Doubt::Refused,
+        })
+    };
     let mut scene = Scene::all_ready();
     let name = scene.state.seen.volumes.first().cloned().unwrap();
     let made = scene.instance(TWO).id;
@@ -289,9 +415,12 @@ fn a_call_that_took_effect_did_not_fail_whatever_its_answer_was() {
         scene.state.begin(&action, scene.now);
         scene.end(action, result);
     }
-    let track = scene.state.tracks.get(TWO).unwrap();
-    assert_eq!((track.failures, &track.failure), (0, &None));
-    assert_eq!((&scene.state.tracks.blocked, scene.verdict()), (&BTreeMap::new(), Verdict::Ready));
+    let record = scene.state.records.get(TWO).unwrap();
+    assert_eq!((record.failures, &record.failure), (0, &None));
+    assert_eq!(
+        (&scene.state.records.blocked, scene.verdict()),
+        (&BTreeMap::new(), Verdict::Ready)
+    );
 }
 
 #[test]
@@ -302,7 +431,11 @@ fn nodes_of_two_images_need_one_that_is_gone() {
         seen.images.remove("octopus:1");
         "another".clone_into(&mut of(seen, TWO).image_id);
     });
-    assert_eq!(scene.plan(), [Action::Pull("octopus:1".to_owned())], "nobody knows which of the two to keep");
+    assert_eq!(
+        scene.plan(),
+        [Action::Pull("octopus:1".to_owned())],
+        "nobody knows which of the two to keep"
+    );
 }
 
 #[test]
@@ -311,10 +444,16 @@ fn a_unit_that_was_ready_for_long_begins_its_waits_anew() {
     scene.is(TWO, Run::Created);
     let start = scene.plan().remove(0);
     scene.state.begin(&start, scene.now);
-    scene.end(start, Err(Trouble { words: "no".to_owned(), doubt: Doubt::None }));
+    scene.end(
+        start,
+        Err(Trouble {
+            words: "no".to_owned(),
+            doubt: Doubt::Refused,
+        }),
+    );
     scene.wait(2);
     scene.is(TWO, runs());
-    let failures = |scene: &Scene| scene.state.tracks.get(TWO).unwrap().failures;
+    let failures = |scene: &Scene| scene.state.records.get(TWO).unwrap().failures;
     scene.probe(TWO, &Probe::Ready);
     scene.wait(60);
     scene.probe(TWO, &Probe::Ready);
@@ -330,9 +469,15 @@ fn what_was_under_way_for_an_earlier_wish_is_not_held_against_the_next() {
     scene.is(TWO, Run::Created);
     let start = scene.plan().remove(0);
     scene.state.begin(&start, scene.now);
-    scene.state.tracks.forgive();
-    scene.end(start, Err(Trouble { words: "no space left on device".to_owned(), doubt: Doubt::None }));
-    assert_eq!(scene.state.tracks.get(TWO).unwrap().failure, None);
+    scene.state.records.forgive();
+    scene.end(
+        start,
+        Err(Trouble {
+            words: "no space left on device".to_owned(),
+            doubt: Doubt::Refused,
+        }),
+    );
+    assert_eq!(scene.state.records.get(TWO).unwrap().failure, None);
     assert_eq!(scene.starts(), [TWO]);
 }
 
@@ -343,7 +488,13 @@ fn an_image_that_turns_out_to_be_missing_is_fetched() {
     let create = scene.plan().remove(0);
     assert_eq!(create, Action::Create(TWO));
     scene.state.begin(&create, scene.now);
-    scene.end(create, Err(Trouble { words: "No such image: octopus:1".to_owned(), doubt: Doubt::None }));
+    scene.end(
+        create,
+        Err(Trouble {
+            words: "No such image: octopus:1".to_owned(),
+            doubt: Doubt::Refused,
+        }),
+    );
     assert_eq!(scene.plan(), [Action::Pull("octopus:1".to_owned())]);
 }
 
@@ -383,9 +534,17 @@ fn nodes_end_with_a_database_that_the_operator_stopped_even_if_it_ended_by_itsel
     scene.state.desired.stopped.insert(DB);
     assert_eq!(scene.stops(), [(ONE, None), (TWO, None)]);
     scene.is(DB, ended(137));
-    assert_eq!(scene.stops(), [(ONE, None), (TWO, None)], "they serve on without it");
+    assert_eq!(
+        scene.stops(),
+        [(ONE, None), (TWO, None)],
+        "they serve on without it"
+    );
     scene.change(|seen| seen.containers.retain(|one| one.unit != DB));
-    assert_eq!(scene.stops(), [(ONE, None), (TWO, None)], "nor with none at all");
+    assert_eq!(
+        scene.stops(),
+        [(ONE, None), (TWO, None)],
+        "nor with none at all"
+    );
 }
 
 #[test]
@@ -394,10 +553,16 @@ fn a_stack_that_rests_because_somebody_wished_it_is_not_simply_ready() {
     assert_eq!(scene.status().message, "ready");
     scene.is(TWO, Run::Created);
     scene.state.desired.stopped.insert(TWO);
-    assert_eq!(scene.status().message, "ready, save what the operator stopped");
+    assert_eq!(
+        scene.status().message,
+        "ready, save what the operator stopped"
+    );
     for unit in [ONE, DB] {
         scene.is(unit, Run::Created);
         scene.state.desired.stopped.insert(unit);
     }
-    assert_eq!(scene.status().message, "everything was stopped by the operator");
+    assert_eq!(
+        scene.status().message,
+        "everything was stopped by the operator"
+    );
 }

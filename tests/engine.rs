@@ -1,5 +1,6 @@
-//! What only an engine of the test's own can show: privileged containers on every machine, an engine that is restarted,
-//! killed, frozen or without address ranges, and a host that loses its power.
+//! What only an engine of the test's own can show: privileged containers on every machine, an
+//! engine that is restarted, killed, frozen or without address ranges, and a host that loses its
+//! power.
 
 mod absence;
 mod disk;

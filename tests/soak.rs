@@ -1,8 +1,8 @@
-//! A bounded chaos run over a live demo stack: faults are drawn by a seed, the invariants are checked after each, and it ends
-//! with an empty plan.
+//! A bounded chaos run over a live demo stack: faults are drawn by a seed, the invariants are
+//! checked after each, and it ends with an empty plan.
 //!
-//! `OCTO_SOAK_SECONDS` (default 180) bounds the drawing, `OCTO_SOAK_SEED` repeats a run: for hours by hand,
-//! `OCTO_SOAK_SECONDS=7200 cargo test --test main soak -- --nocapture`.
+//! `OCTO_SOAK_SECONDS` (default 180) bounds the drawing, `OCTO_SOAK_SEED` repeats a run: for hours
+//! by hand, `OCTO_SOAK_SECONDS=7200 cargo test --test main soak -- --nocapture`.
 
 mod chance;
 mod faults;
@@ -45,21 +45,29 @@ impl Soak {
             ("STANDIN_SQL_IGNORE_SIGTERM", "Y"),
             ("STANDIN_OCTOPUS_MIGRATE_MS", "100"),
             ("RESTART_BACKOFF_MAX", "2s"),
-            // A hang must be found out within the time of this run; the waits before a kill stay the usual ones.
+            // A hang must be found out within the time of this run; the waits before a kill stay
+            // the usual ones.
             ("PROBE_INTERVAL", "1s"),
         ] {
             stack.set(key, value);
         }
-        let mut soak = Self { stack, daemon: None };
+        let mut soak = Self {
+            stack,
+            daemon: None,
+        };
         soak.attend();
-        soak.stack.run(&["up", "--demo", "--nodes", &NODES.to_string()]).ok();
+        soak.stack
+            .run(&["up", "--demo", "--nodes", &NODES.to_string()])
+            .ok();
         soak
     }
 
     /// Starts a daemon in the foreground, as systemd would after the last one ended.
     fn attend(&mut self) {
         self.daemon = Some(self.stack.spawn(&["daemon"]));
-        wait_until("the daemon answers", || (self.stack.daemon().is_some() && self.is_supervised()).then_some(()));
+        wait_until("the daemon answers", || {
+            (self.stack.daemon().is_some() && self.is_supervised()).then_some(())
+        });
     }
 
     fn is_supervised(&self) -> bool {
@@ -72,7 +80,10 @@ impl Soak {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "whoever runs the soak chooses its length and seed")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "whoever runs the soak chooses its length and seed"
+)]
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
@@ -100,8 +111,13 @@ fn a_stack_outlives_chaos() {
     while Instant::now() < until {
         watch.observe(&mut soak, chance.pick(&Fault::ALL), &mut chance);
     }
-    soak.stack.run(&["plan", "--demo", "--nodes", &NODES.to_string()]).ok();
+    soak.stack
+        .run(&["plan", "--demo", "--nodes", &NODES.to_string()])
+        .ok();
     watch.tell(growth);
-    assert!(growth.is_none_or(|growth| growth < GROWTH_LIMIT), "the daemon grew by {growth:?} KiB (seed {seed})");
+    assert!(
+        growth.is_none_or(|growth| growth < GROWTH_LIMIT),
+        "the daemon grew by {growth:?} KiB (seed {seed})"
+    );
     soak.stack.run(&["down", "--volumes", "--yes"]).ok();
 }

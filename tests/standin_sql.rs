@@ -1,5 +1,9 @@
-//! The stand-in SQL Server as its clients see it: tiberius at every encryption level, FreeTDS, restarts, shutdown, faults.
-#![expect(clippy::large_futures, reason = "the futures of a client run on a stack that is large enough")]
+//! The stand-in SQL Server as its clients see it: tiberius at every encryption level, FreeTDS,
+//! restarts, shutdown, faults.
+#![expect(
+    clippy::large_futures,
+    reason = "the futures of a client run on a stack that is large enough"
+)]
 
 mod foreign;
 mod lifecycle;
@@ -40,12 +44,17 @@ impl Drop for Server {
 impl Server {
     fn spawn(root: &TempDir, extra: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_octo-local"));
-        command.args(["standin", "sql"]).env_clear().stdout(Stdio::piped());
+        command
+            .args(["standin", "sql"])
+            .env_clear()
+            .stdout(Stdio::piped());
         command
             .env("STANDIN_MSSQL_ROOT", root.path())
             .env("STANDIN_SQL_ADDRESS", "127.0.0.1")
             .env("STANDIN_SQL_PORT", "0");
-        command.env("ACCEPT_EULA", "Y").env("MSSQL_SA_PASSWORD", PASSWORD);
+        command
+            .env("ACCEPT_EULA", "Y")
+            .env("MSSQL_SA_PASSWORD", PASSWORD);
         command
             .env("STANDIN_SQL_START_DELAY_MS", "0")
             .env("STANDIN_SQL_LOGIN_DELAY_MS", "0")
@@ -53,8 +62,18 @@ impl Server {
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, log) = channel();
-        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Self { child, log, seen: Vec::new(), port: 0 }
+        std::thread::spawn(move || {
+            stdout
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        Self {
+            child,
+            log,
+            seen: Vec::new(),
+            port: 0,
+        }
     }
 
     /// A server that takes logins.
@@ -67,15 +86,27 @@ impl Server {
 
     fn wait_listening(&mut self) {
         let line = self.wait_line("Server is listening on");
-        self.port = line.trim_end_matches("].").rsplit(' ').next().unwrap().parse().unwrap();
+        self.port = line
+            .trim_end_matches("].")
+            .rsplit(' ')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
     }
 
     fn wait_line(&mut self, wanted: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let line = self.log.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            let line = self
+                .log
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()));
             let line = line.unwrap_or_else(|error| {
-                panic!("no {wanted:?} ({error}, {:?}) in {:#?}", self.child.try_wait(), self.seen)
+                panic!(
+                    "no {wanted:?} ({error}, {:?}) in {:#?}",
+                    self.child.try_wait(),
+                    self.seen
+                )
             });
             self.seen.push(line.clone());
             if line.contains(wanted) {
@@ -87,7 +118,10 @@ impl Server {
     /// Waits for the end; the log is then in `seen`.
     fn wait_exit(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
-        while let Ok(line) = self.log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        while let Ok(line) = self
+            .log
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
             self.seen.push(line);
         }
         assert!(Instant::now() < deadline, "still running: {:#?}", self.seen);
@@ -99,7 +133,13 @@ impl Server {
     }
 
     fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([name, &self.child.id().to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     async fn connect(
@@ -116,16 +156,22 @@ impl Server {
         config.encryption(level);
         config.trust_cert();
         let tcp = TcpStream::connect(("127.0.0.1", self.port)).await?;
-        tokio::time::timeout(PATIENCE, Client::connect(config, tcp.compat_write())).await.unwrap()
+        tokio::time::timeout(PATIENCE, Client::connect(config, tcp.compat_write()))
+            .await
+            .unwrap()
     }
 
     async fn sa(&self) -> Sql {
-        self.connect(EncryptionLevel::Required, PASSWORD, "master").await.unwrap()
+        self.connect(EncryptionLevel::Required, PASSWORD, "master")
+            .await
+            .unwrap()
     }
 }
 
 fn number(error: &tiberius::error::Error) -> u32 {
-    error.code().unwrap_or_else(|| panic!("no number in {error}"))
+    error
+        .code()
+        .unwrap_or_else(|| panic!("no number in {error}"))
 }
 
 async fn code(sql: &mut Sql, text: &str) -> u32 {
@@ -136,11 +182,22 @@ async fn code(sql: &mut Sql, text: &str) -> u32 {
 }
 
 async fn run(sql: &mut Sql, text: &str) {
-    sql.simple_query(text).await.unwrap().into_results().await.unwrap_or_else(|error| panic!("{text}: {error}"));
+    sql.simple_query(text)
+        .await
+        .unwrap()
+        .into_results()
+        .await
+        .unwrap_or_else(|error| panic!("{text}: {error}"));
 }
 
 async fn int(sql: &mut Sql, text: &str) -> i32 {
-    let row = sql.simple_query(text).await.unwrap().into_row().await.unwrap();
+    let row = sql
+        .simple_query(text)
+        .await
+        .unwrap()
+        .into_row()
+        .await
+        .unwrap();
     row.unwrap().get(0).unwrap()
 }
 

@@ -1,4 +1,5 @@
-//! The control API: HTTP and JSON on a unix socket that only its owner may open. It converts types and errors, no more.
+//! The control API: HTTP and JSON on a unix socket that only its owner may open. It converts types
+//! and errors, no more.
 
 pub mod client;
 pub mod server;
@@ -9,7 +10,8 @@ use serde::Serialize;
 use crate::engine::Endpoint;
 use crate::spec::UnitId;
 
-/// The form of requests and answers. A daemon of another form is replaced before it is asked for more.
+/// The form of requests and answers. A daemon of another form is replaced before it is asked for
+/// more.
 pub const FORM: u32 = 1;
 /// A configuration with a licence and many variables is some kilobytes; what is larger is not one.
 pub const BODY_LIMIT: usize = 1024 * 1024;
@@ -19,7 +21,8 @@ pub const BODY_LIMIT: usize = 1024 * 1024;
 pub struct Identity {
     /// The version of the program.
     pub version: Vec<u32>,
-    /// When the program's file was written, in seconds since 1970: tells two builds of one version apart.
+    /// When the program's file was written, in seconds since 1970: tells two builds of one version
+    /// apart.
     pub built: u64,
     /// The form of the API.
     pub form: u32,
@@ -28,10 +31,21 @@ pub struct Identity {
 impl Identity {
     /// This very program.
     pub fn own() -> Self {
-        let version = env!("CARGO_PKG_VERSION").split('.').filter_map(|part| part.parse().ok()).collect();
-        let written = std::env::current_exe().and_then(std::fs::metadata).and_then(|file| file.modified());
-        let built = written.ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-        Self { version, built: built.map_or(0, |since| since.as_secs()), form: FORM }
+        let version = env!("CARGO_PKG_VERSION")
+            .split('.')
+            .filter_map(|part| part.parse().ok())
+            .collect();
+        let written = std::env::current_exe()
+            .and_then(std::fs::metadata)
+            .and_then(|file| file.modified());
+        let built = written
+            .ok()
+            .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        Self {
+            version,
+            built: built.map_or(0, |since| since.as_secs()),
+            form: FORM,
+        }
     }
 }
 

@@ -42,7 +42,8 @@ struct Shared {
     identity: Identity,
 }
 
-/// Opens the socket for its owner only. A socket that a dead daemon left is replaced: the lock says that it is dead.
+/// Opens the socket for its owner only. A socket that a dead daemon left is replaced: the lock says
+/// that it is dead.
 pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
@@ -60,7 +61,12 @@ pub async fn serve(
     status: watch::Receiver<Status>,
     ended: CancellationToken,
 ) {
-    let shared = Shared { events, status, ended: ended.clone(), identity: Identity::own() };
+    let shared = Shared {
+        events,
+        status,
+        ended: ended.clone(),
+        identity: Identity::own(),
+    };
     let router = Router::new()
         .route("/v1/identity", get(identity))
         .route("/v1/status", get(status_now))
@@ -92,20 +98,30 @@ async fn status_now(State(shared): State<Shared>) -> Json<Status> {
     Json(status)
 }
 
-/// One status a line, at once and at each change. Ends when the daemon does, so that nothing waits on it for ever.
-/// With `?session=N` it is who follows the `up` of that generation: the stream's end is the end of that.
+/// One status a line, at once and at each change. Ends when the daemon does, so that nothing waits
+/// on it for ever. With `?session=N` it is who follows the `up` of that generation: the stream's
+/// end is the end of that.
 async fn status_stream(State(shared): State<Shared>, uri: Uri) -> Response {
     let ended = shared.ended.clone();
-    let number = uri.query().and_then(|query| query.strip_prefix("session=")).and_then(|number| number.parse().ok());
-    let session = number.map(|number| Session { number, events: shared.events.clone() });
-    let lines = futures_util::stream::unfold((shared.status, true), move |(mut status, first)| async move {
-        if !first {
-            status.changed().await.ok()?;
-        }
-        let mut line = serde_json::to_vec(&*status.borrow_and_update()).ok()?;
-        line.push(b'\n');
-        Some((Ok::<_, std::convert::Infallible>(line), (status, false)))
+    let number = uri
+        .query()
+        .and_then(|query| query.strip_prefix("session="))
+        .and_then(|number| number.parse().ok());
+    let session = number.map(|number| Session {
+        number,
+        events: shared.events.clone(),
     });
+    let lines = futures_util::stream::unfold(
+        (shared.status, true),
+        move |(mut status, first)| async move {
+            if !first {
+                status.changed().await.ok()?;
+            }
+            let mut line = serde_json::to_vec(&*status.borrow_and_update()).ok()?;
+            line.push(b'\n');
+            Some((Ok::<_, std::convert::Infallible>(line), (status, false)))
+        },
+    );
     let lines = lines.take_until(ended.cancelled_owned()).map(move |line| {
         let _alive = &session;
         line
@@ -133,7 +149,12 @@ async fn ask<T: Serialize>(
 ) -> Response {
     let (reply, answer) = oneshot::channel();
     let gone = || (StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending").into_response();
-    if shared.events.send(Event::Requested(request(reply))).await.is_err() {
+    if shared
+        .events
+        .send(Event::Requested(request(reply)))
+        .await
+        .is_err()
+    {
         return gone();
     }
     match answer.await {
@@ -152,8 +173,18 @@ async fn plan(State(shared): State<Shared>, Json(body): Json<UpRequest>) -> Resp
 }
 
 async fn down(State(shared): State<Shared>, Json(body): Json<DownBody>) -> Response {
-    let DownBody { volumes, timeout_s, endpoint } = body;
-    ask(&shared, |reply| Request::Down { volumes, timeout_s, endpoint, reply }).await
+    let DownBody {
+        volumes,
+        timeout_s,
+        endpoint,
+    } = body;
+    ask(&shared, |reply| Request::Down {
+        volumes,
+        timeout_s,
+        endpoint,
+        reply,
+    })
+    .await
 }
 
 async fn restart(State(shared): State<Shared>, Json(body): Json<UnitsBody>) -> Response {
@@ -169,19 +200,28 @@ async fn start(State(shared): State<Shared>, Json(body): Json<UnitsBody>) -> Res
 }
 
 async fn units(shared: &Shared, about: About, body: UnitsBody) -> Response {
-    ask(shared, |reply| Request::Units(about, body.units, body.endpoint, reply)).await
+    ask(shared, |reply| {
+        Request::Units(about, body.units, body.endpoint, reply)
+    })
+    .await
 }
 
 async fn cancel(State(shared): State<Shared>, Json(session): Json<u64>) -> Response {
     let (reply, answer) = oneshot::channel();
-    let _ = shared.events.send(Event::Requested(Request::Cancel(session, reply))).await;
+    let _ = shared
+        .events
+        .send(Event::Requested(Request::Cancel(session, reply)))
+        .await;
     Json(answer.await.unwrap_or(false)).into_response()
 }
 
 /// What is kept of the project, secrets too: the socket is its owner's as the state file is.
 async fn stored(State(shared): State<Shared>) -> Response {
     let (reply, answer) = oneshot::channel();
-    let _ = shared.events.send(Event::Requested(Request::Stored(reply))).await;
+    let _ = shared
+        .events
+        .send(Event::Requested(Request::Stored(reply)))
+        .await;
     match answer.await {
         Ok(stored) => Json(stored).into_response(),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending").into_response(),
@@ -195,6 +235,9 @@ async fn session_end(State(shared): State<Shared>, Json(session): Json<u64>) -> 
 
 async fn handover(State(shared): State<Shared>) -> Response {
     let (reply, answer) = oneshot::channel();
-    let _ = shared.events.send(Event::Requested(Request::Handover(reply))).await;
+    let _ = shared
+        .events
+        .send(Event::Requested(Request::Handover(reply)))
+        .await;
     Json(answer.await.is_ok()).into_response()
 }

@@ -121,7 +121,8 @@ pub struct UpFlags {
     /// How many Octopus nodes, for this time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
     pub nodes: Option<u8>,
-    /// Give up waiting after this many seconds; the daemon goes on [default: wait as long as something moves]
+    /// Give up waiting after this many seconds; the daemon goes on [default: wait as long as
+    /// something moves]
     #[arg(long, value_name = "SECONDS")]
     pub wait_timeout: Option<u64>,
     /// When to fetch images
@@ -191,9 +192,10 @@ pub struct Tail(pub Option<u32>);
 fn tail(text: &str) -> Result<Tail, String> {
     match text {
         "all" => Ok(Tail(None)),
-        number => {
-            number.parse().map(|count| Tail(Some(count))).map_err(|_| "write a number of lines, or all".to_owned())
-        }
+        number => number
+            .parse()
+            .map(|count| Tail(Some(count)))
+            .map_err(|_| "write a number of lines, or all".to_owned()),
     }
 }
 

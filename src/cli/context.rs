@@ -1,15 +1,16 @@
-//! What every command begins with: the environment, the project, the `.env` files, the way to the daemon.
+//! What every command begins with: the environment, the project, the `.env` files, the way to the
+//! daemon.
 
 use std::collections::BTreeMap;
 
-use super::args::Args;
-use super::outcome::CONFIGURATION;
-use super::outcome::Failure;
-use super::outcome::USAGE;
-use super::variables::Files;
-use super::variables::Variables;
-use super::variables::environment;
 use crate::api::client::Client;
+use crate::cli::args::Args;
+use crate::cli::outcome::CONFIGURATION;
+use crate::cli::outcome::Failure;
+use crate::cli::outcome::USAGE;
+use crate::cli::variables::Files;
+use crate::cli::variables::Variables;
+use crate::cli::variables::environment;
 use crate::config::project;
 use crate::config::project::ProjectName;
 use crate::daemon::paths::Paths;
@@ -39,12 +40,17 @@ pub struct Context {
 }
 
 impl Context {
-    /// Finds the project. The `.env` is read here only for `COMPOSE_PROJECT_NAME`, and a broken one is no failure yet.
+    /// Finds the project. The `.env` is read here only for `COMPOSE_PROJECT_NAME`, and a broken one
+    /// is no failure yet.
     pub fn new(args: &Args) -> Result<Self, Failure> {
         let env = environment();
         let files = Files::of(args)?;
         let variable = files.project_name(&env);
-        let base = files.directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let base = files
+            .directory
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
         let flag = args.project_name.as_deref();
         let code = if flag.is_some() { USAGE } else { CONFIGURATION };
         let (project, name_on_purpose) = project::resolve(flag, variable.as_deref(), &base)
@@ -52,7 +58,15 @@ impl Context {
         let paths = Paths::of(&project, &env);
         let client = Client::at(paths.socket());
         let directory_on_purpose = args.project_directory.is_some() || !args.env_file.is_empty();
-        Ok(Self { env, project, name_on_purpose, files, directory_on_purpose, paths, client })
+        Ok(Self {
+            env,
+            project,
+            name_on_purpose,
+            files,
+            directory_on_purpose,
+            paths,
+            client,
+        })
     }
 
     /// All variables, or what is wrong with a file.
@@ -78,15 +92,25 @@ impl Context {
         }
     }
 
-    /// The directory that the stack of this name was made from, when that is another and the name was not given on purpose.
+    /// The directory that the stack of this name was made from, when that is another and the name
+    /// was not given on purpose.
     pub async fn other_directory(&self) -> Result<Option<String>, Failure> {
         if self.name_on_purpose {
             return Ok(None);
         }
-        let applied = self.applied().await.and_then(|stored| stored.spec).map(|spec| spec.working_dir);
+        let applied = self
+            .applied()
+            .await
+            .and_then(|stored| stored.spec)
+            .map(|spec| spec.working_dir);
         let made_from = match applied {
             Some(directory) => Some(directory),
-            None => self.engine().await?.origin(&self.project).await?.map(|origin| origin.working_dir),
+            None => self
+                .engine()
+                .await?
+                .origin(&self.project)
+                .await?
+                .map(|origin| origin.working_dir),
         };
         let here = self.files.directory.display().to_string();
         Ok(made_from.filter(|directory| *directory != here))
@@ -94,9 +118,13 @@ impl Context {
 
     /// Refuses to touch a stack that only happens to have this directory's name.
     pub async fn must_be_from_here(&self) -> Result<(), Failure> {
-        let Some(other) = self.other_directory().await? else { return Ok(()) };
+        let Some(other) = self.other_directory().await? else {
+            return Ok(());
+        };
         let project = &self.project;
-        let line = format!("{project} was made from {other}; go there, or name it on purpose with -p {project}");
+        let line = format!(
+            "{project} was made from {other}; go there, or name it on purpose with -p {project}"
+        );
         Err(Failure::new(CONFIGURATION, line))
     }
 

@@ -3,9 +3,9 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use super::outcome::FAILED;
-use super::outcome::Failure;
-use super::print;
+use crate::cli::outcome::FAILED;
+use crate::cli::outcome::Failure;
+use crate::cli::terminal::print;
 use crate::config::Secret;
 use crate::config::read::Demo;
 use crate::engine::Engine;
@@ -36,13 +36,17 @@ pub fn own_tag() -> String {
 /// Makes the images, unless the engine has them.
 pub async fn import(engine: &Engine, demo: &Demo) -> Result<(), Failure> {
     let octopus = format!("{}:{}", demo.octopus_image, demo.octopus_tag);
-    if engine.image_id(&demo.sql_image).await?.is_some() && engine.image_id(&octopus).await?.is_some() {
+    if engine.image_id(&demo.sql_image).await?.is_some()
+        && engine.image_id(&octopus).await?.is_some()
+    {
         return Ok(());
     }
     print::tell("making the stand-ins' images of this program, once");
-    let binary = own_program().map_err(|error| Failure::new(FAILED, format!("read this program: {error}")))?;
+    let binary = own_program()
+        .map_err(|error| Failure::new(FAILED, format!("read this program: {error}")))?;
     let archive = image::archive(&binary, &demo.sql_image, &octopus);
-    let archive = archive.map_err(|error| Failure::new(FAILED, format!("make the stand-in images: {error}")))?;
+    let archive = archive
+        .map_err(|error| Failure::new(FAILED, format!("make the stand-in images: {error}")))?;
     Ok(engine.load(archive).await?)
 }
 

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::context::Context;
-use super::request;
-use super::request::Wish;
-use super::variables::Files;
+use crate::cli::context::Context;
+use crate::cli::daemon_client::request;
+use crate::cli::daemon_client::request::Wish;
+use crate::cli::variables::Files;
 use crate::config::Config;
 use crate::config::read::read;
 use crate::config::values::differences;
@@ -17,7 +17,8 @@ const HARMLESS: &str = "PULL";
 /// How the `.env`, with the process environment over it, differs from what was applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Drift {
-    /// The directory whose `.env` was read: the one that the stack was made from, unless another was named.
+    /// The directory whose `.env` was read: the one that the stack was made from, unless another
+    /// was named.
     pub directory: String,
     /// What shows the consequences.
     #[serde(skip)]
@@ -37,26 +38,59 @@ pub async fn drift(context: &Context) -> Option<Drift> {
         context.files = Files::at(spec.working_dir.as_ref());
     }
     let directory = context.files.directory.display().to_string();
-    let plan = if applied.demo { "octo-local plan --demo" } else { "octo-local plan" };
+    let plan = if applied.demo {
+        "octo-local plan --demo"
+    } else {
+        "octo-local plan"
+    };
     Some(match now(&context, applied.demo).await {
         Ok(now) => {
-            let keys = differences(&applied, &now).into_iter().filter(|key| key != HARMLESS).collect();
-            Drift { directory, plan, keys, problem: None }
+            let keys = differences(&applied, &now)
+                .into_iter()
+                .filter(|key| key != HARMLESS)
+                .collect();
+            Drift {
+                directory,
+                plan,
+                keys,
+                problem: None,
+            }
         }
-        Err(problem) => Drift { directory, plan, keys: Vec::new(), problem: Some(problem) },
+        Err(problem) => Drift {
+            directory,
+            plan,
+            keys: Vec::new(),
+            problem: Some(problem),
+        },
     })
 }
 
 /// The configuration that `up` would apply now.
 async fn now(context: &Context, demo: bool) -> Result<Config, String> {
-    let variables = context.variables().map_err(|failure| failure.lines.join("; "))?;
-    let (input, _) = request::input(context, variables, &Wish { demo, ..Wish::default() }).await;
+    let variables = context
+        .variables()
+        .map_err(|failure| failure.lines.join("; "))?;
+    let (input, _) = request::input(
+        context,
+        variables,
+        &Wish {
+            demo,
+            ..Wish::default()
+        },
+    )
+    .await;
     read(&input).map(|read| read.config).map_err(|problems| {
         if context.files.are_missing() {
             return "there is no .env".to_owned();
         }
-        let keys: std::collections::BTreeSet<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
-        format!("{} cannot be applied as the .env has it", keys.into_iter().collect::<Vec<_>>().join(", "))
+        let keys: std::collections::BTreeSet<&str> = problems
+            .iter()
+            .map(|problem| problem.key.as_str())
+            .collect();
+        format!(
+            "{} cannot be applied as the .env has it",
+            keys.into_iter().collect::<Vec<_>>().join(", ")
+        )
     })
 }
 
@@ -65,7 +99,9 @@ impl Drift {
     pub fn line(&self) -> Option<String> {
         if let Some(problem) = &self.problem {
             let directory = &self.directory;
-            return Some(format!("drift: unknown ({directory}): {problem}; what was applied goes on"));
+            return Some(format!(
+                "drift: unknown ({directory}): {problem}; what was applied goes on"
+            ));
         }
         let keys = self.keys.join(", ");
         (!keys.is_empty()).then(|| {

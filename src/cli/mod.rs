@@ -1,30 +1,15 @@
-//! The command line: arguments in, one function a command, an exit code out. Only `print` prints.
+//! The command line: arguments in, one function a command, an exit code out. Only `terminal::print`
+//! prints.
 
 pub mod args;
-pub mod bug;
+pub mod commands;
 pub mod context;
+pub mod daemon_client;
 pub mod demo;
-pub mod down;
 pub mod drift;
-pub mod events;
-pub mod explain;
-pub mod follow;
-pub mod init;
-pub mod logs;
 pub mod outcome;
-pub mod plan;
-pub mod print;
-pub mod progress;
-pub mod request;
-pub mod screen;
-pub mod show;
-pub mod spawn;
-pub mod status;
-pub mod succession;
-pub mod systemd;
-pub mod tail;
-pub mod units;
-pub mod up;
+pub mod panic_hook;
+pub mod terminal;
 pub mod variables;
 
 use clap::CommandFactory as _;
@@ -33,6 +18,20 @@ pub use args::Args;
 pub use args::Command;
 use context::Context;
 pub use outcome::Outcome;
+
+use commands::config;
+use commands::down;
+use commands::events;
+use commands::explain;
+use commands::init;
+use commands::logs;
+use commands::plan;
+use commands::status;
+use commands::systemd;
+use commands::units;
+use commands::up;
+use daemon_client::daemon_process;
+use terminal::print;
 
 /// Runs one command.
 pub async fn run(args: Args) -> Outcome {
@@ -48,7 +47,7 @@ pub async fn run(args: Args) -> Outcome {
             return Ok(());
         }
         // Before any validation: a bad name of the project is a value like any other.
-        Command::Config(flags) if flags.environment => return show::environment_of(&args, flags),
+        Command::Config(flags) if flags.environment => return config::environment_of(&args, flags),
         _ => {}
     }
     let context = Context::new(&args)?;
@@ -58,7 +57,7 @@ pub async fn run(args: Args) -> Outcome {
         Command::Down(flags) => down::down(&context, &flags).await,
         Command::Status { format, .. } => status::status(&context, format).await,
         Command::Logs(flags) => logs::logs(&context, &flags).await,
-        Command::Config(flags) => show::config(&context, &flags).await,
+        Command::Config(flags) => config::config(&context, &flags).await,
         Command::Restart(names) => units::restart(&context, &names.units).await,
         Command::Stop(names) => units::stop(&context, &names.units).await,
         Command::Start(names) => units::start(&context, &names.units).await,
@@ -66,7 +65,9 @@ pub async fn run(args: Args) -> Outcome {
         Command::Events(flags) => events::events(&context, &flags).await,
         Command::Init => init::init(&context),
         Command::Systemd => systemd::systemd(&context).await,
-        Command::Daemon { detached, held } => spawn::daemon(&context, detached, held).await,
+        Command::Daemon { detached, held } => {
+            daemon_process::daemon(&context, detached, held).await
+        }
         Command::Version | Command::Completions { .. } | Command::Standin { .. } => Ok(()),
     }
 }

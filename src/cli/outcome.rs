@@ -38,41 +38,63 @@ pub const INTERRUPTED: u8 = 130;
 impl Failure {
     /// A failure of one line.
     pub fn new(code: u8, line: impl Into<String>) -> Self {
-        Self { code, lines: vec![line.into()] }
+        Self {
+            code,
+            lines: vec![line.into()],
+        }
     }
 
     /// An exit code that needs no words.
     pub fn quiet(code: u8) -> Self {
-        Self { code, lines: Vec::new() }
+        Self {
+            code,
+            lines: Vec::new(),
+        }
     }
 
     /// Somebody wished something else meanwhile.
     pub fn overruled(last: Option<&Status>) -> Self {
-        let what = last.map(|status| format!(": {}", status.message)).unwrap_or_default();
+        let what = last
+            .map(|status| format!(": {}", status.message))
+            .unwrap_or_default();
         Self::new(FAILED, format!("somebody else decided otherwise{what}"))
     }
 
     /// The engine does not answer.
     fn unreachable(why: String) -> Self {
-        Self { code: UNREACHABLE, lines: vec![why, FIND_ENGINE.to_owned()] }
+        Self {
+            code: UNREACHABLE,
+            lines: vec![why, FIND_ENGINE.to_owned()],
+        }
     }
 
     /// All problems of a configuration.
     pub fn problems(problems: &[Problem]) -> Self {
         let mut lines = vec![format!(
             "{} in the configuration, nothing was changed:",
-            if problems.len() == 1 { "a problem".to_owned() } else { format!("{} problems", problems.len()) }
+            if problems.len() == 1 {
+                "a problem".to_owned()
+            } else {
+                format!("{} problems", problems.len())
+            }
         )];
         lines.extend(problems.iter().map(|problem| format!("  {problem}")));
-        Self { code: CONFIGURATION, lines }
+        Self {
+            code: CONFIGURATION,
+            lines,
+        }
     }
 }
 
 /// What mends an engine that cannot be reached.
 const FIND_ENGINE: &str = "start Docker there, or correct where it is looked for: DOCKER_HOST, else the docker context, else the usual sockets";
 
-/// Runs what can be interrupted at any moment. The first Ctrl-C ends it with these words, if there are any.
-pub async fn interruptible<T>(last_words: &str, run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+/// Runs what can be interrupted at any moment. The first Ctrl-C ends it with these words, if there
+/// are any.
+pub async fn interruptible<T>(
+    last_words: &str,
+    run: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     // Cancel-safe: the process ends with what was interrupted.
     tokio::select! {
         outcome = run => outcome,
@@ -85,7 +107,11 @@ pub async fn interruptible<T>(last_words: &str, run: impl Future<Output = Result
 
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
-        if error.is_unreachable() { Self::unreachable(error.to_string()) } else { Self::new(FAILED, error.to_string()) }
+        if error.is_unreachable() {
+            Self::unreachable(error.to_string())
+        } else {
+            Self::new(FAILED, error.to_string())
+        }
     }
 }
 
@@ -95,7 +121,10 @@ impl From<ClientError> for Failure {
             ClientError::Denied(Denied::Problems(problems)) => Self::problems(&problems),
             ClientError::Denied(Denied::Because(why)) => Self::new(FAILED, why),
             ClientError::Denied(Denied::Engine(why)) => Self::unreachable(why),
-            ClientError::Absent => Self::new(FAILED, "no daemon looks after this project; `octo-local up` starts one"),
+            ClientError::Absent => Self::new(
+                FAILED,
+                "no daemon looks after this project; `octo-local up` starts one",
+            ),
             ClientError::Broken(_) | ClientError::Late(_) => Self::new(FAILED, error.to_string()),
         }
     }

@@ -1,7 +1,8 @@
-//! An ADO.NET connection string, read as Microsoft's SqlClient reads it: all its spellings, the last of two wins.
+//! An ADO.NET connection string, read as Microsoft's SqlClient reads it: all its spellings, the
+//! last of two wins.
 //!
-//! Our own reader, because tiberius' silently falls back to localhost or an empty user for spellings that SqlClient takes.
-//! No error shows a value: a connection string holds a password.
+//! Our own reader, because tiberius' silently falls back to localhost or an empty user for
+//! spellings that SqlClient takes. No error shows a value: a connection string holds a password.
 
 use super::Secret;
 
@@ -80,9 +81,15 @@ enum Key {
 }
 
 fn key_of(name: &str) -> Key {
-    let folded: String = name.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+    let folded: String = name
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .to_lowercase();
     match folded.as_str() {
-        "server" | "data source" | "datasource" | "address" | "addr" | "network address" => Key::Server,
+        "server" | "data source" | "datasource" | "address" | "addr" | "network address" => {
+            Key::Server
+        }
         "database" | "initial catalog" => Key::Database,
         "user id" | "uid" | "user" | "user name" | "username" => Key::User,
         "password" | "pwd" => Key::Password,
@@ -97,7 +104,10 @@ fn key_of(name: &str) -> Key {
 impl ConnectionString {
     /// Reads one.
     pub fn parse(text: &str) -> Result<Self, AdoError> {
-        let mut read = Self { port: 1433, ..Self::default() };
+        let mut read = Self {
+            port: 1433,
+            ..Self::default()
+        };
         for (name, value) in pairs(text)? {
             read.set(&name, &value)?;
         }
@@ -147,7 +157,11 @@ impl ConnectionString {
             });
         }
         if let Some(trust) = self.trust_server_certificate {
-            text.push_str(if trust { ";TrustServerCertificate=True" } else { ";TrustServerCertificate=False" });
+            text.push_str(if trust {
+                ";TrustServerCertificate=True"
+            } else {
+                ";TrustServerCertificate=False"
+            });
         }
         if let Some(seconds) = self.connect_timeout_s {
             text.push_str(&format!(";Connect Timeout={seconds}"));
@@ -162,7 +176,11 @@ fn quote(value: &str) -> String {
         && !value.ends_with(char::is_whitespace)
         && !value.contains([';', '"', '\'', '=', '\0'])
         && !value.starts_with('{');
-    if plain { value.to_owned() } else { format!("\"{}\"", value.replace('"', "\"\"")) }
+    if plain {
+        value.to_owned()
+    } else {
+        format!("\"{}\"", value.replace('"', "\"\""))
+    }
 }
 
 fn boolean(name: &str, value: &str) -> Result<bool, AdoError> {
@@ -178,21 +196,39 @@ fn encrypt(name: &str, value: &str) -> Result<Encrypt, AdoError> {
         "true" | "yes" | "mandatory" => Ok(Encrypt::Mandatory),
         "false" | "no" | "optional" => Ok(Encrypt::Optional),
         "strict" => Ok(Encrypt::Strict),
-        _ => Err(AdoError::BadValue(name.to_owned(), "Mandatory, Optional or Strict")),
+        _ => Err(AdoError::BadValue(
+            name.to_owned(),
+            "Mandatory, Optional or Strict",
+        )),
     }
 }
 
 fn server(name: &str, value: &str) -> Result<(String, u16), AdoError> {
     let value = value.trim();
     let lower = value.to_lowercase();
-    let rest = if lower.starts_with("tcp:") { &value[4..] } else { value };
-    if ["np:", "lpc:", "admin:"].iter().any(|protocol| lower.starts_with(protocol)) || rest.starts_with("\\\\") {
+    let rest = if lower.starts_with("tcp:") {
+        &value[4..]
+    } else {
+        value
+    };
+    if ["np:", "lpc:", "admin:"]
+        .iter()
+        .any(|protocol| lower.starts_with(protocol))
+        || rest.starts_with("\\\\")
+    {
         return Err(AdoError::Protocol);
     }
     let (host, port) = match rest.rsplit_once(',') {
         Some((host, port)) => {
-            let bad = |_| AdoError::BadValue(name.to_owned(), "`host,port` with a port from 1 to 65535");
-            (host, port.trim().parse::<std::num::NonZeroU16>().map_err(bad)?.get())
+            let bad =
+                |_| AdoError::BadValue(name.to_owned(), "`host,port` with a port from 1 to 65535");
+            (
+                host,
+                port.trim()
+                    .parse::<std::num::NonZeroU16>()
+                    .map_err(bad)?
+                    .get(),
+            )
         }
         None => (rest, 1433),
     };
@@ -206,7 +242,8 @@ fn server(name: &str, value: &str) -> Result<(String, u16), AdoError> {
     Ok((host.to_owned(), port))
 }
 
-/// Splits `key=value;…`. A doubled `=` belongs to the key, a doubled quote inside quotes is one, as ADO.NET has it.
+/// Splits `key=value;…`. A doubled `=` belongs to the key, a doubled quote inside quotes is one, as
+/// ADO.NET has it.
 fn pairs(text: &str) -> Result<Vec<(String, String)>, AdoError> {
     let mut pairs = Vec::new();
     let mut rest = text;
@@ -241,7 +278,11 @@ fn key(text: &str) -> Option<(String, &str)> {
 
 fn value<'a>(key: &str, text: &'a str) -> Result<(String, &'a str), AdoError> {
     let text = text.trim_start();
-    let Some(quote) = text.chars().next().filter(|first| matches!(first, '"' | '\'')) else {
+    let Some(quote) = text
+        .chars()
+        .next()
+        .filter(|first| matches!(first, '"' | '\''))
+    else {
         let end = text.find(';').unwrap_or(text.len());
         return Ok((text[..end].trim_end().to_owned(), &text[end..]));
     };
@@ -256,7 +297,11 @@ fn value<'a>(key: &str, text: &'a str) -> Result<(String, &'a str), AdoError> {
         } else {
             let after = text[at + 1..].trim_start();
             let ends = after.is_empty() || after.starts_with(';');
-            return if ends { Ok((value, after)) } else { Err(AdoError::AfterQuote(key.to_owned())) };
+            return if ends {
+                Ok((value, after))
+            } else {
+                Err(AdoError::AfterQuote(key.to_owned()))
+            };
         }
     }
     Err(AdoError::OpenQuote(key.to_owned()))
@@ -274,12 +319,26 @@ mod tests {
 
     #[test]
     fn all_spellings_of_sqlclient_are_read() {
-        for server in ["Server", "Data Source", "ADDRESS", "Addr", "Network Address"] {
+        for server in [
+            "Server",
+            "Data Source",
+            "ADDRESS",
+            "Addr",
+            "Network Address",
+        ] {
             for user in ["User", "User Id", "UID", "User Name", "User  ID"] {
                 for password in ["Password", "PWD"] {
-                    let read = parse(&format!("{server}=db , 1499;{user}=sa;{password}=p=w;Initial Catalog=O"));
-                    assert_eq!((read.host.as_str(), read.port, read.user.as_str()), ("db", 1499, "sa"));
-                    assert_eq!((read.password.expose(), read.database.as_str()), ("p=w", "O"));
+                    let read = parse(&format!(
+                        "{server}=db , 1499;{user}=sa;{password}=p=w;Initial Catalog=O"
+                    ));
+                    assert_eq!(
+                        (read.host.as_str(), read.port, read.user.as_str()),
+                        ("db", 1499, "sa")
+                    );
+                    assert_eq!(
+                        (read.password.expose(), read.database.as_str()),
+                        ("p=w", "O")
+                    );
                 }
             }
         }
@@ -288,15 +347,33 @@ mod tests {
     #[test]
     fn the_articles_strings_are_read() {
         let read = parse("Server=mssql,1433;Database=Octopus;User Id=SA;Password=Password01!");
-        assert_eq!((read.host.as_str(), read.user.as_str(), read.password.expose()), ("mssql", "SA", "Password01!"));
-        let read = parse("Server=TCP:db;User=sa;Password='a;b''c';Trust Server Certificate=yes;Connect Timeout=300;;");
-        assert_eq!((read.host.as_str(), read.port, read.password.expose()), ("db", 1433, "a;b'c"));
-        assert_eq!((read.trust_server_certificate, read.connect_timeout_s), (Some(true), Some(300)));
+        assert_eq!(
+            (
+                read.host.as_str(),
+                read.user.as_str(),
+                read.password.expose()
+            ),
+            ("mssql", "SA", "Password01!")
+        );
+        let read = parse(
+            "Server=TCP:db;User=sa;Password='a;b''c';Trust Server Certificate=yes;Connect Timeout=300;;",
+        );
+        assert_eq!(
+            (read.host.as_str(), read.port, read.password.expose()),
+            ("db", 1433, "a;b'c")
+        );
+        assert_eq!(
+            (read.trust_server_certificate, read.connect_timeout_s),
+            (Some(true), Some(300))
+        );
     }
 
     #[test]
     fn the_last_of_two_wins() {
-        assert_eq!(parse("Server=a;Data Source=b;User=x;UID=y;Pwd=1;Password=2").host, "b");
+        assert_eq!(
+            parse("Server=a;Data Source=b;User=x;UID=y;Pwd=1;Password=2").host,
+            "b"
+        );
         assert_eq!(parse("Server=a;User=x;UID=y;Pwd=1;Password=2").user, "y");
     }
 

@@ -1,4 +1,5 @@
-//! Every variable octo-local knows: the one table behind defaults, `env.example`, masking and the suggestion for a typing mistake.
+//! Every variable octo-local knows: the one table behind defaults, `env.example`, masking and the
+//! suggestion for a typing mistake.
 
 /// One variable.
 #[derive(Clone, Copy, Debug)]
@@ -12,15 +13,27 @@ pub struct Key {
 }
 
 const fn key(name: &'static str, default: &'static str) -> Key {
-    Key { name, default: Some(default), secret: false }
+    Key {
+        name,
+        default: Some(default),
+        secret: false,
+    }
 }
 
 const fn unset(name: &'static str) -> Key {
-    Key { name, default: None, secret: false }
+    Key {
+        name,
+        default: None,
+        secret: false,
+    }
 }
 
 const fn secret(name: &'static str) -> Key {
-    Key { name, default: None, secret: true }
+    Key {
+        name,
+        default: None,
+        secret: true,
+    }
 }
 
 /// The variables that octo-local itself reads.
@@ -68,8 +81,9 @@ pub const KEYS: &[Key] = &[
     key("RESTART_BACKOFF_RESET", "10m"),
 ];
 
-/// Variables that Octopus Server's image honours beyond those above: handed on when a `.env` names them
-/// (octopus.com/docs `hardened-image`, `docker-compose-linux`, `multi-node-polling-tentacles`; the vendor's Helm chart).
+/// Variables that Octopus Server's image honours beyond those above: handed on when a `.env` names
+/// them (octopus.com/docs `hardened-image`, `docker-compose-linux`, `multi-node-polling-tentacles`;
+/// the vendor's Helm chart).
 pub const OCTOPUS_VARIABLES: &[&str] = &[
     "ADMIN_EXTERNAL_ID",
     "ADMIN_OIDCIDENTITY_NAME",
@@ -95,7 +109,8 @@ pub const OCTOPUS_VARIABLES: &[&str] = &[
     "USE_EXECUTIONS_CLUSTER_SHARED",
 ];
 
-/// Variables that SQL Server's image honours beyond those above (learn.microsoft.com, `sql-server-linux-configure-environment-variables`).
+/// Variables that SQL Server's image honours beyond those above (learn.microsoft.com,
+/// `sql-server-linux-configure-environment-variables`).
 pub const SQL_VARIABLES: &[&str] = &[
     "MSSQL_COLLATION",
     "MSSQL_AGENT_ENABLED",
@@ -118,14 +133,22 @@ pub const STANDIN_SQL: &str = "STANDIN_SQL_";
 pub const STANDIN_OCTOPUS: &str = "STANDIN_OCTOPUS_";
 
 /// Variables that other tools put into the same file.
-const FOREIGN: &[&str] = &["COMPOSE_", "DOCKER_", "OCTO_LOCAL_", STANDIN_SQL, STANDIN_OCTOPUS];
+const FOREIGN: &[&str] = &[
+    "COMPOSE_",
+    "DOCKER_",
+    "OCTO_LOCAL_",
+    STANDIN_SQL,
+    STANDIN_OCTOPUS,
+];
 
 /// Keys of newer vendor files that mean nothing here, because octo-local decides it itself.
 const DECIDED: &[&str] = &["PRIVILEGED", "CONTAINER_USER"];
 
 /// The default of a known key.
 pub fn default_of(name: &str) -> Option<&'static str> {
-    KEYS.iter().find(|key| key.name == name).and_then(|key| key.default)
+    KEYS.iter()
+        .find(|key| key.name == name)
+        .and_then(|key| key.default)
 }
 
 /// Words in the names of variables whose values are secret.
@@ -154,20 +177,29 @@ pub fn is_secret(name: &str) -> bool {
         || SECRET_ENDINGS.iter().any(|ending| upper.ends_with(ending));
     let is_known = |name: &str| KEYS.iter().any(|key| key.name == name && key.secret);
     // A mistyped secret is one.
-    is_known(&upper) || suggestion(name).is_some_and(is_known) || (fits && !NOT_SECRET.contains(&name))
+    is_known(&upper)
+        || suggestion(name).is_some_and(is_known)
+        || (fits && !NOT_SECRET.contains(&name))
 }
 
 /// A value as it may be shown: stars for a secret one, and for an address with a password in it.
 pub fn shown<'a>(name: &str, value: &'a str) -> &'a str {
-    let has_password = value.split_once("://").is_some_and(|(_, rest)| rest.contains('@'));
-    if (is_secret(name) || has_password) && !value.is_empty() { "***" } else { value }
+    let has_password = value
+        .split_once("://")
+        .is_some_and(|(_, rest)| rest.contains('@'));
+    if (is_secret(name) || has_password) && !value.is_empty() {
+        "***"
+    } else {
+        value
+    }
 }
 
 /// The known key that an unknown one was probably meant to be.
 pub fn suggestion(name: &str) -> Option<&'static str> {
     let known = || {
         let ours = KEYS.iter().map(|key| key.name);
-        ours.chain(OCTOPUS_VARIABLES.iter().copied()).chain(SQL_VARIABLES.iter().copied())
+        ours.chain(OCTOPUS_VARIABLES.iter().copied())
+            .chain(SQL_VARIABLES.iter().copied())
     };
     let ignored = DECIDED.contains(&name) || FOREIGN.iter().any(|prefix| name.starts_with(prefix));
     if ignored || known().any(|key| key == name) {
@@ -182,7 +214,10 @@ pub fn suggestion(name: &str) -> Option<&'static str> {
 }
 
 fn fold(name: &str) -> String {
-    name.to_uppercase().chars().filter(|letter| letter.is_alphanumeric()).collect()
+    name.to_uppercase()
+        .chars()
+        .filter(|letter| letter.is_alphanumeric())
+        .collect()
 }
 
 /// Levenshtein's distance.
@@ -210,20 +245,43 @@ mod tests {
         assert_eq!(suggestion("SA_PASWORD"), Some("SA_PASSWORD"));
         assert_eq!(suggestion("OCTOPUS_NODE"), Some("OCTOPUS_NODES"));
         assert_eq!(suggestion("MasterKey"), Some("MASTER_KEY"));
-        for fine in ["SA_PASSWORD", "COMPOSE_PROJECT_NAME", "MY_OWN_THING", "PATH", "PRIVILEGED", "NO_PROXY"] {
+        for fine in [
+            "SA_PASSWORD",
+            "COMPOSE_PROJECT_NAME",
+            "MY_OWN_THING",
+            "PATH",
+            "PRIVILEGED",
+            "NO_PROXY",
+        ] {
             assert_eq!(suggestion(fine), None, "{fine}");
         }
     }
 
     #[test]
     fn secrets_are_known_by_name() {
-        for key in ["SA_PASSWORD", "db_connection_string", "MASTER_KEY", "MY_TOKEN", "ADMIN_API_KEY", "SA_PASWORD"] {
+        for key in [
+            "SA_PASSWORD",
+            "db_connection_string",
+            "MASTER_KEY",
+            "MY_TOKEN",
+            "ADMIN_API_KEY",
+            "SA_PASWORD",
+        ] {
             assert!(is_secret(key), "{key}");
         }
-        for key in ["ADMIN_USERNAME", "PWD", "OLDPWD", "OCTOPUS_SERVER_TAG", "SSH_AUTH_SOCK"] {
+        for key in [
+            "ADMIN_USERNAME",
+            "PWD",
+            "OLDPWD",
+            "OCTOPUS_SERVER_TAG",
+            "SSH_AUTH_SOCK",
+        ] {
             assert!(!is_secret(key), "{key}");
         }
-        assert_eq!(shown("HTTP_PROXY", "http://proxy:3128"), "http://proxy:3128");
+        assert_eq!(
+            shown("HTTP_PROXY", "http://proxy:3128"),
+            "http://proxy:3128"
+        );
         assert_eq!(shown("HTTP_PROXY", "http://me:secret@proxy:3128"), "***");
         assert_eq!(shown("SA_PASSWORD", ""), "");
     }

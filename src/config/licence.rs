@@ -5,7 +5,8 @@ use base64::Engine as _;
 /// What could be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Licence {
-    /// How many nodes may be active; `None` is no limit. A licence that does not say allows one (octopus.com/docs, high availability).
+    /// How many nodes may be active; `None` is no limit. A licence that does not say allows one
+    /// (octopus.com/docs, high availability).
     pub node_limit: Option<u32>,
     /// The day it ends, as the licence writes it.
     pub valid_to: Option<String>,
@@ -14,7 +15,9 @@ pub struct Licence {
 /// Reads a licence in base64; `None` when it is none.
 pub fn read(base64: &str) -> Option<Licence> {
     let compact: String = base64.split_whitespace().collect();
-    let bytes = base64::engine::general_purpose::STANDARD.decode(compact).ok()?;
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(compact)
+        .ok()?;
     let xml = String::from_utf8_lossy(&bytes);
     if !xml.contains("<License") {
         return None;
@@ -24,7 +27,10 @@ pub fn read(base64: &str) -> Option<Licence> {
         Some(text) if text.eq_ignore_ascii_case("unlimited") => None,
         Some(text) => Some(text.parse().unwrap_or(1)),
     };
-    Some(Licence { node_limit, valid_to: element(&xml, "ValidTo").map(str::to_owned) })
+    Some(Licence {
+        node_limit,
+        valid_to: element(&xml, "ValidTo").map(str::to_owned),
+    })
 }
 
 fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
@@ -43,10 +49,18 @@ mod tests {
 
     #[test]
     fn a_missing_limit_is_one_node() {
-        assert_eq!(of("<License Signature=\"x\"></License>").and_then(|licence| licence.node_limit), Some(1));
-        assert_eq!(of("<License><NodeLimit>2</NodeLimit></License>").and_then(|licence| licence.node_limit), Some(2));
         assert_eq!(
-            of("<License><NodeLimit>Unlimited</NodeLimit></License>").and_then(|licence| licence.node_limit),
+            of("<License Signature=\"x\"></License>").and_then(|licence| licence.node_limit),
+            Some(1)
+        );
+        assert_eq!(
+            of("<License><NodeLimit>2</NodeLimit></License>")
+                .and_then(|licence| licence.node_limit),
+            Some(2)
+        );
+        assert_eq!(
+            of("<License><NodeLimit>Unlimited</NodeLimit></License>")
+                .and_then(|licence| licence.node_limit),
             None
         );
         assert_eq!(of("<Other/>"), None);

@@ -1,4 +1,5 @@
-//! From variables to a configuration: every problem at once, each with the key, the reason and the fix, and never a secret.
+//! From variables to a configuration: every problem at once, each with the key, the reason and the
+//! fix, and never a secret.
 
 pub mod ado;
 pub mod keys;

@@ -30,23 +30,32 @@ impl fmt::Display for ProjectName {
     }
 }
 
-/// A directory's name made into a project name (compose-go `loader/loader.go`: lower case, only `[a-z0-9_-]`, no leading `_-`).
+/// A directory's name made into a project name (compose-go `loader/loader.go`: lower case, only
+/// `[a-z0-9_-]`, no leading `_-`).
 pub fn normalise(name: &str) -> Option<ProjectName> {
     let kept: String = name
         .to_lowercase()
         .chars()
-        .filter(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || matches!(letter, '_' | '-'))
+        .filter(|letter| {
+            letter.is_ascii_lowercase() || letter.is_ascii_digit() || matches!(letter, '_' | '-')
+        })
         .collect();
     let kept = kept.trim_start_matches(['_', '-']);
     (!kept.is_empty()).then(|| ProjectName(kept.to_owned()))
 }
 
-/// The name, and whether a person gave it on purpose: the flag, then `COMPOSE_PROJECT_NAME`, then the directory.
-pub fn resolve(flag: Option<&str>, variable: Option<&str>, directory: &str) -> Result<(ProjectName, bool), Problem> {
+/// The name, and whether a person gave it on purpose: the flag, then `COMPOSE_PROJECT_NAME`, then
+/// the directory.
+pub fn resolve(
+    flag: Option<&str>,
+    variable: Option<&str>,
+    directory: &str,
+) -> Result<(ProjectName, bool), Problem> {
     let given = [("-p", flag), ("COMPOSE_PROJECT_NAME", variable)];
     for (key, name) in given {
         if let Some(name) = name.filter(|name| !name.is_empty()) {
-            let problem = || Problem {
+            let problem = || {
+                Problem {
                 key: key.to_owned(),
                 value: Some(name.to_owned()),
                 why:
@@ -54,17 +63,22 @@ pub fn resolve(flag: Option<&str>, variable: Option<&str>, directory: &str) -> R
                         .to_owned(),
                 fix: "choose such a name".to_owned(),
                 origin: None,
+            }
             };
-            return ProjectName::given(name).map(|project| (project, true)).ok_or_else(problem);
+            return ProjectName::given(name)
+                .map(|project| (project, true))
+                .ok_or_else(problem);
         }
     }
-    normalise(directory).map(|project| (project, false)).ok_or_else(|| Problem {
-        key: "project name".to_owned(),
-        value: Some(directory.to_owned()),
-        why: "the directory's name has no letter or digit to make a project name of".to_owned(),
-        fix: "give one with -p NAME".to_owned(),
-        origin: None,
-    })
+    normalise(directory)
+        .map(|project| (project, false))
+        .ok_or_else(|| Problem {
+            key: "project name".to_owned(),
+            value: Some(directory.to_owned()),
+            why: "the directory's name has no letter or digit to make a project name of".to_owned(),
+            fix: "give one with -p NAME".to_owned(),
+            origin: None,
+        })
 }
 
 #[cfg(test)]
@@ -73,8 +87,16 @@ mod tests {
 
     #[test]
     fn a_directory_is_normalised_as_compose_does() {
-        assert_eq!(normalise("Octo Local.App").map(|name| name.to_string()).as_deref(), Some("octolocalapp"));
-        assert_eq!(normalise("_-9x").map(|name| name.to_string()).as_deref(), Some("9x"));
+        assert_eq!(
+            normalise("Octo Local.App")
+                .map(|name| name.to_string())
+                .as_deref(),
+            Some("octolocalapp")
+        );
+        assert_eq!(
+            normalise("_-9x").map(|name| name.to_string()).as_deref(),
+            Some("9x")
+        );
         assert_eq!(normalise("___"), None);
     }
 

@@ -59,15 +59,24 @@ pub struct Read {
 
 /// Reads a configuration. On failure: every problem.
 pub fn read(input: &Input) -> Result<Read, Vec<Problem>> {
-    let mut reader = Reader { input, problems: Vec::new(), warnings: Vec::new() };
+    let mut reader = Reader {
+        input,
+        problems: Vec::new(),
+        warnings: Vec::new(),
+    };
     let config = reader.config();
     reader.advice(&config);
     if reader.problems.is_empty() {
-        return Ok(Read { config, warnings: reader.warnings });
+        return Ok(Read {
+            config,
+            warnings: reader.warnings,
+        });
     }
     // What is missing may be there under a mistyped name.
     let is_mistyped = |warning: &Problem| keys::suggestion(&warning.key).is_some();
-    reader.problems.extend(reader.warnings.into_iter().filter(is_mistyped));
+    reader
+        .problems
+        .extend(reader.warnings.into_iter().filter(is_mistyped));
     Err(reader.problems)
 }
 
@@ -95,23 +104,43 @@ impl Reader<'_> {
             pull: self.pull(),
             timing: self.timing(),
             log_max_size: self.log_size(),
-            log_max_files: self.parsed("LOG_MAX_FILES", "a number from 1", |number: &u32| *number > 0).unwrap_or(3),
+            log_max_files: self
+                .parsed("LOG_MAX_FILES", "a number from 1", |number: &u32| {
+                    *number > 0
+                })
+                .unwrap_or(3),
         }
     }
 
     /// The value of a key, empty as if it were not set.
     fn given(&self, key: &str) -> Option<&str> {
-        self.input.vars.get(key).map(String::as_str).filter(|value| !value.is_empty())
+        self.input
+            .vars
+            .get(key)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
     }
 
     fn text(&self, key: &str) -> String {
-        self.given(key).or_else(|| keys::default_of(key)).unwrap_or_default().to_owned()
+        self.given(key)
+            .or_else(|| keys::default_of(key))
+            .unwrap_or_default()
+            .to_owned()
     }
 
     fn problem_of(&self, key: &str, why: impl Into<String>, fix: impl Into<String>) -> Problem {
-        let value = self.given(key).filter(|value| keys::shown(key, value) == *value).map(str::to_owned);
+        let value = self
+            .given(key)
+            .filter(|value| keys::shown(key, value) == *value)
+            .map(str::to_owned);
         let origin = self.input.origins.get(key).cloned();
-        Problem { key: key.to_owned(), value, why: why.into(), fix: fix.into(), origin }
+        Problem {
+            key: key.to_owned(),
+            value,
+            why: why.into(),
+            fix: fix.into(),
+            origin,
+        }
     }
 
     fn problem(&mut self, key: &str, why: impl Into<String>, fix: impl Into<String>) {
@@ -124,21 +153,32 @@ impl Reader<'_> {
         self.warnings.push(warning);
     }
 
-    fn parsed<T: FromStr>(&mut self, key: &str, what: &str, fits: impl Fn(&T) -> bool) -> Option<T> {
+    fn parsed<T: FromStr>(
+        &mut self,
+        key: &str,
+        what: &str,
+        fits: impl Fn(&T) -> bool,
+    ) -> Option<T> {
         let text = self.text(key);
         let value = text.trim().parse().ok().filter(fits);
         if value.is_none() {
-            self.problem(key, format!("it is not {what}"), format!("set it to {what}"));
+            self.problem(
+                key,
+                format!("it is not {what}"),
+                format!("set it to {what}"),
+            );
         }
         value
     }
 
     fn port(&mut self, key: &str) -> u16 {
-        self.parsed(key, "a port from 1 to 65535", |port: &u16| *port > 0).unwrap_or(1)
+        self.parsed(key, "a port from 1 to 65535", |port: &u16| *port > 0)
+            .unwrap_or(1)
     }
 
     fn address(&mut self, key: &str) -> IpAddr {
-        self.parsed(key, "an IP address", |_| true).unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))
+        self.parsed(key, "an IP address", |_| true)
+            .unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))
     }
 
     /// `Y` or `N`; other spellings of either are taken too.
@@ -157,8 +197,15 @@ impl Reader<'_> {
         if self.input.demo.is_some() {
             return;
         }
-        let sql_is_ours = self.input.vars.get("SQL_IMAGE").is_none_or(|image| !image.is_empty());
-        let wanted = [("ACCEPT_EULA", SQL_EULA, sql_is_ours), ("ACCEPT_OCTOPUS_EULA", OCTOPUS_EULA, true)];
+        let sql_is_ours = self
+            .input
+            .vars
+            .get("SQL_IMAGE")
+            .is_none_or(|image| !image.is_empty());
+        let wanted = [
+            ("ACCEPT_EULA", SQL_EULA, sql_is_ours),
+            ("ACCEPT_OCTOPUS_EULA", OCTOPUS_EULA, true),
+        ];
         for (key, link, matters) in wanted {
             if matters && self.given(key) != Some("Y") {
                 let why = "the licence agreement is not accepted";
@@ -173,7 +220,8 @@ impl Reader<'_> {
         let vars = self.input.vars.iter();
         vars.filter(|(key, _)| {
             let in_a_file = self.input.origins.contains_key(*key);
-            (names.contains(&key.as_str()) && in_a_file) || (key.starts_with(standin) && (in_a_file || demo))
+            (names.contains(&key.as_str()) && in_a_file)
+                || (key.starts_with(standin) && (in_a_file || demo))
         })
         .map(|(key, value)| (key.clone(), Secret::new(value)))
         .collect()
@@ -181,18 +229,31 @@ impl Reader<'_> {
 
     fn image(&mut self, key: &str, image: &str) {
         let good = !image.is_empty()
-            && image.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-/:@".contains(letter))
-            && image.chars().next().is_some_and(|first| first.is_ascii_alphanumeric())
+            && image
+                .chars()
+                .all(|letter| letter.is_ascii_alphanumeric() || "._-/:@".contains(letter))
+            && image
+                .chars()
+                .next()
+                .is_some_and(|first| first.is_ascii_alphanumeric())
             && !image.ends_with([':', '/', '@']);
         if !good {
-            self.problem(key, "it is no image reference", "write it as `registry/name:tag`");
+            self.problem(
+                key,
+                "it is no image reference",
+                "write it as `registry/name:tag`",
+            );
         }
     }
 
     fn ports(&mut self, sql: Option<&SqlConfig>, octopus: &OctopusConfig) {
         let last = u32::from(octopus.port) + u32::from(octopus.nodes) - 1;
         if last > u32::from(u16::MAX) {
-            self.problem("OCTOPUS_PORT", "there are not enough ports after it for all nodes", "choose a lower one");
+            self.problem(
+                "OCTOPUS_PORT",
+                "there are not enough ports after it for all nodes",
+                "choose a lower one",
+            );
         }
         let Some(sql) = sql else { return };
         let overlap = (u32::from(octopus.port)..=last).contains(&u32::from(sql.port));
@@ -209,15 +270,21 @@ impl Reader<'_> {
         if self.input.demo.is_some() {
             return Pull::Never;
         }
-        self.input.pull.unwrap_or_else(|| match self.text("PULL").as_str() {
-            "missing" => Pull::Missing,
-            "always" => Pull::Always,
-            "never" => Pull::Never,
-            _ => {
-                self.problem("PULL", "it is none of missing, always, never", "set it to one of them");
-                Pull::Missing
-            }
-        })
+        self.input
+            .pull
+            .unwrap_or_else(|| match self.text("PULL").as_str() {
+                "missing" => Pull::Missing,
+                "always" => Pull::Always,
+                "never" => Pull::Never,
+                _ => {
+                    self.problem(
+                        "PULL",
+                        "it is none of missing, always, never",
+                        "set it to one of them",
+                    );
+                    Pull::Missing
+                }
+            })
     }
 
     fn log_size(&mut self) -> String {
@@ -237,7 +304,11 @@ impl Reader<'_> {
             fast_window_ms: self.duration("START_PROBE_FAST_WINDOW"),
             steady_probe_ms: self.duration("PROBE_INTERVAL").max(1),
             probe_timeout_ms: self.duration("PROBE_TIMEOUT").max(1),
-            misses: self.parsed("PROBE_MISSES", "a number from 1", |misses: &u32| *misses > 0).unwrap_or(3),
+            misses: self
+                .parsed("PROBE_MISSES", "a number from 1", |misses: &u32| {
+                    *misses > 0
+                })
+                .unwrap_or(3),
             node_start_limit_ms: self.duration("NODE_START_LIMIT"),
             sql_start_limit_ms: self.duration("SQL_START_LIMIT"),
             refused_grace_ms: self.duration("SQL_REFUSED_GRACE"),
@@ -263,7 +334,9 @@ impl Reader<'_> {
 /// A duration with its unit as milliseconds.
 pub fn duration_ms(text: &str) -> Option<u64> {
     let text = text.trim();
-    let split = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let split = text
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(text.len());
     let number: u64 = text[..split].parse().ok()?;
     let unit = match text[split..].trim() {
         "ms" => 1,
@@ -282,8 +355,15 @@ mod tests {
     fn input(pairs: &[(&str, &str)]) -> Input {
         let owned = |text: &&str| (*text).to_owned();
         Input {
-            vars: pairs.iter().map(|(key, value)| (owned(key), owned(value))).collect(),
-            origins: pairs.iter().enumerate().map(|(at, (key, _))| (owned(key), format!(".env:{}", at + 1))).collect(),
+            vars: pairs
+                .iter()
+                .map(|(key, value)| (owned(key), owned(value)))
+                .collect(),
+            origins: pairs
+                .iter()
+                .enumerate()
+                .map(|(at, (key, _))| (owned(key), format!(".env:{}", at + 1)))
+                .collect(),
             ..Input::default()
         }
     }
@@ -302,16 +382,37 @@ mod tests {
     }
 
     fn keys_of(result: Result<Read, Vec<Problem>>) -> Vec<String> {
-        result.err().unwrap_or_default().into_iter().map(|problem| problem.key).collect()
+        result
+            .err()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|problem| problem.key)
+            .collect()
     }
 
     #[test]
     fn the_least_that_works_gets_the_articles_defaults() {
         let config = read(&input(GOOD)).unwrap().config;
         let sql = config.sql.as_ref().unwrap();
-        assert_eq!((sql.image.as_str(), sql.port), ("mcr.microsoft.com/mssql/server:latest", 1401));
-        assert_eq!((config.octopus.nodes, config.octopus.port, config.octopus.tag.as_str()), (1, 8080, "latest"));
-        assert!(config.database.connection_string.expose().contains("TrustServerCertificate=True"));
+        assert_eq!(
+            (sql.image.as_str(), sql.port),
+            ("mcr.microsoft.com/mssql/server:latest", 1401)
+        );
+        assert_eq!(
+            (
+                config.octopus.nodes,
+                config.octopus.port,
+                config.octopus.tag.as_str()
+            ),
+            (1, 8080, "latest")
+        );
+        assert!(
+            config
+                .database
+                .connection_string
+                .expose()
+                .contains("TrustServerCertificate=True")
+        );
     }
 
     #[test]
@@ -324,43 +425,95 @@ mod tests {
             ("ACEPT_EULA", "Y"),
         ]);
         let problems = read(&bad).unwrap_err();
-        let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
-        assert!(keys.contains(&"ACEPT_EULA"), "a mistyped name is told beside what is missing");
-        for key in
-            ["ACCEPT_EULA", "ACCEPT_OCTOPUS_EULA", "SA_PASSWORD", "OCTOPUS_NODES", "SQL_PORT", "PULL", "ADMIN_PASSWORD"]
-        {
+        let keys: Vec<&str> = problems
+            .iter()
+            .map(|problem| problem.key.as_str())
+            .collect();
+        assert!(
+            keys.contains(&"ACEPT_EULA"),
+            "a mistyped name is told beside what is missing"
+        );
+        for key in [
+            "ACCEPT_EULA",
+            "ACCEPT_OCTOPUS_EULA",
+            "SA_PASSWORD",
+            "OCTOPUS_NODES",
+            "SQL_PORT",
+            "PULL",
+            "ADMIN_PASSWORD",
+        ] {
             assert!(keys.contains(&key), "{key} in {keys:?}");
         }
-        assert!(problems.iter().all(|problem| !problem.to_string().contains("weak-marker")));
+        assert!(
+            problems
+                .iter()
+                .all(|problem| !problem.to_string().contains("weak-marker"))
+        );
     }
 
     #[test]
     fn a_connection_string_must_point_at_the_server_that_runs() {
         let good = "Server=mssql,1433;Database=Octopus;User Id=SA;Password=Str0ng-enough";
-        assert_eq!(read(&with(&[("DB_CONNECTION_STRING", good)])).unwrap().config.database.host, "mssql");
-        for server in ["localhost", "10.0.0.1", "sql.example.com", "mssql,1435", "127.0.0.1,1433"] {
+        assert_eq!(
+            read(&with(&[("DB_CONNECTION_STRING", good)]))
+                .unwrap()
+                .config
+                .database
+                .host,
+            "mssql"
+        );
+        for server in [
+            "localhost",
+            "10.0.0.1",
+            "sql.example.com",
+            "mssql,1435",
+            "127.0.0.1,1433",
+        ] {
             let text = format!("Server={server};Database=O;User=sa;Password=Str0ng-enough");
-            assert_eq!(keys_of(read(&with(&[("DB_CONNECTION_STRING", &text)]))), ["DB_CONNECTION_STRING"], "{server}");
+            assert_eq!(
+                keys_of(read(&with(&[("DB_CONNECTION_STRING", &text)]))),
+                ["DB_CONNECTION_STRING"],
+                "{server}"
+            );
         }
         let other = "Server=db;Database=O;User=sa;Password=Other-pass1";
-        assert_eq!(keys_of(read(&with(&[("DB_CONNECTION_STRING", other)]))), ["DB_CONNECTION_STRING"]);
+        assert_eq!(
+            keys_of(read(&with(&[("DB_CONNECTION_STRING", other)]))),
+            ["DB_CONNECTION_STRING"]
+        );
     }
 
     #[test]
     fn an_empty_sql_image_makes_the_database_external() {
         let text = "Server=sql.example.com,14330;Database=O;User=octo;Password=x";
-        let config = read(&with(&[("SQL_IMAGE", ""), ("DB_CONNECTION_STRING", text)])).unwrap().config;
+        let config = read(&with(&[("SQL_IMAGE", ""), ("DB_CONNECTION_STRING", text)]))
+            .unwrap()
+            .config;
         assert!(config.sql.is_none());
-        assert_eq!((config.database.host.as_str(), config.database.port), ("sql.example.com", 14330));
-        assert_eq!(keys_of(read(&with(&[("SQL_IMAGE", "")]))), ["DB_CONNECTION_STRING"]);
+        assert_eq!(
+            (config.database.host.as_str(), config.database.port),
+            ("sql.example.com", 14330)
+        );
+        assert_eq!(
+            keys_of(read(&with(&[("SQL_IMAGE", "")]))),
+            ["DB_CONNECTION_STRING"]
+        );
     }
 
     #[test]
     fn vendor_variables_are_handed_on_only_from_a_file() {
-        let mut given = with(&[("ENABLE_USAGE", "N"), ("MSSQL_COLLATION", "Latin1_General_CI_AS")]);
-        given.vars.insert("HTTP_PROXY".into(), "http://elsewhere".into());
+        let mut given = with(&[
+            ("ENABLE_USAGE", "N"),
+            ("MSSQL_COLLATION", "Latin1_General_CI_AS"),
+        ]);
+        given
+            .vars
+            .insert("HTTP_PROXY".into(), "http://elsewhere".into());
         let config = read(&given).unwrap().config;
-        assert_eq!(config.octopus.extra.keys().collect::<Vec<_>>(), ["ENABLE_USAGE"]);
+        assert_eq!(
+            config.octopus.extra.keys().collect::<Vec<_>>(),
+            ["ENABLE_USAGE"]
+        );
         assert!(config.sql.unwrap().extra.contains_key("MSSQL_COLLATION"));
     }
 
@@ -372,7 +525,12 @@ mod tests {
             ("OCTOPUS_NODE", "3"),
             ("OCTOPUS_SERVER_TAG", "2026.2"),
         ]);
-        let warnings: Vec<String> = read(&given).unwrap().warnings.into_iter().map(|warning| warning.key).collect();
+        let warnings: Vec<String> = read(&given)
+            .unwrap()
+            .warnings
+            .into_iter()
+            .map(|warning| warning.key)
+            .collect();
         assert_eq!(warnings, ["OCTOPUS_NODE", "MASTER_KEY", "OCTOPUS_NODES"]);
     }
 
@@ -393,10 +551,17 @@ mod tests {
 
     #[test]
     fn every_key_has_one_line_in_the_example() {
-        for key in keys::KEYS.iter().filter(|key| key.name != "MSSQL_SA_PASSWORD") {
+        for key in keys::KEYS
+            .iter()
+            .filter(|key| key.name != "MSSQL_SA_PASSWORD")
+        {
             let lines = super::super::ENV_EXAMPLE.lines();
-            let count =
-                lines.filter(|line| line.trim_start_matches("# ").starts_with(&format!("{}=", key.name))).count();
+            let count = lines
+                .filter(|line| {
+                    line.trim_start_matches("# ")
+                        .starts_with(&format!("{}=", key.name))
+                })
+                .count();
             assert_eq!(count, 1, "{}", key.name);
         }
     }

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::Serialize;
 
-/// A secret: `Debug` and `Display` show stars. It serialises in clear, for the control socket and the state file (both 0600).
+/// A secret: `Debug` and `Display` show stars. It serialises in clear, for the control socket and
+/// the state file (both 0600).
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);

@@ -1,4 +1,5 @@
-//! How often things are asked and how long they may take. Changing any of it recreates no container.
+//! How often things are asked and how long they may take. Changing any of it recreates no
+//! container.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -16,13 +17,15 @@ pub struct Timing {
     pub steady_probe_ms: u64,
     /// How long one probe may take.
     pub probe_timeout_ms: u64,
-    /// Failures in a row after which a unit counts as hung. After one failure the next probe follows at once.
+    /// Failures in a row after which a unit counts as hung. After one failure the next probe
+    /// follows at once.
     pub misses: u32,
     /// How long a node's start may go without progress.
     pub node_start_limit_ms: u64,
     /// How long SQL Server's start may go without progress.
     pub sql_start_limit_ms: u64,
-    /// How long SQL Server may refuse our password, its log standing still, before that is believed.
+    /// How long SQL Server may refuse our password, its log standing still, before that is
+    /// believed.
     pub refused_grace_ms: u64,
     /// How long a node gets between SIGTERM and SIGKILL.
     pub node_stop_grace_ms: u64,

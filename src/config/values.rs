@@ -1,4 +1,5 @@
-//! A configuration as the variables that make it: what `config` shows, and what tells two configurations apart by name.
+//! A configuration as the variables that make it: what `config` shows, and what tells two
+//! configurations apart by name.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +9,15 @@ use super::Secret;
 use super::Timing;
 use super::read::generated_database;
 
-/// Every known variable with the value it has here, empty where it has none, and the vendors' that are handed on. A password
-/// has one name only: `SA_PASSWORD` stands for `MSSQL_SA_PASSWORD` too.
+/// Every known variable with the value it has here, empty where it has none, and the vendors' that
+/// are handed on. A password has one name only: `SA_PASSWORD` stands for `MSSQL_SA_PASSWORD` too.
 pub fn values(config: &Config) -> BTreeMap<String, Secret> {
     let mut values = stack(config);
     values.extend(timing(&config.timing));
-    let mut values: BTreeMap<String, Secret> = values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    let mut values: BTreeMap<String, Secret> = values
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
     values.extend(config.octopus.extra.clone());
     values.extend(config.sql.iter().flat_map(|sql| sql.extra.clone()));
     values
@@ -23,22 +27,36 @@ pub fn values(config: &Config) -> BTreeMap<String, Secret> {
 pub fn differences(one: &Config, other: &Config) -> Vec<String> {
     let (one, other) = (values(one), values(other));
     let names: std::collections::BTreeSet<&String> = one.keys().chain(other.keys()).collect();
-    names.into_iter().filter(|name| one.get(*name) != other.get(*name)).cloned().collect()
+    names
+        .into_iter()
+        .filter(|name| one.get(*name) != other.get(*name))
+        .cloned()
+        .collect()
 }
 
 fn stack(config: &Config) -> Vec<(&'static str, Secret)> {
     let (sql, octopus) = (config.sql.as_ref(), &config.octopus);
     let text = |value: &dyn ToString| Secret::new(value.to_string());
-    let of_sql = |value: fn(&super::SqlConfig) -> String| Secret::new(sql.map(value).unwrap_or_default());
+    let of_sql =
+        |value: fn(&super::SqlConfig) -> String| Secret::new(sql.map(value).unwrap_or_default());
     let accepted = if config.demo { "" } else { "Y" };
     vec![
-        ("ACCEPT_EULA", Secret::new(if sql.is_some() { accepted } else { "" })),
+        (
+            "ACCEPT_EULA",
+            Secret::new(if sql.is_some() { accepted } else { "" }),
+        ),
         ("ACCEPT_OCTOPUS_EULA", Secret::new(accepted)),
-        ("SA_PASSWORD", sql.map(|sql| sql.sa_password.clone()).unwrap_or_default()),
+        (
+            "SA_PASSWORD",
+            sql.map(|sql| sql.sa_password.clone()).unwrap_or_default(),
+        ),
         ("SQL_IMAGE", of_sql(|sql| sql.image.clone())),
         ("SQL_PORT", of_sql(|sql| sql.port.to_string())),
         ("SQL_BIND_ADDRESS", of_sql(|sql| sql.bind.to_string())),
-        ("SQL_MEMORY_LIMIT_MB", of_sql(|sql| sql.memory_limit_mb.to_string())),
+        (
+            "SQL_MEMORY_LIMIT_MB",
+            of_sql(|sql| sql.memory_limit_mb.to_string()),
+        ),
         ("MSSQL_PID", of_sql(|sql| sql.edition.clone())),
         ("DB_CONNECTION_STRING", given_connection_string(config)),
         ("OCTOPUS_IMAGE", text(&octopus.image)),
@@ -50,11 +68,23 @@ fn stack(config: &Config) -> Vec<(&'static str, Secret)> {
         ("ADMIN_USERNAME", text(&octopus.admin_username)),
         ("ADMIN_PASSWORD", octopus.admin_password.clone()),
         ("ADMIN_EMAIL", text(&octopus.admin_email)),
-        ("ADMIN_API_KEY", octopus.admin_api_key.clone().unwrap_or_default()),
-        ("OCTOPUS_SERVER_BASE64_LICENSE", octopus.licence.clone().unwrap_or_default()),
+        (
+            "ADMIN_API_KEY",
+            octopus.admin_api_key.clone().unwrap_or_default(),
+        ),
+        (
+            "OCTOPUS_SERVER_BASE64_LICENSE",
+            octopus.licence.clone().unwrap_or_default(),
+        ),
         ("MASTER_KEY", octopus.master_key.clone().unwrap_or_default()),
-        ("DISABLE_DIND", Secret::new(if octopus.disable_dind { "Y" } else { "N" })),
-        ("TASK_CAP", octopus.task_cap.map(|cap| text(&cap)).unwrap_or_default()),
+        (
+            "DISABLE_DIND",
+            Secret::new(if octopus.disable_dind { "Y" } else { "N" }),
+        ),
+        (
+            "TASK_CAP",
+            octopus.task_cap.map(|cap| text(&cap)).unwrap_or_default(),
+        ),
         ("PULL", Secret::new(pull(config.pull))),
         ("LOG_MAX_SIZE", text(&config.log_max_size)),
         ("LOG_MAX_FILES", text(&config.log_max_files)),
@@ -64,7 +94,11 @@ fn stack(config: &Config) -> Vec<(&'static str, Secret)> {
 /// Empty where it is made from the password: then it says nothing of its own.
 fn given_connection_string(config: &Config) -> Secret {
     let made = config.sql.is_some() && config.database == generated_database(config.sql.as_ref());
-    if made { Secret::default() } else { config.database.connection_string.clone() }
+    if made {
+        Secret::default()
+    } else {
+        config.database.connection_string.clone()
+    }
 }
 
 fn timing(timing: &Timing) -> Vec<(&'static str, Secret)> {
@@ -83,7 +117,10 @@ fn timing(timing: &Timing) -> Vec<(&'static str, Secret)> {
         ("RESTART_BACKOFF_MAX", timing.backoff_max_ms),
         ("RESTART_BACKOFF_RESET", timing.backoff_reset_ms),
     ];
-    let mut values: Vec<_> = durations.into_iter().map(|(key, ms)| (key, Secret::new(duration(ms)))).collect();
+    let mut values: Vec<_> = durations
+        .into_iter()
+        .map(|(key, ms)| (key, Secret::new(duration(ms))))
+        .collect();
     values.push(("PROBE_MISSES", Secret::new(timing.misses.to_string())));
     values
 }
@@ -99,8 +136,13 @@ fn pull(pull: Pull) -> &'static str {
 /// A duration in the largest unit that divides it.
 fn duration(ms: u64) -> String {
     let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-    let unit = units.into_iter().find(|(size, _)| ms > 0 && ms.is_multiple_of(*size));
-    unit.map_or_else(|| format!("{ms}ms"), |(size, name)| format!("{}{name}", ms / size))
+    let unit = units
+        .into_iter()
+        .find(|(size, _)| ms > 0 && ms.is_multiple_of(*size));
+    unit.map_or_else(
+        || format!("{ms}ms"),
+        |(size, name)| format!("{}{name}", ms / size),
+    )
 }
 
 #[cfg(test)]
@@ -117,10 +159,22 @@ mod tests {
             ("ACCEPT_EULA", "Y"),
             ("ACCEPT_OCTOPUS_EULA", "Y"),
         ];
-        let vars: BTreeMap<String, String> =
-            good.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let origins = vars.keys().map(|key| (key.clone(), ".env:1".to_owned())).collect();
-        read(&Input { vars, origins, ..Input::default() }).unwrap().config
+        let vars: BTreeMap<String, String> = good
+            .iter()
+            .chain(more)
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let origins = vars
+            .keys()
+            .map(|key| (key.clone(), ".env:1".to_owned()))
+            .collect();
+        read(&Input {
+            vars,
+            origins,
+            ..Input::default()
+        })
+        .unwrap()
+        .config
     }
 
     /// A value of each key that is not its default.
@@ -131,7 +185,10 @@ mod tests {
         ("SQL_BIND_ADDRESS", "10.0.0.1"),
         ("SQL_MEMORY_LIMIT_MB", "4096"),
         ("MSSQL_PID", "Developer"),
-        ("DB_CONNECTION_STRING", "Server=mssql;Database=O;User=octo;Password=p"),
+        (
+            "DB_CONNECTION_STRING",
+            "Server=mssql;Database=O;User=octo;Password=p",
+        ),
         ("OCTOPUS_IMAGE", "octo"),
         ("OCTOPUS_SERVER_TAG", "2026.2"),
         ("OCTOPUS_NODES", "2"),
@@ -177,7 +234,11 @@ mod tests {
         assert_eq!(differences(&base, &base), Vec::<String>::new());
         let alike = ["ACCEPT_EULA", "ACCEPT_OCTOPUS_EULA", "MSSQL_SA_PASSWORD"];
         let tried = |name: &str| OTHER.iter().any(|(key, _)| *key == name) || alike.contains(&name);
-        let forgotten: Vec<_> = keys::KEYS.iter().map(|key| key.name).filter(|name| !tried(name)).collect();
+        let forgotten: Vec<_> = keys::KEYS
+            .iter()
+            .map(|key| key.name)
+            .filter(|name| !tried(name))
+            .collect();
         assert_eq!(forgotten, Vec::<&str>::new());
     }
 

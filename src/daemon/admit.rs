@@ -1,5 +1,6 @@
-//! Whether a configuration may be applied to what is there: everything that would destroy or strand data is refused, with
-//! the way out, before any container is touched. Pure: the facts are gathered by `requests`.
+//! Whether a configuration may be applied to what is there: everything that would destroy or strand
+//! data is refused, with the way out, before any container is touched. Pure: the facts are gathered
+//! by `requests`.
 
 use crate::config::Config;
 use crate::config::Problem;
@@ -18,7 +19,8 @@ pub struct Facts {
     pub other_dir: Option<String>,
     /// Whether existing containers or volumes belong to a demo.
     pub is_demo: Option<bool>,
-    /// What the running SQL Server says of the configured password; none when it could not be asked.
+    /// What the running SQL Server says of the configured password; none when it could not be
+    /// asked.
     pub password_accepted: Option<bool>,
     /// The master key in an existing node's environment.
     pub running_master_key: Option<Secret>,
@@ -59,13 +61,20 @@ pub fn admit(config: &Config, stored: &Stored, facts: &Facts) -> Result<MasterKe
 }
 
 fn problem(key: &str, why: impl Into<String>, fix: impl Into<String>) -> Problem {
-    Problem { key: key.to_owned(), value: None, why: why.into(), fix: fix.into(), origin: None }
+    Problem {
+        key: key.to_owned(),
+        value: None,
+        why: why.into(),
+        fix: fix.into(),
+        origin: None,
+    }
 }
 
 /// What is asked for elsewhere must not be done here.
 pub fn another_engine(ours: &str, asked: &str) -> Problem {
-    let why =
-        format!("this project's daemon works on the Docker Engine at {ours}, and this is asked of the one at {asked}");
+    let why = format!(
+        "this project's daemon works on the Docker Engine at {ours}, and this is asked of the one at {asked}"
+    );
     let fix = format!(
         "ask with DOCKER_HOST={ours}; or take the stack down there, end a daemon that stays, and ask again for a new one"
     );
@@ -74,7 +83,9 @@ pub fn another_engine(ours: &str, asked: &str) -> Problem {
 
 /// What is kept is about another engine: nothing of it is done here.
 pub fn moved(there: &str, here: &str) -> Problem {
-    let fix = format!("ask with DOCKER_HOST={there}; where it is one engine with a new address, `octo-local up` first");
+    let fix = format!(
+        "ask with DOCKER_HOST={there}; where it is one engine with a new address, `octo-local up` first"
+    );
     problem("DOCKER_HOST", kept_elsewhere(there, here), fix)
 }
 
@@ -84,12 +95,14 @@ fn kept_elsewhere(there: &str, here: &str) -> String {
     )
 }
 
-/// A new stack here would take the place of what is kept of the data there, its master key too. An engine that has the data
-/// is the same one with a new address.
+/// A new stack here would take the place of what is kept of the data there, its master key too. An
+/// engine that has the data is the same one with a new address.
 fn place(config: &Config, stored: &Stored, facts: &Facts, problems: &mut Vec<Problem>) {
     let has_more = stored.is_up() || stored.master_key.is_some();
-    if let Some((there, here)) =
-        facts.elsewhere.as_ref().filter(|_| config.sql.is_some() && !facts.has_data && has_more)
+    if let Some((there, here)) = facts
+        .elsewhere
+        .as_ref()
+        .filter(|_| config.sql.is_some() && !facts.has_data && has_more)
     {
         let fix = format!("ask with DOCKER_HOST={there}; or use another project name with -p");
         problems.push(problem("DOCKER_HOST", kept_elsewhere(there, here), fix));
@@ -122,8 +135,15 @@ fn origin(config: &Config, facts: &Facts, problems: &mut Vec<Problem>) {
 
 fn password(config: &Config, stored: &Stored, facts: &Facts, problems: &mut Vec<Problem>) {
     let Some(sql) = &config.sql else { return };
-    let differs = stored.sa_password.as_ref().is_some_and(|applied| *applied != sql.sa_password);
-    if facts.has_data && facts.password_accepted.map_or(differs, |accepted| !accepted) {
+    let differs = stored
+        .sa_password
+        .as_ref()
+        .is_some_and(|applied| *applied != sql.sa_password);
+    if facts.has_data
+        && facts
+            .password_accepted
+            .map_or(differs, |accepted| !accepted)
+    {
         problems.push(problem(
             "SA_PASSWORD",
             "it differs from the one that the data was made with, and SQL Server ignores a new one",
@@ -154,11 +174,17 @@ fn versions(config: &Config, stored: &Stored, facts: &Facts, problems: &mut Vec<
 
 /// The numbers a tag begins with.
 fn version_of(tag: &str) -> Option<Vec<u32>> {
-    let numbers = tag.split(['-', '+']).next()?.split('.').map(str::parse).collect::<Result<Vec<u32>, _>>();
+    let numbers = tag
+        .split(['-', '+'])
+        .next()?
+        .split('.')
+        .map(str::parse)
+        .collect::<Result<Vec<u32>, _>>();
     numbers.ok().filter(|numbers| !numbers.is_empty())
 }
 
-/// Whether one version is lower. Only as many numbers as both have are compared: `2026.2` is whatever 2026.2 is newest.
+/// Whether one version is lower. Only as many numbers as both have are compared: `2026.2` is
+/// whatever 2026.2 is newest.
 fn is_lower(wanted: &[u32], before: &[u32]) -> bool {
     let common = wanted.len().min(before.len());
     wanted[..common] < before[..common]
@@ -180,9 +206,15 @@ fn host(config: &Config, facts: &Facts, problems: &mut Vec<Problem>) {
         ));
     }
     for (key, port, holder) in &facts.taken {
-        problems.push(problem(key, format!("port {port} is taken by {holder}"), "stop that, or choose another port"));
+        problems.push(problem(
+            key,
+            format!("port {port} is taken by {holder}"),
+            "stop that, or choose another port",
+        ));
     }
-    let Some((memory, architecture)) = &facts.host else { return };
+    let Some((memory, architecture)) = &facts.host else {
+        return;
+    };
     if config.demo {
         return;
     }
@@ -203,9 +235,19 @@ fn host(config: &Config, facts: &Facts, problems: &mut Vec<Problem>) {
     }
 }
 
-fn master_key(config: &Config, stored: &Stored, facts: &Facts, problems: &mut Vec<Problem>) -> Option<MasterKey> {
-    let kept = stored.master_key.as_ref().or(facts.running_master_key.as_ref());
-    let has_data = facts.has_data || facts.external_database == Some(true) || (config.sql.is_none() && kept.is_some());
+fn master_key(
+    config: &Config,
+    stored: &Stored,
+    facts: &Facts,
+    problems: &mut Vec<Problem>,
+) -> Option<MasterKey> {
+    let kept = stored
+        .master_key
+        .as_ref()
+        .or(facts.running_master_key.as_ref());
+    let has_data = facts.has_data
+        || facts.external_database == Some(true)
+        || (config.sql.is_none() && kept.is_some());
     match (&config.octopus.master_key, kept) {
         (Some(given), Some(kept)) if has_data && given != kept => {
             problems.push(problem(
@@ -251,7 +293,11 @@ mod tests {
             ("ACCEPT_EULA", "Y"),
             ("ACCEPT_OCTOPUS_EULA", "Y"),
         ];
-        let vars = good.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let vars = good
+            .iter()
+            .chain(more)
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
         let demo = demo.then(|| Demo {
             sql_image: "s:1".into(),
             octopus_image: "o".into(),
@@ -259,34 +305,86 @@ mod tests {
             sa_password: Secret::new("Aa1-aaaaaaa"),
             admin_password: Secret::new("Aa1-aaaaaaa"),
         });
-        read(&Input { vars, demo, ..Input::default() }).unwrap().config
+        read(&Input {
+            vars,
+            demo,
+            ..Input::default()
+        })
+        .unwrap()
+        .config
     }
 
     fn keys(result: Result<MasterKey, Vec<Problem>>) -> Vec<String> {
-        result.err().unwrap_or_default().into_iter().map(|problem| problem.key).collect()
+        result
+            .err()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|problem| problem.key)
+            .collect()
     }
 
     const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAA==";
 
     #[test]
     fn a_new_database_gets_a_new_key_and_an_old_one_keeps_its_own() {
-        let stored = Stored { master_key: Some(Secret::new(KEY)), ..Stored::default() };
-        let data = Facts { has_data: true, ..Facts::default() };
-        assert_eq!(admit(&config(&[], false), &Stored::default(), &Facts::default()), Ok(MasterKey::Generate));
-        assert_eq!(admit(&config(&[], false), &stored, &data), Ok(MasterKey::Known(Secret::new(KEY))));
-        assert_eq!(keys(admit(&config(&[], false), &Stored::default(), &data)), ["MASTER_KEY"]);
-        assert_eq!(keys(admit(&config(&[("MASTER_KEY", "other")], false), &stored, &data)), ["MASTER_KEY"]);
+        let stored = Stored {
+            master_key: Some(Secret::new(KEY)),
+            ..Stored::default()
+        };
+        let data = Facts {
+            has_data: true,
+            ..Facts::default()
+        };
+        assert_eq!(
+            admit(&config(&[], false), &Stored::default(), &Facts::default()),
+            Ok(MasterKey::Generate)
+        );
+        assert_eq!(
+            admit(&config(&[], false), &stored, &data),
+            Ok(MasterKey::Known(Secret::new(KEY)))
+        );
+        assert_eq!(
+            keys(admit(&config(&[], false), &Stored::default(), &data)),
+            ["MASTER_KEY"]
+        );
+        assert_eq!(
+            keys(admit(
+                &config(&[("MASTER_KEY", "other")], false),
+                &stored,
+                &data
+            )),
+            ["MASTER_KEY"]
+        );
     }
 
     #[test]
     fn a_new_stack_elsewhere_does_not_take_the_place_of_a_key() {
-        let stored = Stored { master_key: Some(Secret::new(KEY)), ..Stored::default() };
+        let stored = Stored {
+            master_key: Some(Secret::new(KEY)),
+            ..Stored::default()
+        };
         let elsewhere = Some(("unix:///a".to_owned(), "unix:///b".to_owned()));
-        let nothing = Facts { elsewhere: elsewhere.clone(), ..Facts::default() };
-        assert_eq!(keys(admit(&config(&[], false), &stored, &nothing)), ["DOCKER_HOST"]);
-        assert_eq!(admit(&config(&[], false), &Stored::default(), &nothing), Ok(MasterKey::Generate));
-        let one_engine = Facts { elsewhere, has_data: true, ..Facts::default() };
-        assert_eq!(admit(&config(&[], false), &stored, &one_engine), Ok(MasterKey::Known(Secret::new(KEY))));
+        let nothing = Facts {
+            elsewhere: elsewhere.clone(),
+            ..Facts::default()
+        };
+        assert_eq!(
+            keys(admit(&config(&[], false), &stored, &nothing)),
+            ["DOCKER_HOST"]
+        );
+        assert_eq!(
+            admit(&config(&[], false), &Stored::default(), &nothing),
+            Ok(MasterKey::Generate)
+        );
+        let one_engine = Facts {
+            elsewhere,
+            has_data: true,
+            ..Facts::default()
+        };
+        assert_eq!(
+            admit(&config(&[], false), &stored, &one_engine),
+            Ok(MasterKey::Known(Secret::new(KEY)))
+        );
     }
 
     #[test]
@@ -296,22 +394,37 @@ mod tests {
             master_key: Some(Secret::new(KEY)),
             ..Stored::default()
         };
-        let data = Facts { has_data: true, ..Facts::default() };
-        assert_eq!(keys(admit(&config(&[], false), &stored, &data)), ["SA_PASSWORD"]);
+        let data = Facts {
+            has_data: true,
+            ..Facts::default()
+        };
+        assert_eq!(
+            keys(admit(&config(&[], false), &stored, &data)),
+            ["SA_PASSWORD"]
+        );
         assert!(keys(admit(&config(&[], false), &stored, &Facts::default())).is_empty());
     }
 
     #[test]
     fn a_demo_and_a_real_stack_never_share_data() {
         for (demo, there) in [(true, false), (false, true)] {
-            let facts = Facts { is_demo: Some(there), ..Facts::default() };
-            assert_eq!(keys(admit(&config(&[], demo), &Stored::default(), &facts)), ["--demo"]);
+            let facts = Facts {
+                is_demo: Some(there),
+                ..Facts::default()
+            };
+            assert_eq!(
+                keys(admit(&config(&[], demo), &Stored::default(), &facts)),
+                ["--demo"]
+            );
         }
     }
 
     #[test]
     fn an_older_tag_is_refused_and_a_moving_one_is_not_compared() {
-        let facts = Facts { has_data: true, ..Facts::default() };
+        let facts = Facts {
+            has_data: true,
+            ..Facts::default()
+        };
         let ran = |tag: &str| Stored {
             ran_tag: Some(tag.to_owned()),
             master_key: Some(Secret::new(KEY)),
@@ -324,17 +437,40 @@ mod tests {
             ("latest", "2020.1", false),
         ];
         for (before, wanted, refused) in cases {
-            let keys = keys(admit(&config(&[("OCTOPUS_SERVER_TAG", wanted)], false), &ran(before), &facts));
+            let keys = keys(admit(
+                &config(&[("OCTOPUS_SERVER_TAG", wanted)], false),
+                &ran(before),
+                &facts,
+            ));
             assert_eq!(!keys.is_empty(), refused, "{before} to {wanted}");
         }
     }
 
     #[test]
     fn an_external_database_that_cannot_be_asked_needs_a_key() {
-        let more = [("SQL_IMAGE", ""), ("DB_CONNECTION_STRING", "Server=sql.example.com;Database=O;User=u;Password=p")];
-        assert_eq!(keys(admit(&config(&more, false), &Stored::default(), &Facts::default())), ["MASTER_KEY"]);
-        let empty = Facts { external_database: Some(false), ..Facts::default() };
-        assert_eq!(admit(&config(&more, false), &Stored::default(), &empty), Ok(MasterKey::Generate));
+        let more = [
+            ("SQL_IMAGE", ""),
+            (
+                "DB_CONNECTION_STRING",
+                "Server=sql.example.com;Database=O;User=u;Password=p",
+            ),
+        ];
+        assert_eq!(
+            keys(admit(
+                &config(&more, false),
+                &Stored::default(),
+                &Facts::default()
+            )),
+            ["MASTER_KEY"]
+        );
+        let empty = Facts {
+            external_database: Some(false),
+            ..Facts::default()
+        };
+        assert_eq!(
+            admit(&config(&more, false), &Stored::default(), &empty),
+            Ok(MasterKey::Generate)
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Notices that this process did not run for a while: it was stopped, starved, or the whole host slept. What was silent
-//! meanwhile may be well.
+//! Notices that this process did not run for a while: it was stopped, starved, or the whole host
+//! slept. What was silent meanwhile may be well.
 
 use std::time::Duration;
 
@@ -25,7 +25,10 @@ pub(super) struct Awake {
 impl Awake {
     /// Awake now.
     pub(super) fn now() -> Self {
-        Self { at: Instant::now(), ahead: ahead() }
+        Self {
+            at: Instant::now(),
+            ahead: ahead(),
+        }
     }
 
     /// How long it was not awake since the last call, if it was not.
@@ -42,7 +45,10 @@ fn slept(gap: Duration, suspended: Duration) -> Option<Duration> {
 fn ahead() -> Duration {
     let of = |clock| {
         let time = clock_gettime(clock);
-        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+        Duration::new(
+            u64::try_from(time.tv_sec).unwrap_or(0),
+            u32::try_from(time.tv_nsec).unwrap_or(0),
+        )
     };
     let steady = of(ClockId::Monotonic);
     of(ClockId::Boottime).saturating_sub(steady)

@@ -1,4 +1,5 @@
-//! The signs that the daemon advances, for systemd's watchdog: a process that hangs is better killed than believed.
+//! The signs that the daemon advances, for systemd's watchdog: a process that hangs is better
+//! killed than believed.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
@@ -35,7 +36,10 @@ impl Beats {
 
     /// Both counts, to be compared with later ones.
     pub fn counts(&self) -> (u64, u64) {
-        (self.driver.load(Ordering::Relaxed), self.engine.load(Ordering::Relaxed))
+        (
+            self.driver.load(Ordering::Relaxed),
+            self.engine.load(Ordering::Relaxed),
+        )
     }
 }
 

@@ -27,18 +27,19 @@ use super::store::Stored;
 use crate::config::project::ProjectName;
 use crate::engine::Endpoint;
 use crate::engine::Engine;
-use crate::engine::observe::Memory;
+use crate::engine::observe::ObservationCache;
 use crate::engine::watch::Hint;
 use crate::reconcile::Desired;
 use crate::reconcile::Goal;
 use crate::reconcile::Mono;
 use crate::reconcile::State;
-use crate::reconcile::status::Circumstances;
 use crate::reconcile::status::Status;
+use crate::reconcile::status::StatusInput;
 use crate::reconcile::status::status;
 use crate::spec::UnitId;
 
-/// So many panics within [`PANIC_WINDOW`] are no accident: the process ends, and whoever supervises it starts it afresh.
+/// So many panics within [`PANIC_WINDOW`] are no accident: the process ends, and whoever supervises
+/// it starts it afresh.
 const PANICS: usize = 5;
 /// See [`PANICS`].
 const PANIC_WINDOW: Duration = Duration::from_secs(60);
@@ -56,7 +57,8 @@ pub struct Driver {
     pub(super) unsaved: bool,
     /// False when the state file is of a newer form: it is not ours to write.
     pub(super) may_write: bool,
-    /// What is wanted was read from a file that may not be the last one: it counts only if it is what runs.
+    /// What is wanted was read from a file that may not be the last one: it counts only if it is
+    /// what runs.
     pub(super) on_trial: bool,
     pub(super) state: State,
     pub(super) generation: u64,
@@ -66,14 +68,15 @@ pub struct Driver {
     pub(super) sessions: BTreeSet<u64>,
     /// Ends when the stack is down: `up` started it. One that systemd started stays.
     pub(super) ends_when_down: bool,
-    /// How often it was asked to end: stop the stack, then leave; the second time nodes get no grace; then leave at once.
+    /// How often it was asked to end: stop the stack, then leave; the second time nodes get no
+    /// grace; then leave at once.
     pub(super) terminations: u32,
     /// How to leave at once, containers untouched, if it is to.
     pub(super) leaving: Option<Leave>,
     pub(super) journal: Journal,
     /// What remains once the stack is down was done.
     pub(super) finished: bool,
-    pub(super) memory: Memory,
+    pub(super) cache: ObservationCache,
     pub(super) stale: Stale,
     pub(super) look_wanted: bool,
     pub(super) looking: bool,
@@ -86,7 +89,8 @@ pub struct Driver {
     pub(super) considering: usize,
     pub(super) probers: BTreeMap<UnitId, Running>,
     pub(super) watcher: Option<JoinHandle<()>>,
-    /// The last two times that each unit was asked to start, by the wall clock, as lines of its log are.
+    /// The last two times that each unit was asked to start, by the wall clock, as lines of its log
+    /// are.
     pub(super) asked: BTreeMap<UnitId, [Option<time::OffsetDateTime>; 2]>,
     pub(super) beats: Arc<Beats>,
     awake: Awake,
@@ -133,9 +137,19 @@ impl Driver {
     pub fn new(setup: Setup) -> (Self, mpsc::Sender<Event>, watch::Receiver<Status>) {
         let (events, inputs) = mpsc::channel(super::event::QUEUE);
         let (published, receiver) = watch::channel(Status::default());
-        let Read { stored, keeper, may_write, on_trial, notes } = read(setup.paths.store());
+        let Read {
+            stored,
+            keeper,
+            may_write,
+            on_trial,
+            notes,
+        } = read(setup.paths.store());
         let desired = Desired {
-            goal: if setup.held { Goal::Hold } else { stored.goal(&setup.endpoint) },
+            goal: if setup.held {
+                Goal::Hold
+            } else {
+                stored.goal(&setup.endpoint)
+            },
             spec: stored.spec.clone(),
             stopped: stored.stopped.clone(),
             images: stored.images.clone(),
@@ -165,7 +179,7 @@ impl Driver {
             terminations: 0,
             leaving: None,
             finished: false,
-            memory: Memory::default(),
+            cache: ObservationCache::default(),
             stale: Stale::default(),
             look_wanted: true,
             looking: false,
@@ -194,13 +208,16 @@ impl Driver {
     pub async fn run(mut self) -> Leave {
         self.journal.write("", "the daemon began");
         if let Goal::Down { .. } = self.state.desired.goal {
-            self.journal.write("", "goes on with a `down` that was broken off");
+            self.journal
+                .write("", "goes on with a `down` that was broken off");
         }
         loop {
             self.look();
             let plan = self.state.plan(self.now());
             if self.may_act() {
-                plan.actions.into_iter().for_each(|action| self.start(action));
+                plan.actions
+                    .into_iter()
+                    .for_each(|action| self.start(action));
             }
             self.pass_on_news();
             self.probe();
@@ -209,7 +226,10 @@ impl Driver {
             }
             self.publish();
             self.beats.driver();
-            if let Some(leave) = self.leaving.or_else(|| self.is_over().then_some(Leave::End)) {
+            if let Some(leave) = self
+                .leaving
+                .or_else(|| self.is_over().then_some(Leave::End))
+            {
                 self.end().await;
                 return leave;
             }
@@ -217,8 +237,8 @@ impl Driver {
         }
     }
 
-    /// Whether what Docker looks like is known, and not older than the last wish: a changed configuration asks about other
-    /// images.
+    /// Whether what Docker looks like is known, and not older than the last wish: a changed
+    /// configuration asks about other images.
     pub(super) fn may_act(&self) -> bool {
         self.engine.is_some() && self.engine_problem.is_none() && !self.unsure.is()
     }
@@ -230,10 +250,15 @@ impl Driver {
     /// Waits for something to happen and takes it in, with all that waits behind it.
     async fn take_in(&mut self, wake_at: Option<Mono>) {
         // A look that is under way reports itself.
-        let patience =
-            if self.looking { RELIST_EVERY } else { self.relist_at.saturating_duration_since(Instant::now()) };
+        let patience = if self.looking {
+            RELIST_EVERY
+        } else {
+            self.relist_at.saturating_duration_since(Instant::now())
+        };
         let patience = wake_at.map_or(patience, |at| at.since(self.now()).min(patience));
-        let until = self.patience_of_requests().map_or(patience, |limit| limit.min(patience));
+        let until = self
+            .patience_of_requests()
+            .map_or(patience, |limit| limit.min(patience));
         // Cancel-safe: a receive that times out has taken nothing from the queue.
         let first = tokio::time::timeout(until, self.inputs.recv()).await;
         if let Some(slept) = self.awake.slept() {
@@ -246,7 +271,10 @@ impl Driver {
         while let Ok(event) = self.inputs.try_recv() {
             self.absorb(event);
         }
-        if self.patience_of_requests().is_some_and(|limit| limit.is_zero()) {
+        if self
+            .patience_of_requests()
+            .is_some_and(|limit| limit.is_zero())
+        {
             self.consider_what_waits();
         }
         self.note_a_lost_engine();
@@ -267,7 +295,9 @@ impl Driver {
                 self.looked(*looked);
                 self.consider_what_waits();
             }
-            Event::Probed(unit, instance, probe) => self.state.probed(unit, instance.as_ref(), &probe, now),
+            Event::Probed(unit, instance, probe) => {
+                self.state.probed(unit, instance.as_ref(), &probe, now);
+            }
             Event::Progressed(unit) => self.state.progressed(unit, now),
             Event::Done(action, result) => {
                 self.forget_what_it_touched(&action);
@@ -315,7 +345,7 @@ impl Driver {
     }
 
     pub(super) fn status(&self) -> Status {
-        let around = Circumstances {
+        let around = StatusInput {
             project: self.project.to_string(),
             generation: self.generation,
             engine_problem: self.engine_problem.clone(),
@@ -323,7 +353,13 @@ impl Driver {
             notes: self.notes.iter().cloned().chain(self.held_back()).collect(),
             ends_when_down: self.ends_when_down,
         };
-        status(&around, &self.state.desired, &self.state.seen, &self.state.tracks, self.now())
+        status(
+            &around,
+            &self.state.desired,
+            &self.state.seen,
+            &self.state.records,
+            self.now(),
+        )
     }
 
     fn publish(&self) {
@@ -338,7 +374,9 @@ impl Driver {
 
 /// A number of the project's own, by which its waits differ from others'.
 fn seed_of(project: &ProjectName) -> u64 {
-    project.as_str().bytes().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)))
+    project.as_str().bytes().fold(0u64, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(u64::from(byte))
+    })
 }
 
 #[cfg(test)]

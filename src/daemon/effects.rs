@@ -1,4 +1,5 @@
-//! Carries out one action of a plan. No choice is left: which container, which grace, which image is in the action.
+//! Carries out one action of a plan. No choice is left: which container, which grace, which image
+//! is in the action.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,10 +36,11 @@ pub struct Means {
     pub database: Option<DatabaseTarget>,
     /// The network's ID.
     pub network: Option<String>,
-    /// The image, by ID, that a reference stood for at the last `up`, where it stands for another one now.
+    /// The image, by ID, that a reference stood for at the last `up`, where it stands for another
+    /// one now.
     pub moved: BTreeMap<String, String>,
-    /// When the run that is examined was asked to start, and the one after it: its own words lie between. The engine's start
-    /// time is taken after the first of them.
+    /// When the run that is examined was asked to start, and the one after it: its own words lie
+    /// between. The engine's start time is taken after the first of them.
     pub asked: Span,
     /// The process environment, for `docker login`'s credentials.
     pub env: BTreeMap<String, String>,
@@ -50,23 +52,31 @@ impl Means {
         let result = self.attempt(action).await;
         result.map_err(|error| {
             let doubt = match &error {
-                EngineError::TimedOut { .. } => Doubt::Doing,
-                other if other.is_unreachable() => Doubt::Done,
-                _ => Doubt::None,
+                EngineError::TimedOut { .. } => Doubt::MayStillHappen,
+                other if other.is_unreachable() => Doubt::Unknown,
+                _ => Doubt::Refused,
             };
-            Trouble { doubt, words: self.words_of(action, &error) }
+            Trouble {
+                doubt,
+                words: self.words_of(action, &error),
+            }
         })
     }
 
     /// The engine says that a port is taken, and not by whom.
     fn words_of(&self, action: &Action, error: &EngineError) -> String {
         let words = error.to_string();
-        let Action::Start(unit, _) = action else { return words };
+        let Action::Start(unit, _) = action else {
+            return words;
+        };
         if !self.engine.endpoint.is_local() || cause::of_words(&words) != Some(Cause::PortTaken) {
             return words;
         }
         let wanted = self.spec.as_ref().and_then(|spec| spec.container(*unit));
-        let mut published = wanted.into_iter().flat_map(|wanted| &wanted.ports).map(|port| port.host);
+        let mut published = wanted
+            .into_iter()
+            .flat_map(|wanted| &wanted.ports)
+            .map(|port| port.host);
         match published.find_map(ports::known_holder) {
             Some(holder) => format!("{words}; {holder} has it"),
             None => words,
@@ -81,7 +91,15 @@ impl Means {
                 self.refuse_company(*unit, spec.as_ref()).await?;
                 engine.start_container(id).await?;
             }
-            (Action::Stop { unit, instance, grace, .. }, _) => self.stop(*unit, instance, *grace).await?,
+            (
+                Action::Stop {
+                    unit,
+                    instance,
+                    grace,
+                    ..
+                },
+                _,
+            ) => self.stop(*unit, instance, *grace).await?,
             (Action::Kill(_, instance), _) => engine.kill_container(&instance.id).await?,
             (Action::Remove(_, id), _) => engine.remove_container(id).await?,
             (Action::RemoveNetwork(id), _) => engine.remove_network(id).await?,
@@ -108,35 +126,70 @@ impl Means {
         Ok(Outcome::default())
     }
 
-    /// Two SQL Servers on one volume destroy it, so one that somebody else started meanwhile is looked for each time.
-    async fn refuse_company(&self, unit: UnitId, spec: Option<&StackSpec>) -> Result<(), EngineError> {
-        let Some(spec) = spec.filter(|_| unit == UnitId::Sql) else { return Ok(()) };
-        let Some(volume) = spec.volumes.get(crate::spec::build::SQL_DATA) else { return Ok(()) };
+    /// Two SQL Servers on one volume destroy it, so one that somebody else started meanwhile is
+    /// looked for each time.
+    async fn refuse_company(
+        &self,
+        unit: UnitId,
+        spec: Option<&StackSpec>,
+    ) -> Result<(), EngineError> {
+        let Some(spec) = spec.filter(|_| unit == UnitId::Sql) else {
+            return Ok(());
+        };
+        let Some(volume) = spec.volumes.get(crate::spec::build::SQL_DATA) else {
+            return Ok(());
+        };
         let users = self.engine.foreign_users(&spec.project, volume).await?;
         if users.is_empty() {
             return Ok(());
         }
-        let message = format!("the data volume {volume} is mounted by {}", users.join(", "));
-        Err(EngineError::Refused { attempt: "start SQL Server".to_owned(), status: 409, message })
+        let message = format!(
+            "the data volume {volume} is mounted by {}",
+            users.join(", ")
+        );
+        Err(EngineError::Refused {
+            attempt: "start SQL Server".to_owned(),
+            status: 409,
+            message,
+        })
     }
 
-    /// A tag that was moved since the last `up` must not slip in another version next to the one that runs.
+    /// A tag that was moved since the last `up` must not slip in another version next to the one
+    /// that runs.
     async fn create(&self, spec: &StackSpec, unit: UnitId) -> Result<(), EngineError> {
-        let (Some(wanted), Some(network)) = (spec.container(unit), &self.network) else { return Ok(()) };
+        let (Some(wanted), Some(network)) = (spec.container(unit), &self.network) else {
+            return Ok(());
+        };
         let image = self.moved.get(&wanted.image).unwrap_or(&wanted.image);
-        self.engine.create_container(spec, wanted, network, image).await
+        self.engine
+            .create_container(spec, wanted, network, image)
+            .await
     }
 
     async fn pull(&self, spec: &StackSpec, image: &str) -> Result<(), EngineError> {
         if spec.pull == crate::config::Pull::Never {
             let message = format!("no such image: {image}, and PULL=never");
-            return Err(EngineError::Refused { attempt: format!("pull image {image}"), status: 404, message });
+            return Err(EngineError::Refused {
+                attempt: format!("pull image {image}"),
+                status: 404,
+                message,
+            });
         }
-        self.engine.pull(image, &self.env, |step| tracing::debug!(image, step, "pulling")).await
+        self.engine
+            .pull(image, &self.env, |step| {
+                tracing::debug!(image, step, "pulling");
+            })
+            .await
     }
 
-    /// Today's SQL Server images do not hand SIGTERM on to the server (mssql-docker issue 968), so it is asked in T-SQL first.
-    async fn stop(&self, unit: UnitId, instance: &Instance, grace: Duration) -> Result<(), EngineError> {
+    /// Today's SQL Server images do not hand SIGTERM on to the server (mssql-docker issue 968), so
+    /// it is asked in T-SQL first.
+    async fn stop(
+        &self,
+        unit: UnitId,
+        instance: &Instance,
+        grace: Duration,
+    ) -> Result<(), EngineError> {
         if unit != UnitId::Sql {
             return self.engine.stop_container(&instance.id, grace).await;
         }
@@ -144,10 +197,14 @@ impl Means {
         if let Some(database) = &self.database {
             match sql::shutdown(database, SHUTDOWN_REQUEST.min(grace)).await {
                 Ok(()) => self.wait_for_exit(instance, grace).await?,
-                Err(error) => tracing::warn!(%error, "SQL Server did not take SHUTDOWN; it gets SIGTERM"),
+                Err(error) => {
+                    tracing::warn!(%error, "SQL Server did not take SHUTDOWN; it gets SIGTERM");
+                }
             }
         }
-        self.engine.stop_container(&instance.id, grace.saturating_sub(begun.elapsed())).await
+        self.engine
+            .stop_container(&instance.id, grace.saturating_sub(begun.elapsed()))
+            .await
     }
 
     async fn wait_for_exit(&self, instance: &Instance, grace: Duration) -> Result<(), EngineError> {
@@ -164,13 +221,28 @@ impl Means {
 
     async fn examine(&self, instance: &Instance) -> Result<Outcome, EngineError> {
         use crate::reconcile::observed::Run;
-        let exit = match self.engine.inspect(&instance.id).await?.map(|container| container.run) {
-            Some(Run::Exited { code, oom, error, .. }) => Some((code, oom, error)),
-            Some(Run::Created | Run::Running { .. } | Run::Paused { .. } | Run::Removing) | None => None,
+        let exit = match self
+            .engine
+            .inspect(&instance.id)
+            .await?
+            .map(|container| container.run)
+        {
+            Some(Run::Exited {
+                code, oom, error, ..
+            }) => Some((code, oom, error)),
+            Some(Run::Created | Run::Running { .. } | Run::Paused { .. } | Run::Removing)
+            | None => None,
         };
         // Another host's clock may differ, and a run that we did not start has no such time.
-        let asked = if self.engine.endpoint.is_local() { self.asked } else { Span::default() };
-        let lines = self.engine.last_lines_within(&instance.id, LAST_LINES, asked).await;
+        let asked = if self.engine.endpoint.is_local() {
+            self.asked
+        } else {
+            Span::default()
+        };
+        let lines = self
+            .engine
+            .last_lines_within(&instance.id, LAST_LINES, asked)
+            .await;
         let lines = match lines {
             // A log that cannot be read does not keep anybody from being started again.
             Err(error) if !error.is_unreachable() => {

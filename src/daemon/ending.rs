@@ -1,4 +1,5 @@
-//! How the daemon ends: asked once, twice or three times, when the stack is down, or at once with every container left.
+//! How the daemon ends: asked once, twice or three times, when the stack is down, or at once with
+//! every container left.
 
 use std::time::Duration;
 
@@ -12,9 +13,11 @@ use crate::reconcile::Goal;
 use crate::reconcile::observed::Container;
 use crate::reconcile::status::is_down;
 
-/// How long an engine that does not answer is waited for when the daemon is asked to end: without it nothing can be stopped.
+/// How long an engine that does not answer is waited for when the daemon is asked to end: without
+/// it nothing can be stopped.
 const ENGINE_FAREWELL: Duration = Duration::from_secs(10);
-/// How long the last chores (image references of a demo) may take before the daemon ends all the same.
+/// How long the last chores (image references of a demo) may take before the daemon ends all the
+/// same.
 const CHORES_LIMIT: Duration = Duration::from_secs(10);
 
 impl Driver {
@@ -28,11 +31,13 @@ impl Driver {
         self.beats.end();
         match self.terminations {
             1 => {
-                self.journal.write("", "asked to end: the stack stops in order");
+                self.journal
+                    .write("", "asked to end: the stack stops in order");
                 self.state.desired.goal = Goal::Halt;
             }
             2 => {
-                self.journal.write("", "asked again: nodes get no more grace");
+                self.journal
+                    .write("", "asked again: nodes get no more grace");
                 self.state.desired.hurry = true;
             }
             _ => self.leave(Leave::End),
@@ -51,12 +56,12 @@ impl Driver {
 
     /// Whether what `down` asked for is true.
     pub(super) fn is_down(&self) -> bool {
-        self.may_act() && is_down(&self.state.desired, &self.state.seen, &self.state.tracks)
+        self.may_act() && is_down(&self.state.desired, &self.state.seen, &self.state.records)
     }
 
     pub(super) fn is_over(&self) -> bool {
         let nothing_runs = self.may_act()
-            && self.state.tracks.busy.is_empty()
+            && self.state.records.busy.is_empty()
             && !self.state.seen.containers.iter().any(Container::is_running);
         match self.state.desired.goal {
             Goal::Halt => self.is_terminating() && nothing_runs,
@@ -72,7 +77,8 @@ impl Driver {
         }
         let since = *self.engine_lost_at.get_or_insert_with(Instant::now);
         if self.is_terminating() && since.elapsed() >= ENGINE_FAREWELL {
-            self.journal.write("", "the engine does not answer, so nothing can be stopped");
+            self.journal
+                .write("", "the engine does not answer, so nothing can be stopped");
             self.leaving = Some(Leave::End);
         }
     }
@@ -86,15 +92,27 @@ impl Driver {
 
     /// What remains to be done once the stack is down.
     pub(super) fn finish(&mut self) {
-        let Goal::Down { volumes } = self.state.desired.goal else { return };
+        let Goal::Down { volumes } = self.state.desired.goal else {
+            return;
+        };
         self.finished = true;
         self.stored.wish = Wish::Rest;
         if volumes {
             let spec = self.state.desired.spec.as_ref();
-            let images: Vec<String> = spec.filter(|spec| spec.demo).map(owned_images).unwrap_or_default();
+            let images: Vec<String> = spec
+                .filter(|spec| spec.demo)
+                .map(owned_images)
+                .unwrap_or_default();
             let external = spec.is_some_and(|spec| spec.sql.is_none());
-            let kept = if external { self.stored.master_key.clone() } else { None };
-            self.stored = Stored { master_key: kept, ..Stored::default() };
+            let kept = if external {
+                self.stored.master_key.clone()
+            } else {
+                None
+            };
+            self.stored = Stored {
+                master_key: kept,
+                ..Stored::default()
+            };
             self.state.desired.images.clear();
             self.chores = self.engine.clone().map(|engine| {
                 tokio::spawn(async move {

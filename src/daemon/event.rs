@@ -1,4 +1,5 @@
-//! What the driver's queue carries. An event triggers no action: it changes state and wakes the loop.
+//! What the driver's queue carries. An event triggers no action: it changes state and wakes the
+//! loop.
 
 use tokio::sync::oneshot;
 
@@ -10,7 +11,7 @@ use crate::config::Config;
 use crate::config::Problem;
 use crate::engine::Endpoint;
 use crate::engine::Engine;
-use crate::engine::observe::Memory;
+use crate::engine::observe::ObservationCache;
 use crate::engine::watch::Hint;
 use crate::reconcile::Action;
 use crate::reconcile::Observed;
@@ -51,7 +52,8 @@ pub enum Event {
     Requested(Request),
     /// The process was asked to end.
     Terminated,
-    /// The process was asked to go, or to start its program anew, and to leave every container as it is.
+    /// The process was asked to go, or to start its program anew, and to leave every container as
+    /// it is.
     Left(Leave),
     /// Whoever followed the `up` of this generation left.
     SessionEnded(u64),
@@ -63,7 +65,7 @@ pub struct Looked {
     /// The engine that answered and what it showed, or why there is nothing.
     pub seen: Result<(Engine, Observed), String>,
     /// What the next look may trust.
-    pub memory: Memory,
+    pub cache: ObservationCache,
 }
 
 /// What can be asked of the daemon over its socket.
@@ -85,9 +87,14 @@ pub enum Request {
         reply: oneshot::Sender<Result<u64, Denied>>,
     },
     /// Do something about units, on the engine that is meant; none named means all.
-    Units(About, Vec<UnitId>, Option<Endpoint>, oneshot::Sender<Result<u64, Denied>>),
-    /// Whoever follows the `up` of this generation (0: it was not taken yet) wants nothing further started, unless another
-    /// `up` is followed.
+    Units(
+        About,
+        Vec<UnitId>,
+        Option<Endpoint>,
+        oneshot::Sender<Result<u64, Denied>>,
+    ),
+    /// Whoever follows the `up` of this generation (0: it was not taken yet) wants nothing further
+    /// started, unless another `up` is followed.
     Cancel(u64, oneshot::Sender<bool>),
     /// Tell what is kept of the project.
     Stored(oneshot::Sender<Stored>),

@@ -25,19 +25,31 @@ pub(super) struct Read {
     pub(super) notes: Vec<String>,
 }
 
-/// Reads the state file. Something is taken away only by the word of the last file that was written, whole: where this may be
-/// another, its `down` is forgotten at once, so that no later daemon finds it in a file that this one wrote.
+/// Reads the state file. Something is taken away only by the word of the last file that was
+/// written, whole: where this may be another, its `down` is forgotten at once, so that no later
+/// daemon finds it in a file that this one wrote.
 pub(super) fn read(path: PathBuf) -> Read {
     let (mut stored, may_write, on_trial, note) = match store::load(&path) {
         store::Loaded::Fine(stored) => (*stored, true, false, None),
         store::Loaded::Quarantined(aside, copy) => {
             let note = damaged(&aside, copy.is_some());
-            (copy.map(|copy| *copy).unwrap_or_default(), true, true, Some(note))
+            (
+                copy.map(|copy| *copy).unwrap_or_default(),
+                true,
+                true,
+                Some(note),
+            )
         }
         store::Loaded::Newer(form, understood) => {
-            let note =
-                format!("the state file has form {form}, of a newer octo-local: nothing is written; use that version");
-            (understood.map(|stored| *stored).unwrap_or_default(), false, true, Some(note))
+            let note = format!(
+                "the state file has form {form}, of a newer octo-local: nothing is written; use that version"
+            );
+            (
+                understood.map(|stored| *stored).unwrap_or_default(),
+                false,
+                true,
+                Some(note),
+            )
         }
     };
     let keeper = Keeper::at(path, stored.wish);
@@ -46,11 +58,21 @@ pub(super) fn read(path: PathBuf) -> Read {
         stored.wish = Wish::Rest;
         notes.push(UNFINISHED.to_owned());
     }
-    Read { stored, keeper, may_write, on_trial, notes }
+    Read {
+        stored,
+        keeper,
+        may_write,
+        on_trial,
+        notes,
+    }
 }
 
 fn damaged(aside: &str, copied: bool) -> String {
-    let then = if copied { "its copy counts" } else { "`octo-local up` applies the configuration anew" };
+    let then = if copied {
+        "its copy counts"
+    } else {
+        "`octo-local up` applies the configuration anew"
+    };
     format!("the state file was damaged and set aside as {aside}; {then}")
 }
 
@@ -58,7 +80,10 @@ impl Driver {
     /// Writes the state file at once. A full or read-only disk costs durability, never supervision.
     pub(super) fn save(&mut self) {
         if self.may_write {
-            let result = self.keeper.save(&self.stored).map_err(|error| error.to_string());
+            let result = self
+                .keeper
+                .save(&self.stored)
+                .map_err(|error| error.to_string());
             self.saved(result);
         }
     }
@@ -66,7 +91,8 @@ impl Driver {
     /// The same beside the loop, for what a restart could find out again.
     pub(super) fn save_later(&mut self) {
         if self.may_write {
-            self.keeper.save_later(self.stored.clone(), self.events.clone());
+            self.keeper
+                .save_later(self.stored.clone(), self.events.clone());
         }
     }
 
@@ -79,8 +105,8 @@ impl Driver {
         }
     }
 
-    /// What is wished from now on, also for a daemon that comes after this one. Refused where that one would take away what
-    /// is wished, because the file says so and cannot be written.
+    /// What is wished from now on, also for a daemon that comes after this one. Refused where that
+    /// one would take away what is wished, because the file says so and cannot be written.
     pub(super) fn keep(&mut self, stored: Stored) -> Result<(), Denied> {
         let wish = stored.wish;
         let before = std::mem::replace(&mut self.stored, stored);
@@ -92,8 +118,14 @@ impl Driver {
             return Ok(());
         }
         self.stored = before;
-        let why = self.notes.iter().find(|note| note.starts_with(NOTE)).map_or(NOTE, String::as_str);
-        Err(Denied::Because(format!("{why}; it says that a `down` goes on, so nothing else is begun")))
+        let why = self
+            .notes
+            .iter()
+            .find(|note| note.starts_with(NOTE))
+            .map_or(NOTE, String::as_str);
+        Err(Denied::Because(format!(
+            "{why}; it says that a `down` goes on, so nothing else is begun"
+        )))
     }
 
     /// Whoever asks means this engine, and what is applied is here too.
@@ -101,14 +133,19 @@ impl Driver {
         let here = &self.endpoint;
         let problem = match asked.filter(|asked| !asked.is_same(here)) {
             Some(asked) => Some(admit::another_engine(&here.0, &asked.0)),
-            None => self.stored.elsewhere(here).map(|there| admit::moved(&there.0, &here.0)),
+            None => self
+                .stored
+                .elsewhere(here)
+                .map(|there| admit::moved(&there.0, &here.0)),
         };
         problem.map_or(Ok(()), |problem| Err(Denied::Problems(vec![problem])))
     }
 
     /// Why a wish that is kept is not carried out.
     pub(super) fn held_back(&self) -> Option<String> {
-        self.stored.held_back(&self.endpoint).filter(|_| self.state.desired.goal == Goal::Hold)
+        self.stored
+            .held_back(&self.endpoint)
+            .filter(|_| self.state.desired.goal == Goal::Hold)
     }
 }
 
@@ -120,13 +157,27 @@ mod tests {
     fn a_down_that_only_the_copy_knows_is_written_by_nobody() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
-        let down = Stored { wish: Wish::Down { volumes: true }, ..Stored::default() };
+        let down = Stored {
+            wish: Wish::Down { volumes: true },
+            ..Stored::default()
+        };
         store::save(&path, &down).unwrap();
         assert_eq!(read(path.clone()).stored.wish, down.wish);
         std::fs::write(&path, "damaged").unwrap();
-        let Read { stored, mut keeper, on_trial, notes, .. } = read(path.clone());
+        let Read {
+            stored,
+            mut keeper,
+            on_trial,
+            notes,
+            ..
+        } = read(path.clone());
         assert!(on_trial && notes.iter().any(|note| note == UNFINISHED));
         keeper.save(&stored).unwrap();
-        assert_eq!(read(path).stored.goal(&Endpoint("unix:///nowhere".to_owned())), Goal::Hold);
+        assert_eq!(
+            read(path)
+                .stored
+                .goal(&Endpoint("unix:///nowhere".to_owned())),
+            Goal::Hold
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The driver's eyes: looks at Docker, one at a time and as a task, so that a slow engine holds up nothing else; and the
-//! engine's events, which say when to look again.
+//! The driver's eyes: looks at Docker, one at a time and as a task, so that a slow engine holds up
+//! nothing else; and the engine's events, which say when to look again.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::config::project::ProjectName;
 use crate::engine::Endpoint;
 use crate::engine::Engine;
 use crate::engine::EngineError;
-use crate::engine::observe::Memory;
+use crate::engine::observe::ObservationCache;
 use crate::reconcile::Goal;
 use crate::reconcile::Observed;
 use crate::spec::StackSpec;
@@ -29,7 +29,7 @@ const REOPEN_AFTER: Duration = Duration::from_secs(1);
 /// How long one look may take. The engine's own list of containers takes milliseconds.
 const LOOK_LIMIT: Duration = Duration::from_secs(20);
 
-/// What the next look must not trust its memory about.
+/// What the next look must not trust its cache about.
 #[derive(Debug, Default)]
 pub(super) struct Stale {
     pub(super) everything: bool,
@@ -39,16 +39,18 @@ pub(super) struct Stale {
 }
 
 impl Stale {
-    fn apply(self, memory: &mut Memory) {
+    fn apply(self, cache: &mut ObservationCache) {
         if self.everything {
-            return memory.forget();
+            return cache.forget();
         }
-        self.containers.iter().for_each(|id| memory.forget_container(id));
+        self.containers
+            .iter()
+            .for_each(|id| cache.forget_container(id));
         if self.infrastructure {
-            memory.forget_infrastructure();
+            cache.forget_infrastructure();
         }
         if self.images {
-            memory.forget_images();
+            cache.forget_images();
         }
     }
 }
@@ -74,19 +76,33 @@ impl Driver {
         self.relist_at = now + RELIST_EVERY;
         self.unsure.begin();
         self.state.look_begins();
-        let mut memory = std::mem::take(&mut self.memory);
-        std::mem::take(&mut self.stale).apply(&mut memory);
-        let (engine, endpoint, project) = (self.engine.clone(), self.endpoint.clone(), self.project.clone());
-        let images = self.state.desired.spec.as_ref().map(StackSpec::images).unwrap_or_default();
+        let mut cache = std::mem::take(&mut self.cache);
+        std::mem::take(&mut self.stale).apply(&mut cache);
+        let (engine, endpoint, project) = (
+            self.engine.clone(),
+            self.endpoint.clone(),
+            self.project.clone(),
+        );
+        let images = self
+            .state
+            .desired
+            .spec
+            .as_ref()
+            .map(StackSpec::images)
+            .unwrap_or_default();
         let images: Vec<String> = images.into_iter().map(str::to_owned).collect();
         let events = self.events.clone();
         tokio::spawn(async move {
-            let work = guarded(async move { look(engine, endpoint, &project, &images, memory).await });
+            let work =
+                guarded(async move { look(engine, endpoint, &project, &images, cache).await });
             let looked = match work.await {
                 Ok(looked) => looked,
                 Err(words) => {
                     let _ = events.send(Event::Panicked(words.clone())).await;
-                    Looked { seen: Err(words), memory: Memory::default() }
+                    Looked {
+                        seen: Err(words),
+                        cache: ObservationCache::default(),
+                    }
                 }
             };
             let _ = events.send(Event::Looked(Box::new(looked))).await;
@@ -96,7 +112,7 @@ impl Driver {
     /// Takes in what a look showed. A failure is part of the status, and is tried again.
     pub(super) fn looked(&mut self, looked: Looked) {
         self.looking = false;
-        self.memory = looked.memory;
+        self.cache = looked.cache;
         self.beats.engine();
         match looked.seen {
             Ok((engine, seen)) => {
@@ -112,7 +128,8 @@ impl Driver {
             }
             Err(problem) => {
                 if self.engine_problem.is_none() {
-                    self.journal.write("", &format!("the engine does not answer: {problem}"));
+                    self.journal
+                        .write("", &format!("the engine does not answer: {problem}"));
                     tracing::warn!(problem, "the engine does not answer");
                 }
                 self.engine_problem = Some(problem);
@@ -125,7 +142,8 @@ impl Driver {
         }
     }
 
-    /// What was read from an older or a newer file is not applied to containers that were made from something else.
+    /// What was read from an older or a newer file is not applied to containers that were made from
+    /// something else.
     fn try_what_was_read(&mut self) {
         if !std::mem::take(&mut self.on_trial) {
             return;
@@ -141,13 +159,19 @@ impl Driver {
     /// Follows the engine's events, if nobody does.
     fn watch(&mut self) {
         use futures_util::StreamExt as _;
-        let followed = self.watcher.as_ref().is_some_and(|watcher| !watcher.is_finished());
-        let Some(engine) = self.engine.clone().filter(|_| !followed) else { return };
+        let followed = self
+            .watcher
+            .as_ref()
+            .is_some_and(|watcher| !watcher.is_finished());
+        let Some(engine) = self.engine.clone().filter(|_| !followed) else {
+            return;
+        };
         let (project, events) = (self.project.clone(), self.events.clone());
         self.watcher = Some(tokio::spawn(async move {
             let opened_at = Instant::now();
             let mut hints = Box::pin(engine.hints(&project));
-            // The first look may have come before the stream was open, so everything is looked at again.
+            // The first look may have come before the stream was open, so everything is looked at
+            // again.
             let _ = events.send(Event::StreamOpened).await;
             let mut why = "it was closed".to_owned();
             while let Some(hint) = hints.next().await {
@@ -161,7 +185,8 @@ impl Driver {
                     }
                 }
             }
-            // An engine that closes each stream at once is no reason to look at everything again and again.
+            // An engine that closes each stream at once is no reason to look at everything again
+            // and again.
             tokio::time::sleep_until(opened_at + REOPEN_AFTER).await;
             let _ = events.send(Event::StreamClosed(why)).await;
         }));
@@ -173,24 +198,25 @@ async fn look(
     endpoint: Endpoint,
     project: &ProjectName,
     images: &[String],
-    mut memory: Memory,
+    mut cache: ObservationCache,
 ) -> Looked {
     let looking = async {
         let engine = match engine {
             Some(engine) => engine,
             None => Engine::connect(endpoint).await?,
         };
-        let seen = engine.observe(project, images, &mut memory).await?;
+        let seen = engine.observe(project, images, &mut cache).await?;
         Ok::<(Engine, Observed), EngineError>((engine, seen))
     };
     let seen = match tokio::time::timeout(LOOK_LIMIT, looking).await {
         Ok(seen) => seen.map_err(|error| error.to_string()),
         Err(_) => Err(format!("no answer within {} s", LOOK_LIMIT.as_secs())),
     };
-    Looked { seen, memory }
+    Looked { seen, cache }
 }
 
-/// Whether the status is older than a wish: it must not be called ready before a look that began after the wish.
+/// Whether the status is older than a wish: it must not be called ready before a look that began
+/// after the wish.
 #[derive(Debug, Default)]
 pub(super) struct Unsure {
     wished: bool,

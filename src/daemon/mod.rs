@@ -1,4 +1,5 @@
-//! The daemon: one task owns all state, reads one queue of events, asks the pure half what to do, and starts it.
+//! The daemon: one task owns all state, reads one queue of events, asks the pure half what to do,
+//! and starts it.
 //!
 //! ```text
 //!  events of the engine ─┐                       ┌─> actions (tasks) ──> Docker, SQL

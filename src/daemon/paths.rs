@@ -1,8 +1,9 @@
 //! Where a project keeps its state and its socket.
 //!
-//! State: `OCTO_LOCAL_STATE_DIR`, else `/var/lib/octo-local` for root, else `$XDG_STATE_HOME/octo-local`, else
-//! `~/.local/state/octo-local`. Runtime: `OCTO_LOCAL_RUNTIME_DIR`, else `/run/octo-local` for root, else
-//! `$XDG_RUNTIME_DIR/octo-local`, else `run` in the state directory. Both have one directory a project, 0700.
+//! State: `OCTO_LOCAL_STATE_DIR`, else `/var/lib/octo-local` for root, else
+//! `$XDG_STATE_HOME/octo-local`, else `~/.local/state/octo-local`. Runtime:
+//! `OCTO_LOCAL_RUNTIME_DIR`, else `/run/octo-local` for root, else `$XDG_RUNTIME_DIR/octo-local`,
+//! else `run` in the state directory. Both have one directory a project, 0700.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -24,13 +25,19 @@ impl Paths {
     /// Chooses the directories. `env` is the process environment.
     pub fn of(project: &ProjectName, env: &BTreeMap<String, String>) -> Self {
         let root = rustix::process::geteuid().is_root();
-        let var = |key: &str| env.get(key).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let var = |key: &str| {
+            env.get(key)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         let home = var("HOME").unwrap_or_else(|| PathBuf::from("/"));
         let state = var("OCTO_LOCAL_STATE_DIR").unwrap_or_else(|| {
             if root {
                 return PathBuf::from("/var/lib/octo-local");
             }
-            var("XDG_STATE_HOME").unwrap_or_else(|| home.join(".local/state")).join("octo-local")
+            var("XDG_STATE_HOME")
+                .unwrap_or_else(|| home.join(".local/state"))
+                .join("octo-local")
         });
         let runtime = var("OCTO_LOCAL_RUNTIME_DIR").unwrap_or_else(|| {
             if root {
@@ -38,13 +45,19 @@ impl Paths {
             }
             var("XDG_RUNTIME_DIR").map_or_else(|| state.join("run"), |dir| dir.join("octo-local"))
         });
-        Self { state: state.join(project.as_str()), runtime: runtime.join(project.as_str()) }
+        Self {
+            state: state.join(project.as_str()),
+            runtime: runtime.join(project.as_str()),
+        }
     }
 
     /// Makes both directories, for their owner only.
     pub fn create(&self) -> std::io::Result<()> {
         for dir in [&self.state, &self.runtime] {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(dir)?;
         }
         Ok(())
     }
@@ -75,7 +88,8 @@ impl Paths {
     }
 }
 
-/// The size from which a bounded file is set aside: the newer half megabyte and the older one are kept.
+/// The size from which a bounded file is set aside: the newer half megabyte and the older one are
+/// kept.
 pub const LOG_LIMIT: u64 = 512 * 1024;
 
 /// The file's predecessor, kept when it grew too large.

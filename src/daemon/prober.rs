@@ -1,5 +1,6 @@
-//! Asks one run of one unit how it is, again and again, and tells the driver. Judging is not its business, save for one
-//! thing: an answer that came late because this process did not get to run says nothing about the unit.
+//! Asks one run of one unit how it is, again and again, and tells the driver. Judging is not its
+//! business, save for one thing: an answer that came late because this process did not get to run
+//! says nothing about the unit.
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use crate::sql;
 
 /// How much later than its deadline a probe may end before this process counts as starved.
 const STARVED: Duration = Duration::from_millis(500);
-/// Between a failure and the next probe of a unit that was ready, unless the failure itself took longer.
+/// Between a failure and the next probe of a unit that was ready, unless the failure itself took
+/// longer.
 const AFTER_MISS: Duration = Duration::from_millis(500);
 /// How often a starting unit's log is looked at.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
@@ -63,7 +65,12 @@ impl Prober {
             let probe = self.judged(self.ask(limit).await, asked, limit);
             started |= probe == Probe::Ready;
             let failed = matches!(probe, Probe::Failure(_));
-            if self.events.send(Event::Probed(self.unit, self.instance.clone(), probe)).await.is_err() {
+            if self
+                .events
+                .send(Event::Probed(self.unit, self.instance.clone(), probe))
+                .await
+                .is_err()
+            {
                 return;
             }
             if !started && log.is_due() && self.log_moved(&mut log).await {
@@ -94,10 +101,18 @@ impl Prober {
         }
     }
 
-    fn pause(&self, started: bool, failed: bool, since_begun: Duration, took: Duration) -> Duration {
+    fn pause(
+        &self,
+        started: bool,
+        failed: bool,
+        since_begun: Duration,
+        took: Duration,
+    ) -> Duration {
         let timing = &self.timing;
         if started && failed {
-            return AFTER_MISS.min(Duration::from_millis(timing.steady_probe_ms)).saturating_sub(took);
+            return AFTER_MISS
+                .min(Duration::from_millis(timing.steady_probe_ms))
+                .saturating_sub(took);
         }
         Duration::from_millis(if started {
             timing.steady_probe_ms
@@ -109,9 +124,13 @@ impl Prober {
     }
 
     async fn log_moved(&self, log: &mut LogMark) -> bool {
-        let Some(instance) = &self.instance else { return false };
+        let Some(instance) = &self.instance else {
+            return false;
+        };
         log.looked_at = Some(Instant::now());
-        let Ok(lines) = self.engine.last_lines(&instance.id, 1, true).await else { return false };
+        let Ok(lines) = self.engine.last_lines(&instance.id, 1, true).await else {
+            return false;
+        };
         let last = lines.into_iter().next_back().unwrap_or_default();
         // Our own refused logins are written to the log too; they are no progress.
         let ours = last.contains("Login failed") || last.contains("18456");
@@ -131,6 +150,7 @@ struct LogMark {
 
 impl LogMark {
     fn is_due(&self) -> bool {
-        self.looked_at.is_none_or(|at| at.elapsed() >= PROGRESS_EVERY)
+        self.looked_at
+            .is_none_or(|at| at.elapsed() >= PROGRESS_EVERY)
     }
 }

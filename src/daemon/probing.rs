@@ -40,7 +40,8 @@ impl Driver {
 
     /// Keeps one prober for each run, and none for what does not run.
     pub(super) fn probe(&mut self) {
-        let (Some(spec), Some(engine)) = (self.state.desired.spec.clone(), self.engine.clone()) else {
+        let (Some(spec), Some(engine)) = (self.state.desired.spec.clone(), self.engine.clone())
+        else {
             self.probers.clear();
             return;
         };
@@ -51,7 +52,9 @@ impl Driver {
         // A frozen process cannot answer, and is not asked.
         let moves = |container: &&Container| matches!(container.run, Run::Running { .. });
         for container in self.state.seen.containers.iter().filter(moves) {
-            let current = spec.container(container.unit).filter(|wanted| wanted.digest() == container.digest);
+            let current = spec
+                .container(container.unit)
+                .filter(|wanted| wanted.digest() == container.digest);
             let target = match (container.unit, current) {
                 (_, None) => None,
                 (UnitId::Sql, Some(_)) => Some(Target::Database(spec.database.clone())),
@@ -96,6 +99,14 @@ impl Driver {
             nudge: nudge.clone(),
         };
         let task = tokio::spawn(prober.run());
-        self.probers.insert(unit, Running { instance, target: text, task, nudge });
+        self.probers.insert(
+            unit,
+            Running {
+                instance,
+                target: text,
+                task,
+                nudge,
+            },
+        );
     }
 }

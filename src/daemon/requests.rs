@@ -1,5 +1,5 @@
-//! What can be asked of the driver. A wish changes what is desired at once; a configuration is first considered: facts are
-//! gathered, then it is admitted or refused.
+//! What can be asked of the driver. A wish changes what is desired at once; a configuration is
+//! first considered: facts are gathered, then it is admitted or refused.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -37,7 +37,7 @@ use crate::reconcile::preview;
 use crate::reconcile::preview::Change;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
-use crate::spec::build::Surroundings;
+use crate::spec::build::BuildInput;
 use crate::spec::build::build;
 
 /// What a configuration is considered for, and whom to answer.
@@ -74,22 +74,32 @@ impl Driver {
             Request::Plan(request, reply) => {
                 self.consider(*request, Purpose::Preview(reply), Instant::now());
             }
-            Request::Down { volumes, timeout_s, endpoint, reply } => {
-                let taken = self.must_be_here(endpoint.as_ref()).and_then(|()| self.down(volumes, timeout_s));
+            Request::Down {
+                volumes,
+                timeout_s,
+                endpoint,
+                reply,
+            } => {
+                let taken = self
+                    .must_be_here(endpoint.as_ref())
+                    .and_then(|()| self.down(volumes, timeout_s));
                 let _ = reply.send(taken);
             }
             Request::Units(about, units, endpoint, reply) => {
-                let taken = self.must_be_here(endpoint.as_ref()).and_then(|()| match about {
-                    About::Restart => self.restart(&units),
-                    About::Stop => self.stop_units(&units),
-                    About::Start => self.start_units(&units),
-                });
+                let taken = self
+                    .must_be_here(endpoint.as_ref())
+                    .and_then(|()| match about {
+                        About::Restart => self.restart(&units),
+                        About::Stop => self.stop_units(&units),
+                        About::Start => self.start_units(&units),
+                    });
                 let _ = reply.send(taken);
             }
             Request::Cancel(session, reply) => {
                 let alone = self.sessions.iter().all(|other| *other == session);
                 if alone && self.state.desired.goal == Goal::Up {
-                    self.journal.write("", "interrupted: nothing further is started");
+                    self.journal
+                        .write("", "interrupted: nothing further is started");
                     self.state.desired.goal = Goal::Hold;
                 }
                 let _ = reply.send(alone);
@@ -105,7 +115,8 @@ impl Driver {
         }
     }
 
-    /// A refused configuration changes nothing: what was applied goes on, and where nothing was, nobody is needed.
+    /// A refused configuration changes nothing: what was applied goes on, and where nothing was,
+    /// nobody is needed.
     fn go_on_as_before(&mut self) {
         let before = self.stored.goal(&self.endpoint);
         if self.state.desired.goal == Goal::Hold && before == Goal::Up && !self.is_terminating() {
@@ -114,7 +125,11 @@ impl Driver {
         let nobody_asks = self.considering == 0 && self.waiting.is_empty();
         let is_elsewhere = self.stored.elsewhere(&self.endpoint).is_some();
         let has_nothing = is_elsewhere || self.state.desired.spec.is_none();
-        if has_nothing && self.state.seen.containers.is_empty() && nobody_asks && self.ends_when_down {
+        if has_nothing
+            && self.state.seen.containers.is_empty()
+            && nobody_asks
+            && self.ends_when_down
+        {
             self.leaving = Some(Leave::End);
         }
     }
@@ -126,7 +141,11 @@ impl Driver {
         {
             return self.answer(purpose, Err(denied));
         }
-        if let Some(asked) = request.endpoint.as_ref().filter(|asked| !asked.is_same(&self.endpoint)) {
+        if let Some(asked) = request
+            .endpoint
+            .as_ref()
+            .filter(|asked| !asked.is_same(&self.endpoint))
+        {
             let problem = admit::another_engine(&self.endpoint.0, &asked.0);
             return self.answer(purpose, Err(Denied::Problems(vec![problem])));
         }
@@ -135,7 +154,11 @@ impl Driver {
             return self.conclude(&request, purpose, spec, Vec::new(), &seen);
         }
         let Some(engine) = self.engine.clone() else {
-            return self.wait_for_the_engine(Considered { request, purpose, asked_at });
+            return self.wait_for_the_engine(Considered {
+                request,
+                purpose,
+                asked_at,
+            });
         };
         let question = self.question(engine, &request);
         self.considering += 1;
@@ -143,16 +166,25 @@ impl Driver {
         tokio::spawn(async move {
             let found = guarded(async move { question.insist().await }).await;
             let found = found.unwrap_or_else(|words| Err(Denied::Because(words)));
-            let _ = events.send(Event::Gathered(Box::new(Gathered { request, purpose, found }))).await;
+            let _ = events
+                .send(Event::Gathered(Box::new(Gathered {
+                    request,
+                    purpose,
+                    found,
+                })))
+                .await;
         });
     }
 
-    /// A look that failed is repeated soon while somebody waits for it, and only then told as the answer. One that goes on
-    /// and on is an answer too.
+    /// A look that failed is repeated soon while somebody waits for it, and only then told as the
+    /// answer. One that goes on and on is an answer too.
     fn wait_for_the_engine(&mut self, considered: Considered) {
         let waited = considered.asked_at.elapsed();
         let silent = || (waited >= SILENCE_PATIENCE).then(|| silence(&self.endpoint));
-        let failed = self.engine_problem.clone().filter(|_| waited >= ENGINE_PATIENCE);
+        let failed = self
+            .engine_problem
+            .clone()
+            .filter(|_| waited >= ENGINE_PATIENCE);
         if let Some(problem) = failed.or_else(silent) {
             return self.answer(considered.purpose, Err(Denied::Engine(problem)));
         }
@@ -162,21 +194,32 @@ impl Driver {
         self.waiting.push(considered);
     }
 
-    /// How long the loop may wait for something else before a request is answered, whatever a look does.
+    /// How long the loop may wait for something else before a request is answered, whatever a look
+    /// does.
     pub(super) fn patience_of_requests(&self) -> Option<Duration> {
-        self.waiting.iter().map(|waiting| SILENCE_PATIENCE.saturating_sub(waiting.asked_at.elapsed())).min()
+        self.waiting
+            .iter()
+            .map(|waiting| SILENCE_PATIENCE.saturating_sub(waiting.asked_at.elapsed()))
+            .min()
     }
 
     /// Requests that came while nothing was known of the engine are considered after each look.
     pub(super) fn consider_what_waits(&mut self) {
-        for Considered { request, purpose, asked_at } in std::mem::take(&mut self.waiting) {
+        for Considered {
+            request,
+            purpose,
+            asked_at,
+        } in std::mem::take(&mut self.waiting)
+        {
             self.consider(request, purpose, asked_at);
         }
     }
 
     fn deny_any_up(&self) -> Option<Denied> {
         if self.is_terminating() {
-            return Some(Denied::Because("the daemon is ending; try again when it has".to_owned()));
+            return Some(Denied::Because(
+                "the daemon is ending; try again when it has".to_owned(),
+            ));
         }
         (!self.may_write).then(|| Denied::Because(self.notes.first().cloned().unwrap_or_default()))
     }
@@ -186,18 +229,30 @@ impl Driver {
             engine,
             project: self.project.clone(),
             spec: self.spec_for(request, &Secret::default()),
-            elsewhere: self.stored.elsewhere(&self.endpoint).map(|there| (there.0.clone(), self.endpoint.0.clone())),
+            elsewhere: self
+                .stored
+                .elsewhere(&self.endpoint)
+                .map(|there| (there.0.clone(), self.endpoint.0.clone())),
             working_dir: request.working_dir.clone(),
             name_on_purpose: request.name_on_purpose,
             seen: self.state.seen.clone(),
-            sql_is_ready: self.state.tracks.get(UnitId::Sql).is_some_and(|track| track.health.ready),
-            key_is_known: request.config.octopus.master_key.is_some() || self.stored.master_key.is_some(),
+            sql_is_ready: self
+                .state
+                .records
+                .get(UnitId::Sql)
+                .is_some_and(|record| record.health.ready),
+            key_is_known: request.config.octopus.master_key.is_some()
+                || self.stored.master_key.is_some(),
         }
     }
 
     /// The facts are there: the configuration is admitted or refused.
     pub(super) fn gathered(&mut self, gathered: Gathered) {
-        let Gathered { request, purpose, found } = gathered;
+        let Gathered {
+            request,
+            purpose,
+            found,
+        } = gathered;
         self.considering -= 1;
         // Whoever asked left meanwhile: Ctrl-C before there was an answer.
         if matches!(&purpose, Purpose::Apply(reply) if reply.is_closed()) {
@@ -207,8 +262,12 @@ impl Driver {
             return self.answer(purpose, Err(denied));
         }
         let before = self.stored.clone();
-        let mut decided = found.and_then(|found| Ok((self.decide(&request, &found.facts)?, found.images)));
-        if matches!(purpose, Purpose::Apply(_)) && decided.is_ok() && self.stored.master_key != before.master_key {
+        let mut decided =
+            found.and_then(|found| Ok((self.decide(&request, &found.facts)?, found.images)));
+        if matches!(purpose, Purpose::Apply(_))
+            && decided.is_ok()
+            && self.stored.master_key != before.master_key
+        {
             decided = self.keep_the_key().and(decided);
         }
         if matches!(purpose, Purpose::Preview(_)) || decided.is_err() {
@@ -216,7 +275,10 @@ impl Driver {
         }
         match decided {
             Ok(((spec, notes), images)) => {
-                let seen = Observed { images, ..self.state.seen.clone() };
+                let seen = Observed {
+                    images,
+                    ..self.state.seen.clone()
+                };
                 self.conclude(&request, purpose, spec, notes, &seen);
             }
             Err(denied) => self.answer(purpose, Err(denied)),
@@ -245,15 +307,30 @@ impl Driver {
         let refetch = request.config.pull == Pull::Always;
         let changes = preview::changes(self.stored.spec.as_ref(), &spec, seen, refetch);
         if let Purpose::Preview(_) = purpose {
-            return self.answer(purpose, Ok(Accepted { generation: self.generation, notes, changes }));
+            return self.answer(
+                purpose,
+                Ok(Accepted {
+                    generation: self.generation,
+                    notes,
+                    changes,
+                }),
+            );
         }
         if let Err(denied) = self.apply(request, spec) {
             return self.answer(purpose, Err(denied));
         }
         self.generation += 1;
         self.sessions.insert(self.generation);
-        self.journal.write("", &format!("up: {} changes", changes.len()));
-        self.answer(purpose, Ok(Accepted { generation: self.generation, notes, changes }));
+        self.journal
+            .write("", &format!("up: {} changes", changes.len()));
+        self.answer(
+            purpose,
+            Ok(Accepted {
+                generation: self.generation,
+                notes,
+                changes,
+            }),
+        );
     }
 
     fn answer(&mut self, purpose: Purpose, answer: Result<Accepted, Denied>) {
@@ -275,7 +352,10 @@ impl Driver {
             wish: Wish::Up,
             endpoint: Some(self.endpoint.clone()),
             stopped: BTreeSet::new(),
-            generated: request.generated.clone().or_else(|| self.stored.generated.clone()),
+            generated: request
+                .generated
+                .clone()
+                .or_else(|| self.stored.generated.clone()),
             config: Some(request.config.clone()),
             spec: Some(spec.clone()),
             ..self.stored.clone()
@@ -287,7 +367,7 @@ impl Driver {
             Pull::Missing | Pull::Never => BTreeSet::new(),
         };
         self.state.desired.stopped.clear();
-        self.state.tracks.forgive();
+        self.state.records.forgive();
         if self.state.desired.spec.as_ref() != Some(&spec) {
             self.stale.everything = true;
         }
@@ -297,12 +377,18 @@ impl Driver {
         Ok(())
     }
 
-    /// The desired state that a configuration means here, or why it cannot be applied. Keeps a newly made master key.
-    fn decide(&mut self, request: &UpRequest, facts: &Facts) -> Result<(StackSpec, Vec<String>), Denied> {
+    /// The desired state that a configuration means here, or why it cannot be applied. Keeps a
+    /// newly made master key.
+    fn decide(
+        &mut self,
+        request: &UpRequest,
+        facts: &Facts,
+    ) -> Result<(StackSpec, Vec<String>), Denied> {
         let key = admit::admit(&request.config, &self.stored, facts).map_err(Denied::Problems)?;
         let (key, ours) = match key {
             MasterKey::Known(key) => {
-                let ours = self.stored.master_key_is_ours && self.stored.master_key.as_ref() == Some(&key);
+                let ours =
+                    self.stored.master_key_is_ours && self.stored.master_key.as_ref() == Some(&key);
                 (key, ours)
             }
             MasterKey::Generate => (generate_key(), true),
@@ -315,14 +401,19 @@ impl Driver {
                 self.paths.store().display()
             ));
         }
-        if facts.has_data || request.config.sql.is_none() || self.stored.master_key.is_none() || ours {
+        if facts.has_data
+            || request.config.sql.is_none()
+            || self.stored.master_key.is_none()
+            || ours
+        {
             self.stored.master_key = Some(key.clone());
             self.stored.master_key_is_ours = ours;
         }
         Ok((self.spec_for(request, &key), notes))
     }
 
-    /// The applied desired state, when the same configuration is applied again to a stack that is up, as far as that was seen.
+    /// The applied desired state, when the same configuration is applied again to a stack that is
+    /// up, as far as that was seen.
     fn unchanged(&self, request: &UpRequest) -> Option<StackSpec> {
         let spec = self.state.desired.spec.clone()?;
         let same = self.stored.config.as_ref() == Some(&request.config)
@@ -336,7 +427,7 @@ impl Driver {
     fn spec_for(&self, request: &UpRequest, key: &Secret) -> StackSpec {
         build(
             &request.config,
-            &Surroundings {
+            &BuildInput {
                 project: &self.project,
                 working_dir: &request.working_dir,
                 master_key: key,
@@ -347,7 +438,10 @@ impl Driver {
 }
 
 fn silence(endpoint: &Endpoint) -> String {
-    format!("{endpoint} takes connections and says nothing for {} s", SILENCE_PATIENCE.as_secs())
+    format!(
+        "{endpoint} takes connections and says nothing for {} s",
+        SILENCE_PATIENCE.as_secs()
+    )
 }
 
 /// 128 random bits in base64, the form that the vendor documents.
@@ -365,18 +459,29 @@ mod tests {
     use crate::daemon::driver::tests::idle;
 
     fn abandoned() -> Gathered {
-        let vars = ["SA_PASSWORD", "ADMIN_PASSWORD"].map(|key| (key.to_owned(), "Str0ng-enough".to_owned()));
-        let eulas = ["ACCEPT_EULA", "ACCEPT_OCTOPUS_EULA"].map(|key| (key.to_owned(), "Y".to_owned()));
+        let vars = ["SA_PASSWORD", "ADMIN_PASSWORD"]
+            .map(|key| (key.to_owned(), "Str0ng-enough".to_owned()));
+        let eulas =
+            ["ACCEPT_EULA", "ACCEPT_OCTOPUS_EULA"].map(|key| (key.to_owned(), "Y".to_owned()));
         let vars = vars.into_iter().chain(eulas).collect();
         let request = UpRequest {
-            config: read(&Input { vars, ..Input::default() }).unwrap().config,
+            config: read(&Input {
+                vars,
+                ..Input::default()
+            })
+            .unwrap()
+            .config,
             working_dir: String::new(),
             name_on_purpose: false,
             generated: None,
             endpoint: None,
         };
         let (reply, _) = oneshot::channel();
-        Gathered { request, purpose: Purpose::Apply(reply), found: Err(Denied::Because("nobody waits".to_owned())) }
+        Gathered {
+            request,
+            purpose: Purpose::Apply(reply),
+            found: Err(Denied::Because("nobody waits".to_owned())),
+        }
     }
 
     #[tokio::test]

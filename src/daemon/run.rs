@@ -28,7 +28,8 @@ use crate::config::project::ProjectName;
 use crate::engine::Endpoint;
 use crate::engine::connect;
 
-/// How often systemd is asked for more time while the stack stops. Each time it is given twice as much.
+/// How often systemd is asked for more time while the stack stops. Each time it is given twice as
+/// much.
 const EXTEND_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// How a daemon is started.
@@ -60,16 +61,22 @@ pub enum DaemonError {
     },
 }
 
-/// Runs the daemon of a project until the stack is down, a newer daemon takes over, or a signal ends it; says how it left.
+/// Runs the daemon of a project until the stack is down, a newer daemon takes over, or a signal
+/// ends it; says how it left.
 pub async fn run(options: Options) -> Result<Leave, DaemonError> {
     let paths = Paths::of(&options.project, &options.env);
     let prepare = |path: PathBuf| move |why| DaemonError::Prepare { path, why };
     paths.create().map_err(prepare(paths.state.clone()))?;
     let lock = store::lock(&paths.lock()).map_err(prepare(paths.lock()))?;
-    let _lock = lock.map_err(|owner| DaemonError::Owned(options.project.clone(), format!("process {owner}")))?;
+    let _lock = lock
+        .map_err(|owner| DaemonError::Owned(options.project.clone(), format!("process {owner}")))?;
     let endpoint = connect::endpoint(&options.env);
-    let _name = take_name(&options.project, &endpoint)
-        .map_err(|_| DaemonError::Owned(options.project.clone(), "one with another state directory".to_owned()))?;
+    let _name = take_name(&options.project, &endpoint).map_err(|_| {
+        DaemonError::Owned(
+            options.project.clone(),
+            "one with another state directory".to_owned(),
+        )
+    })?;
     let beats = Arc::new(Beats::default());
     if options.detached {
         // Fails only for a group leader, and then there is nothing to leave.
@@ -89,7 +96,12 @@ pub async fn run(options: Options) -> Result<Leave, DaemonError> {
     tracing::info!(project = %options.project, version = env!("CARGO_PKG_VERSION"), "the daemon begins");
     let signals = tokio::spawn(signals(events.clone()));
     let ended = tokio_util::sync::CancellationToken::new();
-    let server = tokio::spawn(api::server::serve(listener, events, status.clone(), ended.clone()));
+    let server = tokio::spawn(api::server::serve(
+        listener,
+        events,
+        status.clone(),
+        ended.clone(),
+    ));
     let watchdog = tokio::spawn(tell_systemd(beats));
     // A panic ends the daemon with a word instead of tearing down the process.
     let leave = guarded(driver.run()).await.unwrap_or_else(|words| {
@@ -109,21 +121,34 @@ pub async fn run(options: Options) -> Result<Leave, DaemonError> {
     Ok(leave)
 }
 
-/// Two daemons with different state directories would share nothing but the stack, so the name is taken on the host too.
-/// The kernel frees it when the process ends, however it ends.
+/// Two daemons with different state directories would share nothing but the stack, so the name is
+/// taken on the host too. The kernel frees it when the process ends, however it ends.
 fn take_name(project: &ProjectName, endpoint: &Endpoint) -> std::io::Result<UnixListener> {
     use std::os::linux::net::SocketAddrExt as _;
     let name = sha2::Sha256::digest(format!("{project}@{endpoint}"));
     let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
-    UnixListener::bind_addr(&SocketAddr::from_abstract_name(format!("octo-local/{name}"))?)
+    UnixListener::bind_addr(&SocketAddr::from_abstract_name(format!(
+        "octo-local/{name}"
+    ))?)
 }
 
-/// SIGTERM and SIGINT stop the stack in order; SIGHUP starts the program anew and SIGQUIT ends it, both with every container
-/// left as it is.
+/// SIGTERM and SIGINT stop the stack in order; SIGHUP starts the program anew and SIGQUIT ends it,
+/// both with every container left as it is.
 async fn signals(events: tokio::sync::mpsc::Sender<Event>) {
-    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()];
-    let streams: Vec<_> = kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect();
-    let Ok([mut terminate, mut interrupt, mut hangup, mut quit]) = <[_; 4]>::try_from(streams) else { return };
+    let kinds = [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+        SignalKind::quit(),
+    ];
+    let streams: Vec<_> = kinds
+        .into_iter()
+        .filter_map(|kind| signal(kind).ok())
+        .collect();
+    let Ok([mut terminate, mut interrupt, mut hangup, mut quit]) = <[_; 4]>::try_from(streams)
+    else {
+        return;
+    };
     loop {
         // Cancel-safe: a signal stream keeps what another arm did not take.
         let event = tokio::select! {
@@ -138,12 +163,13 @@ async fn signals(events: tokio::sync::mpsc::Sender<Event>) {
     }
 }
 
-/// Tells systemd that the daemon is ready, feeds its watchdog while both loops advance, and asks for more time while the
-/// stack stops.
+/// Tells systemd that the daemon is ready, feeds its watchdog while both loops advance, and asks
+/// for more time while the stack stops.
 async fn tell_systemd(beats: Arc<Beats>) {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let watchdog = sd_notify::watchdog_enabled();
-    let mut beat = tokio::time::interval(watchdog.map_or(EXTEND_EVERY, |limit| (limit / 2).min(EXTEND_EVERY)));
+    let mut beat =
+        tokio::time::interval(watchdog.map_or(EXTEND_EVERY, |limit| (limit / 2).min(EXTEND_EVERY)));
     let mut fed = beats.counts();
     loop {
         beat.tick().await;
@@ -173,10 +199,19 @@ impl Write for BoundedLog {
             self.file = None;
         }
         if self.file.is_none() {
-            self.file = File::options().append(true).create(true).mode(0o600).open(&self.path).ok();
+            self.file = File::options()
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(&self.path)
+                .ok();
         }
         // A full disk costs the line, never the daemon.
-        Ok(self.file.as_mut().and_then(|file| file.write(bytes).ok()).unwrap_or(bytes.len()))
+        Ok(self
+            .file
+            .as_mut()
+            .and_then(|file| file.write(bytes).ok())
+            .unwrap_or(bytes.len()))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -184,8 +219,8 @@ impl Write for BoundedLog {
     }
 }
 
-/// Our own words from `info` on, those of libraries only when they are errors. tiberius calls each login that a booting server
-/// refuses an error: what matters of it comes back to us anyway.
+/// Our own words from `info` on, those of libraries only when they are errors. tiberius calls each
+/// login that a booting server refuses an error: what matters of it comes back to us anyway.
 fn spoken() -> tracing_subscriber::filter::Targets {
     tracing_subscriber::filter::Targets::new()
         .with_default(tracing::Level::ERROR)
@@ -198,14 +233,20 @@ fn log_to(path: Option<PathBuf>) {
     use tracing_subscriber::layer::SubscriberExt as _;
     use tracing_subscriber::util::SubscriberInitExt as _;
     let ours = spoken();
-    let layer = tracing_subscriber::fmt::layer().with_target(false).with_ansi(false);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_target(false)
+        .with_ansi(false);
     let registry = tracing_subscriber::registry();
     let _ = match path {
         Some(path) => {
             let file = Mutex::new(BoundedLog { path, file: None });
-            registry.with(layer.with_writer(file).with_filter(ours)).try_init()
+            registry
+                .with(layer.with_writer(file).with_filter(ours))
+                .try_init()
         }
-        None => registry.with(layer.with_writer(std::io::stderr).with_filter(ours)).try_init(),
+        None => registry
+            .with(layer.with_writer(std::io::stderr).with_filter(ours))
+            .try_init(),
     };
 }
 

@@ -1,4 +1,5 @@
-//! The one small state file: what was applied, what the operator wishes, and generated secrets. Docker has the rest.
+//! The one small state file: what was applied, what the operator wishes, and generated secrets.
+//! Docker has the rest.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -59,8 +60,15 @@ impl From<Words> for Wish {
 
 impl From<Wish> for Words {
     fn from(wish: Wish) -> Self {
-        let going_down = if let Wish::Down { volumes } = wish { Some(volumes) } else { None };
-        Self { up: wish == Wish::Up, going_down }
+        let going_down = if let Wish::Down { volumes } = wish {
+            Some(volumes)
+        } else {
+            None
+        };
+        Self {
+            up: wish == Wish::Up,
+            going_down,
+        }
     }
 }
 
@@ -101,9 +109,14 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Whether nothing is kept that a `down` with the data would forget. An external database's master key outlives it.
+    /// Whether nothing is kept that a `down` with the data would forget. An external database's
+    /// master key outlives it.
     pub fn is_blank(&self) -> bool {
-        *self == Self { master_key: self.master_key.clone(), ..Self::default() }
+        *self
+            == Self {
+                master_key: self.master_key.clone(),
+                ..Self::default()
+            }
     }
 
     /// What a daemon at this engine that nobody asked for anything goes on with.
@@ -142,7 +155,8 @@ impl Stored {
     }
 }
 
-/// The file: what is kept, and a checksum over it, so that a damaged secret is never taken for a secret.
+/// The file: what is kept, and a checksum over it, so that a damaged secret is never taken for a
+/// secret.
 #[derive(Debug, Serialize, Deserialize)]
 struct Envelope {
     form: u32,
@@ -155,7 +169,8 @@ struct Envelope {
 pub enum Loaded {
     /// There was none, or it was read.
     Fine(Box<Stored>),
-    /// It could not be read as what it should be, and was set aside under this name. With it comes its copy, if that is whole.
+    /// It could not be read as what it should be, and was set aside under this name. With it comes
+    /// its copy, if that is whole.
     Quarantined(String, Option<Box<Stored>>),
     /// It is of a newer form: it must not be written. With it comes what of it can be understood.
     Newer(u32, Option<Box<Stored>>),
@@ -171,12 +186,19 @@ pub fn read(path: &Path) -> Option<Stored> {
 pub fn load(path: &Path) -> Loaded {
     let text = match std::fs::read(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Loaded::Fine(Box::default()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Loaded::Fine(Box::default());
+        }
         Err(error) => return Loaded::Quarantined(error.to_string(), None),
     };
-    let form = serde_json::from_slice::<serde_json::Value>(&text).ok().and_then(|value| value.get("form")?.as_u64());
+    let form = serde_json::from_slice::<serde_json::Value>(&text)
+        .ok()
+        .and_then(|value| value.get("form")?.as_u64());
     if let Some(form) = form.filter(|form| *form > u64::from(FORM)) {
-        return Loaded::Newer(u32::try_from(form).unwrap_or(u32::MAX), parse(&text).map(Box::new));
+        return Loaded::Newer(
+            u32::try_from(form).unwrap_or(u32::MAX),
+            parse(&text).map(Box::new),
+        );
     }
     if let Some(stored) = parse(&text) {
         return Loaded::Fine(Box::new(stored));
@@ -184,13 +206,17 @@ pub fn load(path: &Path) -> Loaded {
     let aside = path.with_extension("json.corrupt");
     let moved = std::fs::rename(path, &aside);
     let name = moved.map_or_else(|error| error.to_string(), |()| aside.display().to_string());
-    let copy = std::fs::read(copy_of(path)).ok().and_then(|text| parse(&text)).map(Box::new);
+    let copy = std::fs::read(copy_of(path))
+        .ok()
+        .and_then(|text| parse(&text))
+        .map(Box::new);
     Loaded::Quarantined(name, copy)
 }
 
 fn parse(text: &[u8]) -> Option<Stored> {
     let envelope: Envelope = serde_json::from_slice(text).ok()?;
-    (check(&envelope.stored) == envelope.check).then(|| serde_json::from_value(envelope.stored).ok())?
+    (check(&envelope.stored) == envelope.check)
+        .then(|| serde_json::from_value(envelope.stored).ok())?
 }
 
 fn check(stored: &serde_json::Value) -> String {
@@ -207,7 +233,11 @@ fn copy_of(path: &Path) -> PathBuf {
 pub fn save(path: &Path, stored: &Stored) -> std::io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let stored = serde_json::to_value(stored)?;
-    let text = serde_json::to_vec_pretty(&Envelope { form: FORM, check: check(&stored), stored })?;
+    let text = serde_json::to_vec_pretty(&Envelope {
+        form: FORM,
+        check: check(&stored),
+        stored,
+    })?;
     for target in [copy_of(path), path.to_owned()] {
         let mut file = tempfile::Builder::new()
             .prefix(".state")
@@ -220,9 +250,16 @@ pub fn save(path: &Path, stored: &Stored) -> std::io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Takes the project's lock, or says who holds it. The kernel frees it when the holder dies, however it dies.
+/// Takes the project's lock, or says who holds it. The kernel frees it when the holder dies,
+/// however it dies.
 pub fn lock(path: &Path) -> std::io::Result<Result<File, String>> {
-    let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
     match file.try_lock() {
         Ok(()) => {
             // The name of its holder is for people: a full disk must not end the daemon.
@@ -230,7 +267,9 @@ pub fn lock(path: &Path) -> std::io::Result<Result<File, String>> {
             let _ = (&file).write_all(format!("{}\n", std::process::id()).as_bytes());
             Ok(Ok(file))
         }
-        Err(std::fs::TryLockError::WouldBlock) => Ok(Err(std::fs::read_to_string(path)?.trim().to_owned())),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Ok(Err(std::fs::read_to_string(path)?.trim().to_owned()))
+        }
         Err(std::fs::TryLockError::Error(error)) => Err(error),
     }
 }
@@ -249,8 +288,16 @@ mod tests {
             (Wish::Down { volumes: true }, Goal::Down { volumes: true }),
         ];
         for (wish, goal) in wishes {
-            let stored = |endpoint| Stored { wish, endpoint, ..Stored::default() };
-            assert_eq!(stored(None).goal(&at("a")), goal, "an older file does not say where");
+            let stored = |endpoint| Stored {
+                wish,
+                endpoint,
+                ..Stored::default()
+            };
+            assert_eq!(
+                stored(None).goal(&at("a")),
+                goal,
+                "an older file does not say where"
+            );
             assert_eq!(stored(Some(at("a"))).goal(&at("a")), goal);
             assert_eq!(stored(Some(at("a"))).goal(&at("b")), Goal::Hold);
         }
@@ -258,7 +305,10 @@ mod tests {
 
     #[test]
     fn wishes_are_written_as_they_always_were() {
-        let stored = |wish| Stored { wish, ..Stored::default() };
+        let stored = |wish| Stored {
+            wish,
+            ..Stored::default()
+        };
         let down = |volumes| Wish::Down { volumes };
         for (wish, up, going_down) in [
             (Wish::Up, true, None),
@@ -267,8 +317,14 @@ mod tests {
             (down(true), false, Some(true)),
         ] {
             let mut value = serde_json::to_value(stored(wish)).unwrap();
-            assert_eq!((&value["up"], &value["going_down"]), (&up.into(), &serde_json::json!(going_down)));
-            assert_eq!(serde_json::from_value::<Stored>(value.clone()).unwrap(), stored(wish));
+            assert_eq!(
+                (&value["up"], &value["going_down"]),
+                (&up.into(), &serde_json::json!(going_down))
+            );
+            assert_eq!(
+                serde_json::from_value::<Stored>(value.clone()).unwrap(),
+                stored(wish)
+            );
             // Before `down`s were kept.
             let older = value.as_object_mut().unwrap();
             older.retain(|key, _| !matches!(key.as_str(), "going_down" | "endpoint"));
@@ -281,29 +337,51 @@ mod tests {
     fn what_is_saved_is_read_and_only_its_owner_may() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
-        let stored = Stored { wish: Wish::Up, master_key: Some(Secret::new("k")), ..Stored::default() };
+        let stored = Stored {
+            wish: Wish::Up,
+            master_key: Some(Secret::new("k")),
+            ..Stored::default()
+        };
         save(&path, &stored).unwrap();
         save(&path, &stored).unwrap();
         assert!(matches!(load(&path), Loaded::Fine(read) if *read == stored));
         for file in std::fs::read_dir(dir.path()).unwrap() {
-            assert_eq!(file.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+            assert_eq!(
+                file.unwrap().metadata().unwrap().permissions().mode() & 0o777,
+                0o600
+            );
         }
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the file and its copy");
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            2,
+            "the file and its copy"
+        );
     }
 
     #[test]
     fn a_damaged_file_is_set_aside_for_its_copy() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
-        let keyed = |key: &str| Stored { master_key: Some(Secret::new(key)), ..Stored::default() };
+        let keyed = |key: &str| Stored {
+            master_key: Some(Secret::new(key)),
+            ..Stored::default()
+        };
         save(&path, &keyed("one")).unwrap();
         save(&path, &keyed("two")).unwrap();
         let whole = std::fs::read_to_string(&path).unwrap();
         let one_letter_off = whole.replace("two", "tvo");
-        for broken in ["", &whole[..whole.len() / 2], "[]", "\0\0\0", one_letter_off.as_str()] {
+        for broken in [
+            "",
+            &whole[..whole.len() / 2],
+            "[]",
+            "\0\0\0",
+            one_letter_off.as_str(),
+        ] {
             std::fs::write(&path, broken).unwrap();
             assert_eq!(read(&path), Some(keyed("two")));
-            let Loaded::Quarantined(_, Some(copy)) = load(&path) else { panic!("{broken:?}") };
+            let Loaded::Quarantined(_, Some(copy)) = load(&path) else {
+                panic!("{broken:?}")
+            };
             assert_eq!(*copy, keyed("two"));
             assert!(!path.exists());
         }
@@ -316,9 +394,15 @@ mod tests {
     fn a_newer_file_is_left_alone_and_read_as_far_as_possible() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
-        let up = Stored { wish: Wish::Up, ..Stored::default() };
+        let up = Stored {
+            wish: Wish::Up,
+            ..Stored::default()
+        };
         save(&path, &up).unwrap();
-        let newer = std::fs::read_to_string(&path).unwrap().replacen("\"form\": 1", "\"form\": 99", 1);
+        let newer =
+            std::fs::read_to_string(&path)
+                .unwrap()
+                .replacen("\"form\": 1", "\"form\": 99", 1);
         std::fs::write(&path, &newer).unwrap();
         assert!(matches!(load(&path), Loaded::Newer(99, Some(read)) if *read == up));
         std::fs::write(&path, "{\"form\":99}").unwrap();
@@ -331,7 +415,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let held = lock(&path).unwrap().unwrap();
-        assert_eq!(lock(&path).unwrap().unwrap_err(), std::process::id().to_string());
+        assert_eq!(
+            lock(&path).unwrap().unwrap_err(),
+            std::process::id().to_string()
+        );
         drop(held);
         assert!(lock(&path).unwrap().is_ok());
     }

@@ -1,5 +1,6 @@
-//! Wishes about what is applied: take it down, restart, stop or start units. A wish is kept before it is answered. One that the
-//! disk does not take is carried out all the same, with a note; but none that leaves what the file says is to be taken away.
+//! Wishes about what is applied: take it down, restart, stop or start units. A wish is kept before
+//! it is answered. One that the disk does not take is carried out all the same, with a note; but
+//! none that leaves what the file says is to be taken away.
 
 use std::collections::BTreeSet;
 
@@ -19,14 +20,25 @@ impl Driver {
     }
 
     pub(super) fn down(&mut self, volumes: bool, timeout_s: Option<u64>) -> Result<u64, Denied> {
-        // A daemon that comes after this one, however this one ends, must not bring up what was to go.
-        self.keep(Stored { wish: Wish::Down { volumes }, ..self.stored.clone() })?;
-        self.journal.write("", if volumes { "down, with the data" } else { "down" });
+        // A daemon that comes after this one, however this one ends, must not bring up what was to
+        // go.
+        self.keep(Stored {
+            wish: Wish::Down { volumes },
+            ..self.stored.clone()
+        })?;
+        self.journal.write(
+            "",
+            if volumes {
+                "down, with the data"
+            } else {
+                "down"
+            },
+        );
         self.state.desired.goal = Goal::Down { volumes };
         self.finished = false;
         // What runs goes, whatever it was made from.
         self.on_trial = false;
-        self.state.tracks.blocked.clear();
+        self.state.records.blocked.clear();
         if let (Some(spec), Some(seconds)) = (&mut self.state.desired.spec, timeout_s) {
             spec.timing.node_stop_grace_ms = seconds.saturating_mul(1_000);
         }
@@ -38,19 +50,28 @@ impl Driver {
 
     fn known(&self, units: &[UnitId]) -> Result<Vec<UnitId>, Denied> {
         let Some(spec) = &self.state.desired.spec else {
-            return Err(Denied::Because("nothing was applied yet: `octo-local up` first".to_owned()));
+            return Err(Denied::Because(
+                "nothing was applied yet: `octo-local up` first".to_owned(),
+            ));
         };
         let ours: Vec<UnitId> = spec.containers().map(|container| container.unit).collect();
         if let Some(unit) = units.iter().find(|unit| !ours.contains(unit)) {
             return Err(Denied::Because(format!("this stack has no {unit}")));
         }
-        Ok(if units.is_empty() { ours } else { units.to_vec() })
+        Ok(if units.is_empty() {
+            ours
+        } else {
+            units.to_vec()
+        })
     }
 
     pub(super) fn restart(&mut self, units: &[UnitId]) -> Result<u64, Denied> {
         let units = self.known(units)?;
         if self.state.desired.goal != Goal::Up {
-            self.keep(Stored { wish: Wish::Up, ..self.stored.clone() })?;
+            self.keep(Stored {
+                wish: Wish::Up,
+                ..self.stored.clone()
+            })?;
             self.state.desired.goal = Goal::Up;
         }
         for unit in units {
@@ -60,28 +81,46 @@ impl Driver {
         }
         self.journal.write("", "restart was asked for");
         self.generation += 1;
-        self.state.tracks.forgive();
+        self.state.records.forgive();
         self.wish();
         Ok(self.generation)
     }
 
     pub(super) fn stop_units(&mut self, units: &[UnitId]) -> Result<u64, Denied> {
         let more = self.known(units)?;
-        let stopped = self.state.desired.stopped.iter().copied().chain(more).collect();
+        let stopped = self
+            .state
+            .desired
+            .stopped
+            .iter()
+            .copied()
+            .chain(more)
+            .collect();
         self.keep_stopped(stopped, self.stored.wish)
     }
 
     pub(super) fn start_units(&mut self, units: &[UnitId]) -> Result<u64, Denied> {
         let less = self.known(units)?;
-        let stopped = self.state.desired.stopped.iter().copied().filter(|unit| !less.contains(unit)).collect();
+        let stopped = self
+            .state
+            .desired
+            .stopped
+            .iter()
+            .copied()
+            .filter(|unit| !less.contains(unit))
+            .collect();
         self.keep_stopped(stopped, Wish::Up)?;
         self.state.desired.goal = Goal::Up;
-        self.state.tracks.forgive();
+        self.state.records.forgive();
         Ok(self.generation)
     }
 
     fn keep_stopped(&mut self, stopped: BTreeSet<UnitId>, wish: Wish) -> Result<u64, Denied> {
-        self.keep(Stored { wish, stopped: stopped.clone(), ..self.stored.clone() })?;
+        self.keep(Stored {
+            wish,
+            stopped: stopped.clone(),
+            ..self.stored.clone()
+        })?;
         self.state.desired.stopped = stopped;
         self.generation += 1;
         self.wish();

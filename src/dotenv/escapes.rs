@@ -1,5 +1,5 @@
-//! The escapes of a double-quoted value: `\a \b \f \n \r \t \v \" \\`, octal `\0ddd`, and `\$`, which interpolation
-//! knows as `$$`. Any other backslash is text.
+//! The escapes of a double-quoted value: `\a \b \f \n \r \t \v \" \\`, octal `\0ddd`, and `\$`,
+//! which interpolation knows as `$$`. Any other backslash is text.
 
 /// Replaces them.
 pub(super) fn expand(text: &str) -> String {
@@ -35,7 +35,8 @@ fn escape<'a>(after: &'a str, expanded: &mut String) -> &'a str {
     &after[1..]
 }
 
-/// The character of a number of three octal digits. With fewer, or beyond 0377, all that is lost is the zero before it.
+/// The character of a number of three octal digits. With fewer, or beyond 0377, all that is lost is
+/// the zero before it.
 fn octal<'a>(after: &'a str, expanded: &mut String) -> &'a str {
     let length = after.bytes().take(3).take_while(u8::is_ascii_digit).count();
     let (digits, rest) = after.split_at(length);
@@ -52,7 +53,10 @@ mod tests {
 
     #[test]
     fn the_known_ones_are_replaced_and_others_left() {
-        assert_eq!(expand(r#"\a\b\f\n\r\t\v\"\\\$"#), "\u{7}\u{8}\u{c}\n\r\t\u{b}\"\\$$");
+        assert_eq!(
+            expand(r#"\a\b\f\n\r\t\v\"\\\$"#),
+            "\u{7}\u{8}\u{c}\n\r\t\u{b}\"\\$$"
+        );
         assert_eq!(expand(r"\q \c \é \"), r"\q \c \é \");
         assert_eq!(expand(r"\\n"), r"\n");
     }

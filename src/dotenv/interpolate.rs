@@ -1,18 +1,21 @@
-//! `$NAME`, `${NAME}` and `${NAME:-default}` with its kin, as compose resolves them. A default or message is looked at
-//! only where it is used, and its result is not looked at again.
+//! `$NAME`, `${NAME}` and `${NAME:-default}` with its kin, as compose resolves them. A default or
+//! message is looked at only where it is used, and its result is not looked at again.
 
 /// Why a template cannot be resolved. Shows names, never values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InterpolateError {
     /// `${` begins none of the forms.
-    #[error("a ${{ is not followed by a name and a }}; write $$ for a dollar sign, or put the value in single quotes")]
+    #[error(
+        "a ${{ is not followed by a name and a }}; write $$ for a dollar sign, or put the value in single quotes"
+    )]
     Invalid,
     /// `${NAME:?message}` or `${NAME?message}`, and the variable is not set.
     #[error("required variable {0} is missing a value")]
     Required(String),
 }
 
-/// Resolves a template. Also gives the names of variables that are not set, once for each use that leaves a blank.
+/// Resolves a template. Also gives the names of variables that are not set, once for each use that
+/// leaves a blank.
 ///
 /// # Errors
 /// For a `${` that does not begin a reference, and for a required variable that is not set.
@@ -42,7 +45,9 @@ pub fn interpolate(
                 Some(value) => resolved.push_str(&value),
                 None => unset.push(name.to_owned()),
             },
-            Part::Choice(choice) => choice.resolve(lookup(choice.name), &mut resolved, &mut pending),
+            Part::Choice(choice) => {
+                choice.resolve(lookup(choice.name), &mut resolved, &mut pending);
+            }
         }
     }
     Ok((resolved, unset))
@@ -51,7 +56,8 @@ pub fn interpolate(
 /// What is still to be done, the next thing last.
 enum Pending<'a> {
     Text(&'a str),
-    /// The message about this required variable has been resolved, which is only done for the mistakes it may have.
+    /// The message about this required variable has been resolved, which is only done for the
+    /// mistakes it may have.
     Refusal(&'a str),
 }
 
@@ -83,13 +89,22 @@ enum Operator {
 }
 
 impl<'a> Choice<'a> {
-    fn resolve(&self, value: Option<String>, resolved: &mut String, pending: &mut Vec<Pending<'a>>) {
+    fn resolve(
+        &self,
+        value: Option<String>,
+        resolved: &mut String,
+        pending: &mut Vec<Pending<'a>>,
+    ) {
         let value = value.filter(|value| !(self.colon && value.is_empty()));
         match (self.operator, value) {
             (Operator::Default | Operator::Required, Some(value)) => resolved.push_str(&value),
-            (Operator::Default, None) | (Operator::Alternative, Some(_)) => pending.push(Pending::Text(self.text)),
+            (Operator::Default, None) | (Operator::Alternative, Some(_)) => {
+                pending.push(Pending::Text(self.text));
+            }
             (Operator::Alternative, None) => {}
-            (Operator::Required, None) => pending.extend([Pending::Refusal(self.name), Pending::Text(self.text)]),
+            (Operator::Required, None) => {
+                pending.extend([Pending::Refusal(self.name), Pending::Text(self.text)]);
+            }
         }
     }
 }
@@ -117,7 +132,9 @@ fn braced(inner: &str) -> Option<(Part<'_>, &str)> {
     if let Some(rest) = after.strip_prefix('}') {
         return Some((Part::Plain(name), rest));
     }
-    let (colon, after) = after.strip_prefix(':').map_or((false, after), |after| (true, after));
+    let (colon, after) = after
+        .strip_prefix(':')
+        .map_or((false, after), |after| (true, after));
     let operator = match after.as_bytes().first()? {
         b'-' => Operator::Default,
         b'+' => Operator::Alternative,
@@ -126,16 +143,28 @@ fn braced(inner: &str) -> Option<(Part<'_>, &str)> {
     };
     let text = &after[1..];
     let end = closing_brace(text)?;
-    Some((Part::Choice(Choice { name, colon, operator, text: &text[..end] }), &text[end + 1..]))
+    Some((
+        Part::Choice(Choice {
+            name,
+            colon,
+            operator,
+            text: &text[..end],
+        }),
+        &text[end + 1..],
+    ))
 }
 
-/// Where the text of a choice ends: at the brace that balances, else at the last one of the line. Compose's count
-/// passes over the character after every opening brace, so that `${A:-{}` is `{`.
+/// Where the text of a choice ends: at the brace that balances, else at the last one of the line.
+/// Compose's count passes over the character after every opening brace, so that `${A:-{}` is `{`.
 fn closing_brace(text: &str) -> Option<usize> {
     let mut open = 1;
     let mut last = None;
     let mut passed_over = false;
-    for (at, byte) in text.bytes().enumerate().take_while(|(_, byte)| *byte != b'\n') {
+    for (at, byte) in text
+        .bytes()
+        .enumerate()
+        .take_while(|(_, byte)| *byte != b'\n')
+    {
         if byte == b'}' {
             last = Some(at);
         }
@@ -156,9 +185,14 @@ fn closing_brace(text: &str) -> Option<usize> {
 
 /// Splits off the name that a text begins with; an empty one if it begins with none.
 fn split_name(text: &str) -> (&str, &str) {
-    // Compose compares without regard to case, which makes letters of the long s and the Kelvin sign.
-    let letter = |letter: char| letter.is_ascii_alphabetic() || matches!(letter, '_' | '\u{17f}' | '\u{212a}');
-    let end = text.char_indices().find(|(at, next)| !(letter(*next) || *at > 0 && next.is_ascii_digit()));
+    // Compose compares without regard to case, which makes letters of the long s and the Kelvin
+    // sign.
+    let letter = |letter: char| {
+        letter.is_ascii_alphabetic() || matches!(letter, '_' | '\u{17f}' | '\u{212a}')
+    };
+    let end = text
+        .char_indices()
+        .find(|(at, next)| !(letter(*next) || *at > 0 && next.is_ascii_digit()));
     text.split_at(end.map_or(text.len(), |(at, _)| at))
 }
 
@@ -189,13 +223,22 @@ mod tests {
 
     #[test]
     fn a_message_is_resolved_before_its_variable_is_blamed() {
-        assert_eq!(resolve("${UNSET?${OTHER?}}"), Err(InterpolateError::Required("OTHER".to_owned())));
-        assert_eq!(resolve("${EMPTY:?$SET} ${"), Err(InterpolateError::Required("EMPTY".to_owned())));
+        assert_eq!(
+            resolve("${UNSET?${OTHER?}}"),
+            Err(InterpolateError::Required("OTHER".to_owned()))
+        );
+        assert_eq!(
+            resolve("${EMPTY:?$SET} ${"),
+            Err(InterpolateError::Required("EMPTY".to_owned()))
+        );
     }
 
     #[test]
     fn unset_names_are_given_once_for_each_use_that_leaves_a_blank() {
-        assert_eq!(resolve("$A ${B} ${C:-$A} ${D+x}").unwrap().1, ["A", "B", "A"]);
+        assert_eq!(
+            resolve("$A ${B} ${C:-$A} ${D+x}").unwrap().1,
+            ["A", "B", "A"]
+        );
     }
 
     #[test]

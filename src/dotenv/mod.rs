@@ -1,8 +1,9 @@
 //! docker compose's `.env` dialect on top of dotenvy.
 //!
-//! dotenvy reads the files, but half of what compose takes it reads differently. So `statement` takes a file apart by
-//! compose's grammar, `escapes` and `interpolate` resolve the values, and `rewrite` writes every statement down as a
-//! line that dotenvy cannot misread. `tests/conformance.rs` holds the whole against docker compose's own answers.
+//! dotenvy reads the files, but half of what compose takes it reads differently. So `statement`
+//! takes a file apart by compose's grammar, `escapes` and `interpolate` resolve the values, and
+//! `rewrite` writes every statement down as a line that dotenvy cannot misread.
+//! `tests/conformance.rs` holds the whole against docker compose's own answers.
 
 mod escapes;
 pub mod interpolate;
@@ -35,14 +36,18 @@ pub struct Parsed {
     pub vars: Vars,
     /// Where each of them was last set.
     pub origins: BTreeMap<String, Origin>,
-    /// Names that values refer to and that are not set: in order, once for each use, as compose warns of them.
+    /// Names that values refer to and that are not set: in order, once for each use, as compose
+    /// warns of them.
     pub unset: Vec<String>,
 }
 
 /// Names and places only: values may be secrets.
 impl fmt::Debug for Parsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parsed").field("origins", &self.origins).field("unset", &self.unset).finish_non_exhaustive()
+        f.debug_struct("Parsed")
+            .field("origins", &self.origins)
+            .field("unset", &self.unset)
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,9 +66,11 @@ pub struct Origin {
 pub struct DotenvError {
     /// The file's name.
     pub file: String,
-    /// The line, from 1, by compose's count: that of the mistake, and where compose names none, that of the statement.
+    /// The line, from 1, by compose's count: that of the mistake, and where compose names none,
+    /// that of the statement.
     pub line: usize,
-    /// The variable, if its value is at fault, and if the name is not itself what an early quote cut off a value.
+    /// The variable, if its value is at fault, and if the name is not itself what an early quote
+    /// cut off a value.
     pub key: Option<String>,
     /// What is wrong.
     pub kind: ErrorKind,
@@ -95,8 +102,9 @@ pub enum ErrorKind {
     Interpolate(InterpolateError),
 }
 
-/// Parses files in order into one map: later ones win, and see what earlier ones set. `env`, the process environment,
-/// is asked first for every variable that a value refers to, and gives names without a value theirs.
+/// Parses files in order into one map: later ones win, and see what earlier ones set. `env`, the
+/// process environment, is asked first for every variable that a value refers to, and gives names
+/// without a value theirs.
 ///
 /// # Errors
 /// For what compose refuses, and for a name or value that is not UTF-8 text.
@@ -128,20 +136,25 @@ struct Reading<'a> {
     resolved: Vars,
     /// The same, on its way to dotenvy.
     lines: rewrite::Lines,
-    /// The first text that is not UTF-8. Any other mistake is reported before it, as compose knows only those.
+    /// The first text that is not UTF-8. Any other mistake is reported before it, as compose knows
+    /// only those.
     not_text: Option<DotenvError>,
     so_far: Parsed,
 }
 
 impl Reading<'_> {
     fn file(&mut self, source: &Source<'_>) -> Result<(), DotenvError> {
-        let bytes = source.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source.bytes);
+        let bytes = source
+            .bytes
+            .strip_prefix(b"\xef\xbb\xbf")
+            .unwrap_or(source.bytes);
         let text = String::from_utf8_lossy(bytes);
         let damaged = matches!(text, Cow::Owned(_));
         for statement in Statements::new(&text) {
             let statement = statement.map_err(|mistake| mistake.in_file(source.name))?;
             if damaged && statement.value.contains(char::REPLACEMENT_CHARACTER) {
-                self.not_text.get_or_insert_with(|| statement.error(source.name, ErrorKind::NotText));
+                self.not_text
+                    .get_or_insert_with(|| statement.error(source.name, ErrorKind::NotText));
             }
             self.statement(statement, source.name)?;
         }
@@ -153,16 +166,27 @@ impl Reading<'_> {
             Value::Inherited => self.env.get(&statement.key).cloned(),
             Value::Literal(text) => Some(text.clone()),
             Value::Template(text) => {
-                let lookup = |name: &str| self.env.get(name).or_else(|| self.resolved.get(name)).cloned();
-                let (value, unset) =
-                    interpolate(text, &lookup).map_err(|why| statement.error(file, ErrorKind::Interpolate(why)))?;
+                let lookup = |name: &str| {
+                    self.env
+                        .get(name)
+                        .or_else(|| self.resolved.get(name))
+                        .cloned()
+                };
+                let (value, unset) = interpolate(text, &lookup)
+                    .map_err(|why| statement.error(file, ErrorKind::Interpolate(why)))?;
                 self.so_far.unset.extend(unset);
                 Some(value)
             }
         };
         if let Some(value) = value {
             self.lines.push(&statement.key, &value);
-            self.so_far.origins.insert(statement.key.clone(), Origin { file: file.to_owned(), line: statement.line });
+            self.so_far.origins.insert(
+                statement.key.clone(),
+                Origin {
+                    file: file.to_owned(),
+                    line: statement.line,
+                },
+            );
             self.resolved.insert(statement.key, value);
         }
         Ok(())
@@ -171,7 +195,10 @@ impl Reading<'_> {
     fn finish(self) -> Result<Parsed, DotenvError> {
         match self.not_text {
             Some(error) => Err(error),
-            None => Ok(Parsed { vars: self.lines.read(), ..self.so_far }),
+            None => Ok(Parsed {
+                vars: self.lines.read(),
+                ..self.so_far
+            }),
         }
     }
 }
@@ -185,17 +212,34 @@ mod tests {
     use super::*;
 
     fn parse_one(text: &[u8]) -> Result<Parsed, DotenvError> {
-        parse(&[Source { name: ".env", bytes: text }], &Vars::new())
+        parse(
+            &[Source {
+                name: ".env",
+                bytes: text,
+            }],
+            &Vars::new(),
+        )
     }
 
     #[test]
     fn an_origin_is_the_line_in_the_file_where_the_variable_was_last_set() {
         let files = [
-            Source { name: ".env", bytes: b"# c\nA=1\nUNSET \nB='x\ny'\nA=2 # again\n" },
-            Source { name: "b.env", bytes: b"\n\nB=3" },
+            Source {
+                name: ".env",
+                bytes: b"# c\nA=1\nUNSET \nB='x\ny'\nA=2 # again\n",
+            },
+            Source {
+                name: "b.env",
+                bytes: b"\n\nB=3",
+            },
         ];
         let parsed = parse(&files, &Vars::new()).unwrap();
-        let origin = |key: &str| parsed.origins.get(key).map(|origin| (origin.file.as_str(), origin.line));
+        let origin = |key: &str| {
+            parsed
+                .origins
+                .get(key)
+                .map(|origin| (origin.file.as_str(), origin.line))
+        };
         assert_eq!(origin("A"), Some((".env", 6)));
         assert_eq!(origin("B"), Some(("b.env", 3)));
         assert_eq!(origin("UNSET"), None);
@@ -209,7 +253,10 @@ mod tests {
             message(b"A=1\nB='x\n"),
             Some(".env: line 3: the value of B: the closing quote is missing".to_owned())
         );
-        assert_eq!(message(b"A=1\nB C=x\n"), Some(".env: line 2: a variable name cannot contain a space".to_owned()));
+        assert_eq!(
+            message(b"A=1\nB C=x\n"),
+            Some(".env: line 2: a variable name cannot contain a space".to_owned())
+        );
         assert_eq!(
             message(b"\nA=x${B:?y}"),
             Some(".env: line 2: the value of A: required variable B is missing a value".to_owned())
@@ -232,8 +279,17 @@ mod tests {
         assert!(parse_one(b"# caf\xe9\nA=1 # caf\xe9\n").is_ok());
         let not_text = |text: &[u8]| parse_one(text).err().map(|error| (error.line, error.kind));
         assert_eq!(not_text(b"A=1\n\xe9=2\n"), Some((2, ErrorKind::NotText)));
-        assert_eq!(not_text(b"\xff\xfeA\0=\x001\0"), Some((1, ErrorKind::NotText)));
-        assert_eq!(not_text(b"A=\xe9\nB!=1"), Some((2, ErrorKind::BadName('!'))));
-        assert!(parse_one("A=\u{fffd}".as_bytes()).is_ok(), "a replacement character is text like any other");
+        assert_eq!(
+            not_text(b"\xff\xfeA\0=\x001\0"),
+            Some((1, ErrorKind::NotText))
+        );
+        assert_eq!(
+            not_text(b"A=\xe9\nB!=1"),
+            Some((2, ErrorKind::BadName('!')))
+        );
+        assert!(
+            parse_one("A=\u{fffd}".as_bytes()).is_ok(),
+            "a replacement character is text like any other"
+        );
     }
 }

@@ -1,6 +1,6 @@
-//! Writes resolved statements down so that dotenvy reads exactly them: each value in double quotes with an escape for
-//! every character that dotenvy would act on, and each name that dotenvy does not allow under a stand-in, which is
-//! replaced afterwards.
+//! Writes resolved statements down so that dotenvy reads exactly them: each value in double quotes
+//! with an escape for every character that dotenvy would act on, and each name that dotenvy does
+//! not allow under a stand-in, which is replaced afterwards.
 
 use std::fmt::Write as _;
 
@@ -21,7 +21,8 @@ impl Lines {
     /// Adds a statement.
     pub(super) fn push(&mut self, key: &str, value: &str) {
         let written = if dotenvy_reads(key) { key } else { STAND_IN };
-        writeln!(self.text, "{written}=\"{}\"", quote(value)).expect("writing to a string does not fail");
+        writeln!(self.text, "{written}=\"{}\"", quote(value))
+            .expect("writing to a string does not fail");
         self.keys.push(key.to_owned());
     }
 
@@ -30,7 +31,14 @@ impl Lines {
         let mut read = dotenvy::from_read_iter(self.text.as_bytes());
         let mut value = || read.next()?.ok().map(|(_, value)| value);
         let pairs = self.keys.into_iter();
-        pairs.map(|key| (key, value().expect("every line was written in dotenvy's own form"))).collect()
+        pairs
+            .map(|key| {
+                (
+                    key,
+                    value().expect("every line was written in dotenvy's own form"),
+                )
+            })
+            .collect()
     }
 }
 
@@ -38,7 +46,9 @@ impl Lines {
 fn dotenvy_reads(key: &str) -> bool {
     let letter = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
     key.as_bytes().first().is_some_and(letter)
-        && key.bytes().all(|byte| letter(&byte) || byte.is_ascii_digit() || byte == b'.')
+        && key
+            .bytes()
+            .all(|byte| letter(&byte) || byte.is_ascii_digit() || byte == b'.')
 }
 
 /// A value as it stands between double quotes.
@@ -70,7 +80,8 @@ mod tests {
 
     #[test]
     fn names_that_dotenvy_gives_a_meaning_are_read_too() {
-        let pairs = ["export", "K", "", "KEY-1", "1A", "é", "A B", "#"].map(|key| (key.to_owned(), format!("${key}")));
+        let pairs = ["export", "K", "", "KEY-1", "1A", "é", "A B", "#"]
+            .map(|key| (key.to_owned(), format!("${key}")));
         assert_eq!(read_back(&pairs), Vars::from(pairs));
     }
 

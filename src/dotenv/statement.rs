@@ -1,5 +1,5 @@
-//! Takes a file apart by compose's grammar: statement after statement, several on a line where a quoted value ends
-//! early.
+//! Takes a file apart by compose's grammar: statement after statement, several on a line where a
+//! quoted value ends early.
 
 use super::{DotenvError, ErrorKind, escapes};
 
@@ -10,7 +10,8 @@ pub(super) struct Statement {
     pub(super) key: String,
     /// The line it begins on, from 1.
     pub(super) line: usize,
-    /// It follows a closing quote on the same line, so that its name may be a part of a value that was not quoted well.
+    /// It follows a closing quote on the same line, so that its name may be a part of a value that
+    /// was not quoted well.
     after_quote: bool,
     /// What the name is set to.
     pub(super) value: Value,
@@ -49,7 +50,12 @@ impl Statement {
     /// An error in its value.
     pub(super) fn error(&self, file: &str, kind: ErrorKind) -> DotenvError {
         let key = (!self.after_quote).then(|| self.key.clone());
-        DotenvError { file: file.to_owned(), line: self.line, key, kind }
+        DotenvError {
+            file: file.to_owned(),
+            line: self.line,
+            key,
+            kind,
+        }
     }
 }
 
@@ -64,21 +70,33 @@ impl Value {
 
 impl Mistake {
     pub(super) fn in_file(self, file: &str) -> DotenvError {
-        DotenvError { file: file.to_owned(), line: self.line, key: self.key, kind: self.kind }
+        DotenvError {
+            file: file.to_owned(),
+            line: self.line,
+            key: self.key,
+            kind: self.kind,
+        }
     }
 }
 
 impl<'a> Statements<'a> {
     /// Begins at the first line.
     pub(super) fn new(text: &'a str) -> Self {
-        Self { rest: text, line: 1, uncounted: 0, after_quote: false }
+        Self {
+            rest: text,
+            line: 1,
+            uncounted: 0,
+            after_quote: false,
+        }
     }
 
     /// Skips white space and comment lines.
     fn skip(&mut self) {
         loop {
             let start = self.rest.trim_start();
-            let newlines = self.rest[..self.rest.len() - start.len()].matches('\n').count();
+            let newlines = self.rest[..self.rest.len() - start.len()]
+                .matches('\n')
+                .count();
             self.line += newlines;
             self.after_quote &= newlines == 0;
             self.rest = start;
@@ -99,29 +117,46 @@ impl<'a> Statements<'a> {
         let value = if inherited {
             Value::Inherited
         } else {
-            self.value().map_err(|mistake| Mistake { key: (!after_quote).then(|| key.clone()), ..mistake })?
+            self.value().map_err(|mistake| Mistake {
+                key: (!after_quote).then(|| key.clone()),
+                ..mistake
+            })?
         };
-        Ok(Statement { key, line, after_quote, value })
+        Ok(Statement {
+            key,
+            line,
+            after_quote,
+            value,
+        })
     }
 
-    /// Reads a name with what ends it, and says whether it stands alone. Words at the very end of the file that nothing
-    /// ends are, for compose, the value of a variable without a name.
+    /// Reads a name with what ends it, and says whether it stands alone. Words at the very end of
+    /// the file that nothing ends are, for compose, the value of a variable without a name.
     fn key(&mut self) -> Result<(String, bool), Mistake> {
         self.skip_export();
         if self.rest.is_empty() {
             return Err(self.mistake(ErrorKind::NothingExported));
         }
-        let end = self.rest.char_indices().find(|(_, letter)| !is_blank(*letter) && !is_name(*letter));
+        let end = self
+            .rest
+            .char_indices()
+            .find(|(_, letter)| !is_blank(*letter) && !is_name(*letter));
         let (key, length, inherited) = match end {
             Some((at, '=' | ':')) => (&self.rest[..at], at + 1, false),
             Some((at, '\n')) => (&self.rest[..at], at + 1, true),
-            Some((_, '\0' | char::REPLACEMENT_CHARACTER)) => return Err(self.mistake(ErrorKind::NotText)),
+            Some((_, '\0' | char::REPLACEMENT_CHARACTER)) => {
+                return Err(self.mistake(ErrorKind::NotText));
+            }
             Some((_, other)) => return Err(self.mistake(ErrorKind::BadName(other))),
             None => ("", 0, false),
         };
         if inherited {
             // Compose's count misses the end of such a line if there is a space in it.
-            let counter = if key.contains(' ') { &mut self.uncounted } else { &mut self.line };
+            let counter = if key.contains(' ') {
+                &mut self.uncounted
+            } else {
+                &mut self.line
+            };
             *counter += 1;
         }
         self.rest = self.rest[length..].trim_start_matches(is_blank);
@@ -148,11 +183,14 @@ impl<'a> Statements<'a> {
         let (value, rest) = self.rest.split_once('\n').unwrap_or((self.rest, ""));
         self.rest = rest;
         self.line += 1;
-        let value = value.split_once(" #").map_or(value, |(value, _comment)| value);
+        let value = value
+            .split_once(" #")
+            .map_or(value, |(value, _comment)| value);
         Value::Template(value.trim_end().to_owned())
     }
 
-    /// To the closing quote, over several lines if need be. A backslash takes the quote's meaning away.
+    /// To the closing quote, over several lines if need be. A backslash takes the quote's meaning
+    /// away.
     fn quoted(&mut self, quote: char) -> Result<Value, Mistake> {
         let mut value = String::new();
         let mut escaped = false;
@@ -178,7 +216,11 @@ impl<'a> Statements<'a> {
     }
 
     fn mistake(&self, kind: ErrorKind) -> Mistake {
-        Mistake { line: self.line, key: None, kind }
+        Mistake {
+            line: self.line,
+            key: None,
+            kind,
+        }
     }
 }
 
@@ -198,9 +240,13 @@ impl Iterator for Statements<'_> {
     }
 }
 
-/// White space within a line, as compose knows it around names and before values. Other kinds belong to the value.
+/// White space within a line, as compose knows it around names and before values. Other kinds
+/// belong to the value.
 fn is_blank(letter: char) -> bool {
-    matches!(letter, '\t' | '\u{b}' | '\u{c}' | '\r' | ' ' | '\u{85}' | '\u{a0}')
+    matches!(
+        letter,
+        '\t' | '\u{b}' | '\u{c}' | '\r' | ' ' | '\u{85}' | '\u{a0}'
+    )
 }
 
 /// What names are made of; letters and digits of any script.
@@ -213,7 +259,9 @@ mod tests {
     use super::*;
 
     fn statements(text: &str) -> Vec<(String, Value)> {
-        Statements::new(text).map(|statement| statement.map(|it| (it.key, it.value)).unwrap()).collect()
+        Statements::new(text)
+            .map(|statement| statement.map(|it| (it.key, it.value)).unwrap())
+            .collect()
     }
 
     fn template(key: &str, value: &str) -> (String, Value) {
@@ -222,16 +270,24 @@ mod tests {
 
     #[test]
     fn text_after_a_closing_quote_is_another_statement() {
-        assert_eq!(statements("A=\"a\" B=2"), [template("A", "a"), template("B", "2")]);
+        assert_eq!(
+            statements("A=\"a\" B=2"),
+            [template("A", "a"), template("B", "2")]
+        );
         assert_eq!(
             statements("A='a'b\n"),
-            [("A".to_owned(), Value::Literal("a".to_owned())), ("b".to_owned(), Value::Inherited)]
+            [
+                ("A".to_owned(), Value::Literal("a".to_owned())),
+                ("b".to_owned(), Value::Inherited)
+            ]
         );
     }
 
     #[test]
     fn export_needs_a_name_at_the_end_of_the_file_only() {
-        let kind = |text: &str| Statements::new(text).find_map(|statement| statement.err().map(|mistake| mistake.kind));
+        let kind = |text: &str| {
+            Statements::new(text).find_map(|statement| statement.err().map(|mistake| mistake.kind))
+        };
         assert_eq!(kind("export "), Some(ErrorKind::NothingExported));
         assert_eq!(kind("export \n"), None);
         assert_eq!(statements("export"), [template("", "export")]);

@@ -39,21 +39,34 @@ impl Engine {
             ..NetworkCreateRequest::default()
         };
         let attempt = || format!("create network {}", spec.network);
-        self.call(attempt, SLOW, self.docker.create_network(request)).await.map(|_| ())
+        self.call(attempt, SLOW, self.docker.create_network(request))
+            .await
+            .map(|_| ())
     }
 
     /// Makes a volume with our labels. An existing one of that name is taken as it is.
     pub async fn create_volume(&self, spec: &StackSpec, name: &str) -> Result<(), EngineError> {
-        let key = spec.volumes.iter().find(|(_, known)| *known == name).map_or("", |(key, _)| key.as_str());
+        let key = spec
+            .volumes
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map_or("", |(key, _)| key.as_str());
         let request = VolumeCreateRequest {
             name: Some(name.to_owned()),
             labels: Some(labels::of_volume(spec, key).into_iter().collect()),
             ..VolumeCreateRequest::default()
         };
-        self.call(|| format!("create volume {name}"), SLOW, self.docker.create_volume(request)).await.map(|_| ())
+        self.call(
+            || format!("create volume {name}"),
+            SLOW,
+            self.docker.create_volume(request),
+        )
+        .await
+        .map(|_| ())
     }
 
-    /// Makes a container of this image, on the network with this ID: two networks may have the same name.
+    /// Makes a container of this image, on the network with this ID: two networks may have the same
+    /// name.
     pub async fn create_container(
         &self,
         spec: &StackSpec,
@@ -61,15 +74,28 @@ impl Engine {
         network: &str,
         image: &str,
     ) -> Result<(), EngineError> {
-        let options = CreateContainerOptionsBuilder::default().name(&wanted.name).build();
+        let options = CreateContainerOptionsBuilder::default()
+            .name(&wanted.name)
+            .build();
         let body = body_of(spec, wanted, network, image);
         let attempt = || format!("create container {}", wanted.name);
-        self.call(attempt, SLOW, self.docker.create_container(Some(options), body)).await.map(|_| ())
+        self.call(
+            attempt,
+            SLOW,
+            self.docker.create_container(Some(options), body),
+        )
+        .await
+        .map(|_| ())
     }
 
     /// Starts a container.
     pub async fn start_container(&self, id: &str) -> Result<(), EngineError> {
-        self.call(|| "start the container".to_owned(), START, self.docker.start_container(id, None)).await
+        self.call(
+            || "start the container".to_owned(),
+            START,
+            self.docker.start_container(id, None),
+        )
+        .await
     }
 
     /// SIGTERM, then SIGKILL after the grace. Done when it does not run, for whatever reason.
@@ -77,15 +103,22 @@ impl Engine {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::default().t(seconds).build();
         let call = self.docker.stop_container(id, Some(options));
-        let result = self.call(|| "stop the container".to_owned(), grace + SLOW, call).await;
+        let result = self
+            .call(|| "stop the container".to_owned(), grace + SLOW, call)
+            .await;
         absent_is_done(result)
     }
 
     /// SIGKILL. Done when it does not run, for whatever reason.
     pub async fn kill_container(&self, id: &str) -> Result<(), EngineError> {
-        let options = KillContainerOptionsBuilder::default().signal("KILL").build();
+        let options = KillContainerOptionsBuilder::default()
+            .signal("KILL")
+            .build();
         let call = self.docker.kill_container(id, Some(options));
-        match self.call(|| "kill the container".to_owned(), QUICK, call).await {
+        match self
+            .call(|| "kill the container".to_owned(), QUICK, call)
+            .await
+        {
             Err(error) if error.is_conflict() => Ok(()),
             other => absent_is_done(other),
         }
@@ -93,10 +126,17 @@ impl Engine {
 
     /// Removes a stopped container with its anonymous volumes.
     pub async fn remove_container(&self, id: &str) -> Result<(), EngineError> {
-        let options = RemoveContainerOptionsBuilder::default().v(true).force(false).build();
+        let options = RemoveContainerOptionsBuilder::default()
+            .v(true)
+            .force(false)
+            .build();
         let call = self.docker.remove_container(id, Some(options));
-        let result = self.call(|| "remove the container".to_owned(), SLOW, call).await;
-        let under_way = |error: &EngineError| error.is_conflict() && error.to_string().contains("already in progress");
+        let result = self
+            .call(|| "remove the container".to_owned(), SLOW, call)
+            .await;
+        let under_way = |error: &EngineError| {
+            error.is_conflict() && error.to_string().contains("already in progress")
+        };
         match result {
             Err(error) if under_way(&error) => Ok(()),
             other => absent_is_done(other),
@@ -105,26 +145,59 @@ impl Engine {
 
     /// Removes a network by ID.
     pub async fn remove_network(&self, id: &str) -> Result<(), EngineError> {
-        absent_is_done(self.call(|| "remove the network".to_owned(), SLOW, self.docker.remove_network(id)).await)
+        absent_is_done(
+            self.call(
+                || "remove the network".to_owned(),
+                SLOW,
+                self.docker.remove_network(id),
+            )
+            .await,
+        )
     }
 
     /// Removes a volume by name.
     pub async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
-        let call = self.docker.remove_volume(name, None::<bollard::query_parameters::RemoveVolumeOptions>);
-        absent_is_done(self.call(|| format!("remove volume {name}"), SLOW, call).await)
+        let call = self
+            .docker
+            .remove_volume(name, None::<bollard::query_parameters::RemoveVolumeOptions>);
+        absent_is_done(
+            self.call(|| format!("remove volume {name}"), SLOW, call)
+                .await,
+        )
     }
 
     /// Attaches a container to our network again, under its names.
-    pub async fn connect_network(&self, network: &str, id: &str, wanted: &ContainerSpec) -> Result<(), EngineError> {
-        let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint_of(wanted)) };
+    pub async fn connect_network(
+        &self,
+        network: &str,
+        id: &str,
+        wanted: &ContainerSpec,
+    ) -> Result<(), EngineError> {
+        let request = NetworkConnectRequest {
+            container: id.to_owned(),
+            endpoint_config: Some(endpoint_of(wanted)),
+        };
         let call = self.docker.connect_network(network, request);
-        self.call(|| "attach the container to the network".to_owned(), SLOW, call).await
+        self.call(
+            || "attach the container to the network".to_owned(),
+            SLOW,
+            call,
+        )
+        .await
     }
 
     /// Sets the engine's restart policy back to `no`.
     pub async fn disarm(&self, id: &str) -> Result<(), EngineError> {
-        let body = ContainerUpdateBody { restart_policy: Some(no_restarts()), ..ContainerUpdateBody::default() };
-        self.call(|| "set the restart policy to no".to_owned(), QUICK, self.docker.update_container(id, body)).await
+        let body = ContainerUpdateBody {
+            restart_policy: Some(no_restarts()),
+            ..ContainerUpdateBody::default()
+        };
+        self.call(
+            || "set the restart policy to no".to_owned(),
+            QUICK,
+            self.docker.update_container(id, body),
+        )
+        .await
     }
 }
 
@@ -136,7 +209,10 @@ fn absent_is_done(result: Result<(), EngineError>) -> Result<(), EngineError> {
 }
 
 fn no_restarts() -> RestartPolicy {
-    RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }
+    RestartPolicy {
+        name: Some(RestartPolicyNameEnum::NO),
+        maximum_retry_count: None,
+    }
 }
 
 fn endpoint_of(wanted: &ContainerSpec) -> EndpointSettings {
@@ -144,13 +220,28 @@ fn endpoint_of(wanted: &ContainerSpec) -> EndpointSettings {
     aliases.push(wanted.unit.service().to_owned());
     aliases.sort_unstable();
     aliases.dedup();
-    EndpointSettings { aliases: Some(aliases), ..EndpointSettings::default() }
+    EndpointSettings {
+        aliases: Some(aliases),
+        ..EndpointSettings::default()
+    }
 }
 
-fn body_of(spec: &StackSpec, wanted: &ContainerSpec, network: &str, image: &str) -> ContainerCreateBody {
-    let env = wanted.env.iter().map(|(key, value)| format!("{key}={}", value.expose())).collect();
+fn body_of(
+    spec: &StackSpec,
+    wanted: &ContainerSpec,
+    network: &str,
+    image: &str,
+) -> ContainerCreateBody {
+    let env = wanted
+        .env
+        .iter()
+        .map(|(key, value)| format!("{key}={}", value.expose()))
+        .collect();
     // The engine goes by the name, which two networks may have, unless the ID stands here as well.
-    let endpoint = EndpointSettings { network_id: Some(network.to_owned()), ..endpoint_of(wanted) };
+    let endpoint = EndpointSettings {
+        network_id: Some(network.to_owned()),
+        ..endpoint_of(wanted)
+    };
     ContainerCreateBody {
         hostname: Some(wanted.hostname.clone()),
         image: Some(image.to_owned()),
@@ -158,7 +249,13 @@ fn body_of(spec: &StackSpec, wanted: &ContainerSpec, network: &str, image: &str)
         open_stdin: Some(wanted.open_stdin),
         stop_timeout: Some(i64::from(wanted.stop_timeout_s)),
         labels: Some(labels::of_container(spec, wanted).into_iter().collect()),
-        exposed_ports: Some(wanted.ports.iter().map(|port| format!("{}/tcp", port.container)).collect()),
+        exposed_ports: Some(
+            wanted
+                .ports
+                .iter()
+                .map(|port| format!("{}/tcp", port.container))
+                .collect(),
+        ),
         host_config: Some(host_config(network, wanted)),
         networking_config: Some(NetworkingConfig {
             endpoints_config: Some(HashMap::from([(network.to_owned(), endpoint)])),
@@ -172,17 +269,34 @@ fn host_config(network: &str, wanted: &ContainerSpec) -> HostConfig {
         host_ip: Some(port.host_ip.to_string()),
         host_port: Some(port.host.to_string()),
     };
-    let ports = wanted.ports.iter().map(|port| (format!("{}/tcp", port.container), Some(vec![binding(port)])));
-    let limits = [("max-size", wanted.log_max_size.clone()), ("max-file", wanted.log_max_files.to_string())];
+    let ports = wanted
+        .ports
+        .iter()
+        .map(|port| (format!("{}/tcp", port.container), Some(vec![binding(port)])));
+    let limits = [
+        ("max-size", wanted.log_max_size.clone()),
+        ("max-file", wanted.log_max_files.to_string()),
+    ];
     HostConfig {
-        binds: Some(wanted.mounts.iter().map(|(path, volume)| format!("{volume}:{path}")).collect()),
+        binds: Some(
+            wanted
+                .mounts
+                .iter()
+                .map(|(path, volume)| format!("{volume}:{path}"))
+                .collect(),
+        ),
         port_bindings: Some(ports.collect()),
         network_mode: Some(network.to_owned()),
         restart_policy: Some(no_restarts()),
         privileged: Some(wanted.privileged),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
-            config: Some(limits.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+            config: Some(
+                limits
+                    .into_iter()
+                    .map(|(key, value)| (key.to_owned(), value))
+                    .collect(),
+            ),
         }),
         ..HostConfig::default()
     }

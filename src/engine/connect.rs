@@ -1,4 +1,5 @@
-//! Finds the engine as the docker command does: `DOCKER_HOST`, the current context, the usual sockets.
+//! Finds the engine as the docker command does: `DOCKER_HOST`, the current context, the usual
+//! sockets.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,11 +40,17 @@ impl Endpoint {
     /// One name for all that lead to the same.
     fn plain(&self) -> String {
         let Some(path) = self.0.strip_prefix("unix://").map(Path::new) else {
-            let host = self.0.strip_prefix("tcp://").or_else(|| self.0.strip_prefix("http://")).unwrap_or(&self.0);
+            let host = self
+                .0
+                .strip_prefix("tcp://")
+                .or_else(|| self.0.strip_prefix("http://"))
+                .unwrap_or(&self.0);
             return host.trim_end_matches('/').to_owned();
         };
         let file = std::fs::canonicalize(path).or_else(|error| {
-            let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Err(error) };
+            let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+                return Err(error);
+            };
             std::fs::canonicalize(dir).map(|dir| dir.join(name))
         });
         format!("unix://{}", file.as_deref().unwrap_or(path).display())
@@ -51,8 +58,12 @@ impl Endpoint {
 }
 
 /// The newest API that bollard 0.21 understands.
-const NEWEST_API: (usize, usize) = (API_DEFAULT_VERSION.major_version, API_DEFAULT_VERSION.minor_version);
-/// bollard's own limit, which covers a response's headers only; ours are set per call and are shorter, save for stops.
+const NEWEST_API: (usize, usize) = (
+    API_DEFAULT_VERSION.major_version,
+    API_DEFAULT_VERSION.minor_version,
+);
+/// bollard's own limit, which covers a response's headers only; ours are set per call and are
+/// shorter, save for stops.
 const BOLLARD_LIMIT_S: u64 = 600;
 
 /// Chooses the endpoint. `env` is the process environment.
@@ -64,32 +75,53 @@ pub fn endpoint(env: &BTreeMap<String, String>) -> Endpoint {
 }
 
 fn default_socket(env: &BTreeMap<String, String>) -> Endpoint {
-    let rootless = env.get("XDG_RUNTIME_DIR").map(|dir| format!("{dir}/docker.sock"));
-    let home = env.get("HOME").map(|home| format!("{home}/.docker/run/docker.sock"));
+    let rootless = env
+        .get("XDG_RUNTIME_DIR")
+        .map(|dir| format!("{dir}/docker.sock"));
+    let home = env
+        .get("HOME")
+        .map(|home| format!("{home}/.docker/run/docker.sock"));
     let usual = "/var/run/docker.sock".to_owned();
-    let found = [Some(usual.clone()), rootless, home].into_iter().flatten().find(|path| Path::new(path).exists());
+    let found = [Some(usual.clone()), rootless, home]
+        .into_iter()
+        .flatten()
+        .find(|path| Path::new(path).exists());
     Endpoint(format!("unix://{}", found.unwrap_or(usual)))
 }
 
-/// The endpoint of the current docker context (docker/cli `cli/context/store`: `meta/<sha256 of the name>/meta.json`).
+/// The endpoint of the current docker context (docker/cli `cli/context/store`: `meta/<sha256 of the
+/// name>/meta.json`).
 fn context(env: &BTreeMap<String, String>) -> Option<Endpoint> {
     let dir = docker_config_dir(env)?;
     let name = match env.get("DOCKER_CONTEXT").filter(|name| !name.is_empty()) {
         Some(name) => name.clone(),
-        None => read_json(&dir.join("config.json"))?.get("currentContext")?.as_str()?.to_owned(),
+        None => read_json(&dir.join("config.json"))?
+            .get("currentContext")?
+            .as_str()?
+            .to_owned(),
     };
     if name == "default" || name.is_empty() {
         return None;
     }
-    let hash: String = sha2::Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = sha2::Sha256::digest(name.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let meta = read_json(&dir.join("contexts/meta").join(hash).join("meta.json"))?;
-    let host = meta.get("Endpoints")?.get("docker")?.get("Host")?.as_str()?;
+    let host = meta
+        .get("Endpoints")?
+        .get("docker")?
+        .get("Host")?
+        .as_str()?;
     Some(Endpoint(host.to_owned()))
 }
 
 /// The directory of the docker command's configuration.
 pub fn docker_config_dir(env: &BTreeMap<String, String>) -> Option<PathBuf> {
-    let given = env.get("DOCKER_CONFIG").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let given = env
+        .get("DOCKER_CONFIG")
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from);
     given.or_else(|| env.get("HOME").map(|home| Path::new(home).join(".docker")))
 }
 
@@ -103,17 +135,36 @@ impl Engine {
     pub async fn connect(endpoint: Endpoint) -> Result<Self, EngineError> {
         let docker = open(&endpoint)?;
         let engine = Self { docker, endpoint };
-        let answer = engine.call(|| "ask for the engine's version".to_owned(), QUICK, engine.docker.version()).await?;
-        let api = answer.api_version.as_deref().and_then(parse_version).unwrap_or(NEWEST_API).min(NEWEST_API);
+        let answer = engine
+            .call(
+                || "ask for the engine's version".to_owned(),
+                QUICK,
+                engine.docker.version(),
+            )
+            .await?;
+        let api = answer
+            .api_version
+            .as_deref()
+            .and_then(parse_version)
+            .unwrap_or(NEWEST_API)
+            .min(NEWEST_API);
         let prefix = format!("/v{}.{}", api.0, api.1);
-        let docker = engine.docker.with_request_modifier(move |request| versioned(request, &prefix));
-        Ok(Self { docker, endpoint: engine.endpoint })
+        let docker = engine
+            .docker
+            .with_request_modifier(move |request| versioned(request, &prefix));
+        Ok(Self {
+            docker,
+            endpoint: engine.endpoint,
+        })
     }
 }
 
 fn open(endpoint: &Endpoint) -> Result<Docker, EngineError> {
     let url = endpoint.0.as_str();
-    let unreachable = |why: String| EngineError::Unreachable { endpoint: endpoint.to_string(), why };
+    let unreachable = |why: String| EngineError::Unreachable {
+        endpoint: endpoint.to_string(),
+        why,
+    };
     let result = if url.starts_with("unix://") {
         Docker::connect_with_unix(url, BOLLARD_LIMIT_S, API_DEFAULT_VERSION)
     } else if url.starts_with("tcp://") || url.starts_with("http://") {
@@ -141,7 +192,11 @@ fn parse_version(text: &str) -> Option<(usize, usize)> {
 }
 
 fn versioned(mut request: bollard::BollardRequest, prefix: &str) -> bollard::BollardRequest {
-    let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    let path = request
+        .uri()
+        .path_and_query()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let mut parts = request.uri().clone().into_parts();
     if let Ok(path) = format!("{prefix}{path}").parse() {
         parts.path_and_query = Some(path);
@@ -152,7 +207,9 @@ fn versioned(mut request: bollard::BollardRequest, prefix: &str) -> bollard::Bol
     request
 }
 
-fn bollard_uri(parts: hyper::http::uri::Parts) -> Result<hyper::Uri, hyper::http::uri::InvalidUriParts> {
+fn bollard_uri(
+    parts: hyper::http::uri::Parts,
+) -> Result<hyper::Uri, hyper::http::uri::InvalidUriParts> {
     hyper::Uri::from_parts(parts)
 }
 
@@ -170,8 +227,14 @@ mod tests {
         std::os::unix::fs::symlink(dir.path(), dir.path().join("run")).unwrap();
         assert!(at("docker.sock").is_same(&at("run/docker.sock")));
         assert!(!at("docker.sock").is_same(&at("another.sock")));
-        assert!(at("gone.sock").is_same(&at("run/gone.sock")) && !at("gone.sock").is_same(&at("lost.sock")));
-        assert!(at("no/gone.sock").is_same(&at("no/gone.sock")) && !at("no/gone.sock").is_same(&at("gone.sock")));
+        assert!(
+            at("gone.sock").is_same(&at("run/gone.sock"))
+                && !at("gone.sock").is_same(&at("lost.sock"))
+        );
+        assert!(
+            at("no/gone.sock").is_same(&at("no/gone.sock"))
+                && !at("no/gone.sock").is_same(&at("gone.sock"))
+        );
         let far = |url: &str| Endpoint(url.to_owned());
         assert!(far("tcp://far:2375").is_same(&far("http://far:2375/")));
         assert!(!far("tcp://far:2375").is_same(&far("tcp://near:2375")));
@@ -181,13 +244,24 @@ mod tests {
     #[test]
     fn docker_host_comes_first_and_contexts_are_read() {
         let dir = tempfile::tempdir().unwrap();
-        let hash: String = sha2::Sha256::digest(b"far").iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash: String = sha2::Sha256::digest(b"far")
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let meta = dir.path().join("contexts/meta").join(hash);
         std::fs::create_dir_all(&meta).unwrap();
-        std::fs::write(meta.join("meta.json"), r#"{"Name":"far","Endpoints":{"docker":{"Host":"tcp://far:2375"}}}"#)
-            .unwrap();
-        std::fs::write(dir.path().join("config.json"), r#"{"currentContext":"far"}"#).unwrap();
-        let mut env = BTreeMap::from([("DOCKER_CONFIG".to_owned(), dir.path().display().to_string())]);
+        std::fs::write(
+            meta.join("meta.json"),
+            r#"{"Name":"far","Endpoints":{"docker":{"Host":"tcp://far:2375"}}}"#,
+        )
+        .unwrap();
+        std::fs::write(
+            dir.path().join("config.json"),
+            r#"{"currentContext":"far"}"#,
+        )
+        .unwrap();
+        let mut env =
+            BTreeMap::from([("DOCKER_CONFIG".to_owned(), dir.path().display().to_string())]);
         assert_eq!(endpoint(&env).0, "tcp://far:2375");
         env.insert("DOCKER_HOST".to_owned(), "unix:///here.sock".to_owned());
         assert_eq!(endpoint(&env).0, "unix:///here.sock");

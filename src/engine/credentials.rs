@@ -24,15 +24,26 @@ pub fn registry_of(image: &str) -> String {
 pub fn for_image(image: &str, env: &BTreeMap<String, String>) -> Option<DockerCredentials> {
     let registry = registry_of(image);
     let config = connect::read_json(&connect::docker_config_dir(env)?.join("config.json"))?;
-    let own_store = config.get("credHelpers").and_then(|stores| stores.get(&registry)).and_then(|name| name.as_str());
+    let own_store = config
+        .get("credHelpers")
+        .and_then(|stores| stores.get(&registry))
+        .and_then(|name| name.as_str());
     let store = own_store.or_else(|| config.get("credsStore").and_then(|name| name.as_str()));
     if let Some(found) = store.and_then(|name| from_store(name, &registry)) {
         return Some(found);
     }
     let entry = config.get("auths")?.get(&registry)?;
-    let decoded = base64::engine::general_purpose::STANDARD.decode(entry.get("auth")?.as_str()?).ok()?;
-    let (user, password) = String::from_utf8(decoded).ok()?.split_once(':').map(owned)?;
-    let token = entry.get("identitytoken").and_then(|token| token.as_str()).map(str::to_owned);
+    let decoded = base64::engine::general_purpose::STANDARD
+        .decode(entry.get("auth")?.as_str()?)
+        .ok()?;
+    let (user, password) = String::from_utf8(decoded)
+        .ok()?
+        .split_once(':')
+        .map(owned)?;
+    let token = entry
+        .get("identitytoken")
+        .and_then(|token| token.as_str())
+        .map(str::to_owned);
     Some(credentials(&registry, user, password, token))
 }
 
@@ -40,7 +51,12 @@ fn owned((one, other): (&str, &str)) -> (String, String) {
     (one.to_owned(), other.trim_end_matches('\0').to_owned())
 }
 
-fn credentials(registry: &str, user: String, password: String, token: Option<String>) -> DockerCredentials {
+fn credentials(
+    registry: &str,
+    user: String,
+    password: String,
+    token: Option<String>,
+) -> DockerCredentials {
     DockerCredentials {
         username: Some(user),
         password: Some(password),
@@ -50,7 +66,8 @@ fn credentials(registry: &str, user: String, password: String, token: Option<Str
     }
 }
 
-/// Asks a credential store (docker/docker-credential-helpers: `get`, registry on stdin, JSON on stdout).
+/// Asks a credential store (docker/docker-credential-helpers: `get`, registry on stdin, JSON on
+/// stdout).
 fn from_store(name: &str, registry: &str) -> Option<DockerCredentials> {
     let mut child = Command::new(format!("docker-credential-{name}"))
         .arg("get")
@@ -60,7 +77,8 @@ fn from_store(name: &str, registry: &str) -> Option<DockerCredentials> {
         .spawn()
         .ok()?;
     child.stdin.take()?.write_all(registry.as_bytes()).ok()?;
-    let answer: serde_json::Value = serde_json::from_slice(&child.wait_with_output().ok()?.stdout).ok()?;
+    let answer: serde_json::Value =
+        serde_json::from_slice(&child.wait_with_output().ok()?.stdout).ok()?;
     let user = answer.get("Username")?.as_str()?.to_owned();
     let secret = answer.get("Secret")?.as_str()?.to_owned();
     let token = (user == "<token>").then(|| secret.clone());
@@ -73,8 +91,14 @@ mod tests {
 
     #[test]
     fn registries_are_named_as_docker_does() {
-        assert_eq!(registry_of("octopusdeploy/octopusdeploy:2026.2"), DOCKER_HUB);
-        assert_eq!(registry_of("mcr.microsoft.com/mssql/server"), "mcr.microsoft.com");
+        assert_eq!(
+            registry_of("octopusdeploy/octopusdeploy:2026.2"),
+            DOCKER_HUB
+        );
+        assert_eq!(
+            registry_of("mcr.microsoft.com/mssql/server"),
+            "mcr.microsoft.com"
+        );
         assert_eq!(registry_of("localhost/x"), "localhost");
     }
 
@@ -89,7 +113,10 @@ mod tests {
         .unwrap();
         let env = BTreeMap::from([("DOCKER_CONFIG".to_owned(), dir.path().display().to_string())]);
         let found = for_image("r.example:5000/a/b:1", &env).unwrap();
-        assert_eq!((found.username.as_deref(), found.password.as_deref()), (Some("me"), Some("pass:word")));
+        assert_eq!(
+            (found.username.as_deref(), found.password.as_deref()),
+            (Some("me"), Some("pass:word"))
+        );
         assert!(for_image("other.example/a", &env).is_none());
     }
 }

@@ -43,8 +43,17 @@ impl Span {
 
 impl Engine {
     /// The last lines, oldest first.
-    pub async fn last_lines(&self, id: &str, count: u32, timestamps: bool) -> Result<Vec<String>, EngineError> {
-        let selection = Selection { tail: Some(count), timestamps, ..Selection::default() };
+    pub async fn last_lines(
+        &self,
+        id: &str,
+        count: u32,
+        timestamps: bool,
+    ) -> Result<Vec<String>, EngineError> {
+        let selection = Selection {
+            tail: Some(count),
+            timestamps,
+            ..Selection::default()
+        };
         let reading = async {
             let mut lines = Vec::new();
             let mut stream = Box::pin(self.log(id, &selection));
@@ -56,24 +65,47 @@ impl Engine {
         let attempt = || "read the container's log".to_owned();
         tokio::time::timeout(QUICK, reading)
             .await
-            .unwrap_or_else(|_| Err(EngineError::TimedOut { attempt: attempt(), limit: QUICK }))
+            .unwrap_or_else(|_| {
+                Err(EngineError::TimedOut {
+                    attempt: attempt(),
+                    limit: QUICK,
+                })
+            })
     }
 
     /// The last lines of a span of time: a container keeps the log of all its runs.
-    pub async fn last_lines_within(&self, id: &str, count: u32, span: Span) -> Result<Vec<String>, EngineError> {
+    pub async fn last_lines_within(
+        &self,
+        id: &str,
+        count: u32,
+        span: Span,
+    ) -> Result<Vec<String>, EngineError> {
         // What came after the span pushes its lines back.
-        let asked_for = if span.until.is_some() { count.saturating_mul(8) } else { count };
+        let asked_for = if span.until.is_some() {
+            count.saturating_mul(8)
+        } else {
+            count
+        };
         let lines = self.last_lines(id, asked_for, true).await?;
         let timed = lines.iter().filter_map(|line| line.split_once(' '));
         let within = timed.filter(|(at, _)| instant(at).is_none_or(|at| span.holds(at)));
         let within: Vec<&str> = within.map(|(_, line)| line).collect();
         let last = within.len().saturating_sub(count as usize);
-        Ok(within[last..].iter().map(|line| (*line).to_owned()).collect())
+        Ok(within[last..]
+            .iter()
+            .map(|line| (*line).to_owned())
+            .collect())
     }
 
     /// The log as lines; true with those of standard error.
-    pub fn log(&self, id: &str, what: &Selection) -> impl Stream<Item = Result<(bool, String), EngineError>> + use<> {
-        let tail = what.tail.map_or_else(|| "all".to_owned(), |count| count.to_string());
+    pub fn log(
+        &self,
+        id: &str,
+        what: &Selection,
+    ) -> impl Stream<Item = Result<(bool, String), EngineError>> + use<> {
+        let tail = what
+            .tail
+            .map_or_else(|| "all".to_owned(), |count| count.to_string());
         let options = LogsOptionsBuilder::default()
             .stdout(true)
             .stderr(true)
@@ -83,10 +115,12 @@ impl Engine {
             .since(what.since.unwrap_or(0))
             .build();
         let engine = self.clone();
-        self.docker.logs(id, Some(options)).map(move |item| match item {
-            Ok(output) => Ok((matches!(output, LogOutput::StdErr { .. }), text_of(&output))),
-            Err(error) => Err(engine.error("read the container's log".to_owned(), error)),
-        })
+        self.docker
+            .logs(id, Some(options))
+            .map(move |item| match item {
+                Ok(output) => Ok((matches!(output, LogOutput::StdErr { .. }), text_of(&output))),
+                Err(error) => Err(engine.error("read the container's log".to_owned(), error)),
+            })
     }
 }
 
@@ -98,5 +132,7 @@ fn instant(text: &str) -> Option<OffsetDateTime> {
 fn text_of(output: &LogOutput) -> String {
     let bytes = output.as_ref();
     let cut = &bytes[..bytes.len().min(LINE_LIMIT)];
-    String::from_utf8_lossy(cut).trim_end_matches(['\n', '\r']).to_owned()
+    String::from_utf8_lossy(cut)
+        .trim_end_matches(['\n', '\r'])
+        .to_owned()
 }

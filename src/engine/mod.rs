@@ -1,7 +1,8 @@
 //! The Docker Engine: one call, one conversion, one error each. No policy lives here.
 //!
-//! bollard 0.21 is wrapped because of what was seen of it: it sends no API version, its time-out ends with the response's
-//! headers, and one unknown enum value kills a call. `connect` adds the version, `Engine::call` a deadline of our own.
+//! bollard 0.21 is wrapped because of what was seen of it: it sends no API version, its time-out
+//! ends with the response's headers, and one unknown enum value kills a call. `connect` adds the
+//! version, `Engine::call` a deadline of our own.
 
 pub mod apply;
 pub mod connect;
@@ -25,7 +26,8 @@ pub use connect::Endpoint;
 pub const QUICK: Duration = Duration::from_secs(30);
 /// A call that waits for a process or a disk.
 pub const SLOW: Duration = Duration::from_secs(60);
-/// The start of a container, for which others wait: it takes well under a second. One that comes later is seen all the same.
+/// The start of a container, for which others wait: it takes well under a second. One that comes
+/// later is seen all the same.
 pub const START: Duration = Duration::from_secs(20);
 
 /// A connection to one engine. Cheap to clone.
@@ -88,7 +90,10 @@ impl EngineError {
 
     /// Whether the engine itself cannot be talked to, so that nothing was learnt about the thing.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Broken { .. })
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Broken { .. }
+        )
     }
 }
 
@@ -103,36 +108,69 @@ impl Engine {
         match tokio::time::timeout(limit, call).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(self.error(attempt(), error)),
-            Err(_) => Err(EngineError::TimedOut { attempt: attempt(), limit }),
+            Err(_) => Err(EngineError::TimedOut {
+                attempt: attempt(),
+                limit,
+            }),
         }
     }
 
     pub(crate) fn error(&self, attempt: String, error: BollardError) -> EngineError {
         match error {
-            BollardError::DockerResponseServerError { status_code, message } => {
-                EngineError::Refused { attempt, status: status_code, message: message.trim().to_owned() }
-            }
-            BollardError::DockerStreamError { error } => EngineError::Refused { attempt, status: 500, message: error },
-            BollardError::RequestTimeoutError => EngineError::TimedOut { attempt, limit: SLOW },
+            BollardError::DockerResponseServerError {
+                status_code,
+                message,
+            } => EngineError::Refused {
+                attempt,
+                status: status_code,
+                message: message.trim().to_owned(),
+            },
+            BollardError::DockerStreamError { error } => EngineError::Refused {
+                attempt,
+                status: 500,
+                message: error,
+            },
+            BollardError::RequestTimeoutError => EngineError::TimedOut {
+                attempt,
+                limit: SLOW,
+            },
             BollardError::HyperLegacyError { err } if err.is_connect() => {
-                EngineError::Unreachable { endpoint: self.endpoint.to_string(), why: chain(&err) }
+                EngineError::Unreachable {
+                    endpoint: self.endpoint.to_string(),
+                    why: chain(&err),
+                }
             }
-            BollardError::SocketNotFoundError(path) => {
-                EngineError::Unreachable { endpoint: path, why: "there is no such socket".to_owned() }
-            }
-            other => EngineError::Broken { attempt, message: chain(&other) },
+            BollardError::SocketNotFoundError(path) => EngineError::Unreachable {
+                endpoint: path,
+                why: "there is no such socket".to_owned(),
+            },
+            other => EngineError::Broken {
+                attempt,
+                message: chain(&other),
+            },
         }
     }
 
     /// Whether the engine answers.
     pub async fn ping(&self) -> Result<(), EngineError> {
-        self.call(|| "ping the engine".to_owned(), QUICK, self.docker.ping()).await.map(|_| ())
+        self.call(|| "ping the engine".to_owned(), QUICK, self.docker.ping())
+            .await
+            .map(|_| ())
     }
 
     /// Memory in bytes and the processor of the engine's host.
     pub async fn host(&self) -> Result<(u64, String), EngineError> {
-        let info = self.call(|| "ask the engine about its host".to_owned(), QUICK, self.docker.info()).await?;
-        let memory = info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(u64::MAX);
+        let info = self
+            .call(
+                || "ask the engine about its host".to_owned(),
+                QUICK,
+                self.docker.info(),
+            )
+            .await?;
+        let memory = info
+            .mem_total
+            .and_then(|bytes| u64::try_from(bytes).ok())
+            .unwrap_or(u64::MAX);
         Ok((memory, info.architecture.unwrap_or_default()))
     }
 }

@@ -38,18 +38,19 @@ enum Inspected {
 
 /// What was seen last, so that a look costs one call when nothing changed.
 #[derive(Clone, Debug, Default)]
-pub struct Memory {
+pub struct ObservationCache {
     /// Containers by ID, as inspected.
     containers: BTreeMap<String, Container>,
     /// The networks and volumes.
     rest: Option<(BTreeMap<String, String>, BTreeSet<String>)>,
     /// Images known to be there.
     images: BTreeMap<String, String>,
-    /// Containers whose inspection got no answer, and since when: they are known from the list alone for a while.
+    /// Containers whose inspection got no answer, and since when: they are known from the list
+    /// alone for a while.
     silent: BTreeMap<String, Instant>,
 }
 
-impl Memory {
+impl ObservationCache {
     /// Forgets one container: an event spoke of it.
     pub fn forget_container(&mut self, id: &str) {
         self.containers.remove(id);
@@ -67,10 +68,14 @@ impl Memory {
 
     /// Forgets everything: the next look is a full one.
     pub fn forget(&mut self) {
-        *self = Self { silent: std::mem::take(&mut self.silent), ..Self::default() };
+        *self = Self {
+            silent: std::mem::take(&mut self.silent),
+            ..Self::default()
+        };
     }
 
-    /// Keeps of one container what the list says, with what is known of the run that it is still in.
+    /// Keeps of one container what the list says, with what is known of the run that it is still
+    /// in.
     fn keep_listed(&mut self, summary: &ContainerSummary) {
         let Some(id) = summary.id.clone() else { return };
         let known = self.containers.get(&id);
@@ -81,51 +86,62 @@ impl Memory {
 }
 
 impl Engine {
-    /// One look. Containers that are unknown or were forgotten are inspected; the list itself is always fresh.
+    /// One look. Containers that are unknown or were forgotten are inspected; the list itself is
+    /// always fresh.
     pub async fn observe(
         &self,
         project: &ProjectName,
         images: &[String],
-        memory: &mut Memory,
+        cache: &mut ObservationCache,
     ) -> Result<Observed, EngineError> {
         let listed = self.our_containers(project).await?;
-        let ids: BTreeSet<&str> = listed.iter().filter_map(|summary| summary.id.as_deref()).collect();
-        memory.containers.retain(|id, _| ids.contains(id.as_str()));
-        memory.silent.retain(|id, since| ids.contains(id.as_str()) && since.elapsed() < SILENT_FOR);
-        let stale: Vec<&ContainerSummary> =
-            listed.iter().filter(|summary| is_stale(summary, &memory.containers)).collect();
-        let asked = stale.iter().map(|summary| self.inspect_unless_silent(summary, &memory.silent));
+        let ids: BTreeSet<&str> = listed
+            .iter()
+            .filter_map(|summary| summary.id.as_deref())
+            .collect();
+        cache.containers.retain(|id, _| ids.contains(id.as_str()));
+        cache
+            .silent
+            .retain(|id, since| ids.contains(id.as_str()) && since.elapsed() < SILENT_FOR);
+        let stale: Vec<&ContainerSummary> = listed
+            .iter()
+            .filter(|summary| is_stale(summary, &cache.containers))
+            .collect();
+        let asked = stale
+            .iter()
+            .map(|summary| self.inspect_unless_silent(summary, &cache.silent));
         let inspected = join_all(asked).await;
         for (summary, inspected) in stale.into_iter().zip(inspected) {
             match inspected? {
                 Inspected::Container(container) => {
-                    memory.containers.insert(container.id.clone(), *container);
+                    cache.containers.insert(container.id.clone(), *container);
                 }
                 Inspected::Gone => {}
                 Inspected::Silent => {
                     let id = summary.id.clone().unwrap_or_default();
-                    memory.silent.entry(id).or_insert_with(Instant::now);
-                    memory.keep_listed(summary);
+                    cache.silent.entry(id).or_insert_with(Instant::now);
+                    cache.keep_listed(summary);
                 }
             }
         }
-        if memory.rest.is_none() {
-            memory.rest = Some(try_join(self.our_networks(project), self.our_volumes(project)).await?);
+        if cache.rest.is_none() {
+            cache.rest =
+                Some(try_join(self.our_networks(project), self.our_volumes(project)).await?);
         }
-        memory.images.retain(|image, _| images.contains(image));
+        cache.images.retain(|image, _| images.contains(image));
         for image in images {
-            if !memory.images.contains_key(image)
+            if !cache.images.contains_key(image)
                 && let Some(id) = self.image_id(image).await?
             {
-                memory.images.insert(image.clone(), id);
+                cache.images.insert(image.clone(), id);
             }
         }
-        let (networks, volumes) = memory.rest.clone().unwrap_or_default();
+        let (networks, volumes) = cache.rest.clone().unwrap_or_default();
         Ok(Observed {
-            containers: in_start_order(memory.containers.values()),
+            containers: in_start_order(cache.containers.values()),
             networks,
             volumes,
-            images: memory.images.clone(),
+            images: cache.images.clone(),
         })
     }
 
@@ -141,31 +157,74 @@ impl Engine {
         }
         match tokio::time::timeout(INSPECT_LIMIT, self.inspect(id)).await {
             Err(_) => Ok(Inspected::Silent),
-            Ok(answer) => Ok(answer?.map_or(Inspected::Gone, |container| Inspected::Container(Box::new(container)))),
+            Ok(answer) => Ok(answer?.map_or(Inspected::Gone, |container| {
+                Inspected::Container(Box::new(container))
+            })),
         }
     }
 
-    async fn our_containers(&self, project: &ProjectName) -> Result<Vec<ContainerSummary>, EngineError> {
-        let options = ListContainersOptionsBuilder::default().all(true).filters(&filter(project)).build();
-        self.call(|| "list containers".to_owned(), QUICK, self.docker.list_containers(Some(options))).await
+    async fn our_containers(
+        &self,
+        project: &ProjectName,
+    ) -> Result<Vec<ContainerSummary>, EngineError> {
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filter(project))
+            .build();
+        self.call(
+            || "list containers".to_owned(),
+            QUICK,
+            self.docker.list_containers(Some(options)),
+        )
+        .await
     }
 
-    async fn our_networks(&self, project: &ProjectName) -> Result<BTreeMap<String, String>, EngineError> {
-        let options = ListNetworksOptionsBuilder::default().filters(&filter(project)).build();
-        let listed = self.call(|| "list networks".to_owned(), QUICK, self.docker.list_networks(Some(options))).await?;
-        Ok(listed.into_iter().filter_map(|network| Some((network.id?, network.name?))).collect())
+    async fn our_networks(
+        &self,
+        project: &ProjectName,
+    ) -> Result<BTreeMap<String, String>, EngineError> {
+        let options = ListNetworksOptionsBuilder::default()
+            .filters(&filter(project))
+            .build();
+        let listed = self
+            .call(
+                || "list networks".to_owned(),
+                QUICK,
+                self.docker.list_networks(Some(options)),
+            )
+            .await?;
+        Ok(listed
+            .into_iter()
+            .filter_map(|network| Some((network.id?, network.name?)))
+            .collect())
     }
 
     async fn our_volumes(&self, project: &ProjectName) -> Result<BTreeSet<String>, EngineError> {
-        let options = ListVolumesOptionsBuilder::default().filters(&filter(project)).build();
-        let listed = self.call(|| "list volumes".to_owned(), QUICK, self.docker.list_volumes(Some(options))).await?;
-        Ok(listed.volumes.unwrap_or_default().into_iter().map(|volume| volume.name).collect())
+        let options = ListVolumesOptionsBuilder::default()
+            .filters(&filter(project))
+            .build();
+        let listed = self
+            .call(
+                || "list volumes".to_owned(),
+                QUICK,
+                self.docker.list_volumes(Some(options)),
+            )
+            .await?;
+        Ok(listed
+            .volumes
+            .unwrap_or_default()
+            .into_iter()
+            .map(|volume| volume.name)
+            .collect())
     }
 
     /// Inspects one container; `None` when it is gone, or is not one of ours after all.
     pub async fn inspect(&self, id: &str) -> Result<Option<Container>, EngineError> {
         let call = self.docker.inspect_container(id, None);
-        match self.call(|| format!("inspect container {id}"), QUICK, call).await {
+        match self
+            .call(|| format!("inspect container {id}"), QUICK, call)
+            .await
+        {
             Ok(answer) => Ok(container_of(answer)),
             Err(error) if error.is_absent() => Ok(None),
             Err(error) => Err(error),
@@ -175,8 +234,13 @@ impl Engine {
     /// The environment of a container, for what only it remembers.
     pub async fn environment(&self, id: &str) -> Result<BTreeMap<String, String>, EngineError> {
         let call = self.docker.inspect_container(id, None);
-        let answer = self.call(|| format!("inspect container {id}"), QUICK, call).await?;
-        let lines = answer.config.and_then(|config| config.env).unwrap_or_default();
+        let answer = self
+            .call(|| format!("inspect container {id}"), QUICK, call)
+            .await?;
+        let lines = answer
+            .config
+            .and_then(|config| config.env)
+            .unwrap_or_default();
         Ok(lines
             .iter()
             .filter_map(|line| line.split_once('='))
@@ -195,9 +259,20 @@ impl Engine {
     }
 
     /// Whether the project's volumes belong to a demo; `None` when there are none.
-    pub async fn volumes_are_demo(&self, project: &ProjectName) -> Result<Option<bool>, EngineError> {
-        let options = ListVolumesOptionsBuilder::default().filters(&filter(project)).build();
-        let listed = self.call(|| "list volumes".to_owned(), QUICK, self.docker.list_volumes(Some(options))).await?;
+    pub async fn volumes_are_demo(
+        &self,
+        project: &ProjectName,
+    ) -> Result<Option<bool>, EngineError> {
+        let options = ListVolumesOptionsBuilder::default()
+            .filters(&filter(project))
+            .build();
+        let listed = self
+            .call(
+                || "list volumes".to_owned(),
+                QUICK,
+                self.docker.list_volumes(Some(options)),
+            )
+            .await?;
         let first = listed.volumes.unwrap_or_default().into_iter().next();
         Ok(first.map(|volume| volume.labels.get(labels::DEMO).map(String::as_str) == Some("Y")))
     }
@@ -205,39 +280,85 @@ impl Engine {
     /// Every running container that publishes a host port, with the ports.
     pub async fn published_ports(&self) -> Result<Vec<(String, Vec<u16>)>, EngineError> {
         let options = ListContainersOptionsBuilder::default().all(false).build();
-        let listed =
-            self.call(|| "list containers".to_owned(), QUICK, self.docker.list_containers(Some(options))).await?;
+        let listed = self
+            .call(
+                || "list containers".to_owned(),
+                QUICK,
+                self.docker.list_containers(Some(options)),
+            )
+            .await?;
         let of = |summary: ContainerSummary| {
-            let ports = summary.ports.unwrap_or_default().into_iter().filter_map(|port| port.public_port).collect();
+            let ports = summary
+                .ports
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|port| port.public_port)
+                .collect();
             (name_of(summary.names.as_deref()), ports)
         };
         Ok(listed.into_iter().map(of).collect())
     }
 
     /// The names of containers, among those wanted, that exist without our label.
-    pub async fn foreign_containers(&self, project: &ProjectName, names: &[&str]) -> Result<Vec<String>, EngineError> {
+    pub async fn foreign_containers(
+        &self,
+        project: &ProjectName,
+        names: &[&str],
+    ) -> Result<Vec<String>, EngineError> {
         let options = ListContainersOptionsBuilder::default().all(true).build();
-        let listed =
-            self.call(|| "list containers".to_owned(), QUICK, self.docker.list_containers(Some(options))).await?;
+        let listed = self
+            .call(
+                || "list containers".to_owned(),
+                QUICK,
+                self.docker.list_containers(Some(options)),
+            )
+            .await?;
         let is_foreign = |summary: &ContainerSummary| {
-            let ours = summary.labels.as_ref().and_then(|labels| labels.get(labels::PROJECT));
+            let ours = summary
+                .labels
+                .as_ref()
+                .and_then(|labels| labels.get(labels::PROJECT));
             ours.map(String::as_str) != Some(project.as_str())
         };
-        let foreign = listed.into_iter().filter(is_foreign).map(|summary| name_of(summary.names.as_deref()));
-        Ok(foreign.filter(|name| names.contains(&name.as_str())).collect())
+        let foreign = listed
+            .into_iter()
+            .filter(is_foreign)
+            .map(|summary| name_of(summary.names.as_deref()));
+        Ok(foreign
+            .filter(|name| names.contains(&name.as_str()))
+            .collect())
     }
 
     /// The containers that use a volume, except those of the project.
-    pub async fn foreign_users(&self, project: &ProjectName, volume: &str) -> Result<Vec<String>, EngineError> {
+    pub async fn foreign_users(
+        &self,
+        project: &ProjectName,
+        volume: &str,
+    ) -> Result<Vec<String>, EngineError> {
         let filters = HashMap::from([("volume", vec![volume.to_owned()])]);
-        let options = ListContainersOptionsBuilder::default().filters(&filters).build();
-        let listed =
-            self.call(|| "list containers".to_owned(), QUICK, self.docker.list_containers(Some(options))).await?;
+        let options = ListContainersOptionsBuilder::default()
+            .filters(&filters)
+            .build();
+        let listed = self
+            .call(
+                || "list containers".to_owned(),
+                QUICK,
+                self.docker.list_containers(Some(options)),
+            )
+            .await?;
         let is_ours = |summary: &ContainerSummary| {
-            summary.labels.as_ref().and_then(|labels| labels.get(labels::PROJECT)).map(String::as_str)
+            summary
+                .labels
+                .as_ref()
+                .and_then(|labels| labels.get(labels::PROJECT))
+                .map(String::as_str)
                 == Some(project.as_str())
         };
-        Ok(listed.iter().filter(|summary| !is_ours(summary)).map(|summary| name_of(summary.names.as_deref())).collect())
+        Ok(listed
+            .iter()
+            .filter(|summary| !is_ours(summary))
+            .map(|summary| name_of(summary.names.as_deref()))
+            .collect())
     }
 }
 
@@ -261,13 +382,22 @@ fn filter(project: &ProjectName) -> HashMap<&'static str, Vec<String>> {
 }
 
 fn name_of(names: Option<&[String]>) -> String {
-    names.and_then(<[String]>::first).map(|name| name.trim_start_matches('/').to_owned()).unwrap_or_default()
+    names
+        .and_then(<[String]>::first)
+        .map(|name| name.trim_start_matches('/').to_owned())
+        .unwrap_or_default()
 }
 
 /// Whether what is remembered of a container no longer fits what the list says.
 fn is_stale(summary: &ContainerSummary, known: &BTreeMap<String, Container>) -> bool {
-    let Some(container) = summary.id.as_deref().and_then(|id| known.get(id)) else { return true };
-    let word = summary.state.as_ref().map(ToString::to_string).unwrap_or_default();
+    let Some(container) = summary.id.as_deref().and_then(|id| known.get(id)) else {
+        return true;
+    };
+    let word = summary
+        .state
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let remembered = match &container.run {
         Run::Created => "created",
         Run::Running { .. } => "running",
@@ -275,25 +405,47 @@ fn is_stale(summary: &ContainerSummary, known: &BTreeMap<String, Container>) -> 
         Run::Exited { .. } => "exited",
         Run::Removing => "removing",
     };
-    let networks = summary.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
-    let attached: BTreeSet<String> =
-        networks.into_iter().flatten().filter_map(|(_, endpoint)| endpoint.network_id.clone()).collect();
+    let networks = summary
+        .network_settings
+        .as_ref()
+        .and_then(|settings| settings.networks.as_ref());
+    let attached: BTreeSet<String> = networks
+        .into_iter()
+        .flatten()
+        .filter_map(|(_, endpoint)| endpoint.network_id.clone())
+        .collect();
     word != remembered || (attached != container.networks && !matches!(container.run, Run::Created))
 }
 
-/// A container as the list shows it. The list tells no start time: it is taken from what is known of the same run.
+/// A container as the list shows it. The list tells no start time: it is taken from what is known
+/// of the same run.
 fn listed_container(summary: &ContainerSummary, known: Option<&Container>) -> Option<Container> {
     let found = summary.labels.as_ref()?;
-    let word = summary.state.as_ref().map(ToString::to_string).unwrap_or_default();
-    let started_at = known.and_then(Container::instance).map(|instance| instance.started_at).unwrap_or_default();
+    let word = summary
+        .state
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let started_at = known
+        .and_then(Container::instance)
+        .map(|instance| instance.started_at)
+        .unwrap_or_default();
     let run = match word.as_str() {
         "created" => Run::Created,
         "running" | "restarting" => Run::Running { started_at },
         "paused" => Run::Paused { started_at },
         "removing" => Run::Removing,
-        _ => Run::Exited { started_at, code: -1, oom: false, error: String::new() },
+        _ => Run::Exited {
+            started_at,
+            code: -1,
+            oom: false,
+            error: String::new(),
+        },
     };
-    let networks = summary.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
+    let networks = summary
+        .network_settings
+        .as_ref()
+        .and_then(|settings| settings.networks.as_ref());
     Some(Container {
         id: summary.id.clone()?,
         name: name_of(summary.names.as_deref()),
@@ -302,7 +454,11 @@ fn listed_container(summary: &ContainerSummary, known: Option<&Container>) -> Op
         image: summary.image.clone().unwrap_or_default(),
         image_id: summary.image_id.clone().unwrap_or_default(),
         run,
-        networks: networks.into_iter().flatten().filter_map(|(_, endpoint)| endpoint.network_id.clone()).collect(),
+        networks: networks
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, endpoint)| endpoint.network_id.clone())
+            .collect(),
         engine_restarts: false,
     })
 }
@@ -312,7 +468,10 @@ fn container_of(answer: ContainerInspectResponse) -> Option<Container> {
     let mut found = config.labels?;
     let state = answer.state?;
     let started_at = state.started_at.unwrap_or_default();
-    let word = state.status.map(|status| status.to_string()).unwrap_or_default();
+    let word = state
+        .status
+        .map(|status| status.to_string())
+        .unwrap_or_default();
     let run = match word.as_str() {
         "created" => Run::Created,
         "running" | "restarting" => Run::Running { started_at },
@@ -325,11 +484,21 @@ fn container_of(answer: ContainerInspectResponse) -> Option<Container> {
             error: state.error.unwrap_or_default(),
         },
     };
-    let networks = answer.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
-    let policy = answer.host_config.and_then(|host| host.restart_policy).and_then(|policy| policy.name);
+    let networks = answer
+        .network_settings
+        .and_then(|settings| settings.networks)
+        .unwrap_or_default();
+    let policy = answer
+        .host_config
+        .and_then(|host| host.restart_policy)
+        .and_then(|policy| policy.name);
     Some(Container {
         id: answer.id?,
-        name: answer.name.unwrap_or_default().trim_start_matches('/').to_owned(),
+        name: answer
+            .name
+            .unwrap_or_default()
+            .trim_start_matches('/')
+            .to_owned(),
         unit: found.remove(labels::UNIT)?.parse().ok()?,
         digest: Digest(found.remove(labels::DIGEST).unwrap_or_default()),
         image: config.image.unwrap_or_default(),
@@ -337,21 +506,37 @@ fn container_of(answer: ContainerInspectResponse) -> Option<Container> {
         run,
         networks: networks
             .into_iter()
-            .map(|(name, endpoint)| endpoint.network_id.filter(|id| !id.is_empty()).unwrap_or(name))
+            .map(|(name, endpoint)| {
+                endpoint
+                    .network_id
+                    .filter(|id| !id.is_empty())
+                    .unwrap_or(name)
+            })
             .collect(),
-        engine_restarts: policy.is_some_and(|policy| !matches!(policy.to_string().as_str(), "" | "no")),
+        engine_restarts: policy
+            .is_some_and(|policy| !matches!(policy.to_string().as_str(), "" | "no")),
     })
 }
 
 impl Engine {
     /// How to reach the SQL Server in a container, read off its environment and published port.
     pub async fn database_of(&self, id: &str) -> Option<crate::spec::DatabaseTarget> {
-        let password = self.environment(id).await.ok()?.remove("MSSQL_SA_PASSWORD")?;
+        let password = self
+            .environment(id)
+            .await
+            .ok()?
+            .remove("MSSQL_SA_PASSWORD")?;
         let call = self.docker.inspect_container(id, None);
-        let answer = self.call(|| format!("inspect container {id}"), QUICK, call).await.ok()?;
+        let answer = self
+            .call(|| format!("inspect container {id}"), QUICK, call)
+            .await
+            .ok()?;
         let ports = answer.network_settings?.ports?;
         let binding = ports.get("1433/tcp")?.as_ref()?.first()?.clone();
-        let host = binding.host_ip.filter(|ip| ip != "0.0.0.0" && ip != "::").unwrap_or_else(|| "127.0.0.1".to_owned());
+        let host = binding
+            .host_ip
+            .filter(|ip| ip != "0.0.0.0" && ip != "::")
+            .unwrap_or_else(|| "127.0.0.1".to_owned());
         Some(crate::spec::DatabaseTarget {
             host,
             port: binding.host_port?.parse().ok()?,

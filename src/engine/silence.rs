@@ -1,4 +1,5 @@
-//! Tries calls on an engine that falls silent: they end by limits of their own. The clock is the tests', so nobody waits.
+//! Tries calls on an engine that falls silent: they end by limits of their own. The clock is the
+//! tests', so nobody waits.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +20,8 @@ use super::images::PULL_SILENCE;
 
 const IMAGE: &str = "registry.example/a:1";
 
-/// An engine that tells its version, and then answers one call with what the test says, never ending.
+/// An engine that tells its version, and then answers one call with what the test says, never
+/// ending.
 struct Silent {
     engine: Engine,
     words: mpsc::UnboundedSender<String>,
@@ -38,13 +40,23 @@ impl Silent {
         let listener = UnixListener::bind(&path).unwrap();
         let (words, said) = mpsc::unbounded_channel();
         let server = tokio::spawn(serve(listener, said));
-        let engine = Engine::connect(Endpoint(format!("unix://{}", path.display()))).await.unwrap();
-        Self { engine, words, server, _still: still, _dir: dir }
+        let engine = Engine::connect(Endpoint(format!("unix://{}", path.display())))
+            .await
+            .unwrap();
+        Self {
+            engine,
+            words,
+            server,
+            _still: still,
+            _dir: dir,
+        }
     }
 
     /// Says one line of a pull's progress.
     fn say(&self, status: &str) {
-        self.words.send(format!("{{\"status\":\"{status}\"}}\r\n")).unwrap();
+        self.words
+            .send(format!("{{\"status\":\"{status}\"}}\r\n"))
+            .unwrap();
     }
 }
 
@@ -57,12 +69,23 @@ impl Drop for Silent {
 async fn serve(listener: UnixListener, mut said: mpsc::UnboundedReceiver<String>) {
     let version = r#"{"ApiVersion":"1.41"}"#;
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
-    let answer = format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n{version}", version.len());
-    asked(&listener).await.write_all(answer.as_bytes()).await.unwrap();
+    let answer = format!(
+        "{head}Connection: close\r\nContent-Length: {}\r\n\r\n{version}",
+        version.len()
+    );
+    asked(&listener)
+        .await
+        .write_all(answer.as_bytes())
+        .await
+        .unwrap();
     let mut stream = asked(&listener).await;
     let mut head = Some(format!("{head}Transfer-Encoding: chunked\r\n\r\n"));
     while let Some(line) = said.recv().await {
-        let text = format!("{}{:x}\r\n{line}\r\n", head.take().unwrap_or_default(), line.len());
+        let text = format!(
+            "{}{:x}\r\n{line}\r\n",
+            head.take().unwrap_or_default(),
+            line.len()
+        );
         stream.write_all(text.as_bytes()).await.unwrap();
     }
 }
@@ -98,7 +121,10 @@ async fn f33_a_start_that_hangs_is_given_up_before_other_calls_and_its_outcome_i
     assert!(!start.is_finished());
     tokio::time::advance(START / 5).await;
     let error = ended(start).await.unwrap_err();
-    assert!(matches!(error, EngineError::TimedOut { limit: START, .. }) && error.is_unreachable(), "{error:?}");
+    assert!(
+        matches!(error, EngineError::TimedOut { limit: START, .. }) && error.is_unreachable(),
+        "{error:?}"
+    );
     assert!(START * 2 < SLOW, "every other start waits for it");
 }
 
@@ -108,7 +134,11 @@ async fn f42_a_pull_that_stalls_is_given_up_and_one_that_moves_is_not() {
     let (told, mut progress) = mpsc::unbounded_channel();
     let engine = peer.engine.clone();
     let pull = tokio::spawn(async move {
-        engine.pull(IMAGE, &BTreeMap::new(), |status| told.send(status.to_owned()).unwrap()).await
+        engine
+            .pull(IMAGE, &BTreeMap::new(), |status| {
+                told.send(status.to_owned()).unwrap();
+            })
+            .await
     });
     for _ in 0..10 {
         peer.say("Downloading");
@@ -118,8 +148,23 @@ async fn f42_a_pull_that_stalls_is_given_up_and_one_that_moves_is_not() {
     }
     tokio::time::advance(PULL_SILENCE / 5).await;
     let error = ended(pull).await.unwrap_err();
-    assert!(matches!(error, EngineError::TimedOut { limit: PULL_SILENCE, .. }), "{error:?}");
-    assert_eq!(error.to_string(), format!("pull image {IMAGE}: no answer within {} s", PULL_SILENCE.as_secs()));
+    assert!(
+        matches!(
+            error,
+            EngineError::TimedOut {
+                limit: PULL_SILENCE,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "pull image {IMAGE}: no answer within {} s",
+            PULL_SILENCE.as_secs()
+        )
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,5 +174,11 @@ async fn f42_a_pull_that_never_begins_is_given_up_too() {
     let pull = tokio::spawn(async move { engine.pull(IMAGE, &BTreeMap::new(), |_| ()).await });
     tokio::task::yield_now().await;
     tokio::time::advance(PULL_SILENCE + Duration::from_secs(1)).await;
-    assert!(matches!(ended(pull).await, Err(EngineError::TimedOut { limit: PULL_SILENCE, .. })));
+    assert!(matches!(
+        ended(pull).await,
+        Err(EngineError::TimedOut {
+            limit: PULL_SILENCE,
+            ..
+        })
+    ));
 }

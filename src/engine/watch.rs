@@ -1,4 +1,5 @@
-//! The engine's events, as hints about what to look at again. They may be dropped, doubled or late: a slow relist is the truth.
+//! The engine's events, as hints about what to look at again. They may be dropped, doubled or late:
+//! a slow relist is the truth.
 
 use std::collections::HashMap;
 
@@ -9,14 +10,14 @@ use futures_util::StreamExt as _;
 use super::Engine;
 use super::EngineError;
 use crate::config::project::ProjectName;
-use crate::reconcile::heard::Heard;
+use crate::reconcile::container_event::ContainerEvent;
 use crate::spec::labels;
 
 /// What to look at again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
     /// A container of ours, and what was told of it.
-    Container(Heard),
+    Container(ContainerEvent),
     /// Networks and volumes.
     Infrastructure,
     /// Images: a reference may stand for another one now.
@@ -24,11 +25,19 @@ pub enum Hint {
 }
 
 impl Engine {
-    /// Events of the project's containers, and of all networks and volumes, from now on. The stream ends when the engine
-    /// goes away; open it again and look at everything.
-    pub fn hints(&self, project: &ProjectName) -> impl Stream<Item = Result<Hint, EngineError>> + use<> {
+    /// Events of the project's containers, and of all networks and volumes, from now on. The stream
+    /// ends when the engine goes away; open it again and look at everything.
+    pub fn hints(
+        &self,
+        project: &ProjectName,
+    ) -> impl Stream<Item = Result<Hint, EngineError>> + use<> {
         let filters = HashMap::from([
-            ("type", ["container", "network", "volume", "image"].map(str::to_owned).to_vec()),
+            (
+                "type",
+                ["container", "network", "volume", "image"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            ),
             (
                 "event",
                 [
@@ -63,7 +72,9 @@ impl Engine {
         stream.filter_map(move |item| {
             let hint = match item {
                 Ok(event) => hint_of(event, &project).map(Ok),
-                Err(error) => Some(Err(engine.error("follow the engine's events".to_owned(), error))),
+                Err(error) => Some(Err(
+                    engine.error("follow the engine's events".to_owned(), error)
+                )),
             };
             std::future::ready(hint)
         })
@@ -78,22 +89,32 @@ fn hint_of(event: bollard::models::EventMessage, project: &str) -> Option<Hint> 
     match word.as_str() {
         "container" => {
             let ours = attributes.get(labels::PROJECT).map(String::as_str) == Some(project);
-            let at = time::OffsetDateTime::from_unix_timestamp_nanos(event.time_nano.unwrap_or_default().into()).ok();
+            let at = time::OffsetDateTime::from_unix_timestamp_nanos(
+                event.time_nano.unwrap_or_default().into(),
+            )
+            .ok();
             ours.then(|| {
-                Hint::Container(Heard {
+                Hint::Container(ContainerEvent {
                     id: actor.id.unwrap_or_default(),
                     word: action,
                     at,
                     signal: attributes.get("signal").cloned(),
-                    code: attributes.get("exitCode").and_then(|code| code.parse().ok()),
+                    code: attributes
+                        .get("exitCode")
+                        .and_then(|code| code.parse().ok()),
                 })
             })
         }
         "network" => {
-            let ours = attributes.get("name").is_some_and(|name| name.starts_with(project));
+            let ours = attributes
+                .get("name")
+                .is_some_and(|name| name.starts_with(project));
             ours.then_some(Hint::Infrastructure)
         }
-        "volume" => actor.id.is_some_and(|name| name.starts_with(project)).then_some(Hint::Infrastructure),
+        "volume" => actor
+            .id
+            .is_some_and(|name| name.starts_with(project))
+            .then_some(Hint::Infrastructure),
         "image" => Some(Hint::Images),
         _ => None,
     }

@@ -1,5 +1,6 @@
-//! An Octopus node, asked over HTTP from the host: one short connection, no redirects, bounded in time and size. Nothing
-//! inside the image is needed, since hardened images have neither shell nor curl.
+//! An Octopus node, asked over HTTP from the host: one short connection, no redirects, bounded in
+//! time and size. Nothing inside the image is needed, since hardened images have neither shell nor
+//! curl.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use tokio::net::TcpStream;
 
 use crate::reconcile::health::Probe;
 
-/// Answers 200 when the node takes work, 418 when it is drained, anything else when it is broken (octopus.com/docs,
-/// "Load balancing": the health endpoint needs no login).
+/// Answers 200 when the node takes work, 418 when it is drained, anything else when it is broken
+/// (octopus.com/docs, "Load balancing": the health endpoint needs no login).
 pub const PING: &str = "/api/octopusservernodes/ping";
 /// A ping's answer is one small JSON object; what is larger is not it.
 const BODY_LIMIT: usize = 64 * 1024;
@@ -44,13 +45,17 @@ struct Refusal {
 }
 
 fn refusal(error: impl std::error::Error) -> Refusal {
-    Refusal { os_error: None, why: error.to_string() }
+    Refusal {
+        os_error: None,
+        why: error.to_string(),
+    }
 }
 
 async fn get(address: SocketAddr, path: &str) -> Result<u16, Refusal> {
-    let tcp = TcpStream::connect(address)
-        .await
-        .map_err(|error| Refusal { os_error: error.raw_os_error(), why: error.to_string() })?;
+    let tcp = TcpStream::connect(address).await.map_err(|error| Refusal {
+        os_error: error.raw_os_error(),
+        why: error.to_string(),
+    })?;
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(BODY_LIMIT)
         .handshake(TokioIo::new(tcp))
@@ -66,13 +71,17 @@ async fn get(address: SocketAddr, path: &str) -> Result<u16, Refusal> {
         let status = answer.status().as_u16();
         // The body is read to its end, so that a node that dribbles one for ever counts as hung.
         let body = Limited::new(answer.into_body(), BODY_LIMIT).collect().await;
-        body.map_err(|error| Refusal { os_error: None, why: error.to_string() })?;
+        body.map_err(|error| Refusal {
+            os_error: None,
+            why: error.to_string(),
+        })?;
         Ok(status)
     };
     tokio::pin!(exchange);
     tokio::select! {
         answer = &mut exchange => answer,
-        // Cancel-safe: the connection only moves bytes for the exchange, which then reports what became of it.
+        // Cancel-safe: the connection only moves bytes for the exchange, which then reports what
+        // became of it.
         _ = connection => exchange.await,
     }
 }

@@ -9,7 +9,8 @@ use super::observed::Container;
 use super::observed::Instance;
 use crate::spec::UnitId;
 
-/// One step. It names the container by ID wherever one exists, so that it cannot hit another of the same name.
+/// One step. It names the container by ID wherever one exists, so that it cannot hit another of the
+/// same name.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Fetch an image.
@@ -135,24 +136,27 @@ pub struct Trouble {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doubt {
     /// It was refused.
-    None,
+    Refused,
     /// No answer came, or a broken one: it was done or was not.
-    Done,
+    Unknown,
     /// No answer came in time: it may still be done.
-    Doing,
+    MayStillHappen,
 }
 
 impl Trouble {
     /// Whether nothing was learnt about the thing itself.
     pub fn is_unknown(&self) -> bool {
-        self.doubt != Doubt::None
+        self.doubt != Doubt::Refused
     }
 }
 
 /// Whether an action that failed took effect all the same, by what the engine shows now.
 pub fn took_effect(action: &Action, seen: &Observed) -> bool {
-    let container =
-        |unit: &UnitId, id: &str| seen.containers.iter().find(|found| found.unit == *unit && found.id == id);
+    let container = |unit: &UnitId, id: &str| {
+        seen.containers
+            .iter()
+            .find(|found| found.unit == *unit && found.id == id)
+    };
     match action {
         Action::Create(unit) => seen.container(*unit).is_some(),
         Action::CreateNetwork => !seen.networks.is_empty(),
@@ -165,8 +169,12 @@ pub fn took_effect(action: &Action, seen: &Observed) -> bool {
         }
         Action::RemoveNetwork(id) => !seen.networks.contains_key(id),
         Action::RemoveVolume(name) => !seen.volumes.contains(name),
-        Action::Connect(unit, id) => container(unit, id).is_some_and(|found| seen.is_attached(found)),
-        Action::DisarmRestartPolicy(unit, id) => container(unit, id).is_some_and(|found| !found.engine_restarts),
+        Action::Connect(unit, id) => {
+            container(unit, id).is_some_and(|found| seen.is_attached(found))
+        }
+        Action::DisarmRestartPolicy(unit, id) => {
+            container(unit, id).is_some_and(|found| !found.engine_restarts)
+        }
         Action::Examine(..) => false,
     }
 }

@@ -1,8 +1,10 @@
-//! Why a unit failed, and what mends it: from the exit code, the engine's words and the last log lines to one named cause.
+//! Why a unit failed, and what mends it: from the exit code, the engine's words and the last log
+//! lines to one named cause.
 //!
-//! A *permanent* cause stops the retrying until the configuration changes: trying again cannot help, and a restart storm
-//! hides the message. A cause that the *host* may cure (a full disk, a taken port) is looked at again slowly and never
-//! counts as a crash. Everything else is *transient*: restart, with backoff.
+//! A *permanent* cause stops the retrying until the configuration changes: trying again cannot
+//! help, and a restart storm hides the message. A cause that the *host* may cure (a full disk, a
+//! taken port) is looked at again slowly and never counts as a crash. Everything else is
+//! *transient*: restart, with backoff.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -116,7 +118,8 @@ pub struct Failure {
     pub code: Option<i64>,
 }
 
-/// Texts of the engine (moby, containerd, runc) and what they mean. Lower case; all parts must occur.
+/// Texts of the engine (moby, containerd, runc) and what they mean. Lower case; all parts must
+/// occur.
 const ENGINE_WORDS: &[(&[&str], Cause)] = &[
     (&["unable to apply caps"], Cause::PrivilegedRefused),
     (&["privileged", "not permitted"], Cause::PrivilegedRefused),
@@ -131,7 +134,10 @@ const ENGINE_WORDS: &[(&[&str], Cause)] = &[
     (&["manifest unknown"], Cause::ImageMissing),
     (&["manifest for", "not found"], Cause::ImageMissing),
     (&["exec format error"], Cause::WrongArchitecture),
-    (&["does not match the specified platform"], Cause::WrongArchitecture),
+    (
+        &["does not match the specified platform"],
+        Cause::WrongArchitecture,
+    ),
     (&["no matching manifest for"], Cause::WrongArchitecture),
     (&["is already in use by container"], Cause::NameTaken),
     (&["network with name", "already exists"], Cause::NameTaken),
@@ -141,21 +147,31 @@ const ENGINE_WORDS: &[(&[&str], Cause)] = &[
     (&["all predefined address pools"], Cause::NoSubnet),
 ];
 
-/// Lines of SQL Server's and Octopus Server's logs and what they mean (sources: `facts` of the vendor images: Microsoft's
-/// mssql-docker issues 776, 465, 771, 790, 868, 582 and Octopus' Issues 7266, 9828, 8745, 7650, 6507).
+/// Lines of SQL Server's and Octopus Server's logs and what they mean (sources: `facts` of the
+/// vendor images: Microsoft's mssql-docker issues 776, 465, 771, 790, 868, 582 and Octopus' Issues
+/// 7266, 9828, 8745, 7650, 6507).
 const LOG_WORDS: &[(&[&str], Cause)] = &[
     (&["must accept the eula"], Cause::Eula),
     (&["accept_eula"], Cause::Eula),
     (&["end-user license agreement"], Cause::Eula),
     (&["password validation failed"], Cause::PasswordTooWeak),
-    (&["does not meet sql server password policy"], Cause::PasswordTooWeak),
+    (
+        &["does not meet sql server password policy"],
+        Cause::PasswordTooWeak,
+    ),
     (&["at least 2000 megabytes"], Cause::NotEnoughMemory),
     (&["a downgrade path is not supported"], Cause::SqlDataNewer),
     (&["error: 948"], Cause::SqlDataNewer),
     (&["error: 926"], Cause::DatabaseSuspect),
-    (&["error 32(", "used by another process"], Cause::VolumeInUse),
+    (
+        &["error 32(", "used by another process"],
+        Cause::VolumeInUse,
+    ),
     (&["marked suspect"], Cause::DatabaseSuspect),
-    (&["would not be compliant with your license"], Cause::LicenceExpired),
+    (
+        &["would not be compliant with your license"],
+        Cause::LicenceExpired,
+    ),
     (&["license", "expired"], Cause::LicenceExpired),
     (&["license only allows"], Cause::LicenceNodeLimit),
     (&["master key is invalid"], Cause::MasterKeyWrong),
@@ -167,14 +183,23 @@ const LOG_WORDS: &[(&[&str], Cause)] = &[
     (&["not enough space on the disk"], Cause::DiskFull),
     (&["permission denied"], Cause::VolumePermissions),
     (&["error 5(access is denied.)"], Cause::VolumePermissions),
-    (&["access to the path", "is denied"], Cause::VolumePermissions),
+    (
+        &["access to the path", "is denied"],
+        Cause::VolumePermissions,
+    ),
     (&["exec format error"], Cause::WrongArchitecture),
-    (&["invalid mapping of address", "reserved address space"], Cause::WrongArchitecture),
+    (
+        &["invalid mapping of address", "reserved address space"],
+        Cause::WrongArchitecture,
+    ),
     (&["sigabrt"], Cause::KernelTooNew),
     (&["signal 6"], Cause::KernelTooNew),
     (&["name or service not known"], Cause::WrongHost),
     (&["no such host is known"], Cause::WrongHost),
-    (&["connection test to \"master\" timed out"], Cause::DatabaseUnreachable),
+    (
+        &["connection test to \"master\" timed out"],
+        Cause::DatabaseUnreachable,
+    ),
 ];
 
 /// The exit code of a process that SIGABRT ended.
@@ -183,10 +208,22 @@ const ABORTED: i64 = 134;
 /// Names the cause of a failed start or an ended run.
 pub fn of_unit(unit: UnitId, evidence: &Evidence<'_>) -> Failure {
     let (cause, detail) = engine_cause(evidence)
-        .or_else(|| evidence.oom.then(|| (Cause::OutOfMemory, "the kernel killed it for memory".to_owned())))
+        .or_else(|| {
+            evidence.oom.then(|| {
+                (
+                    Cause::OutOfMemory,
+                    "the kernel killed it for memory".to_owned(),
+                )
+            })
+        })
         .or_else(|| log_cause(unit, evidence))
         .unwrap_or_else(|| by_exit_code(evidence));
-    let mut failure = Failure { cause, detail, lines: Vec::new(), code: evidence.code };
+    let mut failure = Failure {
+        cause,
+        detail,
+        lines: Vec::new(),
+        code: evidence.code,
+    };
     failure.quote(evidence.lines);
     failure
 }
@@ -220,7 +257,8 @@ fn log_cause(unit: UnitId, evidence: &Evidence<'_>) -> Option<(Cause, String)> {
 
 /// SIGABRT says something about SQL Server only, and only when the process really ended by it.
 fn applies(cause: Cause, unit: UnitId, evidence: &Evidence<'_>) -> bool {
-    cause != Cause::KernelTooNew || (unit == UnitId::Sql && evidence.code.is_some_and(|code| code != 0))
+    cause != Cause::KernelTooNew
+        || (unit == UnitId::Sql && evidence.code.is_some_and(|code| code != 0))
 }
 
 fn by_exit_code(evidence: &Evidence<'_>) -> (Cause, String) {
@@ -233,7 +271,10 @@ fn by_exit_code(evidence: &Evidence<'_>) -> (Cause, String) {
 }
 
 fn lookup(table: &[(&[&str], Cause)], lower: &str) -> Option<Cause> {
-    table.iter().find(|(words, _)| words.iter().all(|word| lower.contains(word))).map(|(_, cause)| *cause)
+    table
+        .iter()
+        .find(|(words, _)| words.iter().all(|word| lower.contains(word)))
+        .map(|(_, cause)| *cause)
 }
 
 impl Failure {
@@ -265,7 +306,11 @@ impl Cause {
             | Self::OctopusDataNewer
             | Self::NodesCollided
             | Self::NameTaken => Class::Permanent,
-            Self::PortTaken | Self::DiskFull | Self::ImageMissing | Self::NoSubnet | Self::VolumeInUse => Class::Host,
+            Self::PortTaken
+            | Self::DiskFull
+            | Self::ImageMissing
+            | Self::NoSubnet
+            | Self::VolumeInUse => Class::Host,
             Self::OutOfMemory
             | Self::DatabaseUnreachable
             | Self::ExitedZero
@@ -349,18 +394,30 @@ impl Cause {
             Self::PrivilegedRefused => {
                 "set DISABLE_DIND=Y: the nodes then run without Docker-in-Docker and without privileges"
             }
-            Self::OctopusDataNewer => "set OCTOPUS_SERVER_TAG to the newer version again: the database cannot go back",
-            Self::NodesCollided => "something else uses this database: stop it, then `octo-local up`",
-            Self::NameTaken => "rename or remove what has the name, or choose another project name with -p",
+            Self::OctopusDataNewer => {
+                "set OCTOPUS_SERVER_TAG to the newer version again: the database cannot go back"
+            }
+            Self::NodesCollided => {
+                "something else uses this database: stop it, then `octo-local up`"
+            }
+            Self::NameTaken => {
+                "rename or remove what has the name, or choose another project name with -p"
+            }
             Self::VolumeInUse => "stop the other container that mounts the volume",
-            Self::PortTaken => "stop what holds it, or choose another port (OCTOPUS_PORT, SQL_PORT)",
+            Self::PortTaken => {
+                "stop what holds it, or choose another port (OCTOPUS_PORT, SQL_PORT)"
+            }
             Self::DiskFull => "free some disk space; the stack goes on by itself",
             Self::ImageMissing => {
                 "check the image name and tag, `docker login`, and the network; PULL says when images are fetched"
             }
-            Self::NoSubnet => "remove unused networks with `docker network prune`, or widen default-address-pools",
+            Self::NoSubnet => {
+                "remove unused networks with `docker network prune`, or widen default-address-pools"
+            }
             Self::OutOfMemory => "give the host more memory, or lower SQL_MEMORY_LIMIT_MB",
-            Self::DatabaseUnreachable | Self::LostDatabase => "nothing: it is started again once the database answers",
+            Self::DatabaseUnreachable | Self::LostDatabase => {
+                "nothing: it is started again once the database answers"
+            }
             Self::ExitedZero | Self::Crashed => "see the log lines; it is restarted",
             Self::Hung => "nothing: it is restarted",
             Self::StuckStarting => {
@@ -377,7 +434,16 @@ mod tests {
 
     fn cause_of(unit: UnitId, code: i64, lines: &[&str]) -> Cause {
         let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
-        of_unit(unit, &Evidence { code: Some(code), oom: false, engine: None, lines: &lines }).cause
+        of_unit(
+            unit,
+            &Evidence {
+                code: Some(code),
+                oom: false,
+                engine: None,
+                lines: &lines,
+            },
+        )
+        .cause
     }
 
     #[test]
@@ -385,14 +451,24 @@ mod tests {
         let node = UnitId::Node(1);
         let cases = [
             (node, 1, "ERROR: You must accept the EULA", Cause::Eula),
-            (node, 1, "FAIL: Your Octopus Server would not be compliant with your license", Cause::LicenceExpired),
+            (
+                node,
+                1,
+                "FAIL: Your Octopus Server would not be compliant with your license",
+                Cause::LicenceExpired,
+            ),
             (
                 node,
                 1,
                 "Your Octopus Deploy license only allows 1 active nodes. You currently have 2",
                 Cause::LicenceNodeLimit,
             ),
-            (node, 1, "Please enter a valid master key", Cause::MasterKeyMissing),
+            (
+                node,
+                1,
+                "Please enter a valid master key",
+                Cause::MasterKeyMissing,
+            ),
             (
                 node,
                 1,
@@ -442,7 +518,15 @@ mod tests {
     fn the_engines_words_come_before_the_log() {
         let lines = vec!["permission denied".to_owned()];
         let engine = Some("Bind for 0.0.0.0:8080 failed: port is already allocated");
-        let failure = of_unit(UnitId::Node(1), &Evidence { code: Some(128), oom: false, engine, lines: &lines });
+        let failure = of_unit(
+            UnitId::Node(1),
+            &Evidence {
+                code: Some(128),
+                oom: false,
+                engine,
+                lines: &lines,
+            },
+        );
         assert_eq!(failure.cause, Cause::PortTaken);
         assert_eq!(failure.cause.class(), Class::Host);
     }
@@ -450,7 +534,16 @@ mod tests {
     #[test]
     fn at_most_twenty_lines_are_kept() {
         let lines: Vec<String> = (0..50).map(|number| number.to_string()).collect();
-        let failure = of_unit(UnitId::Sql, &Evidence { lines: &lines, ..Evidence::default() });
-        assert_eq!((failure.lines.len(), failure.lines[19].as_str()), (20, "49"));
+        let failure = of_unit(
+            UnitId::Sql,
+            &Evidence {
+                lines: &lines,
+                ..Evidence::default()
+            },
+        );
+        assert_eq!(
+            (failure.lines.len(), failure.lines[19].as_str()),
+            (20, "49")
+        );
     }
 }

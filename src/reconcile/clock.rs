@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// An instant of the daemon's monotonic clock, as the time since the daemon began. It does not follow the wall clock.
+/// An instant of the daemon's monotonic clock, as the time since the daemon began. It does not
+/// follow the wall clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mono(pub Duration);
 

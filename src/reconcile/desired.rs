@@ -18,7 +18,8 @@ pub struct Desired {
     pub stopped: BTreeSet<UnitId>,
     /// Units to restart: the run that is to end. A later run has already fulfilled the wish.
     pub restart: BTreeMap<UnitId, Instance>,
-    /// The image that each reference stands for, by ID. A tag that moves later changes nothing before the next `up`.
+    /// The image that each reference stands for, by ID. A tag that moves later changes nothing
+    /// before the next `up`.
     pub images: BTreeMap<String, String>,
     /// Image references to fetch once, although the engine has them.
     pub refresh: BTreeSet<String>,

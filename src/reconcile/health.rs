@@ -1,5 +1,6 @@
-//! What probes say of one run of one unit, with Kubernetes' meanings: starting until the first success, then ready or not,
-//! and alive until enough misses in a row. A probe that could not be judged changes nothing.
+//! What probes say of one run of one unit, with Kubernetes' meanings: starting until the first
+//! success, then ready or not, and alive until enough misses in a row. A probe that could not be
+//! judged changes nothing.
 
 use super::Mono;
 
@@ -20,11 +21,13 @@ pub enum Probe {
     Unknown(String),
 }
 
-/// Error numbers of the kernel (errno(3)) that say that this process, or the host, has no more files, ports or memory.
+/// Error numbers of the kernel (errno(3)) that say that this process, or the host, has no more
+/// files, ports or memory.
 const OWN_SHORTAGE: [i32; 6] = [11, 12, 23, 24, 99, 105];
 
 impl Probe {
-    /// A failure, unless the error says that it is our own shortage: that says nothing about the unit.
+    /// A failure, unless the error says that it is our own shortage: that says nothing about the
+    /// unit.
     pub fn of_error(os_error: Option<i32>, why: String) -> Self {
         if os_error.is_some_and(|number| OWN_SHORTAGE.contains(&number)) {
             Self::Unknown(why)
@@ -72,7 +75,12 @@ impl Health {
             }
             Probe::Drained(why) => {
                 let started = true;
-                *self = Self { started, drained: true, last_ready_at: self.last_ready_at, ..Self::default() };
+                *self = Self {
+                    started,
+                    drained: true,
+                    last_ready_at: self.last_ready_at,
+                    ..Self::default()
+                };
                 self.last_problem = Some(why.clone());
             }
             Probe::Alive(why) => {
@@ -132,13 +140,23 @@ mod tests {
     #[test]
     fn only_failures_in_a_row_count() {
         let mut health = Health::default();
-        for probe in [Probe::Failure("a".into()), Probe::Failure("b".into()), Probe::Alive("418".into())] {
+        for probe in [
+            Probe::Failure("a".into()),
+            Probe::Failure("b".into()),
+            Probe::Alive("418".into()),
+        ] {
             health.record(&probe, at(1));
         }
-        assert_eq!((health.misses, health.ready, health.started), (0, false, false));
+        assert_eq!(
+            (health.misses, health.ready, health.started),
+            (0, false, false)
+        );
         health.record(&Probe::Ready, at(2));
         health.record(&Probe::Failure("c".into()), at(3));
-        assert_eq!((health.misses, health.started, health.ready), (1, true, false));
+        assert_eq!(
+            (health.misses, health.started, health.ready),
+            (1, true, false)
+        );
     }
 
     #[test]
@@ -153,9 +171,18 @@ mod tests {
     #[test]
     fn our_own_shortage_is_nobodys_failure() {
         let (too_many_files, refused) = (Some(24), Some(111));
-        assert!(matches!(Probe::of_error(too_many_files, "x".into()), Probe::Unknown(_)));
-        assert!(matches!(Probe::of_error(refused, "x".into()), Probe::Failure(_)));
-        assert!(matches!(Probe::of_error(None, "x".into()), Probe::Failure(_)));
+        assert!(matches!(
+            Probe::of_error(too_many_files, "x".into()),
+            Probe::Unknown(_)
+        ));
+        assert!(matches!(
+            Probe::of_error(refused, "x".into()),
+            Probe::Failure(_)
+        ));
+        assert!(matches!(
+            Probe::of_error(None, "x".into()),
+            Probe::Failure(_)
+        ));
     }
 
     #[test]

@@ -39,7 +39,8 @@ pub struct Container {
     pub image_id: String,
     /// What it is doing.
     pub run: Run,
-    /// The networks it is attached to: by ID, or by name while it was never started, when the engine knows no ID yet.
+    /// The networks it is attached to: by ID, or by name while it was never started, when the
+    /// engine knows no ID yet.
     pub networks: BTreeSet<String>,
     /// Whether the engine itself would restart it: somebody changed the policy that we set to `no`.
     pub engine_restarts: bool,
@@ -95,15 +96,19 @@ impl Container {
     /// The run it is in or was in last, if it was ever started.
     pub fn instance(&self) -> Option<Instance> {
         match &self.run {
-            Run::Running { started_at } | Run::Paused { started_at } | Run::Exited { started_at, .. } => {
-                Some(Instance { id: self.id.clone(), started_at: started_at.clone() })
-            }
+            Run::Running { started_at }
+            | Run::Paused { started_at }
+            | Run::Exited { started_at, .. } => Some(Instance {
+                id: self.id.clone(),
+                started_at: started_at.clone(),
+            }),
             Run::Created | Run::Removing => None,
         }
     }
 
-    /// Whether it is of another version than this reference, which stands for the image of this ID where that is known. One
-    /// that was made anew after its tag moved carries an ID in the place of the reference, which says nothing about tags.
+    /// Whether it is of another version than this reference, which stands for the image of this ID
+    /// where that is known. One that was made anew after its tag moved carries an ID in the place
+    /// of the reference, which says nothing about tags.
     pub fn is_of_another_version(&self, reference: &str, id: Option<&String>) -> bool {
         let named_otherwise = self.image != reference && self.image != self.image_id;
         named_otherwise || id.is_some_and(|id| !self.image_id.is_empty() && *id != self.image_id)
@@ -112,7 +117,12 @@ impl Container {
     /// Its run is over.
     pub fn end(&mut self, code: i64, oom: bool) {
         if let Run::Running { started_at } | Run::Paused { started_at } = &self.run {
-            self.run = Run::Exited { started_at: started_at.clone(), code, oom, error: String::new() };
+            self.run = Run::Exited {
+                started_at: started_at.clone(),
+                code,
+                oom,
+                error: String::new(),
+            };
         }
     }
 
@@ -123,30 +133,52 @@ impl Container {
 }
 
 impl Observed {
-    /// The container of a unit. Where there are several (a name was freed by hand), the running one counts.
+    /// The container of a unit. Where there are several (a name was freed by hand), the running one
+    /// counts.
     pub fn container(&self, unit: UnitId) -> Option<&Container> {
-        let mut of_unit = self.containers.iter().filter(|container| container.unit == unit);
+        let mut of_unit = self
+            .containers
+            .iter()
+            .filter(|container| container.unit == unit);
         let first = of_unit.next()?;
-        Some(of_unit.fold(first, |best, next| if next.is_running() && !best.is_running() { next } else { best }))
+        Some(of_unit.fold(first, |best, next| {
+            if next.is_running() && !best.is_running() {
+                next
+            } else {
+                best
+            }
+        }))
     }
 
     /// Whether a container is attached to our network, or will be once it starts.
     pub fn is_attached(&self, container: &Container) -> bool {
-        let Some(ours) = self.network() else { return false };
-        let by_name = || container.run == Run::Created && container.networks.contains(&self.networks[ours]);
+        let Some(ours) = self.network() else {
+            return false;
+        };
+        let by_name =
+            || container.run == Run::Created && container.networks.contains(&self.networks[ours]);
         container.networks.contains(ours) || by_name()
     }
 
-    /// Our network. Where there are several (two of a name were made by hand), the one that a running container uses.
+    /// Our network. Where there are several (two of a name were made by hand), the one that a
+    /// running container uses.
     pub fn network(&self) -> Option<&str> {
         let in_use = |id: &&String| {
-            self.containers.iter().any(|container| container.is_running() && container.networks.contains(*id))
+            self.containers
+                .iter()
+                .any(|container| container.is_running() && container.networks.contains(*id))
         };
-        self.networks.keys().find(in_use).or_else(|| self.networks.keys().next()).map(String::as_str)
+        self.networks
+            .keys()
+            .find(in_use)
+            .or_else(|| self.networks.keys().next())
+            .map(String::as_str)
     }
 
     /// Whether any container of an Octopus node runs.
     pub fn any_node_runs(&self) -> bool {
-        self.containers.iter().any(|container| container.unit != UnitId::Sql && container.is_running())
+        self.containers
+            .iter()
+            .any(|container| container.unit != UnitId::Sql && container.is_running())
     }
 }

@@ -12,11 +12,11 @@
 use super::Cause;
 use super::Mono;
 use super::Observed;
-use super::Tracks;
+use super::UnitRecords;
 use super::action::Subject;
 use super::cause::Class;
 use super::observed::Run;
-use super::track::Track;
+use super::record::UnitRecord;
 use crate::spec::UnitId;
 
 /// Failures in a row from which a unit counts as crash-looping.
@@ -56,43 +56,60 @@ pub enum Phase {
 }
 
 /// The phase of one unit now. For an external database only what its probes say counts.
-pub fn phase_of(unit: UnitId, external: bool, seen: &Observed, tracks: &Tracks, now: Mono) -> Phase {
-    let unknown = Track::default();
-    let track = tracks.get(unit).unwrap_or(&unknown);
-    if let Some(cause) = track.gave_up() {
+pub fn phase_of(
+    unit: UnitId,
+    external: bool,
+    seen: &Observed,
+    records: &UnitRecords,
+    now: Mono,
+) -> Phase {
+    let unknown = UnitRecord::default();
+    let record = records.get(unit).unwrap_or(&unknown);
+    if let Some(cause) = record.gave_up() {
         return Phase::Failed(cause);
     }
     if external {
-        return running(track);
+        return running(record);
     }
-    let Some(container) = seen.container(unit) else { return waiting(track, now).unwrap_or(Phase::Absent) };
-    let stopping = matches!(tracks.busy.get(&Subject::Unit(unit)), Some(("stopping" | "removing", _)));
+    let Some(container) = seen.container(unit) else {
+        return waiting(record, now).unwrap_or(Phase::Absent);
+    };
+    let stopping = matches!(
+        records.busy.get(&Subject::Unit(unit)),
+        Some(("stopping" | "removing", _))
+    );
     match &container.run {
         Run::Removing => Phase::Stopping,
-        Run::Running { .. } | Run::Paused { .. } | Run::Exited { .. } if stopping => Phase::Stopping,
+        Run::Running { .. } | Run::Paused { .. } | Run::Exited { .. } if stopping => {
+            Phase::Stopping
+        }
         Run::Paused { .. } => Phase::Paused,
-        Run::Running { .. } if track.instance == container.instance() => running(track),
+        Run::Running { .. } if record.instance == container.instance() => running(record),
         Run::Running { .. } => Phase::Starting,
-        Run::Exited { .. } if track.unexamined.is_some() => Phase::Dead,
-        Run::Exited { .. } | Run::Created => waiting(track, now).unwrap_or(Phase::Created),
+        Run::Exited { .. } if record.unexamined.is_some() => Phase::Dead,
+        Run::Exited { .. } | Run::Created => waiting(record, now).unwrap_or(Phase::Created),
     }
 }
 
-fn running(track: &Track) -> Phase {
-    match (track.health.started, track.health.ready) {
+fn running(record: &UnitRecord) -> Phase {
+    match (record.health.started, record.health.ready) {
         (_, true) => Phase::Ready,
         (true, false) => Phase::Unready,
         (false, false) => Phase::Starting,
     }
 }
 
-fn waiting(track: &Track, now: Mono) -> Option<Phase> {
-    let failure = track.failure.as_ref()?;
+fn waiting(record: &UnitRecord, now: Mono) -> Option<Phase> {
+    let failure = record.failure.as_ref()?;
     if failure.cause.class() == Class::Host {
         return Some(Phase::Failed(failure.cause));
     }
-    let until = track.retry_at.filter(|until| *until > now)?;
-    Some(if track.failures >= CRASH_LOOP_FAILURES { Phase::CrashLoop { until } } else { Phase::BackingOff { until } })
+    let until = record.retry_at.filter(|until| *until > now)?;
+    Some(if record.failures >= CRASH_LOOP_FAILURES {
+        Phase::CrashLoop { until }
+    } else {
+        Phase::BackingOff { until }
+    })
 }
 
 impl Phase {

@@ -1,7 +1,9 @@
-//! The planner: one pure function that starts the stack, supervises it, replaces containers, and takes the stack down.
+//! The planner: one pure function that starts the stack, supervises it, replaces containers, and
+//! takes the stack down.
 //!
-//! A plan is one step, not a script: do it, look again, ask again. Everything that may happen next is decided here, so the
-//! invariants of the project are properties of this function (`tests/simulate.rs` checks them).
+//! A plan is one step, not a script: do it, look again, ask again. Everything that may happen next
+//! is decided here, so the invariants of the project are properties of this function
+//! (`tests/simulate.rs` checks them).
 
 mod fit;
 mod stop;
@@ -16,7 +18,7 @@ use super::Mono;
 use super::Observed;
 use super::Phase;
 use super::Plan;
-use super::Tracks;
+use super::UnitRecords;
 use super::action::Subject;
 use super::images;
 use super::observed::Container;
@@ -30,14 +32,20 @@ use crate::spec::UnitId;
 use fit::Fit;
 
 /// What to do now, and when to ask again.
-pub fn plan(desired: &Desired, seen: &Observed, tracks: &Tracks, now: Mono) -> Plan {
+pub fn plan(desired: &Desired, seen: &Observed, records: &UnitRecords, now: Mono) -> Plan {
     let there = |wanted: &&ContainerSpec| seen.container(wanted.unit).is_some();
-    let wanted = desired.spec.iter().flat_map(StackSpec::containers).filter(there);
-    let digests = wanted.map(|wanted| (wanted.unit, wanted.digest())).collect();
+    let wanted = desired
+        .spec
+        .iter()
+        .flat_map(StackSpec::containers)
+        .filter(there);
+    let digests = wanted
+        .map(|wanted| (wanted.unit, wanted.digest()))
+        .collect();
     let mut pass = Pass {
         desired,
         seen,
-        tracks,
+        records,
         now,
         digests,
         needed: BTreeSet::new(),
@@ -59,9 +67,10 @@ pub fn plan(desired: &Desired, seen: &Observed, tracks: &Tracks, now: Mono) -> P
 struct Pass<'a> {
     desired: &'a Desired,
     seen: &'a Observed,
-    tracks: &'a Tracks,
+    records: &'a UnitRecords,
     now: Mono,
-    /// The fingerprints of what is wanted: they are asked for often, and cost more than all else here.
+    /// The fingerprints of what is wanted: they are asked for often, and cost more than all else
+    /// here.
     digests: BTreeMap<UnitId, Digest>,
     /// The images that something is to be made of.
     needed: BTreeSet<&'a str>,
@@ -72,7 +81,9 @@ struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     fn up(&mut self, spec: &'a StackSpec) {
-        self.needed = images::needed(spec, self.seen, |wanted, found| self.is_made(spec, wanted, found));
+        self.needed = images::needed(spec, self.seen, |wanted, found| {
+            self.is_made(spec, wanted, found)
+        });
         self.infrastructure(spec);
         self.stop_what_must_end(spec);
         self.remove_what_must_go(spec);
@@ -85,12 +96,20 @@ impl<'a> Pass<'a> {
 
     /// Stops everything in order. True when nothing runs any more.
     fn halt(&mut self) -> bool {
-        let running: Vec<&Container> = self.seen.containers.iter().filter(|container| container.is_running()).collect();
+        let running: Vec<&Container> = self
+            .seen
+            .containers
+            .iter()
+            .filter(|container| container.is_running())
+            .collect();
         for container in &running {
             if container.unit != UnitId::Sql || self.no_node_runs() {
                 self.stop(container, "the stack goes down", None);
             }
-            if self.desired.hurry && container.unit != UnitId::Sql && self.is_stopping(container.unit) {
+            if self.desired.hurry
+                && container.unit != UnitId::Sql
+                && self.is_stopping(container.unit)
+            {
                 self.kill(container);
             }
         }
@@ -104,8 +123,13 @@ impl<'a> Pass<'a> {
                 self.act(Action::Remove(container.unit, container.id.clone()));
             }
         }
-        // A container that is still being made would bring a volume back, and nobody would know it by its labels.
-        let at_work = self.tracks.busy.keys().any(|subject| matches!(subject, Subject::Unit(_)));
+        // A container that is still being made would bring a volume back, and nobody would know it
+        // by its labels.
+        let at_work = self
+            .records
+            .busy
+            .keys()
+            .any(|subject| matches!(subject, Subject::Unit(_)));
         if !stopped || !self.seen.containers.is_empty() || at_work {
             return;
         }
@@ -124,12 +148,28 @@ impl<'a> Pass<'a> {
             None => self.act(Action::CreateNetwork),
             // Two networks of one name, made by hand, block every later call by that name.
             Some(kept) => {
-                let attached = |id: &str| self.seen.containers.iter().any(|one| one.networks.contains(id));
-                let mut surplus = self.seen.networks.keys().filter(|id| *id != kept && !attached(id));
-                surplus.next().into_iter().for_each(|id| self.act(Action::RemoveNetwork(id.clone())));
+                let attached = |id: &str| {
+                    self.seen
+                        .containers
+                        .iter()
+                        .any(|one| one.networks.contains(id))
+                };
+                let mut surplus = self
+                    .seen
+                    .networks
+                    .keys()
+                    .filter(|id| *id != kept && !attached(id));
+                surplus
+                    .next()
+                    .into_iter()
+                    .for_each(|id| self.act(Action::RemoveNetwork(id.clone())));
             }
         }
-        for name in spec.volumes.values().filter(|name| !self.seen.volumes.contains(*name)) {
+        for name in spec
+            .volumes
+            .values()
+            .filter(|name| !self.seen.volumes.contains(*name))
+        {
             self.act(Action::CreateVolume(name.clone()));
         }
         for image in spec.images() {
@@ -147,8 +187,8 @@ impl<'a> Pass<'a> {
     }
 
     fn examine(&mut self) {
-        for (unit, track) in &self.tracks.units {
-            if let Some(instance) = track.unexamined.as_ref().or(track.unread.as_ref()) {
+        for (unit, record) in &self.records.units {
+            if let Some(instance) = record.unexamined.as_ref().or(record.unread.as_ref()) {
                 self.act(Action::Examine(*unit, instance.clone()));
             }
         }
@@ -156,7 +196,10 @@ impl<'a> Pass<'a> {
 
     fn remove_what_must_go(&mut self, spec: &StackSpec) {
         for container in &self.seen.containers {
-            let surplus = self.seen.container(container.unit).is_some_and(|best| best.id != container.id);
+            let surplus = self
+                .seen
+                .container(container.unit)
+                .is_some_and(|best| best.id != container.id);
             let unwanted = matches!(self.fit(spec, container), Fit::Replace | Fit::Surplus);
             if !container.is_running() && container.run != Run::Removing && (surplus || unwanted) {
                 self.act(Action::Remove(container.unit, container.id.clone()));
@@ -175,7 +218,12 @@ impl<'a> Pass<'a> {
     }
 
     fn can_be_created(&self, spec: &StackSpec, wanted: &ContainerSpec) -> bool {
-        let volumes = || wanted.mounts.values().all(|volume| self.seen.volumes.contains(volume));
+        let volumes = || {
+            wanted
+                .mounts
+                .values()
+                .all(|volume| self.seen.volumes.contains(volume))
+        };
         !self.seen.networks.is_empty()
             && self.seen.images.contains_key(&wanted.image)
             && !self.desired.refresh.contains(&wanted.image)
@@ -186,11 +234,13 @@ impl<'a> Pass<'a> {
 
     /// Whether a failed unit may be tried again now. Asks to be woken when it may.
     fn may_try(&mut self, unit: UnitId) -> bool {
-        let Some(track) = self.tracks.get(unit) else { return true };
-        if track.gave_up().is_some() || track.waits_for_examination() {
+        let Some(record) = self.records.get(unit) else {
+            return true;
+        };
+        if record.gave_up().is_some() || record.waits_for_examination() {
             return false;
         }
-        match track.retry_at {
+        match record.retry_at {
             Some(until) if until > self.now => {
                 self.wake_at(until);
                 false
@@ -204,9 +254,16 @@ impl<'a> Pass<'a> {
         for container in &self.seen.containers {
             let wanted = self.fit(spec, container) == Fit::Right;
             if container.engine_restarts && wanted {
-                self.act(Action::DisarmRestartPolicy(container.unit, container.id.clone()));
+                self.act(Action::DisarmRestartPolicy(
+                    container.unit,
+                    container.id.clone(),
+                ));
             }
-            if wanted && !self.seen.is_attached(container) && !self.seen.networks.is_empty() && container.is_running() {
+            if wanted
+                && !self.seen.is_attached(container)
+                && !self.seen.networks.is_empty()
+                && container.is_running()
+            {
                 self.act(Action::Connect(container.unit, container.id.clone()));
             }
         }
@@ -224,7 +281,10 @@ impl<'a> Pass<'a> {
                 }
                 continue;
             }
-            let is_drained = self.tracks.get(unit).is_some_and(|track| track.health.drained);
+            let is_drained = self
+                .records
+                .get(unit)
+                .is_some_and(|record| record.health.drained);
             if is_drained || self.phase(spec, unit) == Phase::Ready {
                 continue;
             }
@@ -236,24 +296,40 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Whether another unit is in the way of this one: it is between its start and its first readiness. A node also meets one
-    /// that is being stopped, or is frozen, before it ever served: until it ends it may migrate the database.
+    /// Whether another unit is in the way of this one: it is between its start and its first
+    /// readiness. A node also meets one that is being stopped, or is frozen, before it ever served:
+    /// until it ends it may migrate the database.
     fn something_starts(&mut self, spec: &StackSpec, unit: UnitId) -> bool {
         let in_the_way = |container: &&Container| match unit {
             UnitId::Sql => self.phase(spec, container.unit) == Phase::Starting,
             UnitId::Node(_) => !self.has_served(container),
         };
-        let mut running = self.seen.containers.iter().filter(|container| container.is_running());
+        let mut running = self
+            .seen
+            .containers
+            .iter()
+            .filter(|container| container.is_running());
         running.any(|container| in_the_way(&container))
-            || self.tracks.busy.values().any(|(verb, _)| *verb == "starting")
+            || self
+                .records
+                .busy
+                .values()
+                .any(|(verb, _)| *verb == "starting")
             || self.some_other_may_start(unit)
     }
 
-    /// Whether the engine may still start another unit, although it said nothing about that for too long. Asks to be woken when
-    /// it may not any more.
+    /// Whether the engine may still start another unit, although it said nothing about that for too
+    /// long. Asks to be woken when it may not any more.
     fn some_other_may_start(&mut self, unit: UnitId) -> bool {
-        let others = self.tracks.units.iter().filter(|(other, _)| **other != unit);
-        let last = others.filter_map(|(_, track)| track.may_start_until).max().filter(|until| *until > self.now);
+        let others = self
+            .records
+            .units
+            .iter()
+            .filter(|(other, _)| **other != unit);
+        let last = others
+            .filter_map(|(_, record)| record.may_start_until)
+            .max()
+            .filter(|until| *until > self.now);
         if let Some(until) = last {
             self.wake_at(until);
         }
@@ -262,14 +338,19 @@ impl<'a> Pass<'a> {
 
     /// Whether a container was ready at least once in the run that it is in.
     fn has_served(&self, container: &Container) -> bool {
-        let track = self.tracks.get(container.unit);
-        track.is_some_and(|track| track.health.started && track.instance == container.instance())
+        let record = self.records.get(container.unit);
+        record
+            .is_some_and(|record| record.health.started && record.instance == container.instance())
     }
 
     fn start(&mut self, spec: &StackSpec, unit: UnitId) {
-        let Some(container) = self.seen.container(unit) else { return };
+        let Some(container) = self.seen.container(unit) else {
+            return;
+        };
         let startable = match &container.run {
-            Run::Created | Run::Exited { .. } => self.fit(spec, container) == Fit::Right || self.is_restart(container),
+            Run::Created | Run::Exited { .. } => {
+                self.fit(spec, container) == Fit::Right || self.is_restart(container)
+            }
             Run::Running { .. } | Run::Paused { .. } | Run::Removing => false,
         };
         if startable && self.seen.is_attached(container) && self.may_try(unit) {
@@ -283,16 +364,29 @@ impl<'a> Pass<'a> {
     }
 
     fn phase(&self, spec: &StackSpec, unit: UnitId) -> Phase {
-        phase_of(unit, unit == UnitId::Sql && spec.sql.is_none(), self.seen, self.tracks, self.now)
+        phase_of(
+            unit,
+            unit == UnitId::Sql && spec.sql.is_none(),
+            self.seen,
+            self.records,
+            self.now,
+        )
     }
 
-    /// Adds an action unless something already works on its subject, or its last failure asks to wait.
+    /// Adds an action unless something already works on its subject, or its last failure asks to
+    /// wait.
     fn act(&mut self, action: Action) {
         let subject = action.subject();
-        if self.tracks.is_busy(&subject) || self.plan.actions.iter().any(|other| other.subject() == subject) {
+        if self.records.is_busy(&subject)
+            || self
+                .plan
+                .actions
+                .iter()
+                .any(|other| other.subject() == subject)
+        {
             return;
         }
-        if let Some(blocked) = self.tracks.blocked.get(&subject)
+        if let Some(blocked) = self.records.blocked.get(&subject)
             && blocked.retry_at > self.now
         {
             self.wake_at(blocked.retry_at);

@@ -1,4 +1,5 @@
-//! What `up` would do and why, before it does it: the differences between what is wanted, what was applied and what is there.
+//! What `up` would do and why, before it does it: the differences between what is wanted, what was
+//! applied and what is there.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -41,36 +42,75 @@ pub enum Step {
     Remove,
 }
 
-/// All changes, in the order in which they begin. `refetch`: images are fetched although they are there.
-pub fn changes(applied: Option<&StackSpec>, wanted: &StackSpec, seen: &Observed, refetch: bool) -> Vec<Change> {
+/// All changes, in the order in which they begin. `refetch`: images are fetched although they are
+/// there.
+pub fn changes(
+    applied: Option<&StackSpec>,
+    wanted: &StackSpec,
+    seen: &Observed,
+    refetch: bool,
+) -> Vec<Change> {
     let mut changes = Vec::new();
-    let present = wanted.images().into_iter().filter(|image| refetch && seen.images.contains_key(*image));
+    let present = wanted
+        .images()
+        .into_iter()
+        .filter(|image| refetch && seen.images.contains_key(*image));
     changes.extend(present.map(|image| change(image, Step::Pull, "it is fetched at every `up`")));
-    let containers: Vec<Change> =
-        wanted.containers().filter_map(|container| of_container(applied, wanted, container, seen)).collect();
+    let containers: Vec<Change> = wanted
+        .containers()
+        .filter_map(|container| of_container(applied, wanted, container, seen))
+        .collect();
     let is_made = |change: &Change| matches!(change.what, Step::Create | Step::Recreate);
-    let is_made = |one: &ContainerSpec| containers.iter().any(|change| change.name == one.name && is_made(change));
+    let is_made = |one: &ContainerSpec| {
+        containers
+            .iter()
+            .any(|change| change.name == one.name && is_made(change))
+    };
     let needed = images::needed(wanted, seen, |one, _| is_made(one));
     let is_fetched = |image: &&str| refetch || needed.contains(image);
-    let missing_images =
-        wanted.images().into_iter().filter(|image| !seen.images.contains_key(*image)).filter(is_fetched);
-    changes.extend(missing_images.map(|image| change(image, Step::Pull, "the engine does not have it")));
+    let missing_images = wanted
+        .images()
+        .into_iter()
+        .filter(|image| !seen.images.contains_key(*image))
+        .filter(is_fetched);
+    changes.extend(
+        missing_images.map(|image| change(image, Step::Pull, "the engine does not have it")),
+    );
     if seen.networks.is_empty() {
-        changes.push(change(&wanted.network, Step::Create, "there is no such network"));
+        changes.push(change(
+            &wanted.network,
+            Step::Create,
+            "there is no such network",
+        ));
     }
-    let missing_volumes = wanted.volumes.values().filter(|name| !seen.volumes.contains(*name));
-    changes.extend(missing_volumes.map(|name| change(name, Step::Create, "there is no such volume")));
-    let surplus = seen.containers.iter().filter(|container| wanted.container(container.unit).is_none());
+    let missing_volumes = wanted
+        .volumes
+        .values()
+        .filter(|name| !seen.volumes.contains(*name));
     changes
-        .extend(surplus.map(|container| change(&container.name, Step::Remove, "the configuration has no such unit")));
+        .extend(missing_volumes.map(|name| change(name, Step::Create, "there is no such volume")));
+    let surplus = seen
+        .containers
+        .iter()
+        .filter(|container| wanted.container(container.unit).is_none());
+    changes.extend(surplus.map(|container| {
+        change(
+            &container.name,
+            Step::Remove,
+            "the configuration has no such unit",
+        )
+    }));
     let sql_is_replaced = replaces(&containers, wanted.sql.as_ref());
     let nodes_change_image = changes_image(wanted, seen);
     changes.extend(containers.iter().cloned());
     for node in &wanted.nodes {
         let untouched = !containers.iter().any(|change| change.name == node.name);
         if untouched && (sql_is_replaced || nodes_change_image) {
-            let why =
-                if sql_is_replaced { "SQL Server is replaced under it" } else { "all nodes change version together" };
+            let why = if sql_is_replaced {
+                "SQL Server is replaced under it"
+            } else {
+                "all nodes change version together"
+            };
             changes.push(change(&node.name, Step::Restart, why));
         }
     }
@@ -78,25 +118,39 @@ pub fn changes(applied: Option<&StackSpec>, wanted: &StackSpec, seen: &Observed,
 }
 
 fn change(name: &str, what: Step, why: &str) -> Change {
-    Change { name: name.to_owned(), what, why: vec![why.to_owned()] }
+    Change {
+        name: name.to_owned(),
+        what,
+        why: vec![why.to_owned()],
+    }
 }
 
 fn replaces(changes: &[Change], container: Option<&ContainerSpec>) -> bool {
     container.is_some_and(|container| {
-        changes.iter().any(|change| change.name == container.name && change.what == Step::Recreate)
+        changes
+            .iter()
+            .any(|change| change.name == container.name && change.what == Step::Recreate)
     })
 }
 
 fn changes_image(wanted: &StackSpec, seen: &Observed) -> bool {
-    let Some(wanted) = wanted.nodes.first() else { return false };
-    let mut nodes = seen.containers.iter().filter(|container| container.unit != UnitId::Sql);
+    let Some(wanted) = wanted.nodes.first() else {
+        return false;
+    };
+    let mut nodes = seen
+        .containers
+        .iter()
+        .filter(|container| container.unit != UnitId::Sql);
     let id = seen.images.get(&wanted.image);
     nodes.any(|node| node.is_running() && node.is_of_another_version(&wanted.image, id))
 }
 
 /// Whether the reference stands for another image now than the one that the container was made of.
 fn is_of_another_image(wanted: &ContainerSpec, container: &Container, seen: &Observed) -> bool {
-    let now = seen.images.get(&wanted.image).filter(|_| !container.image_id.is_empty());
+    let now = seen
+        .images
+        .get(&wanted.image)
+        .filter(|_| !container.image_id.is_empty());
     now.is_some_and(|id| *id != container.image_id)
 }
 
@@ -107,29 +161,49 @@ fn of_container(
     seen: &Observed,
 ) -> Option<Change> {
     let Some(container) = seen.container(wanted.unit) else {
-        return Some(change(&wanted.name, Step::Create, "there is no such container"));
+        return Some(change(
+            &wanted.name,
+            Step::Create,
+            "there is no such container",
+        ));
     };
     if container.digest != wanted.digest() {
         let before = applied.and_then(|spec| spec.container(wanted.unit));
         let before = before.filter(|before| before.digest() == container.digest);
-        let why = before.map(|before| diff::reasons(before, wanted)).filter(|why| !why.is_empty());
+        let why = before
+            .map(|before| diff::reasons(before, wanted))
+            .filter(|why| !why.is_empty());
         let why = why.unwrap_or_else(|| vec!["it was made from another definition".to_owned()]);
-        return Some(Change { name: wanted.name.clone(), what: Step::Recreate, why });
+        return Some(Change {
+            name: wanted.name.clone(),
+            what: Step::Recreate,
+            why,
+        });
     }
     if is_of_another_image(wanted, container, seen) {
-        return Some(change(&wanted.name, Step::Recreate, "its image's reference stands for another image now"));
+        return Some(change(
+            &wanted.name,
+            Step::Recreate,
+            "its image's reference stands for another image now",
+        ));
     }
     if container.is_running() {
         return None;
     }
     if lost_its_network(spec, container, seen) {
-        return Some(change(&wanted.name, Step::Recreate, "its network is gone, so it could not start"));
+        return Some(change(
+            &wanted.name,
+            Step::Recreate,
+            "its network is gone, so it could not start",
+        ));
     }
     Some(change(&wanted.name, Step::Start, "it does not run"))
 }
 
-/// Whether a container that does not run is on a network that is gone. One that never ran finds a new one by its name.
+/// Whether a container that does not run is on a network that is gone. One that never ran finds a
+/// new one by its name.
 fn lost_its_network(spec: &StackSpec, container: &Container, seen: &Observed) -> bool {
-    let finds_a_new_one = container.run == Run::Created && container.networks.contains(&spec.network);
+    let finds_a_new_one =
+        container.run == Run::Created && container.networks.contains(&spec.network);
     !(seen.is_attached(container) || seen.networks.is_empty() && finds_a_new_one)
 }

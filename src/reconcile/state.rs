@@ -1,8 +1,8 @@
-//! Everything that decisions are made from, and how it takes in what happens. The daemon's loop owns one; the simulation
-//! another: both live by these rules, and neither has rules of its own.
+//! Everything that decisions are made from, and how it takes in what happens. The daemon's loop
+//! owns one; the simulation another: both live by these rules, and neither has rules of its own.
 //!
-//! An action that ended is judged only by a look at Docker that began after its end. Until then its subject stays busy, so
-//! no plan is ever made from what Docker looked like before.
+//! An action that ended is judged only by a look at Docker that began after its end. Until then its
+//! subject stays busy, so no plan is ever made from what Docker looked like before.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::Desired;
 use super::Mono;
 use super::Observed;
 use super::Plan;
-use super::Tracks;
+use super::UnitRecords;
 use super::action::Doubt;
 use super::action::Outcome;
 use super::action::Trouble;
@@ -22,7 +22,7 @@ use super::observed::Container;
 use super::observed::Instance;
 use super::observed::Run;
 use super::plan;
-use super::track::LATE_START;
+use super::record::LATE_START;
 use crate::config::Timing;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
@@ -35,15 +35,17 @@ pub struct State {
     /// What Docker showed last.
     pub seen: Observed,
     /// What only we saw.
-    pub tracks: Tracks,
+    pub records: UnitRecords,
     seed: u64,
     /// Actions that ended, in order, until a look begins.
     ended: Vec<Ended>,
     /// Actions that ended before the look that is under way began.
     covered: Vec<Ended>,
-    /// References that were found to stand for another image than the pinned one, whatever a look says of them: with it.
+    /// References that were found to stand for another image than the pinned one, whatever a look
+    /// says of them: with it.
     moved: BTreeMap<String, String>,
-    /// Runs of whose end the engine told since the last look began, with their exit codes: it may still show them running.
+    /// Runs of whose end the engine told since the last look began, with their exit codes: it may
+    /// still show them running.
     pub(super) deaths: BTreeMap<Instance, i64>,
     news: Vec<News>,
 }
@@ -68,12 +70,16 @@ pub enum News {
 impl State {
     /// Nothing seen yet. `seed` spreads the waits of projects that fail together.
     pub fn new(desired: Desired, seed: u64) -> Self {
-        Self { desired, seed, ..Self::default() }
+        Self {
+            desired,
+            seed,
+            ..Self::default()
+        }
     }
 
     /// The next step.
     pub fn plan(&self, now: Mono) -> Plan {
-        plan(&self.desired, &self.seen, &self.tracks, now)
+        plan(&self.desired, &self.seen, &self.records, now)
     }
 
     /// What there is to tell since the last call.
@@ -91,34 +97,57 @@ impl State {
 
     /// Notes that an action is under way.
     pub fn begin(&mut self, action: &Action, now: Mono) {
-        self.tracks.busy.insert(action.subject(), (action.verb(), now));
+        self.records
+            .busy
+            .insert(action.subject(), (action.verb(), now));
         if let Action::Start(unit, _) = action {
             self.note_what_is_not_examined(*unit, now);
         }
-        let Action::Stop { unit, instance, why, cause, .. } = action else { return };
+        let Action::Stop {
+            unit,
+            instance,
+            why,
+            cause,
+            ..
+        } = action
+        else {
+            return;
+        };
         self.tell(unit, format!("stopping: {why}"));
-        let track = self.tracks.of(*unit);
-        track.ending = Some(instance.clone());
-        track.ending_at = now;
+        let record = self.records.of(*unit);
+        record.ending = Some(instance.clone());
+        record.ending_at = now;
         let Some(cause) = *cause else { return };
-        let detail = track.health.last_problem.clone().unwrap_or_default();
-        self.unit_failed(*unit, Failure { cause, detail, lines: Vec::new(), code: None }, now);
-        self.tracks.of(*unit).unread = Some(instance.clone());
+        let detail = record.health.last_problem.clone().unwrap_or_default();
+        self.unit_failed(
+            *unit,
+            Failure {
+                cause,
+                detail,
+                lines: Vec::new(),
+                code: None,
+            },
+            now,
+        );
+        self.records.of(*unit).unread = Some(instance.clone());
     }
 
     /// Takes in that an action ended. True when Docker must be looked at for it.
     pub fn end(&mut self, action: Action, result: Result<Outcome, Trouble>, now: Mono) -> bool {
         // Reading a log changes nothing in Docker.
         if let Action::Examine(unit, instance) = &action {
-            self.tracks.busy.remove(&action.subject());
+            self.records.busy.remove(&action.subject());
             match &result {
                 Ok(outcome) => {
-                    self.tracks.blocked.remove(&action.subject());
+                    self.records.blocked.remove(&action.subject());
                     self.examined(*unit, instance, outcome, now);
                 }
                 Err(trouble) => {
                     // What only explains a failure is not asked for twice.
-                    self.tracks.of(*unit).unread.take_if(|unread| unread == instance);
+                    self.records
+                        .of(*unit)
+                        .unread
+                        .take_if(|unread| unread == instance);
                     self.failed(&action, trouble, now);
                 }
             }
@@ -146,12 +175,20 @@ impl State {
         let before = std::mem::replace(&mut self.seen, seen);
         self.tell_of_what_somebody_removed(&before);
         for container in &mut self.seen.containers {
-            if let Some(code) = container.instance().and_then(|instance| self.deaths.get(&instance)) {
-                container.end(*code, self.tracks.get(container.unit).is_some_and(|track| track.oom));
+            if let Some(code) = container
+                .instance()
+                .and_then(|instance| self.deaths.get(&instance))
+            {
+                container.end(
+                    *code,
+                    self.records
+                        .get(container.unit)
+                        .is_some_and(|record| record.oom),
+                );
             }
         }
         self.forget_restarts_that_were_done();
-        self.tracks.absorb(&self.seen, now);
+        self.records.absorb(&self.seen, now);
         for (action, result) in std::mem::take(&mut self.covered) {
             self.settle(&action, result, now);
         }
@@ -162,22 +199,31 @@ impl State {
         }
     }
 
-    /// A wish is fulfilled by another run. Two runs of a container that the engine cannot inspect look the same, save for the
-    /// end between them.
+    /// A wish is fulfilled by another run. Two runs of a container that the engine cannot inspect
+    /// look the same, save for the end between them.
     fn forget_restarts_that_were_done(&mut self) {
-        let (seen, tracks) = (&self.seen, &self.tracks);
+        let (seen, records) = (&self.seen, &self.records);
         self.desired.restart.retain(|unit, instance| {
-            let Some(container) = seen.container(*unit) else { return false };
-            let ended = tracks.get(*unit).is_some_and(|track| track.ended && track.instance.as_ref() == Some(instance));
+            let Some(container) = seen.container(*unit) else {
+                return false;
+            };
+            let ended = records
+                .get(*unit)
+                .is_some_and(|record| record.ended && record.instance.as_ref() == Some(instance));
             container.instance().as_ref() == Some(instance) && !(ended && container.is_running())
         });
     }
 
-    /// Whether a node of the definition that is wanted was ever started. What Docker shows counts: an answer may be lost, and
-    /// another daemon may have started it.
+    /// Whether a node of the definition that is wanted was ever started. What Docker shows counts:
+    /// an answer may be lost, and another daemon may have started it.
     fn version_ran(&self) -> bool {
         let is_node = |one: &&Container| one.unit != UnitId::Sql;
-        let mut started = self.seen.containers.iter().filter(is_node).filter(|one| one.instance().is_some());
+        let mut started = self
+            .seen
+            .containers
+            .iter()
+            .filter(is_node)
+            .filter(|one| one.instance().is_some());
         let wanted = |one: &Container| self.desired.spec.as_ref()?.container(one.unit);
         started.any(|one| wanted(one).is_some_and(|wanted| wanted.digest() == one.digest))
     }
@@ -185,38 +231,70 @@ impl State {
     /// A failed call that took effect is no failure; the others are.
     fn settle(&mut self, action: &Action, result: Result<Outcome, Trouble>, now: Mono) {
         let subject = action.subject();
-        let begun = self.tracks.busy.remove(&subject).map_or(now, |(_, begun)| begun);
+        let begun = self
+            .records
+            .busy
+            .remove(&subject)
+            .map_or(now, |(_, begun)| begun);
         if let Action::Start(unit, _) = action {
-            let may_start = result.as_ref().is_err_and(|trouble| trouble.doubt == Doubt::Doing);
-            let track = self.tracks.of(*unit);
-            track.may_start_until = track.may_start_until.or(Some(begun.after(LATE_START))).filter(|_| may_start);
+            let may_start = result
+                .as_ref()
+                .is_err_and(|trouble| trouble.doubt == Doubt::MayStillHappen);
+            let record = self.records.of(*unit);
+            record.may_start_until = record
+                .may_start_until
+                .or(Some(begun.after(LATE_START)))
+                .filter(|_| may_start);
         }
-        let excused = self.tracks.excused.remove(&subject);
+        let excused = self.records.excused.remove(&subject);
         let fetched_again = |action: &Action, desired: &mut Desired| match action {
             Action::Pull(image) => desired.refresh.remove(image),
             _ => false,
         };
         match result {
             // The engine hands out a volume that is there as if it had made it.
-            Ok(_) if matches!(action, Action::CreateVolume(_)) && !took_effect(action, &self.seen) => {
+            Ok(_)
+                if matches!(action, Action::CreateVolume(_))
+                    && !took_effect(action, &self.seen) =>
+            {
                 let words = format!("{subject} exists and is not ours");
-                self.failed(action, &Trouble { words, doubt: Doubt::None }, now);
+                self.failed(
+                    action,
+                    &Trouble {
+                        words,
+                        doubt: Doubt::Refused,
+                    },
+                    now,
+                );
             }
             Ok(_) => {
-                self.tracks.blocked.remove(&subject);
+                self.records.blocked.remove(&subject);
                 fetched_again(action, &mut self.desired);
                 self.succeeded(action);
             }
             Err(trouble) if took_effect(action, &self.seen) => {
-                self.tracks.blocked.remove(&subject);
+                self.records.blocked.remove(&subject);
                 if fetched_again(action, &mut self.desired) {
-                    self.tell(&subject, format!("could not be fetched again and is used as it is: {}", trouble.words));
+                    self.tell(
+                        &subject,
+                        format!(
+                            "could not be fetched again and is used as it is: {}",
+                            trouble.words
+                        ),
+                    );
                 } else {
                     self.succeeded(action);
                 }
             }
             Err(trouble) if excused => {
-                self.tell(&subject, format!("{} failed, for what was wanted before: {}", action.verb(), trouble.words));
+                self.tell(
+                    &subject,
+                    format!(
+                        "{} failed, for what was wanted before: {}",
+                        action.verb(),
+                        trouble.words
+                    ),
+                );
             }
             Err(trouble) => self.failed(action, &trouble, now),
         }
@@ -226,14 +304,14 @@ impl State {
         let subject = action.subject();
         match action {
             Action::Start(unit, _) => {
-                let track = self.tracks.of(*unit);
-                if track.failure.is_some() {
-                    track.restarts = track.restarts.saturating_add(1);
+                let record = self.records.of(*unit);
+                if record.failure.is_some() {
+                    record.restarts = record.restarts.saturating_add(1);
                 }
                 self.tell(unit, "started");
             }
             Action::Create(unit) => {
-                self.tracks.of(*unit).host_is_well();
+                self.records.of(*unit).host_is_well();
                 self.tell(unit, "created");
             }
             Action::Remove(unit, _) => self.tell(unit, "removed"),
@@ -241,13 +319,19 @@ impl State {
             Action::Kill(unit, _) => self.tell(unit, "killed: somebody would not wait"),
             Action::Connect(unit, _) => {
                 // What could not be reached meanwhile was not deaf.
-                self.tracks.of(*unit).health.forget_misses();
+                self.records.of(*unit).health.forget_misses();
                 self.tell(unit, "attached to the network again");
             }
-            Action::DisarmRestartPolicy(unit, _) => self.tell(unit, "the engine's restart policy was set back to no"),
+            Action::DisarmRestartPolicy(unit, _) => {
+                self.tell(unit, "the engine's restart policy was set back to no");
+            }
             Action::Pull(_) => self.tell(&subject, "fetched"),
             Action::RemoveNetwork(_) | Action::CreateNetwork => {
-                let what = if *action == Action::CreateNetwork { "created" } else { "removed" };
+                let what = if *action == Action::CreateNetwork {
+                    "created"
+                } else {
+                    "removed"
+                };
                 self.tell(&subject, what);
             }
             Action::RemoveVolume(_) => self.tell(&subject, "removed"),
@@ -256,14 +340,28 @@ impl State {
         }
     }
 
-    /// References stand for the images that they stood for when they were first seen after an `up`. One that the engine has no
-    /// more stands for what runs of it, so that another that is fetched later changes nothing unasked.
+    /// References stand for the images that they stood for when they were first seen after an `up`.
+    /// One that the engine has no more stands for what runs of it, so that another that is fetched
+    /// later changes nothing unasked.
     fn pin_images(&mut self) {
-        let Some(spec) = &self.desired.spec else { return };
+        let Some(spec) = &self.desired.spec else {
+            return;
+        };
         let wanted = spec.images();
-        self.desired.images.retain(|image, _| wanted.contains(&image.as_str()));
-        for image in wanted.into_iter().filter(|image| !self.desired.refresh.contains(*image)) {
-            let id = || self.seen.images.get(image).cloned().or_else(|| images::running(spec, &self.seen, image));
+        self.desired
+            .images
+            .retain(|image, _| wanted.contains(&image.as_str()));
+        for image in wanted
+            .into_iter()
+            .filter(|image| !self.desired.refresh.contains(*image))
+        {
+            let id = || {
+                self.seen
+                    .images
+                    .get(image)
+                    .cloned()
+                    .or_else(|| images::running(spec, &self.seen, image))
+            };
             if !self.desired.images.contains_key(image)
                 && let Some(id) = id()
             {
@@ -272,14 +370,22 @@ impl State {
         }
     }
 
-    /// A new container that is of another image than the pinned one proves that its reference moved, although the look that
-    /// said otherwise is not old: its like would be made and removed again and again.
+    /// A new container that is of another image than the pinned one proves that its reference
+    /// moved, although the look that said otherwise is not old: its like would be made and removed
+    /// again and again.
     fn learn_of_moved_images(&mut self) {
         let pinned = &self.desired.images;
         self.moved.retain(|image, id| pinned.get(image) == Some(id));
-        let fresh = self.seen.containers.iter().filter(|one| one.run == Run::Created && !one.image_id.is_empty());
+        let fresh = self
+            .seen
+            .containers
+            .iter()
+            .filter(|one| one.run == Run::Created && !one.image_id.is_empty());
         for container in fresh {
-            if let Some(id) = pinned.get(&container.image).filter(|id| **id != container.image_id) {
+            if let Some(id) = pinned
+                .get(&container.image)
+                .filter(|id| **id != container.image_id)
+            {
                 self.moved.insert(container.image.clone(), id.clone());
             }
         }
@@ -288,47 +394,84 @@ impl State {
     /// Whether every container is one that is wanted as it is.
     pub fn fits_what_runs(&self) -> bool {
         let wanted = |container: &Container| self.desired.spec.as_ref()?.container(container.unit);
-        self.seen.containers.iter().all(|one| wanted(one).is_some_and(|wanted| wanted.digest() == one.digest))
+        self.seen
+            .containers
+            .iter()
+            .all(|one| wanted(one).is_some_and(|wanted| wanted.digest() == one.digest))
     }
 
-    /// References that stand for another image now than at the last `up`, with the image that they stood for.
+    /// References that stand for another image now than at the last `up`, with the image that they
+    /// stood for.
     pub fn moved_images(&self) -> BTreeMap<String, String> {
         let moved = |(image, id): &(&String, &String)| {
             self.seen.images.get(*image) != Some(*id) || self.moved.get(*image) == Some(*id)
         };
         let pinned = self.desired.images.iter().filter(moved);
-        pinned.map(|(image, id)| (image.clone(), id.clone())).collect()
+        pinned
+            .map(|(image, id)| (image.clone(), id.clone()))
+            .collect()
     }
 
     /// Takes in that this process did not run for a while.
     pub fn woke(&mut self, slept: std::time::Duration, now: Mono) {
-        self.tell(&"", format!("awake after {} s in which nothing could be seen", slept.as_secs()));
-        self.tracks.wake(now);
+        self.tell(
+            &"",
+            format!(
+                "awake after {} s in which nothing could be seen",
+                slept.as_secs()
+            ),
+        );
+        self.records.wake(now);
     }
 
     /// How long things may take.
     pub fn timing(&self) -> Timing {
-        self.desired.spec.as_ref().map(|spec| spec.timing.clone()).unwrap_or_default()
+        self.desired
+            .spec
+            .as_ref()
+            .map(|spec| spec.timing.clone())
+            .unwrap_or_default()
     }
 
     pub(super) fn seed_of(&self, unit: UnitId) -> u64 {
         self.seed ^ u64::from(unit.number()) ^ if unit == UnitId::Sql { 1 << 32 } else { 0 }
     }
 
-    /// Whether a run is of the definition that is wanted now, and goes on if it can: how another one fared says nothing
-    /// about what a changed configuration will do. An external database has no definition.
+    /// Whether a run is of the definition that is wanted now, and goes on if it can: how another
+    /// one fared says nothing about what a changed configuration will do. An external database has
+    /// no definition.
     pub(super) fn is_current(&self, unit: UnitId, instance: Option<&Instance>) -> bool {
-        let Some(instance) = instance else { return true };
-        let wanted = self.desired.spec.as_ref().and_then(|spec| spec.container(unit));
-        let found = self.seen.containers.iter().find(|container| container.id == instance.id);
-        let is_ending = self.tracks.get(unit).is_some_and(|track| track.ending.as_ref() == Some(instance));
-        !is_ending && found.zip(wanted).is_some_and(|(found, wanted)| found.digest == wanted.digest())
+        let Some(instance) = instance else {
+            return true;
+        };
+        let wanted = self
+            .desired
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.container(unit));
+        let found = self
+            .seen
+            .containers
+            .iter()
+            .find(|container| container.id == instance.id);
+        let is_ending = self
+            .records
+            .get(unit)
+            .is_some_and(|record| record.ending.as_ref() == Some(instance));
+        !is_ending
+            && found
+                .zip(wanted)
+                .is_some_and(|(found, wanted)| found.digest == wanted.digest())
     }
 
-    /// A demo needs no Docker-in-Docker, so it goes on without privileges where the host refuses them.
+    /// A demo needs no Docker-in-Docker, so it goes on without privileges where the host refuses
+    /// them.
     pub(super) fn go_on_without_privileges(&mut self) -> bool {
-        let privileged = |spec: &mut StackSpec| spec.demo && spec.nodes.iter().any(|node| node.privileged);
-        let Some(spec) = self.desired.spec.take_if(privileged) else { return false };
+        let privileged =
+            |spec: &mut StackSpec| spec.demo && spec.nodes.iter().any(|node| node.privileged);
+        let Some(spec) = self.desired.spec.take_if(privileged) else {
+            return false;
+        };
         self.desired.spec = Some(spec.without_privileges());
         self.announce(News::Unprivileged);
         true

@@ -14,7 +14,8 @@ use crate::config::project::ProjectName;
 
 /// The key of the volume that holds SQL Server's data.
 pub const SQL_DATA: &str = "sql-data";
-/// Volumes that all nodes share, by key and path (octopus.com/docs, Linux container; `/eventExports` is newer than the article).
+/// Volumes that all nodes share, by key and path (octopus.com/docs, Linux container;
+/// `/eventExports` is newer than the article).
 const SHARED: [(&str, &str); 4] = [
     ("repository", "/repository"),
     ("artifacts", "/artifacts"),
@@ -26,7 +27,7 @@ const SQL_PORT: u16 = 1433;
 
 /// What the configuration does not say.
 #[derive(Clone, Debug)]
-pub struct Surroundings<'a> {
+pub struct BuildInput<'a> {
     /// The project.
     pub project: &'a ProjectName,
     /// The directory the configuration came from.
@@ -38,7 +39,7 @@ pub struct Surroundings<'a> {
 }
 
 /// Builds the desired state.
-pub fn build(config: &Config, around: &Surroundings<'_>) -> StackSpec {
+pub fn build(config: &Config, around: &BuildInput<'_>) -> StackSpec {
     let project = around.project;
     let mut volumes = BTreeMap::new();
     let mut volume = |key: &str| {
@@ -46,8 +47,14 @@ pub fn build(config: &Config, around: &Surroundings<'_>) -> StackSpec {
         volumes.insert(key.to_owned(), name.clone());
         name
     };
-    let sql = config.sql.as_ref().map(|sql| sql_container(config, sql, project, volume(SQL_DATA)));
-    let shared: BTreeMap<String, String> = SHARED.iter().map(|(key, path)| ((*path).to_owned(), volume(key))).collect();
+    let sql = config
+        .sql
+        .as_ref()
+        .map(|sql| sql_container(config, sql, project, volume(SQL_DATA)));
+    let shared: BTreeMap<String, String> = SHARED
+        .iter()
+        .map(|(key, path)| ((*path).to_owned(), volume(key)))
+        .collect();
     let nodes = (1..=config.octopus.nodes)
         .map(|number| {
             let mut mounts = shared.clone();
@@ -78,17 +85,31 @@ fn database(config: &Config, sql: Option<&ContainerSpec>) -> DatabaseTarget {
         None => (database.host.clone(), database.port),
     };
     let (user, password) = (database.user.clone(), database.password.clone());
-    DatabaseTarget { host, port, user, password, database: database.name.clone() }
+    DatabaseTarget {
+        host,
+        port,
+        user,
+        password,
+        database: database.name.clone(),
+    }
 }
 
-fn sql_container(config: &Config, sql: &SqlConfig, project: &ProjectName, data: String) -> ContainerSpec {
+fn sql_container(
+    config: &Config,
+    sql: &SqlConfig,
+    project: &ProjectName,
+    data: String,
+) -> ContainerSpec {
     let mut env = sql.extra.clone();
     env.extend([
         ("ACCEPT_EULA".to_owned(), Secret::new("Y")),
         ("MSSQL_SA_PASSWORD".to_owned(), sql.sa_password.clone()),
         ("SA_PASSWORD".to_owned(), sql.sa_password.clone()),
         ("MSSQL_PID".to_owned(), Secret::new(&sql.edition)),
-        ("MSSQL_MEMORY_LIMIT_MB".to_owned(), Secret::new(sql.memory_limit_mb.to_string())),
+        (
+            "MSSQL_MEMORY_LIMIT_MB".to_owned(),
+            Secret::new(sql.memory_limit_mb.to_string()),
+        ),
     ]);
     let mut aliases = vec!["db".to_owned()];
     if config.database.host != "db" {
@@ -101,7 +122,11 @@ fn sql_container(config: &Config, sql: &SqlConfig, project: &ProjectName, data: 
         hostname: "db".to_owned(),
         env,
         mounts: BTreeMap::from([("/var/opt/mssql".to_owned(), data)]),
-        ports: vec![Port { container: SQL_PORT, host_ip: sql.bind, host: sql.port }],
+        ports: vec![Port {
+            container: SQL_PORT,
+            host_ip: sql.bind,
+            host: sql.port,
+        }],
         aliases,
         privileged: false,
         open_stdin: false,
@@ -113,7 +138,7 @@ fn sql_container(config: &Config, sql: &SqlConfig, project: &ProjectName, data: 
 
 fn node_container(
     config: &Config,
-    around: &Surroundings<'_>,
+    around: &BuildInput<'_>,
     number: u8,
     mounts: BTreeMap<String, String>,
 ) -> ContainerSpec {
@@ -140,18 +165,33 @@ fn node_container(
     }
 }
 
-/// The first node always has the given name, so that more nodes later recreate nothing and leave no ghost in the licence count.
-fn node_environment(config: &Config, around: &Surroundings<'_>, number: u8) -> BTreeMap<String, Secret> {
+/// The first node always has the given name, so that more nodes later recreate nothing and leave no
+/// ghost in the licence count.
+fn node_environment(
+    config: &Config,
+    around: &BuildInput<'_>,
+    number: u8,
+) -> BTreeMap<String, Secret> {
     let octopus = &config.octopus;
-    let name = if number == 1 { octopus.node_name.clone() } else { format!("{}-{number}", octopus.node_name) };
+    let name = if number == 1 {
+        octopus.node_name.clone()
+    } else {
+        format!("{}-{number}", octopus.node_name)
+    };
     let yes_or_no = |yes: bool| Secret::new(if yes { "Y" } else { "N" });
     let mut env = octopus.extra.clone();
     env.extend([
         ("ACCEPT_EULA".to_owned(), Secret::new("Y")),
         ("OCTOPUS_SERVER_NODE_NAME".to_owned(), Secret::new(name)),
-        ("DB_CONNECTION_STRING".to_owned(), config.database.connection_string.clone()),
+        (
+            "DB_CONNECTION_STRING".to_owned(),
+            config.database.connection_string.clone(),
+        ),
         ("MASTER_KEY".to_owned(), around.master_key.clone()),
-        ("ADMIN_USERNAME".to_owned(), Secret::new(&octopus.admin_username)),
+        (
+            "ADMIN_USERNAME".to_owned(),
+            Secret::new(&octopus.admin_username),
+        ),
         ("ADMIN_PASSWORD".to_owned(), octopus.admin_password.clone()),
         ("ADMIN_EMAIL".to_owned(), Secret::new(&octopus.admin_email)),
         ("DISABLE_DIND".to_owned(), yes_or_no(octopus.disable_dind)),
@@ -159,8 +199,15 @@ fn node_environment(config: &Config, around: &Surroundings<'_>, number: u8) -> B
     let optional = [
         ("ADMIN_API_KEY", octopus.admin_api_key.clone()),
         ("OCTOPUS_SERVER_BASE64_LICENSE", octopus.licence.clone()),
-        ("TASK_CAP", octopus.task_cap.map(|cap| Secret::new(cap.to_string()))),
+        (
+            "TASK_CAP",
+            octopus.task_cap.map(|cap| Secret::new(cap.to_string())),
+        ),
     ];
-    env.extend(optional.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    env.extend(
+        optional
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?))),
+    );
     env
 }

@@ -1,8 +1,10 @@
-//! Why a container is recreated: the differences between two definitions, told without a value that may be secret.
+//! Why a container is recreated: the differences between two definitions, told without a value that
+//! may be secret.
 
 use super::ContainerSpec;
 
-/// One fragment a difference, such as `image a:1 -> a:2` or `ADMIN_EMAIL changed`; empty when nothing differs.
+/// One fragment a difference, such as `image a:1 -> a:2` or `ADMIN_EMAIL changed`; empty when
+/// nothing differs.
 pub fn reasons(old: &ContainerSpec, new: &ContainerSpec) -> Vec<String> {
     let mut reasons = Vec::new();
     if old.image != new.image {
@@ -17,11 +19,22 @@ pub fn reasons(old: &ContainerSpec, new: &ContainerSpec) -> Vec<String> {
         ("network aliases", old.aliases != new.aliases),
         ("open standard input", old.open_stdin != new.open_stdin),
         ("stop timeout", old.stop_timeout_s != new.stop_timeout_s),
-        ("log limits", (&old.log_max_size, old.log_max_files) != (&new.log_max_size, new.log_max_files)),
+        (
+            "log limits",
+            (&old.log_max_size, old.log_max_files) != (&new.log_max_size, new.log_max_files),
+        ),
     ];
-    reasons.extend(plain.iter().filter(|(_, differs)| *differs).map(|(what, _)| format!("{what} changed")));
+    reasons.extend(
+        plain
+            .iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(what, _)| format!("{what} changed")),
+    );
     if old.privileged != new.privileged {
-        reasons.push(format!("privileged {} -> {}", old.privileged, new.privileged));
+        reasons.push(format!(
+            "privileged {} -> {}",
+            old.privileged, new.privileged
+        ));
     }
     reasons
 }

@@ -1,4 +1,5 @@
-//! The fingerprint of a container definition, kept in a label, so that a later run knows whether a container is still right.
+//! The fingerprint of a container definition, kept in a label, so that a later run knows whether a
+//! container is still right.
 
 use std::fmt;
 
@@ -10,17 +11,24 @@ use super::ContainerSpec;
 
 /// SHA-256 over the definition, in hexadecimal, shortened to 128 bits.
 ///
-/// A newer octo-local must compute the same for the same definition, or it would recreate healthy containers: a new field
-/// of `ContainerSpec` is left out of the serialised form while it has its old meaning. A golden test holds this.
+/// A newer octo-local must compute the same for the same definition, or it would recreate healthy
+/// containers: a new field of `ContainerSpec` is left out of the serialised form while it has its
+/// old meaning. A golden test holds this.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Digest(pub String);
 
 impl Digest {
     /// The fingerprint of one definition.
     pub fn of(container: &ContainerSpec) -> Self {
-        let text = serde_json::to_vec(container).expect("a definition has only string keys, so it always serialises");
+        let text = serde_json::to_vec(container)
+            .expect("a definition has only string keys, so it always serialises");
         let hash = sha2::Sha256::digest(text);
-        Self(hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+        Self(
+            hash.iter()
+                .take(16)
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+        )
     }
 }
 
@@ -46,9 +54,16 @@ mod tests {
             name: "p-octopus-server-2".into(),
             image: "octopusdeploy/octopusdeploy:2026.2.1".into(),
             hostname: "octopus-server-2".into(),
-            env: BTreeMap::from([("ACCEPT_EULA".into(), Secret::new("Y")), ("TASK_CAP".into(), Secret::new("5"))]),
+            env: BTreeMap::from([
+                ("ACCEPT_EULA".into(), Secret::new("Y")),
+                ("TASK_CAP".into(), Secret::new("5")),
+            ]),
             mounts: BTreeMap::from([("/cache".into(), "p_cache-2".into())]),
-            ports: vec![Port { container: 8080, host_ip: "127.0.0.1".parse().unwrap(), host: 8081 }],
+            ports: vec![Port {
+                container: 8080,
+                host_ip: "127.0.0.1".parse().unwrap(),
+                host: 8081,
+            }],
             aliases: vec!["octopus-server-2".into()],
             privileged: true,
             open_stdin: true,
@@ -57,7 +72,10 @@ mod tests {
             log_max_files: 3,
         };
         assert_eq!(Digest::of(&container).0, "c8077d662d0ba15f3a70ce4c72c88800");
-        let other = ContainerSpec { privileged: false, ..container.clone() };
+        let other = ContainerSpec {
+            privileged: false,
+            ..container.clone()
+        };
         assert_ne!(Digest::of(&other), Digest::of(&container));
     }
 }

@@ -25,7 +25,10 @@ fn common(spec: &StackSpec) -> BTreeMap<String, String> {
         (VERSION, env!("CARGO_PKG_VERSION")),
         (DEMO, demo),
         ("com.docker.compose.project", spec.project.as_str()),
-        ("com.docker.compose.version", concat!("octo-local-", env!("CARGO_PKG_VERSION"))),
+        (
+            "com.docker.compose.version",
+            concat!("octo-local-", env!("CARGO_PKG_VERSION")),
+        ),
     ]
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -44,8 +47,14 @@ pub fn of_container(spec: &StackSpec, container: &ContainerSpec) -> BTreeMap<Str
         [
             (UNIT, container.unit.to_string()),
             (DIGEST, digest.clone()),
-            ("com.docker.compose.service", container.unit.service().to_owned()),
-            ("com.docker.compose.container-number", container.unit.number().to_string()),
+            (
+                "com.docker.compose.service",
+                container.unit.service().to_owned(),
+            ),
+            (
+                "com.docker.compose.container-number",
+                container.unit.number().to_string(),
+            ),
             ("com.docker.compose.oneoff", "False".to_owned()),
             ("com.docker.compose.config-hash", digest),
             ("com.docker.compose.depends_on", depends_on.to_owned()),
@@ -60,7 +69,10 @@ pub fn of_container(spec: &StackSpec, container: &ContainerSpec) -> BTreeMap<Str
 /// The labels of the network.
 pub fn of_network(spec: &StackSpec) -> BTreeMap<String, String> {
     let mut labels = common(spec);
-    labels.insert("com.docker.compose.network".to_owned(), "default".to_owned());
+    labels.insert(
+        "com.docker.compose.network".to_owned(),
+        "default".to_owned(),
+    );
     labels
 }
 

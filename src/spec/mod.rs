@@ -1,7 +1,9 @@
-//! Desired state: a `StackSpec` is wholly decided, so nothing after it has a choice left about what to run.
+//! Desired state: a `StackSpec` is wholly decided, so nothing after it has a choice left about what
+//! to run.
 //!
-//! `build` turns a validated configuration and the secrets of this project into containers, volumes and ports;
-//! `digest` gives each container definition the fingerprint by which a later run knows its own work again.
+//! `build` turns a validated configuration and the secrets of this project into containers, volumes
+//! and ports; `digest` gives each container definition the fingerprint by which a later run knows
+//! its own work again.
 
 pub mod build;
 pub mod diff;
@@ -49,7 +51,8 @@ pub struct StackSpec {
     pub admin_username: String,
 }
 
-/// One container definition. Every field is part of the digest: what must not recreate a container is kept elsewhere.
+/// One container definition. Every field is part of the digest: what must not recreate a container
+/// is kept elsewhere.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContainerSpec {
     /// Which unit of the stack it is.
@@ -119,15 +122,21 @@ impl StackSpec {
 
     /// Every image, once.
     pub fn images(&self) -> Vec<&str> {
-        let mut images: Vec<&str> = self.containers().map(|container| container.image.as_str()).collect();
+        let mut images: Vec<&str> = self
+            .containers()
+            .map(|container| container.image.as_str())
+            .collect();
         images.sort_unstable();
         images.dedup();
         images
     }
 
-    /// Every unit in start order. The database is a unit also when it is external: it is probed, never touched.
+    /// Every unit in start order. The database is a unit also when it is external: it is probed,
+    /// never touched.
     pub fn units(&self) -> Vec<UnitId> {
-        std::iter::once(UnitId::Sql).chain(self.nodes.iter().map(|node| node.unit)).collect()
+        std::iter::once(UnitId::Sql)
+            .chain(self.nodes.iter().map(|node| node.unit))
+            .collect()
     }
 
     /// The same stack without full privileges, for hosts that refuse them.
@@ -146,7 +155,8 @@ impl ContainerSpec {
         Digest::of(self)
     }
 
-    /// The address on the host where the unit answers: its first published port. A wildcard is reached over loopback.
+    /// The address on the host where the unit answers: its first published port. A wildcard is
+    /// reached over loopback.
     pub fn host_address(&self) -> Option<std::net::SocketAddr> {
         let port = self.ports.first()?;
         let ip = match port.host_ip {

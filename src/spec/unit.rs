@@ -75,7 +75,9 @@ impl Serialize for UnitId {
 
 impl<'de> Deserialize<'de> for UnitId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -94,7 +96,13 @@ mod tests {
 
     #[test]
     fn what_is_no_unit_is_named() {
-        for text in ["", "octopus-server-0", "octopus-server-", "sql", "octopus-server-999"] {
+        for text in [
+            "",
+            "octopus-server-0",
+            "octopus-server-",
+            "sql",
+            "octopus-server-999",
+        ] {
             assert_eq!(text.parse::<UnitId>(), Err(UnknownUnit(text.to_owned())));
         }
     }

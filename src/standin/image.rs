@@ -1,4 +1,5 @@
-//! The stand-ins' images: archives as `docker load` takes them, with this very program as their one file.
+//! The stand-ins' images: archives as `docker load` takes them, with this very program as their one
+//! file.
 
 use std::io::Write;
 
@@ -10,15 +11,28 @@ pub fn archive(program: &[u8], sql: &str, octopus: &str) -> std::io::Result<Vec<
     let layer = layer(program)?;
     let layer_id = hex(&layer);
     let mut archive = tar::Builder::new(Vec::new());
-    put(&mut archive, &format!("{layer_id}/layer.tar"), &layer, 0o644)?;
+    put(
+        &mut archive,
+        &format!("{layer_id}/layer.tar"),
+        &layer,
+        0o644,
+    )?;
     let mut manifest = Vec::new();
-    for (reference, config) in [(sql, sql_config(&layer_id)), (octopus, octopus_config(&layer_id))] {
+    for (reference, config) in [
+        (sql, sql_config(&layer_id)),
+        (octopus, octopus_config(&layer_id)),
+    ] {
         let config = serde_json::to_vec(&config)?;
         let name = format!("{}.json", hex(&config));
         put(&mut archive, &name, &config, 0o644)?;
         manifest.push(json!({ "Config": name, "RepoTags": [reference], "Layers": [format!("{layer_id}/layer.tar")] }));
     }
-    put(&mut archive, "manifest.json", &serde_json::to_vec(&manifest)?, 0o644)?;
+    put(
+        &mut archive,
+        "manifest.json",
+        &serde_json::to_vec(&manifest)?,
+        0o644,
+    )?;
     archive.into_inner()
 }
 
@@ -51,7 +65,12 @@ fn layer(program: &[u8]) -> std::io::Result<Vec<u8>> {
     layer.into_inner()
 }
 
-fn put(archive: &mut tar::Builder<impl Write>, path: &str, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+fn put(
+    archive: &mut tar::Builder<impl Write>,
+    path: &str,
+    bytes: &[u8],
+    mode: u32,
+) -> std::io::Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_mode(mode);
     header.set_size(bytes.len() as u64);
@@ -78,12 +97,16 @@ fn sql_config(layer_id: &str) -> serde_json::Value {
     config(layer_id, &["/octo-local", "standin", "sql"], &extra)
 }
 
-/// Like the vendor's image, it declares Docker-in-Docker's store a volume: anonymous ones must go with the container.
+/// Like the vendor's image, it declares Docker-in-Docker's store a volume: anonymous ones must go
+/// with the container.
 fn octopus_config(layer_id: &str) -> serde_json::Value {
     let extra = json!({ "ExposedPorts": { "8080/tcp": {} }, "Volumes": { "/var/lib/docker": {} } });
     config(layer_id, &["/octo-local", "standin", "octopus"], &extra)
 }
 
 fn hex(bytes: &[u8]) -> String {
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha2::Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! The stand-ins for SQL Server and Octopus Server: what `up --demo` and the tests run where the real images cannot be had.
+//! The stand-ins for SQL Server and Octopus Server: what `up --demo` and the tests run where the
+//! real images cannot be had.
 
 pub mod image;
 pub mod octopus;
@@ -9,7 +10,8 @@ use std::process::ExitCode;
 /// The exit code for wrong arguments, as sysexits(3) has it.
 const USAGE: u8 = 64;
 
-/// The stand-in that a program's name calls: the images hold links of the vendors' names to this program.
+/// The stand-in that a program's name calls: the images hold links of the vendors' names to this
+/// program.
 pub fn named(program: &str) -> Option<&'static str> {
     match program.rsplit('/').next() {
         Some("Octopus.Server") => Some("octopus"),

@@ -1,4 +1,5 @@
-//! The daemon killed with -9, again and again: how fast the next one has the stack in its care, and that it restarts nothing.
+//! The daemon killed with -9, again and again: how fast the next one has the stack in its care, and
+//! that it restarts nothing.
 
 use octo_local::api::client::Client;
 use octo_local::reconcile::status::Status;
@@ -32,14 +33,24 @@ pub(crate) fn measure(bench: &Bench) -> Vec<Row> {
         figures.push(millis(begun.elapsed()));
         restarts += status.units.iter().map(|unit| unit.restarts).sum::<u32>();
     }
-    let moved = stack.started().iter().filter(|(name, at)| before.get(*name) != Some(*at)).count();
+    let moved = stack
+        .started()
+        .iter()
+        .filter(|(name, at)| before.get(*name) != Some(*at))
+        .count();
     let restarts = Samples::of([f64::from(restarts) + moved as f64]);
     vec![
-        Row::new("adoption after kill -9: ready and supervised", Unit::Millis, Samples::of(figures))
-            .must(1_000.0)
-            .aim(150.0)
-            .peer("Nomad: seconds"),
-        Row::new("restarts over all these kills", Unit::Count, restarts).must(0.0).aim(0.0),
+        Row::new(
+            "adoption after kill -9: ready and supervised",
+            Unit::Millis,
+            Samples::of(figures),
+        )
+        .must(1_000.0)
+        .aim(150.0)
+        .peer("Nomad: seconds"),
+        Row::new("restarts over all these kills", Unit::Count, restarts)
+            .must(0.0)
+            .aim(0.0),
     ]
 }
 

@@ -17,11 +17,16 @@ use crate::table::Unit;
 /// docker compose takes seconds longer each time, so fewer rounds tell as much.
 const COMPOSE_ROUNDS: u32 = 3;
 
-/// One round after the other, each with the floor, octo-local and docker compose, so that all see the same machine.
+/// One round after the other, each with the floor, octo-local and docker compose, so that all see
+/// the same machine.
 pub(crate) fn measure(bench: &Bench) -> Vec<Row> {
     let stack = Stack::real("bench-cold");
     stack.set("OCTOPUS_NODES", "2");
-    let peer = bench.compose.as_ref().ok().map(|compose| compose.project("bench-cold-peer"));
+    let peer = bench
+        .compose
+        .as_ref()
+        .ok()
+        .map(|compose| compose.project("bench-cold-peer"));
     let script = record(&stack);
     let (mut floors, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..bench.sizes.rounds {
@@ -34,11 +39,21 @@ pub(crate) fn measure(bench: &Bench) -> Vec<Row> {
         }
     }
     let floor = Samples::of(floors);
-    let over = Row::new("cold `up`, SQL + 2 nodes, over the floor", Unit::Millis, Samples::of(ours));
+    let over = Row::new(
+        "cold `up`, SQL + 2 nodes, over the floor",
+        Unit::Millis,
+        Samples::of(ours),
+    );
     let theirs = (!theirs.is_empty()).then(|| Samples::of(theirs).show(Unit::Millis));
     vec![
-        Row::new("the floor: a bare client's calls and the stand-ins' start", Unit::Millis, floor),
-        over.must(300.0).aim(100.0).peer(theirs.unwrap_or_else(|| "missing".to_owned())),
+        Row::new(
+            "the floor: a bare client's calls and the stand-ins' start",
+            Unit::Millis,
+            floor,
+        ),
+        over.must(300.0)
+            .aim(100.0)
+            .peer(theirs.unwrap_or_else(|| "missing".to_owned())),
     ]
 }
 
@@ -48,7 +63,9 @@ fn record(stack: &Stack) -> Script {
     let begun = now();
     timed(proxy.lead(&mut stack.command(&["up"]))).1.ok();
     let script = Script::of(&proxy.since(begun));
-    timed(proxy.lead(&mut stack.command(&["down", "-v", "--yes"]))).1.ok();
+    timed(proxy.lead(&mut stack.command(&["down", "-v", "--yes"])))
+        .1
+        .ok();
     script
 }
 

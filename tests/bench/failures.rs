@@ -1,5 +1,5 @@
-//! How fast a failure is seen and mended. Processes are killed and frozen from outside the engine, so that it has no word
-//! of it before the process ends.
+//! How fast a failure is seen and mended. Processes are killed and frozen from outside the engine,
+//! so that it has no word of it before the process ends.
 
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ use crate::table::Unit;
 const KILLS: usize = 12;
 /// Each takes as long as the defaults allow: a quarter of a minute.
 const HANGS: usize = 4;
-/// A unit that was ready for so long failed for the first time when it fails again: each kill is a first one.
+/// A unit that was ready for so long failed for the first time when it fails again: each kill is a
+/// first one.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(1);
 const NODES: usize = 4;
 
@@ -41,27 +42,51 @@ struct Aftermath {
 pub(crate) fn measure(_bench: &Bench) -> Vec<Row> {
     let stack = Stack::real("bench-failures");
     stack.set("OCTOPUS_NODES", &NODES.to_string());
-    stack.set("RESTART_BACKOFF_RESET", &format!("{}s", FORGIVEN_AFTER.as_secs()));
-    let watched = Watched { stack, proxy: Proxy::open() };
-    timed(watched.proxy.lead(&mut watched.stack.command(&["up"]))).1.ok();
-    let kills: Vec<Aftermath> = (0..KILLS).map(|number| watched.kill(number % NODES + 1)).collect();
-    let hangs: Vec<f64> = (0..HANGS).map(|number| watched.hang(number % NODES + 1)).collect();
+    stack.set(
+        "RESTART_BACKOFF_RESET",
+        &format!("{}s", FORGIVEN_AFTER.as_secs()),
+    );
+    let watched = Watched {
+        stack,
+        proxy: Proxy::open(),
+    };
+    timed(watched.proxy.lead(&mut watched.stack.command(&["up"])))
+        .1
+        .ok();
+    let kills: Vec<Aftermath> = (0..KILLS)
+        .map(|number| watched.kill(number % NODES + 1))
+        .collect();
+    let hangs: Vec<f64> = (0..HANGS)
+        .map(|number| watched.hang(number % NODES + 1))
+        .collect();
     let known = Samples::of(kills.iter().map(|after| after.known));
     let started = Samples::of(kills.iter().map(|after| after.started));
     vec![
-        Row::new("node killed → daemon acts or looks, after the engine's event", Unit::Millis, known)
-            .must(50.0)
-            .aim(5.0)
-            .peer("kubelet: relist ≤ 1 s"),
-        Row::new("die event → start call of the first restart", Unit::Millis, started)
-            .must(50.0)
-            .aim(10.0)
-            .peer("Docker, systemd: 100 ms"),
-        Row::new("hang → started again, worst", Unit::Millis, Samples::of(hangs))
-            .must(20_000.0)
-            .aim(12_000.0)
-            .worst()
-            .peer("compose: never; kubelet: 30 s"),
+        Row::new(
+            "node killed → daemon acts or looks, after the engine's event",
+            Unit::Millis,
+            known,
+        )
+        .must(50.0)
+        .aim(5.0)
+        .peer("kubelet: relist ≤ 1 s"),
+        Row::new(
+            "die event → start call of the first restart",
+            Unit::Millis,
+            started,
+        )
+        .must(50.0)
+        .aim(10.0)
+        .peer("Docker, systemd: 100 ms"),
+        Row::new(
+            "hang → started again, worst",
+            Unit::Millis,
+            Samples::of(hangs),
+        )
+        .must(20_000.0)
+        .aim(12_000.0)
+        .worst()
+        .peer("compose: never; kubelet: 30 s"),
     ]
 }
 
@@ -74,7 +99,10 @@ impl Watched {
         let die = self.event(&unit, "die", since);
         let known = first_about(&id, &self.proxy.since(die)).expect("the start itself is about it");
         self.settle(&unit, &before);
-        Aftermath { known: millis_between(die, known), started: millis_between(die, start) }
+        Aftermath {
+            known: millis_between(die, known),
+            started: millis_between(die, start),
+        }
     }
 
     fn hang(&self, node: usize) -> f64 {
@@ -89,35 +117,63 @@ impl Watched {
 
     fn node(&self, number: usize) -> (String, String) {
         let unit = format!("octopus-server-{number}");
-        let id = self.stack.witness.inspect(&self.stack.container(&unit)).unwrap().id.unwrap();
+        let id = self
+            .stack
+            .witness
+            .inspect(&self.stack.container(&unit))
+            .unwrap()
+            .id
+            .unwrap();
         (unit, id)
     }
 
     /// Sends a signal to the container's process, past the engine.
     fn signal(&self, unit: &str, signal: Signal) {
-        let state = self.stack.witness.inspect(&self.stack.container(unit)).unwrap().state.unwrap();
-        let pid = state.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw).unwrap();
+        let state = self
+            .stack
+            .witness
+            .inspect(&self.stack.container(unit))
+            .unwrap()
+            .state
+            .unwrap();
+        let pid = state
+            .pid
+            .and_then(|pid| i32::try_from(pid).ok())
+            .and_then(Pid::from_raw)
+            .unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
     fn await_start(&self, id: &str, since: i64) -> i64 {
         await_quickly("the node was started", || {
-            self.proxy.since(since).iter().find(|call| call.starts(id)).map(|call| call.at)
+            self.proxy
+                .since(since)
+                .iter()
+                .find(|call| call.starts(id))
+                .map(|call| call.at)
         })
     }
 
     fn event(&self, unit: &str, action: &str, since: i64) -> i64 {
         let told = self.stack.events(since);
-        told.iter().find(|told| told.action == action && told.name == unit).expect("the engine told of it").at
+        told.iter()
+            .find(|told| told.action == action && told.name == unit)
+            .expect("the engine told of it")
+            .at
     }
 
-    /// Waits until the unit serves and its failure is forgiven, and checks that no other unit was touched.
+    /// Waits until the unit serves and its failure is forgiven, and checks that no other unit was
+    /// touched.
     fn settle(&self, unit: &str, before: &std::collections::BTreeMap<String, String>) {
         self.stack.wait_for("ready");
         std::thread::sleep(FORGIVEN_AFTER * 5 / 4);
         let mut after = self.stack.started();
         let name = self.stack.container(unit);
-        assert_ne!(after.insert(name.clone(), before[&name].clone()), Some(before[&name].clone()), "{unit} ran on");
+        assert_ne!(
+            after.insert(name.clone(), before[&name].clone()),
+            Some(before[&name].clone()),
+            "{unit} ran on"
+        );
         assert_eq!(after, *before, "nothing but {unit} was restarted");
     }
 }
@@ -125,6 +181,7 @@ impl Watched {
 /// When the daemon first asked for anything about this container, or for the list of all.
 fn first_about(id: &str, calls: &[Call]) -> Option<i64> {
     let about = format!("/containers/{id}/");
-    let is_about = |call: &&Call| call.path.starts_with("/containers/json") || call.path.starts_with(&about);
+    let is_about =
+        |call: &&Call| call.path.starts_with("/containers/json") || call.path.starts_with(&about);
     calls.iter().find(is_about).map(|call| call.at)
 }

@@ -6,7 +6,10 @@ use crate::kit::docker::Witness;
 /// The load averages over one, five and fifteen minutes.
 pub(crate) fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap();
-    text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+    text.split_whitespace()
+        .take(3)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Cores, memory, kernel, engine, and the peer.

@@ -1,6 +1,7 @@
-//! The benchmark: octo-local on the machine's engine, beside docker compose and beside a bare client that makes the same
-//! calls, in one run. `cargo bench --bench stack` measures everything and takes five minutes; names of topics after `--`
-//! measure only those. One table comes out, and the exit code is 1 when a figure that must hold does not.
+//! The benchmark: octo-local on the machine's engine, beside docker compose and beside a bare
+//! client that makes the same calls, in one run. `cargo bench --bench stack` measures everything
+//! and takes five minutes; names of topics after `--` measure only those. One table comes out, and
+//! the exit code is 1 when a figure that must hold does not.
 //!
 //! | variable | default | meaning |
 //! |---|---|---|
@@ -8,8 +9,15 @@
 //! | `OCTO_BENCH_IDLE_S` | 60 | seconds over which the idle daemon is watched |
 //! | `OCTO_BENCH_KILLS` | 20 | how often the daemon is killed |
 
-#![expect(clippy::unwrap_used, reason = "in a benchmark, as in a test, unwrap is an assertion")]
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its figures")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a benchmark, as in a test, unwrap is an assertion"
+)]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark prints its figures"
+)]
 
 mod adoption;
 mod cold;
@@ -60,7 +68,10 @@ const TOPICS: [(&str, Topic); 6] = [
 ];
 
 fn main() -> ExitCode {
-    let asked: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let asked: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
     let before = machine::load();
     // Held to the end, so that the images are made once.
     let images = Images::acquire(&Witness::new());
@@ -69,7 +80,10 @@ fn main() -> ExitCode {
         Ok(compose) => eprintln!("peer: docker compose {}", compose.version),
         Err(why) => eprintln!("peer: docker compose is missing: {why}"),
     }
-    let bench = Bench { sizes: Sizes::read(), compose };
+    let bench = Bench {
+        sizes: Sizes::read(),
+        compose,
+    };
     let mut table = Table::default();
     for (name, topic) in TOPICS {
         if asked.is_empty() || asked.iter().any(|word| word == name) {
@@ -82,7 +96,15 @@ fn main() -> ExitCode {
         }
     }
     drop(images);
-    println!("{}\nload average {before} before, {} after", machine::describe(&bench), machine::load());
+    println!(
+        "{}\nload average {before} before, {} after",
+        machine::describe(&bench),
+        machine::load()
+    );
     println!("{table}");
-    if table.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if table.holds() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

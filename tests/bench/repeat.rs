@@ -21,7 +21,11 @@ const COMPOSE_RUNS: usize = 5;
 
 /// The same commands of both.
 pub(crate) fn measure(bench: &Bench) -> Vec<Row> {
-    let peer = bench.compose.as_ref().ok().map(|compose| peer(&compose.project("bench-repeat-peer")));
+    let peer = bench
+        .compose
+        .as_ref()
+        .ok()
+        .map(|compose| peer(&compose.project("bench-repeat-peer")));
     let [up, calls, status] = peer.unwrap_or_else(|| ["missing"; 3].map(str::to_owned));
     let stack = Stack::real("bench-repeat");
     stack.set("OCTOPUS_NODES", "2");
@@ -36,9 +40,17 @@ pub(crate) fn measure(bench: &Bench) -> Vec<Row> {
     let counts = counted(COUNTED, &proxy, || stack.command(&["up"]));
     assert_eq!(stack.started(), before, "none of these changes anything");
     vec![
-        Row::new("`up` with nothing to do", Unit::Millis, ups).must(80.0).aim(20.0).peer(up),
-        Row::new("`up` with nothing to do, engine calls", Unit::Count, counts).aim(2.0).peer(calls),
-        Row::new("`status`", Unit::Millis, statuses).must(25.0).aim(5.0).peer(status),
+        Row::new("`up` with nothing to do", Unit::Millis, ups)
+            .must(80.0)
+            .aim(20.0)
+            .peer(up),
+        Row::new("`up` with nothing to do, engine calls", Unit::Count, counts)
+            .aim(2.0)
+            .peer(calls),
+        Row::new("`status`", Unit::Millis, statuses)
+            .must(25.0)
+            .aim(5.0)
+            .peer(status),
     ]
 }
 
@@ -49,7 +61,11 @@ fn peer(project: &Project<'_>) -> [String; 3] {
     let statuses = samples(COMPOSE_RUNS, || project.command(&["ps"]));
     let proxy = Proxy::open();
     let calls = counted(COMPOSE_RUNS, &proxy, || project.up());
-    [ups.show(Unit::Millis), calls.show(Unit::Count), statuses.show(Unit::Millis)]
+    [
+        ups.show(Unit::Millis),
+        calls.show(Unit::Count),
+        statuses.show(Unit::Millis),
+    ]
 }
 
 fn samples(number: usize, command: impl Fn() -> Command) -> Samples {

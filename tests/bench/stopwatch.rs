@@ -18,7 +18,12 @@ use crate::kit::process::PATIENCE;
 pub(crate) fn timed(command: &mut Command) -> (Duration, Ended) {
     let (tell, told) = mpsc::channel();
     let begun = Instant::now();
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let pid = Pid::from_child(&child);
     // The end is waited for, not polled for: a poll would be part of the figure.
     let waiter = std::thread::spawn(move || {
@@ -40,7 +45,8 @@ pub(crate) fn timed(command: &mut Command) -> (Duration, Ended) {
     (took, ended)
 }
 
-/// Looks often until there is an answer. For figures of milliseconds, where the kit's own look is too slow.
+/// Looks often until there is an answer. For figures of milliseconds, where the kit's own look is
+/// too slow.
 #[track_caller]
 pub(crate) fn await_quickly<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     const LOOK_EVERY: Duration = Duration::from_micros(500);
@@ -56,7 +62,9 @@ pub(crate) fn await_quickly<T>(what: &str, mut look: impl FnMut() -> Option<T>) 
 
 /// Nanoseconds since 1970, by the clock that the engine's events use too.
 pub(crate) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap();
     i64::try_from(since.as_nanos()).unwrap()
 }
 

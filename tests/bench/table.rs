@@ -60,7 +60,11 @@ impl Samples {
     /// The one in the middle.
     pub(crate) fn median(&self) -> f64 {
         let middle = self.0.len() / 2;
-        if self.0.len() % 2 == 1 { self.0[middle] } else { f64::midpoint(self.0[middle - 1], self.0[middle]) }
+        if self.0.len() % 2 == 1 {
+            self.0[middle]
+        } else {
+            f64::midpoint(self.0[middle - 1], self.0[middle])
+        }
     }
 
     fn least(&self) -> f64 {
@@ -76,7 +80,11 @@ impl Samples {
         let median = unit.show(self.median());
         match self.0.len() {
             1 => median,
-            number => format!("{median} ({} to {}, n={number})", unit.show(self.least()), unit.show(self.most())),
+            number => format!(
+                "{median} ({} to {}, n={number})",
+                unit.show(self.least()),
+                unit.show(self.most())
+            ),
         }
     }
 }
@@ -97,31 +105,55 @@ pub(crate) struct Row {
 impl Row {
     /// What was measured, without a peer and without bounds.
     pub(crate) fn new(what: &'static str, unit: Unit, measured: Samples) -> Self {
-        Self { what, unit, peer: "–".to_owned(), must: None, aim: None, measured, worst: false }
+        Self {
+            what,
+            unit,
+            peer: "–".to_owned(),
+            must: None,
+            aim: None,
+            measured,
+            worst: false,
+        }
     }
 
     /// What it must keep.
     pub(crate) fn must(self, bound: f64) -> Self {
-        Self { must: Some(bound), ..self }
+        Self {
+            must: Some(bound),
+            ..self
+        }
     }
 
     /// What it should reach.
     pub(crate) fn aim(self, bound: f64) -> Self {
-        Self { aim: Some(bound), ..self }
+        Self {
+            aim: Some(bound),
+            ..self
+        }
     }
 
     /// How the peer does.
     pub(crate) fn peer(self, peer: impl Into<String>) -> Self {
-        Self { peer: peer.into(), ..self }
+        Self {
+            peer: peer.into(),
+            ..self
+        }
     }
 
     /// Judged by its largest figure.
     pub(crate) fn worst(self) -> Self {
-        Self { worst: true, ..self }
+        Self {
+            worst: true,
+            ..self
+        }
     }
 
     fn judged(&self) -> f64 {
-        if self.worst { self.measured.most() } else { self.measured.median() }
+        if self.worst {
+            self.measured.most()
+        } else {
+            self.measured.median()
+        }
     }
 
     fn holds(&self) -> bool {
@@ -141,7 +173,9 @@ impl Row {
     }
 
     fn cells(&self) -> [String; 6] {
-        let bound = |bound: Option<f64>| bound.map_or_else(|| "–".to_owned(), |bound| self.unit.bound(bound));
+        let bound = |bound: Option<f64>| {
+            bound.map_or_else(|| "–".to_owned(), |bound| self.unit.bound(bound))
+        };
         [
             self.what.to_owned(),
             self.peer.clone(),
@@ -180,16 +214,33 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = ["what", "peer", "must", "aim", "measured", "verdict"].map(str::to_owned);
-        let cells: Vec<[String; 6]> = std::iter::once(head).chain(self.rows.iter().map(Row::cells)).collect();
-        let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+        let cells: Vec<[String; 6]> = std::iter::once(head)
+            .chain(self.rows.iter().map(Row::cells))
+            .collect();
+        let width = |column: usize| {
+            cells
+                .iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or_default()
+        };
         let widths: [usize; 6] = std::array::from_fn(width);
         for (number, row) in cells.iter().enumerate() {
-            let padded = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+            let padded = row
+                .iter()
+                .zip(widths)
+                .map(|(cell, width)| format!("{cell:<width$}"));
             writeln!(out, "| {} |", padded.collect::<Vec<_>>().join(" | "))?;
             if number == 0 {
-                writeln!(out, "|{}|", widths.map(|width| "-".repeat(width + 2)).join("|"))?;
+                writeln!(
+                    out,
+                    "|{}|",
+                    widths.map(|width| "-".repeat(width + 2)).join("|")
+                )?;
             }
         }
-        self.failed.iter().try_for_each(|topic| writeln!(out, "could not be measured: {topic}"))
+        self.failed
+            .iter()
+            .try_for_each(|topic| writeln!(out, "could not be measured: {topic}"))
     }
 }

@@ -1,4 +1,5 @@
-//! Causes that lie in the host or the engine: most are over by themselves as soon as the host is well again.
+//! Causes that lie in the host or the engine: most are over by themselves as soon as the host is
+//! well again.
 
 use std::net::TcpListener;
 
@@ -23,15 +24,26 @@ fn a_port_that_was_stolen_is_waited_for_and_its_holder_named() {
     let before = stack.started();
     stack.run(&["stop", "octopus-server-2"]).ok();
     let thief = TcpListener::bind(("127.0.0.1", stack.port("octopus-server-2"))).unwrap();
-    stack.run(&["start", "octopus-server-2"]).with(1).says(&format!("({}) has it", std::process::id()));
+    stack
+        .run(&["start", "octopus-server-2"])
+        .with(1)
+        .says(&format!("({}) has it", std::process::id()));
     tells(stack.run(&["up"]), "octopus-server-2", Cause::PortTaken, "");
     stays(&stack, "octopus-server-2", Cause::PortTaken);
-    assert_eq!(stack.unit("octopus-server-1")["phase"], "ready", "the other node serves on");
+    assert_eq!(
+        stack.unit("octopus-server-1")["phase"],
+        "ready",
+        "the other node serves on"
+    );
     drop(thief);
     stack.wait_for("ready");
     let after = stack.started();
     for unit in ["db", "octopus-server-1"] {
-        assert_eq!(before[&stack.container(unit)], after[&stack.container(unit)], "{unit} was spared");
+        assert_eq!(
+            before[&stack.container(unit)],
+            after[&stack.container(unit)],
+            "{unit} was spared"
+        );
     }
 }
 
@@ -43,10 +55,16 @@ fn a_missing_image_is_waited_for() {
     let ended = stack.run(&["up"]);
     tells(ended, "octopus-server-1", Cause::ImageMissing, "");
     let seen = stack.unit("octopus-server-1");
-    assert_eq!((&seen["cause"], &seen["phase"]), (&"ImageMissing".into(), &"absent".into()), "{seen}");
+    assert_eq!(
+        (&seen["cause"], &seen["phase"]),
+        (&"ImageMissing".into(), &"absent".into()),
+        "{seen}"
+    );
     stack.wait_for_unit("db", "ready");
-    let _image =
-        ScratchImage::tagged(&format!("{}:{}", Images::octopus(), TAGS[0]), &format!("{}:2026.3.1", Images::octopus()));
+    let _image = ScratchImage::tagged(
+        &format!("{}:{}", Images::octopus(), TAGS[0]),
+        &format!("{}:2026.3.1", Images::octopus()),
+    );
     stack.wait_for("ready");
 }
 
@@ -84,11 +102,23 @@ fn f47_a_node_that_the_kernel_kills_for_memory_is_named_and_tried_again() {
     stack.set("STANDIN_OCTOPUS_FAULT", "oom=400");
     let up = stack.spawn(&["up"]);
     let node = stack.container("octopus-server-1");
-    crate::kit::process::wait_until("the node waits for its turn", || stack.witness.inspect(&node));
+    crate::kit::process::wait_until("the node waits for its turn", || {
+        stack.witness.inspect(&node)
+    });
     let limit = Some(64 * 1024 * 1024);
-    let body = ContainerUpdateBody { memory: limit, memory_swap: limit, ..ContainerUpdateBody::default() };
-    stack.witness.wait(stack.witness.docker().update_container(&node, body)).unwrap();
+    let body = ContainerUpdateBody {
+        memory: limit,
+        memory_swap: limit,
+        ..ContainerUpdateBody::default()
+    };
+    stack
+        .witness
+        .wait(stack.witness.docker().update_container(&node, body))
+        .unwrap();
     tells(stack.end(up), "octopus-server-1", Cause::OutOfMemory, "");
     assert_eq!(stack.unit("octopus-server-1")["cause"], "OutOfMemory");
-    assert!(stack.unit("octopus-server-1")["restarts"].as_u64().unwrap() > 0, "memory may be there the next time");
+    assert!(
+        stack.unit("octopus-server-1")["restarts"].as_u64().unwrap() > 0,
+        "memory may be there the next time"
+    );
 }

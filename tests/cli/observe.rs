@@ -1,4 +1,5 @@
-//! Looking at a stack: names of units, streams that end with Ctrl-C, JSON for machines, one line a transition in a pipe.
+//! Looking at a stack: names of units, streams that end with Ctrl-C, JSON for machines, one line a
+//! transition in a pipe.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -19,10 +20,17 @@ struct Followed {
 impl Followed {
     fn spawn(stack: &Stack, words: &[&str]) -> Self {
         let path = stack.dir().join(words.join("-"));
-        let mut command = stack.command_of("/bin/sh".as_ref(), &["-c", "exec \"$0\" \"$@\" >\"$OUT\""]);
-        command.arg(crate::kit::process::PROGRAM).args(words).env("OUT", &path);
+        let mut command =
+            stack.command_of("/bin/sh".as_ref(), &["-c", "exec \"$0\" \"$@\" >\"$OUT\""]);
+        command
+            .arg(crate::kit::process::PROGRAM)
+            .args(words)
+            .env("OUT", &path);
         File::create(&path).unwrap();
-        Self { running: Running::spawn(&mut command), path }
+        Self {
+            running: Running::spawn(&mut command),
+            path,
+        }
     }
 
     fn said(&self) -> String {
@@ -38,22 +46,55 @@ impl Followed {
 /// Every line as JSON.
 #[track_caller]
 fn lines(text: &str) -> Vec<Value> {
-    text.lines().map(|line| serde_json::from_str(line).expect("standard output is JSON only")).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("standard output is JSON only"))
+        .collect()
 }
 
 #[test]
 fn a_stack_can_be_looked_at_by_people_and_machines() {
     let stack = Stack::demo("cli-look");
-    let statuses = lines(&Followed::spawn(&stack, &["up", "--demo", "--format", "json"]).end(&stack, 0));
+    let statuses =
+        lines(&Followed::spawn(&stack, &["up", "--demo", "--format", "json"]).end(&stack, 0));
     assert_eq!(statuses.last().unwrap()["verdict"], "ready");
     assert!(statuses.iter().any(|status| status["verdict"] == "working"));
     let again = stack.run(&["up", "--demo"]).ok();
-    assert!(again.out.is_empty() && !again.err.contains('\x1b') && again.err.contains("is ready after"), "{again:?}");
-    let plan = stack.run(&["plan", "--demo", "--nodes", "2", "--format", "json"]).with(2);
-    assert!(plan.json().as_array().unwrap().iter().any(|change| change["what"] == "create"));
+    assert!(
+        again.out.is_empty() && !again.err.contains('\x1b') && again.err.contains("is ready after"),
+        "{again:?}"
+    );
+    let plan = stack
+        .run(&["plan", "--demo", "--nodes", "2", "--format", "json"])
+        .with(2);
+    assert!(
+        plan.json()
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|change| change["what"] == "create")
+    );
     let happened = lines(&stack.run(&["events", "--format", "json"]).ok().out);
-    assert!(happened.iter().any(|entry| entry["subject"] == "octopus-server-1" && entry["what"] == "ready"));
-    assert_eq!(lines(&stack.run(&["events", "--since", "2126-01-01T00:00:00Z", "--format", "json"]).ok().out).len(), 0);
+    assert!(
+        happened
+            .iter()
+            .any(|entry| entry["subject"] == "octopus-server-1" && entry["what"] == "ready")
+    );
+    assert_eq!(
+        lines(
+            &stack
+                .run(&[
+                    "events",
+                    "--since",
+                    "2126-01-01T00:00:00Z",
+                    "--format",
+                    "json"
+                ])
+                .ok()
+                .out
+        )
+        .len(),
+        0
+    );
     names(&stack);
     followed(&stack);
 }
@@ -61,15 +102,30 @@ fn a_stack_can_be_looked_at_by_people_and_machines() {
 /// Unknown units are answered with those that there are.
 fn names(stack: &Stack) {
     let known = "has db, octopus-server-1";
-    for words in [["stop", "web"], ["start", "octopus-server-7"], ["restart", "sql"], ["explain", "x"], ["logs", "x"]] {
+    for words in [
+        ["stop", "web"],
+        ["start", "octopus-server-7"],
+        ["restart", "sql"],
+        ["explain", "x"],
+        ["logs", "x"],
+    ] {
         stack.run(&words).with(64).says(known);
     }
-    let pipe = stack.run(&["stop", &stack.container("octopus-server-1")]).ok();
+    let pipe = stack
+        .run(&["stop", &stack.container("octopus-server-1")])
+        .ok();
     assert_eq!(stack.unit("octopus-server-1")["stopped"], true);
-    let told: Vec<&str> = pipe.err.lines().filter(|line| line.contains("octopus-server-1: stopping")).collect();
+    let told: Vec<&str> = pipe
+        .err
+        .lines()
+        .filter(|line| line.contains("octopus-server-1: stopping"))
+        .collect();
     assert_eq!(told.len(), 1, "{}", pipe.err);
     let why = stack.run(&["explain", "octopus-server-1"]).ok().out;
-    assert!(why.contains("next   nothing until `octo-local start octopus-server-1`"), "{why}");
+    assert!(
+        why.contains("next   nothing until `octo-local start octopus-server-1`"),
+        "{why}"
+    );
     stack.run(&["start", "octopus-server"]).ok();
 }
 
@@ -79,23 +135,48 @@ fn followed(stack: &Stack) {
     let logs = Followed::spawn(stack, &["logs", "-f", "-n", "all", "octopus-server-1"]);
     let daemon = Followed::spawn(stack, &["logs", "daemon", "-f"]);
     let runs = |logs: &Followed| logs.said().matches("Web server is ready").count();
-    wait_until("the two runs so far were shown", || (runs(&logs) == 2).then_some(()));
+    wait_until("the two runs so far were shown", || {
+        (runs(&logs) == 2).then_some(())
+    });
     let since = stack.witness.now();
-    stack.witness.kill(&stack.container("octopus-server-1"), "KILL");
-    wait_until("it was started again", || (!stack.starts(since).is_empty()).then_some(()));
+    stack
+        .witness
+        .kill(&stack.container("octopus-server-1"), "KILL");
+    wait_until("it was started again", || {
+        (!stack.starts(since).is_empty()).then_some(())
+    });
     stack.wait_for("ready");
-    wait_until("the history has it", || stack.run(&["events"]).out.trim_end().ends_with("ready").then_some(()));
+    wait_until("the history has it", || {
+        stack
+            .run(&["events"])
+            .out
+            .trim_end()
+            .ends_with("ready")
+            .then_some(())
+    });
     let told = stack.run(&["events"]).ok().out;
-    for (running, word) in
-        [(&events, "octopus-server-1"), (&logs, "octopus-server-1 | "), (&daemon, "the daemon begins")]
-    {
+    for (running, word) in [
+        (&events, "octopus-server-1"),
+        (&logs, "octopus-server-1 | "),
+        (&daemon, "the daemon begins"),
+    ] {
         wait_until(word, || running.said().contains(word).then_some(()));
     }
-    wait_until("the last event was shown", || events.said().contains(told.lines().last().unwrap()).then_some(()));
-    wait_until("the log is followed into the next run", || (runs(&logs) == 3).then_some(()));
+    wait_until("the last event was shown", || {
+        events
+            .said()
+            .contains(told.lines().last().unwrap())
+            .then_some(())
+    });
+    wait_until("the log is followed into the next run", || {
+        (runs(&logs) == 3).then_some(())
+    });
     for followed in [events, daemon, logs] {
         followed.running.signal(Signal::INT);
         let said = followed.end(stack, 130);
-        assert!(said.matches("Web server is ready").count() <= 3, "no line comes twice: {said}");
+        assert!(
+            said.matches("Web server is ready").count() <= 3,
+            "no line comes twice: {said}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! On a terminal: questions are asked, progress is drawn in place and fits, colours are left out when nobody wants them.
+//! On a terminal: questions are asked, progress is drawn in place and fits, colours are left out
+//! when nobody wants them.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -31,12 +32,22 @@ impl Terminal {
         pty::grantpt(&master).unwrap();
         pty::unlockpt(&master).unwrap();
         let name = pty::ptsname(&master, Vec::new()).unwrap();
-        let slave: OwnedFd = rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
-        let size = Winsize { ws_col: columns, ws_row: 24, ws_xpixel: 0, ws_ypixel: 0 };
+        let slave: OwnedFd =
+            rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        let size = Winsize {
+            ws_col: columns,
+            ws_row: 24,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         rustix::termios::tcsetwinsize(&slave, size).unwrap();
-        command.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap()).stderr(slave);
+        command
+            .stdin(slave.try_clone().unwrap())
+            .stdout(slave.try_clone().unwrap())
+            .stderr(slave);
         let child = command.env("TERM", "xterm").spawn().unwrap();
-        // The terminal ends when nobody has it open any more: also not the command that made the child.
+        // The terminal ends when nobody has it open any more: also not the command that made the
+        // child.
         drop(command);
         let master = File::from(master);
         let mut reader = master.try_clone().unwrap();
@@ -48,7 +59,11 @@ impl Terminal {
                 kept.lock().unwrap().extend_from_slice(&bytes[..count]);
             }
         });
-        Self { child, keyboard: master, seen }
+        Self {
+            child,
+            keyboard: master,
+            seen,
+        }
     }
 
     fn seen(&self) -> String {
@@ -58,7 +73,9 @@ impl Terminal {
     /// Waits for a question and answers it.
     fn answer(&mut self, question: &str, answer: &str) {
         wait_until(question, || self.seen().contains(question).then_some(()));
-        self.keyboard.write_all(format!("{answer}\n").as_bytes()).unwrap();
+        self.keyboard
+            .write_all(format!("{answer}\n").as_bytes())
+            .unwrap();
     }
 
     /// Waits for its end: the exit code, and all that was seen.
@@ -75,7 +92,8 @@ impl Drop for Terminal {
     }
 }
 
-/// What a terminal of so many columns shows in the end: a small one, which knows what the program uses and breaks long lines.
+/// What a terminal of so many columns shows in the end: a small one, which knows what the program
+/// uses and breaks long lines.
 fn screen(text: &str, columns: usize) -> Vec<String> {
     let mut rows: Vec<Vec<char>> = vec![Vec::new()];
     let (mut row, mut column) = (0usize, 0usize);
@@ -117,7 +135,9 @@ fn screen(text: &str, columns: usize) -> Vec<String> {
         }
         rows.resize(rows.len().max(row + 1), Vec::new());
     }
-    rows.into_iter().map(|row| row.into_iter().collect()).collect()
+    rows.into_iter()
+        .map(|row| row.into_iter().collect())
+        .collect()
 }
 
 fn count(rows: &[String], word: &str) -> usize {
@@ -138,7 +158,10 @@ fn init_asks_for_the_licences() {
     terminal.answer("licence of SQL Server", "");
     terminal.answer("licence of Octopus Server", "n");
     let (code, seen) = terminal.end();
-    assert!(code == 0 && seen.contains("once you have read the licences"), "{seen}");
+    assert!(
+        code == 0 && seen.contains("once you have read the licences"),
+        "{seen}"
+    );
     place.run(&["config"]).with(78);
 }
 
@@ -148,14 +171,25 @@ fn progress_is_one_block_that_fits_and_data_goes_only_for_the_name() {
     let (code, seen) = Terminal::spawn(stack.command(&["up", "--demo", "--nodes", "2"]), 40).end();
     assert_eq!(code, 0, "{seen}");
     assert!(
-        seen.contains("\x1b[32m ✔\x1b[0m octopus-server-2  ready") || seen.contains("\x1b[32m ✔\x1b[0m"),
+        seen.contains("\x1b[32m ✔\x1b[0m octopus-server-2  ready")
+            || seen.contains("\x1b[32m ✔\x1b[0m"),
         "{seen:?}"
     );
     let rows = screen(&seen, 40);
-    for word in ["3/3 ready,", "✔ db ", "✔ octopus-server-1", "✔ octopus-server-2"] {
+    for word in [
+        "3/3 ready,",
+        "✔ db ",
+        "✔ octopus-server-1",
+        "✔ octopus-server-2",
+    ] {
         assert_eq!(count(&rows, word), 1, "{word} in\n{}", rows.join("\n"));
     }
-    assert_eq!(count(&rows, "/3 ready,"), 1, "one head:\n{}", rows.join("\n"));
+    assert_eq!(
+        count(&rows, "/3 ready,"),
+        1,
+        "one head:\n{}",
+        rows.join("\n")
+    );
     let mut plain = stack.command(&["restart", "octopus-server-2"]);
     plain.env("NO_COLOR", "1");
     let (code, seen) = Terminal::spawn(plain, 80).end();

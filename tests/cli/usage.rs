@@ -9,7 +9,12 @@ use super::words;
 #[test]
 fn no_words_at_all_show_the_first_steps() {
     let ended = Place::new().run(&[]).with(64);
-    for step in ["up --demo", "octo-local init", "octo-local status", "octo-local down"] {
+    for step in [
+        "up --demo",
+        "octo-local init",
+        "octo-local status",
+        "octo-local down",
+    ] {
         assert!(ended.err.contains(step), "{step}: {}", ended.err);
     }
     let help = Place::new().run(&["--help"]).ok();
@@ -47,7 +52,10 @@ fn wrong_words_are_64_and_say_what_would_be_right() {
 fn a_bad_name_that_no_argument_gave_is_a_bad_configuration() {
     let place = Place::new();
     place.write(".env", "COMPOSE_PROJECT_NAME='Bad Name'\n");
-    place.run(&["status"]).with(78).says("COMPOSE_PROJECT_NAME=Bad Name");
+    place
+        .run(&["status"])
+        .with(78)
+        .says("COMPOSE_PROJECT_NAME=Bad Name");
     place.run(&["config", "--environment"]).ok();
 }
 
@@ -55,10 +63,20 @@ fn a_bad_name_that_no_argument_gave_is_a_bad_configuration() {
 fn up_in_an_empty_directory_names_the_two_ways_on() {
     let place = Place::new();
     let ended = place.run(&["up"]).with(78);
-    for word in ["ACCEPT_EULA", "ACCEPT_OCTOPUS_EULA", "SA_PASSWORD", "ADMIN_PASSWORD", "octo-local init", "--demo"] {
+    for word in [
+        "ACCEPT_EULA",
+        "ACCEPT_OCTOPUS_EULA",
+        "SA_PASSWORD",
+        "ADMIN_PASSWORD",
+        "octo-local init",
+        "--demo",
+    ] {
         assert!(ended.err.contains(word), "{word}: {}", ended.err);
     }
-    assert!(!place.0.path().join("s").exists() && !place.0.path().join("r").exists(), "nothing was made");
+    assert!(
+        !place.0.path().join("s").exists() && !place.0.path().join("r").exists(),
+        "nothing was made"
+    );
 }
 
 #[test]
@@ -71,11 +89,21 @@ fn init_writes_what_up_takes_for_its_owner_only_and_never_overwrites() {
     place.run(&["init"]).with(78).says("left as it is");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     let problems = place.run(&["config"]).with(78);
-    assert!(problems.err.contains("2 problems") && problems.err.contains("ACCEPT_OCTOPUS_EULA"), "{}", problems.err);
-    let accepted = text.replace("ACCEPT_EULA=\n", "ACCEPT_EULA=Y\n").replace("OCTOPUS_EULA=\n", "OCTOPUS_EULA=Y\n");
+    assert!(
+        problems.err.contains("2 problems") && problems.err.contains("ACCEPT_OCTOPUS_EULA"),
+        "{}",
+        problems.err
+    );
+    let accepted = text
+        .replace("ACCEPT_EULA=\n", "ACCEPT_EULA=Y\n")
+        .replace("OCTOPUS_EULA=\n", "OCTOPUS_EULA=Y\n");
     place.write(".env", accepted);
     let shown = place.run(&["config"]).ok();
-    assert!(shown.out.contains("SA_PASSWORD=***\n") && shown.out.contains("OCTOPUS_NODES=1\n"), "{}", shown.out);
+    assert!(
+        shown.out.contains("SA_PASSWORD=***\n") && shown.out.contains("OCTOPUS_NODES=1\n"),
+        "{}",
+        shown.out
+    );
     place.run(&["--env-file", "other.env", "init"]).ok();
     assert!(place.dir().join("other.env").exists());
 }
@@ -108,7 +136,11 @@ fn a_typing_mistake_in_the_env_is_warned_about_with_what_was_meant() {
     let text = std::fs::read_to_string(place.dir().join(".env")).unwrap();
     let text = text.replace("EULA=\n", "EULA=Y\n") + "OCTOPUS_NODE=2\nUSES=$NOBODY\n";
     place.write(".env", text);
-    place.run(&["config"]).ok().says("did you mean OCTOPUS_NODES?").says("NOBODY, which is not set");
+    place
+        .run(&["config"])
+        .ok()
+        .says("did you mean OCTOPUS_NODES?")
+        .says("NOBODY, which is not set");
 }
 
 #[test]
@@ -116,10 +148,17 @@ fn completions_are_scripts_that_their_shell_reads() {
     let place = Place::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = place.run(&["completions", shell]).ok().out;
-        assert!(script.contains("octo-local") && script.contains("wait-timeout"), "{shell}");
+        assert!(
+            script.contains("octo-local") && script.contains("wait-timeout"),
+            "{shell}"
+        );
         if has(shell) && ["bash", "zsh", "fish"].contains(&shell) {
             let path = place.write("script", script);
-            let read = std::process::Command::new(shell).arg("-n").arg(path).status().unwrap();
+            let read = std::process::Command::new(shell)
+                .arg("-n")
+                .arg(path)
+                .status()
+                .unwrap();
             assert!(read.success(), "{shell}");
         }
     }
@@ -129,19 +168,37 @@ fn completions_are_scripts_that_their_shell_reads() {
 fn the_version_is_told_in_every_way_that_people_ask_for_it() {
     let place = Place::new();
     for line in ["version", "--version", "-V"] {
-        assert_eq!(place.run(&words(line)).ok().out, format!("octo-local {}\n", env!("CARGO_PKG_VERSION")), "{line}");
+        assert_eq!(
+            place.run(&words(line)).ok().out,
+            format!("octo-local {}\n", env!("CARGO_PKG_VERSION")),
+            "{line}"
+        );
     }
 }
 
 #[test]
 fn a_reader_that_goes_away_and_a_full_disk_are_no_bugs() {
     let place = Place::new();
-    let output = |target: std::fs::File| place.command(&["config", "--environment"]).stdout(target).output().unwrap();
-    let full = output(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    let output = |target: std::fs::File| {
+        place
+            .command(&["config", "--environment"])
+            .stdout(target)
+            .output()
+            .unwrap()
+    };
+    let full = output(
+        std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap(),
+    );
     assert_eq!(full.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&full.stderr).contains("No space left"));
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     drop(reader);
     let gone = output(writer.into());
-    assert_eq!((gone.status.code(), gone.stderr.as_slice()), (Some(141), b"".as_slice()));
+    assert_eq!(
+        (gone.status.code(), gone.stderr.as_slice()),
+        (Some(141), b"".as_slice())
+    );
 }

@@ -14,11 +14,21 @@ fn f70_without_free_file_descriptors_nothing_is_restarted_and_it_recovers() {
     let before = stack.started();
     let pid = stack.daemon();
     let kept = rustix::process::getrlimit(Resource::Nofile);
-    prlimit(pid, Resource::Nofile, Rlimit { current: Some(4), ..kept }).unwrap();
+    prlimit(
+        pid,
+        Resource::Nofile,
+        Rlimit {
+            current: Some(4),
+            ..kept
+        },
+    )
+    .unwrap();
     // As long as a hung node would need to be found out.
     std::thread::sleep(std::time::Duration::from_secs(16));
     prlimit(pid, Resource::Nofile, kept).unwrap();
-    wait_until("it answers again", || (stack.run(&["status"]).code == 0).then_some(()));
+    wait_until("it answers again", || {
+        (stack.run(&["status"]).code == 0).then_some(())
+    });
     stack.wait_for("ready");
     assert_eq!(stack.started(), before);
     assert_eq!(stack.daemon(), pid);

@@ -22,10 +22,32 @@ fn f08_the_second_signal_hurries_and_sql_server_still_shuts_down() {
     stack.wait_for_unit("octopus-server-1", "stopping");
     stack.signal_daemon(Signal::TERM);
     stack.wait_for_no_daemon();
-    assert!(begun.elapsed() < SOON, "nodes got no more grace: {:?}", begun.elapsed());
-    let db = stack.witness.inspect(&stack.container("db")).unwrap().state.unwrap();
-    assert_eq!((db.running, db.exit_code), (Some(false), Some(0)), "SQL Server ended by itself");
-    assert_ne!(stack.witness.inspect(&stack.container("octopus-server-1")).unwrap().state.unwrap().exit_code, Some(0));
+    assert!(
+        begun.elapsed() < SOON,
+        "nodes got no more grace: {:?}",
+        begun.elapsed()
+    );
+    let db = stack
+        .witness
+        .inspect(&stack.container("db"))
+        .unwrap()
+        .state
+        .unwrap();
+    assert_eq!(
+        (db.running, db.exit_code),
+        (Some(false), Some(0)),
+        "SQL Server ended by itself"
+    );
+    assert_ne!(
+        stack
+            .witness
+            .inspect(&stack.container("octopus-server-1"))
+            .unwrap()
+            .state
+            .unwrap()
+            .exit_code,
+        Some(0)
+    );
 }
 
 #[test]
@@ -50,7 +72,16 @@ fn f08_the_third_signal_ends_the_daemon_at_once() {
         stack.signal_daemon(Signal::CONT);
     }
     stack.wait_for_no_daemon();
-    assert!(stack.witness.inspect(&stack.container("db")).unwrap().state.unwrap().running.unwrap());
+    assert!(
+        stack
+            .witness
+            .inspect(&stack.container("db"))
+            .unwrap()
+            .state
+            .unwrap()
+            .running
+            .unwrap()
+    );
 }
 
 #[test]
@@ -63,7 +94,11 @@ fn f09_sigquit_leaves_every_container_as_it_is() {
     assert_eq!(stack.status()["supervised"], false);
     let daemon = stack.spawn(&["daemon"]);
     stack.wait_for("ready");
-    assert_eq!(stack.started(), before, "the next daemon goes on with what runs");
+    assert_eq!(
+        stack.started(),
+        before,
+        "the next daemon goes on with what runs"
+    );
     daemon.signal(Signal::QUIT);
     stack.end(daemon).ok();
 }
@@ -88,7 +123,11 @@ fn f21_sighup_runs_the_new_program_in_the_same_process() {
     };
     wait_until("the new program runs", runs_the_new_file);
     stack.wait_for("ready");
-    assert_eq!(stack.daemon(), Some(pid), "systemd still knows its main process");
+    assert_eq!(
+        stack.daemon(),
+        Some(pid),
+        "systemd still knows its main process"
+    );
     assert_eq!(stack.started(), before);
     daemon.signal(Signal::QUIT);
     stack.end(daemon).ok();
@@ -106,7 +145,11 @@ fn f10_a_daemon_that_was_stopped_for_a_while_kills_nothing_when_it_wakes() {
     daemon.signal(Signal::CONT);
     stack.witness.kill(&node, "CONT");
     wait_until("it says that it slept", || {
-        stack.run(&["events"]).out.contains("in which nothing could be seen").then_some(())
+        stack
+            .run(&["events"])
+            .out
+            .contains("in which nothing could be seen")
+            .then_some(())
     });
     stack.wait_for("ready");
     assert_eq!(stack.started(), before);
@@ -119,10 +162,15 @@ fn f14_another_state_directory_is_no_way_to_a_second_daemon() {
     let (stack, daemon) = attended("second", 1);
     let elsewhere = stack.dir().join("elsewhere");
     let mut second = stack.command(&["daemon"]);
-    second.env("OCTO_LOCAL_STATE_DIR", &elsewhere).env("OCTO_LOCAL_RUNTIME_DIR", &elsewhere);
+    second
+        .env("OCTO_LOCAL_STATE_DIR", &elsewhere)
+        .env("OCTO_LOCAL_RUNTIME_DIR", &elsewhere);
     let second = crate::kit::process::Running::spawn(&mut second);
     stack.end(second).with(1).says("another state directory");
-    stack.run(&["daemon"]).with(1).says(&format!("process {}", stack.daemon().unwrap().as_raw_nonzero()));
+    stack.run(&["daemon"]).with(1).says(&format!(
+        "process {}",
+        stack.daemon().unwrap().as_raw_nonzero()
+    ));
     daemon.signal(Signal::QUIT);
     stack.end(daemon).ok();
 }

@@ -1,4 +1,5 @@
-//! systemd's protocol: ready, the watchdog that is fed only by a daemon that advances, and more time for an ordered stop.
+//! systemd's protocol: ready, the watchdog that is fed only by a daemon that advances, and more
+//! time for an ordered stop.
 
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
@@ -22,7 +23,10 @@ impl Manager {
         let until = Instant::now() + patience;
         let mut heard = String::new();
         let mut bytes = [0; 4096];
-        while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        while let Some(left) = until
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+        {
             self.0.set_read_timeout(Some(left)).unwrap();
             if let Ok(length) = self.0.recv(&mut bytes) {
                 heard.push_str(&String::from_utf8_lossy(&bytes[..length]));
@@ -34,7 +38,11 @@ impl Manager {
 
     /// Waits for a word.
     fn hears(&self, word: &str) {
-        wait_until(word, || self.hear(Duration::from_millis(200)).contains(word).then_some(()));
+        wait_until(word, || {
+            self.hear(Duration::from_millis(200))
+                .contains(word)
+                .then_some(())
+        });
     }
 }
 
@@ -42,7 +50,9 @@ fn managed(stack: &Stack) -> (Manager, Running) {
     let path = stack.dir().join("notify");
     let manager = Manager(UnixDatagram::bind(&path).unwrap());
     let mut command = stack.command(&["daemon"]);
-    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string());
+    command
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string());
     let daemon = Running::spawn(&mut command);
     manager.hears("READY=1");
     (manager, daemon)
@@ -55,7 +65,10 @@ fn f13_the_watchdog_is_fed_by_a_daemon_that_advances_only() {
     manager.hears("WATCHDOG=1");
     daemon.signal(Signal::STOP);
     manager.hear(Duration::from_millis(100));
-    assert!(!manager.hear(WATCHDOG).contains("WATCHDOG"), "a daemon that does not run feeds nothing");
+    assert!(
+        !manager.hear(WATCHDOG).contains("WATCHDOG"),
+        "a daemon that does not run feeds nothing"
+    );
     daemon.signal(Signal::CONT);
     manager.hears("WATCHDOG=1");
     daemon.signal(Signal::TERM);
@@ -73,8 +86,12 @@ fn f72_an_ordered_stop_asks_systemd_for_the_time_that_it_takes() {
     daemon.signal(Signal::TERM);
     manager.hears("EXTEND_TIMEOUT_USEC=");
     stack.end(daemon).ok();
-    let died: Vec<String> =
-        stack.events(since).into_iter().filter(|told| told.action == "die").map(|told| told.name).collect();
+    let died: Vec<String> = stack
+        .events(since)
+        .into_iter()
+        .filter(|told| told.action == "die")
+        .map(|told| told.name)
+        .collect();
     assert_eq!(died.last().map(String::as_str), Some("db"), "{died:?}");
     assert_eq!(died.len(), 3);
 }

@@ -18,14 +18,14 @@ use octo_local::reconcile::observed::Instance;
 use octo_local::reconcile::observed::Run;
 use octo_local::reconcile::preview;
 use octo_local::reconcile::preview::Step;
-use octo_local::reconcile::status::Circumstances;
 use octo_local::reconcile::status::Status;
+use octo_local::reconcile::status::StatusInput;
 use octo_local::reconcile::status::Verdict;
 use octo_local::reconcile::status::status;
 use octo_local::spec::Digest;
 use octo_local::spec::StackSpec;
 use octo_local::spec::UnitId;
-use octo_local::spec::build::Surroundings;
+use octo_local::spec::build::BuildInput;
 use octo_local::spec::build::build;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -51,19 +51,42 @@ pub(super) fn spec() -> StackSpec {
         ("OCTOPUS_IMAGE", "octopus"),
         ("OCTOPUS_NODES", "2"),
     ];
-    let vars = vars.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    let config = octo_local::config::read(&Input { vars, ..Input::default() }).unwrap().config;
+    let vars = vars
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+    let config = octo_local::config::read(&Input {
+        vars,
+        ..Input::default()
+    })
+    .unwrap()
+    .config;
     let project = ProjectName::given("p").unwrap();
     let key = Secret::new("key");
-    build(&config, &Surroundings { project: &project, working_dir: "/", master_key: &key, may_be_privileged: true })
+    build(
+        &config,
+        &BuildInput {
+            project: &project,
+            working_dir: "/",
+            master_key: &key,
+            may_be_privileged: true,
+        },
+    )
 }
 
 pub(super) fn runs() -> Run {
-    Run::Running { started_at: "1".to_owned() }
+    Run::Running {
+        started_at: "1".to_owned(),
+    }
 }
 
 pub(super) fn ended(code: i64) -> Run {
-    Run::Exited { started_at: "1".to_owned(), code, oom: false, error: String::new() }
+    Run::Exited {
+        started_at: "1".to_owned(),
+        code,
+        oom: false,
+        error: String::new(),
+    }
 }
 
 impl Scene {
@@ -84,10 +107,21 @@ impl Scene {
             containers: containers.collect(),
             networks: [("net".to_owned(), spec.network.clone())].into(),
             volumes: spec.volumes.values().cloned().collect(),
-            images: spec.images().into_iter().map(|image| (image.to_owned(), format!("id of {image}"))).collect(),
+            images: spec
+                .images()
+                .into_iter()
+                .map(|image| (image.to_owned(), format!("id of {image}")))
+                .collect(),
         };
-        let desired = Desired { spec: Some(spec), goal: Goal::Up, ..Desired::default() };
-        let mut scene = Self { state: State::new(desired, 1), now: Mono(Duration::from_secs(1)) };
+        let desired = Desired {
+            spec: Some(spec),
+            goal: Goal::Up,
+            ..Desired::default()
+        };
+        let mut scene = Self {
+            state: State::new(desired, 1),
+            now: Mono(Duration::from_secs(1)),
+        };
         scene.look(seen);
         for unit in [DB, ONE, TWO] {
             scene.probe(unit, &Probe::Ready);
@@ -100,8 +134,14 @@ impl Scene {
 
     /// A daemon that just began, and sees the same.
     pub(super) fn adopted(self) -> Self {
-        let desired = Desired { images: BTreeMap::new(), ..self.state.desired };
-        let mut scene = Self { state: State::new(desired, 1), now: self.now };
+        let desired = Desired {
+            images: BTreeMap::new(),
+            ..self.state.desired
+        };
+        let mut scene = Self {
+            state: State::new(desired, 1),
+            now: self.now,
+        };
         scene.look(self.state.seen);
         scene
     }
@@ -131,7 +171,11 @@ impl Scene {
     }
 
     pub(super) fn instance(&self, unit: UnitId) -> Instance {
-        self.state.seen.container(unit).and_then(Container::instance).unwrap()
+        self.state
+            .seen
+            .container(unit)
+            .and_then(Container::instance)
+            .unwrap()
     }
 
     pub(super) fn probe(&mut self, unit: UnitId, probe: &Probe) {
@@ -161,8 +205,10 @@ impl Scene {
 
     /// The planned stop of a unit begins.
     pub(super) fn begin_stop(&mut self, unit: UnitId) -> Action {
-        let stop =
-            self.plan().into_iter().find(|action| matches!(action, Action::Stop { unit: of, .. } if *of == unit));
+        let stop = self
+            .plan()
+            .into_iter()
+            .find(|action| matches!(action, Action::Stop { unit: of, .. } if *of == unit));
         let stop = stop.unwrap();
         self.state.begin(&stop, self.now);
         stop
@@ -179,17 +225,28 @@ impl Scene {
     }
 
     pub(super) fn status(&self) -> Status {
-        let State { desired, seen, tracks, .. } = &self.state;
-        status(&Circumstances::default(), desired, seen, tracks, self.now)
+        let State {
+            desired,
+            seen,
+            records,
+            ..
+        } = &self.state;
+        status(&StatusInput::default(), desired, seen, records, self.now)
     }
 
     pub(super) fn preview(&self) -> Vec<(String, Step)> {
         let spec = self.state.desired.spec.as_ref().unwrap();
         let changes = preview::changes(Some(spec), spec, &self.state.seen, false);
-        changes.into_iter().map(|change| (change.name, change.what)).collect()
+        changes
+            .into_iter()
+            .map(|change| (change.name, change.what))
+            .collect()
     }
 }
 
 pub(super) fn of(seen: &mut Observed, unit: UnitId) -> &mut Container {
-    seen.containers.iter_mut().find(|one| one.unit == unit).unwrap()
+    seen.containers
+        .iter_mut()
+        .find(|one| one.unit == unit)
+        .unwrap()
 }

@@ -1,4 +1,5 @@
-//! The daemon is killed with -9: the next one goes on where it stopped, and restarts nothing that is well.
+//! The daemon is killed with -9: the next one goes on where it stopped, and restarts nothing that
+//! is well.
 
 use rustix::process::Signal;
 
@@ -12,7 +13,10 @@ const NODE_1: &str = "octopus-server-1";
 
 /// Whether the engine told this of a unit.
 fn told(stack: &Stack, action: &str, unit: &str) -> bool {
-    stack.events(stack.since).iter().any(|told| told.action == action && told.name == unit)
+    stack
+        .events(stack.since)
+        .iter()
+        .any(|told| told.action == action && told.name == unit)
 }
 
 /// Lets an `up` run until something is true, kills its daemon, and sees `up` fail.
@@ -21,7 +25,9 @@ fn kill_when(stack: &Stack, what: &str, is_so: impl Fn() -> bool) {
     let before = stack.recorded("", "up: ");
     let up = stack.spawn(&["up"]);
     // An `up` that was not taken yet would start another daemon.
-    wait_until(what, || (stack.recorded("", "up: ") > before && is_so()).then_some(()));
+    wait_until(what, || {
+        (stack.recorded("", "up: ") > before && is_so()).then_some(())
+    });
     // Without its daemon it would start another one.
     up.signal(Signal::KILL);
     stack.kill_daemon();
@@ -34,16 +40,31 @@ fn f02_f03_killed_at_every_stage_of_up_the_next_up_goes_on() {
     let stack = quick("crash-up", 2);
     stack.set("STANDIN_SQL_START_DELAY_MS", "2000");
     stack.set("STANDIN_OCTOPUS_MIGRATE_MS", "2000");
-    kill_when(&stack, "there is a network", || !stack.witness.networks(&stack.label()).is_empty());
-    kill_when(&stack, "SQL Server was created", || told(&stack, "create", "db"));
-    kill_when(&stack, "SQL Server was started", || told(&stack, "start", "db"));
-    kill_when(&stack, "node 1 was started", || told(&stack, "start", NODE_1));
+    kill_when(&stack, "there is a network", || {
+        !stack.witness.networks(&stack.label()).is_empty()
+    });
+    kill_when(&stack, "SQL Server was created", || {
+        told(&stack, "create", "db")
+    });
+    kill_when(&stack, "SQL Server was started", || {
+        told(&stack, "start", "db")
+    });
+    kill_when(&stack, "node 1 was started", || {
+        told(&stack, "start", NODE_1)
+    });
     assert!(!told(&stack, "start", "octopus-server-2"));
     kill_when(&stack, "node 1 migrates", || {
-        stack.witness.said_at(&stack.container(NODE_1), "the database schema for").is_some()
+        stack
+            .witness
+            .said_at(&stack.container(NODE_1), "the database schema for")
+            .is_some()
     });
     stack.run(&["up"]).ok();
-    assert_eq!(stack.starts(stack.since), ["db", NODE_1, "octopus-server-2"], "each was started once");
+    assert_eq!(
+        stack.starts(stack.since),
+        ["db", NODE_1, "octopus-server-2"],
+        "each was started once"
+    );
     assert_eq!(stack.deaths(stack.since), Vec::<String>::new());
     stack.assert_gated(stack.since, &["db", NODE_1, "octopus-server-2"]);
     stack.assert_no_violation();
@@ -60,7 +81,11 @@ fn f04_killed_in_the_middle_of_an_edit_the_next_daemon_finishes_it() {
         let since = stack.witness.now();
         let up = stack.spawn(&["up"]);
         wait_until("the replacement is under way", || {
-            stack.events(since).iter().any(|told| told.action == action && told.name == unit).then_some(())
+            stack
+                .events(since)
+                .iter()
+                .any(|told| told.action == action && told.name == unit)
+                .then_some(())
         });
         // It would start another one in the dead one's place.
         up.signal(Signal::KILL);
@@ -110,7 +135,13 @@ fn f01_what_died_meanwhile_is_brought_back() {
     stack.kill_daemon();
     let status = stack.status();
     assert_eq!(status["supervised"], false);
-    assert!(status["message"].as_str().unwrap().contains("nobody supervises"), "{status}");
+    assert!(
+        status["message"]
+            .as_str()
+            .unwrap()
+            .contains("nobody supervises"),
+        "{status}"
+    );
     for node in ["octopus-server-3", NODE_1] {
         stack.witness.kill(&stack.container(node), "KILL");
     }

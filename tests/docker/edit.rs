@@ -1,4 +1,5 @@
-//! An edited `.env`: nothing happens until `up`, and then to what differs only, in an order that is safe.
+//! An edited `.env`: nothing happens until `up`, and then to what differs only, in an order that is
+//! safe.
 
 use super::running;
 use crate::kit::docker::Told;
@@ -12,7 +13,9 @@ const NODE_3: &str = "octopus-server-3";
 /// The position of the first such event.
 #[track_caller]
 fn place(told: &[Told], action: &str, unit: &str) -> usize {
-    let found = told.iter().position(|told| told.action == action && told.name == unit);
+    let found = told
+        .iter()
+        .position(|told| told.action == action && told.name == unit);
     found.unwrap_or_else(|| panic!("no {action} of {unit} in {told:#?}"))
 }
 
@@ -27,8 +30,14 @@ fn an_edited_env_recreates_only_what_differs_and_only_when_asked() {
     stack.run(&["up"]).ok().says("TASK_CAP added");
     stack.assert_moved(&before, &[NODE_1, NODE_2]);
     let told = stack.events(since);
-    assert!(place(&told, "start", NODE_1) < place(&told, "die", NODE_2), "one node at a time: {told:#?}");
-    assert!(stack.ready_at(NODE_1) < stack.told_at(since, "die", NODE_2), "the other goes once the first serves");
+    assert!(
+        place(&told, "start", NODE_1) < place(&told, "die", NODE_2),
+        "one node at a time: {told:#?}"
+    );
+    assert!(
+        stack.ready_at(NODE_1) < stack.told_at(since, "die", NODE_2),
+        "the other goes once the first serves"
+    );
     stack.run(&["plan"]).with(0);
 
     let before = stack.started();
@@ -49,8 +58,16 @@ fn nodes_stop_before_sql_server_is_touched() {
     let told = stack.events(since);
     let sql_stops = told.iter().position(|told| told.name == "db").unwrap();
     for node in [NODE_1, NODE_2] {
-        assert!(place(&told, "die", node) < sql_stops, "{node} stops first: {told:#?}");
-        assert!(!told.iter().any(|told| told.action == "create" && told.name == node), "{node} is the same container");
+        assert!(
+            place(&told, "die", node) < sql_stops,
+            "{node} stops first: {told:#?}"
+        );
+        assert!(
+            !told
+                .iter()
+                .any(|told| told.action == "create" && told.name == node),
+            "{node} is the same container"
+        );
     }
     assert_eq!(stack.starts(since), ["db", NODE_1, NODE_2]);
     stack.assert_gated(since, &["db", NODE_1, NODE_2]);
@@ -72,12 +89,26 @@ fn more_and_fewer_nodes_touch_no_other_and_leave_no_ghost() {
         stack.assert_moved(&before, &[NODE_2, NODE_3]);
     }
     let after = stack.started();
-    assert_eq!(first.iter().find(|(name, _)| after.get(*name) != first.get(*name)), None, "the others never moved");
-    let (status, body) = http::get(stack.port(NODE_1), "/api/octopusservernodes/summary", key).unwrap();
+    assert_eq!(
+        first
+            .iter()
+            .find(|(name, _)| after.get(*name) != first.get(*name)),
+        None,
+        "the others never moved"
+    );
+    let (status, body) =
+        http::get(stack.port(NODE_1), "/api/octopusservernodes/summary", key).unwrap();
     let summary: serde_json::Value = serde_json::from_str(&body).unwrap();
-    let names: Vec<&str> =
-        summary["Nodes"].as_array().unwrap().iter().map(|node| node["Name"].as_str().unwrap()).collect();
-    assert_eq!((status, names), (200, vec!["octopus", "octopus-2", "octopus-3"]));
+    let names: Vec<&str> = summary["Nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| node["Name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        (status, names),
+        (200, vec!["octopus", "octopus-2", "octopus-3"])
+    );
     stack.assert_no_violation();
 }
 
@@ -137,15 +168,25 @@ fn a_changed_tag_never_has_two_versions_running_and_does_not_go_back() {
     versions(&stack, TAGS[1], "2026.2.7");
     stack.run(&["up"]).ok();
     let told = stack.events(since);
-    let last_death = [NODE_1, NODE_2, NODE_3].map(|node| place(&told, "die", node)).into_iter().max().unwrap();
-    assert!(last_death < place(&told, "start", NODE_1), "all stop before any starts: {told:#?}");
+    let last_death = [NODE_1, NODE_2, NODE_3]
+        .map(|node| place(&told, "die", node))
+        .into_iter()
+        .max()
+        .unwrap();
+    assert!(
+        last_death < place(&told, "start", NODE_1),
+        "all stop before any starts: {told:#?}"
+    );
     assert_eq!(stack.starts(since), [NODE_1, NODE_2, NODE_3]);
     stack.assert_gated(since, &[NODE_1, NODE_2, NODE_3]);
     stack.assert_no_violation();
     let before = stack.started();
     versions(&stack, TAGS[0], "2026.1.100");
     stack.run(&["plan"]).with(78).says("OCTOPUS_SERVER_TAG");
-    stack.run(&["up"]).with(78).says(&format!("is older than {}", TAGS[1]));
+    stack
+        .run(&["up"])
+        .with(78)
+        .says(&format!("is older than {}", TAGS[1]));
     stack.assert_moved(&before, &[]);
     assert_eq!(stack.status()["verdict"], "ready");
 }

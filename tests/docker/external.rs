@@ -1,4 +1,5 @@
-//! A database of somebody else (`SQL_IMAGE=` empty): the same gate, and nothing there is ever stopped or removed.
+//! A database of somebody else (`SQL_IMAGE=` empty): the same gate, and nothing there is ever
+//! stopped or removed.
 
 use super::quick;
 use crate::kit::foreign::Foreign;
@@ -16,7 +17,8 @@ fn stack(name: &str) -> (Stack, Foreign) {
     let (foreign, gateway) = Foreign::sql_at(&stack, port);
     stack.set("SQL_IMAGE", "");
     stack.set("PROBE_INTERVAL", "200ms");
-    let target = format!("Server={gateway},{port};Database=OctopusDeploy;User Id=sa;Password={SA_PASSWORD}");
+    let target =
+        format!("Server={gateway},{port};Database=OctopusDeploy;User Id=sa;Password={SA_PASSWORD}");
     stack.set("DB_CONNECTION_STRING", &target);
     (stack, foreign)
 }
@@ -24,13 +26,20 @@ fn stack(name: &str) -> (Stack, Foreign) {
 #[track_caller]
 fn start(stack: &Stack, foreign: &Foreign) {
     stack.witness.start(foreign.name());
-    wait_until("it serves", || stack.witness.said_at(foreign.name(), "Recovery is complete"));
+    wait_until("it serves", || {
+        stack
+            .witness
+            .said_at(foreign.name(), "Recovery is complete")
+    });
 }
 
 #[test]
 fn an_external_database_is_never_stopped_and_its_key_is_kept() {
     let (stack, foreign) = stack("external");
-    stack.run(&["up"]).with(78).says("MASTER_KEY: the external database does not answer");
+    stack
+        .run(&["up"])
+        .with(78)
+        .says("MASTER_KEY: the external database does not answer");
     start(&stack, &foreign);
     let started = stack.witness.started_at(foreign.name());
     stack.run(&["up"]).ok().says("a master key was made");
@@ -48,10 +57,14 @@ fn an_external_database_is_never_stopped_and_its_key_is_kept() {
     stack.run(&["up"]).ok();
     stack.assert_no_violation();
     stack.run(&["down"]).ok();
-    assert_eq!((foreign.runs(), stack.witness.started_at(foreign.name())), (true, started));
+    assert_eq!(
+        (foreign.runs(), stack.witness.started_at(foreign.name())),
+        (true, started)
+    );
 }
 
-/// Fault 55, where the database is not ours to repair: its nodes are not judged without it, and a dead one waits for it.
+/// Fault 55, where the database is not ours to repair: its nodes are not judged without it, and a
+/// dead one waits for it.
 #[test]
 fn f55_an_external_database_gates_the_nodes() {
     let (stack, foreign) = stack("external-gate");
@@ -59,10 +72,14 @@ fn f55_an_external_database_gates_the_nodes() {
     stack.run(&["up"]).ok();
     let before = stack.started();
     stack.witness.stop(foreign.name());
-    wait_until("its absence is seen", || (stack.unit("db")["phase"] == "external, unready").then_some(()));
+    wait_until("its absence is seen", || {
+        (stack.unit("db")["phase"] == "external, unready").then_some(())
+    });
     stack.wait_for_unit(NODE_1, "unready");
     stack.witness.kill(&stack.container(NODE_2), "KILL");
-    wait_until("its death is seen", || (stack.recorded(NODE_2, "it crashed") > 0).then_some(()));
+    wait_until("its death is seen", || {
+        (stack.recorded(NODE_2, "it crashed") > 0).then_some(())
+    });
     let since = stack.witness.now();
     stack.witness.start(foreign.name());
     stack.wait_for("ready");

@@ -14,7 +14,11 @@ const NODE_2: &str = "octopus-server-2";
 #[track_caller]
 fn wait_for_start(stack: &Stack, since: i64, unit: &str) {
     wait_until(&format!("{unit} was started"), || {
-        stack.starts(since).iter().any(|started| started == unit).then_some(())
+        stack
+            .starts(since)
+            .iter()
+            .any(|started| started == unit)
+            .then_some(())
     });
 }
 
@@ -26,10 +30,21 @@ fn ctrl_c_starts_nothing_further_and_the_next_up_goes_on() {
     wait_for_start(&stack, stack.since, NODE_1);
     up.signal(Signal::INT);
     stack.end(up).with(130).says("nothing further is started");
-    wait_until("node 1 serves", || stack.witness.said_at(&stack.container(NODE_1), "Web server is ready").map(|_| ()));
-    wait_until("the daemon knows", || (stack.unit(NODE_1)["phase"] == "ready").then_some(()));
+    wait_until("node 1 serves", || {
+        stack
+            .witness
+            .said_at(&stack.container(NODE_1), "Web server is ready")
+            .map(|_| ())
+    });
+    wait_until("the daemon knows", || {
+        (stack.unit(NODE_1)["phase"] == "ready").then_some(())
+    });
     assert_eq!(stack.status()["verdict"], "held");
-    assert_eq!(stack.starts(stack.since), ["db", NODE_1], "node 2 waits for the next wish");
+    assert_eq!(
+        stack.starts(stack.since),
+        ["db", NODE_1],
+        "node 2 waits for the next wish"
+    );
     let before = stack.started();
     stack.run(&["up"]).ok();
     stack.assert_moved(&before, &[NODE_2]);
@@ -78,7 +93,11 @@ fn f07_sigterm_during_the_start_stops_in_order_and_the_next_daemon_brings_it_bac
     stack.end(up).with(1);
     stack.wait_for_no_daemon();
     assert_eq!(stack.deaths(stack.since), [NODE_1, "db"]);
-    assert_eq!(stack.starts(stack.since), ["db", NODE_1], "nothing was started meanwhile");
+    assert_eq!(
+        stack.starts(stack.since),
+        ["db", NODE_1],
+        "nothing was started meanwhile"
+    );
     let since = stack.witness.now();
     let daemon = stack.spawn(&["daemon"]);
     stack.wait_for("ready");
@@ -96,14 +115,24 @@ fn sigterm_stops_in_order_and_the_next_daemon_brings_it_back_in_order() {
     stack.signal_daemon(Signal::TERM);
     stack.wait_for_no_daemon();
     let died = stack.deaths(since);
-    assert_eq!((died.len(), died[2].as_str()), (3, "db"), "SQL Server stops last: {died:?}");
+    assert_eq!(
+        (died.len(), died[2].as_str()),
+        (3, "db"),
+        "SQL Server stops last: {died:?}"
+    );
     let since = stack.witness.now();
     let daemon = stack.spawn(&["daemon"]);
     stack.wait_for("ready");
     assert_eq!(stack.starts(since), ["db", NODE_1, NODE_2]);
     stack.run(&["down"]).ok();
-    assert_eq!(stack.witness.containers(&stack.label()), Vec::<String>::new());
-    assert!(stack.daemon().is_some(), "one that `up` did not start stays, idle");
+    assert_eq!(
+        stack.witness.containers(&stack.label()),
+        Vec::<String>::new()
+    );
+    assert!(
+        stack.daemon().is_some(),
+        "one that `up` did not start stays, idle"
+    );
     daemon.signal(Signal::TERM);
     stack.end(daemon).ok();
 }
@@ -123,7 +152,8 @@ fn a_killed_up_is_no_company_for_ctrl_c() {
     stack.end(up).with(130).says("nothing further is started");
 }
 
-/// Fault 8: the second SIGTERM does not wait for nodes any longer, and SQL Server is closed all the same.
+/// Fault 8: the second SIGTERM does not wait for nodes any longer, and SQL Server is closed all the
+/// same.
 #[test]
 fn f08_a_second_sigterm_is_not_patient_with_nodes_and_closes_sql_server() {
     let stack = quick("sigterm-twice", 1);
@@ -131,11 +161,18 @@ fn f08_a_second_sigterm_is_not_patient_with_nodes_and_closes_sql_server() {
     stack.run(&["up"]).ok();
     let since = stack.witness.now();
     stack.signal_daemon(Signal::TERM);
-    wait_until("the node is told to stop", || stack.witness.said_at(&stack.container(NODE_1), "Stopping"));
+    wait_until("the node is told to stop", || {
+        stack.witness.said_at(&stack.container(NODE_1), "Stopping")
+    });
     stack.signal_daemon(Signal::TERM);
     stack.wait_for_no_daemon();
     assert_eq!(stack.deaths(since), [NODE_1, "db"]);
     assert!(stack.told_at(since, "die", "db") - since < 20_000_000_000);
-    let state = stack.witness.inspect(&stack.container("db")).unwrap().state.unwrap();
+    let state = stack
+        .witness
+        .inspect(&stack.container("db"))
+        .unwrap()
+        .state
+        .unwrap();
     assert_eq!(state.exit_code, Some(0));
 }

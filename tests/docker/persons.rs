@@ -1,4 +1,5 @@
-//! What a person does with the docker command is repaired and recorded; what a person says with `stop` and `start` is respected.
+//! What a person does with the docker command is repaired and recorded; what a person says with
+//! `stop` and `start` is respected.
 
 use rustix::process::Signal;
 
@@ -29,7 +30,11 @@ fn f36_docker_stop_is_undone() {
         stack.witness.stop(&stack.container(unit));
         stack.wait_for_repair(since);
         assert_eq!(stack.starts(since), [unit]);
-        assert!(stack.recorded(unit, "somebody sent it signal") > 0, "{:?}", stack.history());
+        assert!(
+            stack.recorded(unit, "somebody sent it signal") > 0,
+            "{:?}",
+            stack.history()
+        );
     }
     stack.assert_moved(&before, &["db", NODE_2]);
     stack.assert_no_violation();
@@ -45,7 +50,12 @@ fn f35_what_somebody_removed_is_made_again() {
         stack.witness.remove(&stack.container(unit));
         stack.wait_for_repair(since);
         assert_eq!(stack.starts(since), [unit]);
-        assert_eq!(stack.recorded(unit, "somebody removed its container"), 1, "{:?}", stack.history());
+        assert_eq!(
+            stack.recorded(unit, "somebody removed its container"),
+            1,
+            "{:?}",
+            stack.history()
+        );
     }
     stack.assert_moved(&before, &["db", NODE_1]);
     stack.assert_no_violation();
@@ -59,8 +69,16 @@ fn f37_paused_units_are_left_alone_and_serve_again_when_they_thaw() {
     for unit in [NODE_2, "db"] {
         stack.witness.pause(&stack.container(unit));
         let seen = stack.wait_for_unit(unit, "paused");
-        assert!(seen["reason"].as_str().unwrap().contains("docker unpause"), "{seen}");
-        assert_eq!(stack.recorded(unit, "somebody froze it"), 1, "{:?}", stack.history());
+        assert!(
+            seen["reason"].as_str().unwrap().contains("docker unpause"),
+            "{seen}"
+        );
+        assert_eq!(
+            stack.recorded(unit, "somebody froze it"),
+            1,
+            "{:?}",
+            stack.history()
+        );
         stack.witness.unpause(&stack.container(unit));
         stack.wait_for("ready");
     }
@@ -82,20 +100,30 @@ fn f38_units_cut_off_from_their_network_are_attached_again_without_a_restart() {
     stack.signal_daemon(Signal::CONT);
     wait_for_attachment(&stack, NODE_1);
     stack.wait_for("ready");
-    assert_ne!(stack.witness.networks(&stack.label()), ids, "the network is another one");
+    assert_ne!(
+        stack.witness.networks(&stack.label()),
+        ids,
+        "the network is another one"
+    );
     stack.assert_moved(&before, &[]);
     let published = |unit| http::get(stack.port(unit), "/api", "").unwrap().0;
-    assert_eq!((published(NODE_1), published(NODE_2)), (200, 200), "ports are published again");
+    assert_eq!(
+        (published(NODE_1), published(NODE_2)),
+        (200, 200),
+        "ports are published again"
+    );
     stack.assert_no_violation();
 }
 
 #[track_caller]
 fn wait_for_attachment(stack: &Stack, unit: &str) {
-    wait_until("it is attached again", || (stack.recorded(unit, "attached to the network again") > 0).then_some(()));
+    wait_until("it is attached again", || {
+        (stack.recorded(unit, "attached to the network again") > 0).then_some(())
+    });
 }
 
-/// Takes the network away from under everything. The daemon would attach each unit again before the next is off, so it is
-/// stopped.
+/// Takes the network away from under everything. The daemon would attach each unit again before the
+/// next is off, so it is stopped.
 fn remove_network(stack: &Stack) {
     let network = format!("{}_default", stack.name);
     stack.signal_daemon(Signal::STOP);
@@ -112,12 +140,21 @@ fn a_renamed_container_is_still_ours_and_goes_with_down() {
     stack.witness.rename(&stack.container(NODE_2), &other);
     let since = stack.witness.now();
     stack.witness.kill(&other, "KILL");
-    wait_until("it was started again", || (stack.witness.events(&stack.label(), since).len() > 2).then_some(()));
+    wait_until("it was started again", || {
+        (stack.witness.events(&stack.label(), since).len() > 2).then_some(())
+    });
     stack.wait_for("ready");
-    assert_eq!(stack.witness.containers(&stack.label()).len(), 3, "there is no second one");
+    assert_eq!(
+        stack.witness.containers(&stack.label()).len(),
+        3,
+        "there is no second one"
+    );
     stack.run(&["up"]).ok();
     stack.run(&["down"]).ok();
-    assert_eq!(stack.witness.containers(&stack.label()), Vec::<String>::new());
+    assert_eq!(
+        stack.witness.containers(&stack.label()),
+        Vec::<String>::new()
+    );
 }
 
 /// Fault 26: two supervisors would restart a node in the middle of another's start.
@@ -127,10 +164,17 @@ fn f26_a_restart_policy_of_the_engine_is_set_back() {
     let before = stack.started();
     stack.witness.restart_always(&stack.container(NODE_1));
     wait_until("the policy is no", || {
-        let host = stack.witness.inspect(&stack.container(NODE_1)).unwrap().host_config.unwrap();
+        let host = stack
+            .witness
+            .inspect(&stack.container(NODE_1))
+            .unwrap()
+            .host_config
+            .unwrap();
         (host.restart_policy.unwrap().name.unwrap().to_string() == "no").then_some(())
     });
-    wait_until("it is recorded", || (stack.recorded(NODE_1, "restart policy was set back") == 1).then_some(()));
+    wait_until("it is recorded", || {
+        (stack.recorded(NODE_1, "restart policy was set back") == 1).then_some(())
+    });
     stack.assert_moved(&before, &[]);
 }
 
@@ -141,19 +185,32 @@ fn units_that_the_operator_stopped_stay_stopped_until_they_are_started() {
     assert_eq!(stack.unit(NODE_2)["stopped"], true);
     stack.wait_for("ready");
     let since = stack.witness.now();
-    stack.witness.kill(&stack.container("octopus-server-3"), "KILL");
+    stack
+        .witness
+        .kill(&stack.container("octopus-server-3"), "KILL");
     stack.wait_for_repair(since);
-    assert_eq!(stack.starts(since), ["octopus-server-3"], "the others are kept running");
+    assert_eq!(
+        stack.starts(since),
+        ["octopus-server-3"],
+        "the others are kept running"
+    );
     stack.kill_daemon();
     let daemon = stack.spawn(&["daemon"]);
     stack.wait_for("ready");
-    assert_eq!(stack.unit(NODE_2)["stopped"], true, "the wish outlives the daemon");
+    assert_eq!(
+        stack.unit(NODE_2)["stopped"],
+        true,
+        "the wish outlives the daemon"
+    );
     let since = stack.witness.now();
     stack.run(&["start", NODE_2]).ok();
     stack.wait_for_unit(NODE_2, "ready");
     assert_eq!(stack.starts(since), [NODE_2]);
     stack.run(&["stop", "nonsense"]).with(64);
-    stack.run(&["stop", "octopus-server-9"]).with(64).says("octopus-server-9");
+    stack
+        .run(&["stop", "octopus-server-9"])
+        .with(64)
+        .says("octopus-server-9");
     drop(daemon);
 }
 

@@ -1,4 +1,5 @@
-//! What would destroy or strand data, or touch what is somebody else's, is refused with 78 before anything is touched.
+//! What would destroy or strand data, or touch what is somebody else's, is refused with 78 before
+//! anything is touched.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -31,8 +32,15 @@ fn a_container_of_somebody_else_with_our_name_is_refused_and_not_touched() {
     refuses(&stack, &["up"], foreign.name());
     refuses(&stack, &["plan"], foreign.name());
     stack.run(&["down", "--volumes", "--yes"]).ok();
-    assert_eq!((foreign.runs(), stack.witness.started_at(foreign.name())), (true, started));
-    assert_eq!(stack.witness.networks(&stack.label()), Vec::<String>::new(), "nothing was made");
+    assert_eq!(
+        (foreign.runs(), stack.witness.started_at(foreign.name())),
+        (true, started)
+    );
+    assert_eq!(
+        stack.witness.networks(&stack.label()),
+        Vec::<String>::new(),
+        "nothing was made"
+    );
     drop(foreign);
     stack.run(&["up"]).ok();
 }
@@ -97,15 +105,22 @@ fn a_real_server_never_opens_a_demos_data() {
     stack.run(&["up"]).ok();
 }
 
-/// Fault 61: SQL Server ignores another password once it has data, so a changed one would lock everybody out.
+/// Fault 61: SQL Server ignores another password once it has data, so a changed one would lock
+/// everybody out.
 #[test]
 fn f61_a_changed_password_or_key_is_refused_and_the_key_is_made_and_kept() {
     let stack = running("secrets", 1);
     let file = stack.state().join("state.json");
-    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     let made = master_key(&stack);
     stack.secret(&made);
-    assert!(std::fs::read_to_string(&file).unwrap().contains(&made), "it is kept");
+    assert!(
+        std::fs::read_to_string(&file).unwrap().contains(&made),
+        "it is kept"
+    );
     stack.set("MASTER_KEY", KEY);
     refuses(&stack, &["up"], "MASTER_KEY");
     stack.unset("MASTER_KEY");
@@ -136,7 +151,13 @@ fn f61_a_changed_password_or_key_is_refused_and_the_key_is_made_and_kept() {
 fn master_key(stack: &Stack) -> String {
     let (code, out) = stack.witness.exec(
         &stack.container(NODE_1),
-        &["/Octopus/Octopus.Server", "show-master-key", "--instance", "OctopusServer", "--format=text"],
+        &[
+            "/Octopus/Octopus.Server",
+            "show-master-key",
+            "--instance",
+            "OctopusServer",
+            "--format=text",
+        ],
     );
     assert_eq!(code, 0, "{out}");
     let key = out.trim().to_owned();

@@ -1,4 +1,5 @@
-//! Nodes that run and are not well: the hung are restarted, the slow, the flapping and the drained are not.
+//! Nodes that run and are not well: the hung are restarted, the slow, the flapping and the drained
+//! are not.
 
 use super::quick;
 use crate::kit::http;
@@ -21,11 +22,20 @@ fn f48_hung_nodes_are_restarted_within_twenty_seconds_and_no_other() {
     let before = stack.started();
     let frozen = stack.witness.now();
     stack.witness.kill(&stack.container(NODE_3), "STOP");
-    let hung = wait_until("node 2 hangs", || stack.witness.said_at(&stack.container(NODE_2), "answers nothing"));
-    wait_until("both were started again", || (stack.starts(frozen).len() == 2).then_some(()));
+    let hung = wait_until("node 2 hangs", || {
+        stack
+            .witness
+            .said_at(&stack.container(NODE_2), "answers nothing")
+    });
+    wait_until("both were started again", || {
+        (stack.starts(frozen).len() == 2).then_some(())
+    });
     for (node, since) in [(NODE_2, hung), (NODE_3, frozen)] {
         let took = stack.told_at(frozen, "start", node) - since;
-        assert!(took < HUNG_LIMIT, "{node} was started again after {took} ns");
+        assert!(
+            took < HUNG_LIMIT,
+            "{node} was started again after {took} ns"
+        );
         assert_eq!(stack.recorded(node, "stopping: it hung"), 1);
     }
     stack.wait_for("ready");
@@ -36,16 +46,25 @@ fn f48_hung_nodes_are_restarted_within_twenty_seconds_and_no_other() {
 /// Makes a node take no work, or take it again.
 fn drain(stack: &Stack, node: &str, on: bool) {
     let flag = format!("--drain={on}");
-    let words = ["/Octopus/Octopus.Server", "node", "--instance", "OctopusServer", &flag];
+    let words = [
+        "/Octopus/Octopus.Server",
+        "node",
+        "--instance",
+        "OctopusServer",
+        &flag,
+    ];
     let (code, out) = stack.witness.exec(&stack.container(node), &words);
     assert_eq!(code, 0, "{out}");
 }
 
-/// Waits for this many more lapses of a flapping node, which is a time in which every other was probed as often.
+/// Waits for this many more lapses of a flapping node, which is a time in which every other was
+/// probed as often.
 #[track_caller]
 fn wait_for_lapses(stack: &Stack, node: &str, count: usize) {
     let enough = stack.recorded(node, "not ready") + count;
-    wait_until("it flapped", || (stack.recorded(node, "not ready") >= enough).then_some(()));
+    wait_until("it flapped", || {
+        (stack.recorded(node, "not ready") >= enough).then_some(())
+    });
 }
 
 /// Fault 50: every third probe fails, so never three in a row. A drained node is alive.
@@ -60,13 +79,19 @@ fn f50_a_flapping_node_and_a_drained_one_are_never_restarted() {
     let seen = stack.wait_for_unit(NODE_2, "unready");
     assert_eq!(seen["reason"], "it is drained (418)");
     wait_for_lapses(&stack, NODE_1, 8);
-    assert_eq!(http::get(stack.port(NODE_2), "/api/octopusservernodes/ping", "").unwrap().0, 418);
+    assert_eq!(
+        http::get(stack.port(NODE_2), "/api/octopusservernodes/ping", "")
+            .unwrap()
+            .0,
+        418
+    );
     drain(&stack, NODE_2, false);
     stack.wait_for_unit(NODE_2, "ready");
     stack.assert_moved(&before, &[]);
 }
 
-/// Fault 49: answers that never end and redirects that never arrive cost no more than a probe's time.
+/// Fault 49: answers that never end and redirects that never arrive cost no more than a probe's
+/// time.
 #[test]
 fn f49_endless_answers_are_bounded_and_count_as_no_answer() {
     let stack = quick("endless", 2);
@@ -75,14 +100,25 @@ fn f49_endless_answers_are_bounded_and_count_as_no_answer() {
     stack.set("NODE_START_LIMIT", "3s");
     stack.set("PROBE_TIMEOUT", "500ms");
     let up = stack.spawn(&["up"]);
-    for (node, words) in [(NODE_1, "no answer within 500 ms"), (NODE_2, "it answers 302")] {
-        wait_until("its answer is described", || (stack.unit(node)["reason"] == words).then_some(()));
+    for (node, words) in [
+        (NODE_1, "no answer within 500 ms"),
+        (NODE_2, "it answers 302"),
+    ] {
+        wait_until("its answer is described", || {
+            (stack.unit(node)["reason"] == words).then_some(())
+        });
     }
     stack.end(up).ok();
     for node in [NODE_1, NODE_2] {
-        assert_eq!(stack.recorded(node, "stopping: its start made no progress"), 1);
+        assert_eq!(
+            stack.recorded(node, "stopping: its start made no progress"),
+            1
+        );
     }
-    assert_eq!(stack.starts(stack.since), ["db", NODE_1, NODE_1, NODE_2, NODE_2]);
+    assert_eq!(
+        stack.starts(stack.since),
+        ["db", NODE_1, NODE_1, NODE_2, NODE_2]
+    );
     stack.assert_no_violation();
 }
 
@@ -97,7 +133,10 @@ fn f58_a_slow_start_is_waited_for_and_a_stuck_one_is_not() {
     assert_eq!(stack.starts(stack.since), ["db", NODE_1, NODE_2, NODE_2]);
     let took = stack.ready_at(NODE_1) - stack.told_at(stack.since, "start", NODE_1);
     assert!(took > 8_500_000_000, "three times the limit: {took} ns");
-    assert_eq!(stack.recorded(NODE_2, "stopping: its start made no progress"), 1);
+    assert_eq!(
+        stack.recorded(NODE_2, "stopping: its start made no progress"),
+        1
+    );
     stack.assert_no_violation();
 }
 
@@ -115,7 +154,8 @@ fn f48_a_hung_sql_server_is_restarted_and_its_nodes_are_spared() {
     stack.assert_moved(&before, &["db"]);
 }
 
-/// A drained node is alive for a daemon that never saw it ready, too, and is no reason to leave others dead.
+/// A drained node is alive for a daemon that never saw it ready, too, and is no reason to leave
+/// others dead.
 #[test]
 fn f01_a_drained_node_outlives_the_daemon_and_holds_up_no_other() {
     let stack = quick("drained", 2);
@@ -130,7 +170,8 @@ fn f01_a_drained_node_outlives_the_daemon_and_holds_up_no_other() {
     stack.wait_for_unit(NODE_2, "ready");
     stack.witness.kill(&stack.container(NODE_2), "KILL");
     wait_until("node 2 serves again", || {
-        (stack.recorded(NODE_2, "it crashed") == 1 && stack.unit(NODE_2)["phase"] == "ready").then_some(())
+        (stack.recorded(NODE_2, "it crashed") == 1 && stack.unit(NODE_2)["phase"] == "ready")
+            .then_some(())
     });
     stack.assert_moved(&before, &[NODE_2]);
     drop(daemon);

@@ -1,4 +1,5 @@
-//! SQL Server as the one that everything waits for: how it is stopped, what its death means to nodes, when it counts as open.
+//! SQL Server as the one that everything waits for: how it is stopped, what its death means to
+//! nodes, when it counts as open.
 
 use super::quick;
 use super::running;
@@ -11,7 +12,8 @@ const NODE_2: &str = "octopus-server-2";
 /// A stop that had to wait for SIGKILL would take longer.
 const QUICKLY: i64 = 10_000_000_000;
 
-/// Fault 62: today's images do not hand SIGTERM on to the server, so without `SHUTDOWN` each stop would end in SIGKILL.
+/// Fault 62: today's images do not hand SIGTERM on to the server, so without `SHUTDOWN` each stop
+/// would end in SIGKILL.
 #[test]
 fn f62_a_server_that_ignores_sigterm_is_shut_down_cleanly_and_quickly() {
     let stack = quick("sigterm-sql", 1);
@@ -19,17 +21,46 @@ fn f62_a_server_that_ignores_sigterm_is_shut_down_cleanly_and_quickly() {
     stack.run(&["up"]).ok();
     let since = stack.witness.now();
     let stop = stack.spawn(&["stop", "db"]);
-    wait_until("both have ended", || (stack.deaths(since) == [NODE_1, "db"]).then_some(()));
+    wait_until("both have ended", || {
+        (stack.deaths(since) == [NODE_1, "db"]).then_some(())
+    });
     drop(stop);
-    assert!(stack.told_at(since, "die", "db") - since < QUICKLY, "{:?}", stack.events(since));
-    let state = stack.witness.inspect(&stack.container("db")).unwrap().state.unwrap();
+    assert!(
+        stack.told_at(since, "die", "db") - since < QUICKLY,
+        "{:?}",
+        stack.events(since)
+    );
+    let state = stack
+        .witness
+        .inspect(&stack.container("db"))
+        .unwrap()
+        .state
+        .unwrap();
     assert_eq!((state.running, state.exit_code), (Some(false), Some(0)));
-    assert!(stack.witness.said_at(&stack.container("db"), "terminating because of a system shutdown").is_some());
-    assert_eq!(stack.starts(since), Vec::<String>::new(), "the node waits with it");
+    assert!(
+        stack
+            .witness
+            .said_at(
+                &stack.container("db"),
+                "terminating because of a system shutdown"
+            )
+            .is_some()
+    );
+    assert_eq!(
+        stack.starts(since),
+        Vec::<String>::new(),
+        "the node waits with it"
+    );
     stack.run(&["start"]).ok();
     stack.wait_for("ready");
     assert_eq!(stack.starts(since), ["db", NODE_1]);
-    assert_eq!(stack.witness.said_at(&stack.container("db"), "did not stop by itself"), None, "the data was closed");
+    assert_eq!(
+        stack
+            .witness
+            .said_at(&stack.container("db"), "did not stop by itself"),
+        None,
+        "the data was closed"
+    );
     let since = stack.witness.now();
     stack.run(&["down"]).ok();
     assert!(stack.told_at(since, "die", "db") - since < QUICKLY);
@@ -45,19 +76,33 @@ fn f60_a_server_that_never_answers_is_named_restarted_and_stopped_all_the_same()
     stack.set("PROBE_TIMEOUT", "500ms");
     stack.run(&["up", "--wait-timeout", "2"]).with(75);
     let seen = wait_until("it does not answer", || {
-        let says = |unit: &serde_json::Value| unit["reason"].as_str().unwrap().contains("no answer within 500 ms");
+        let says = |unit: &serde_json::Value| {
+            unit["reason"]
+                .as_str()
+                .unwrap()
+                .contains("no answer within 500 ms")
+        };
         Some(stack.unit("db")).filter(says)
     });
     assert_eq!(seen["phase"], "starting");
     assert_eq!(stack.starts(stack.since), ["db"], "no node is started");
     stack.set("SQL_START_LIMIT", "2s");
     stack.run(&["up", "--wait-timeout", "1"]).with(75);
-    wait_until("it is started again", || (stack.starts(stack.since).len() > 1).then_some(()));
-    assert!(stack.recorded("db", "its start made no progress") > 0, "{:?}", stack.history());
+    wait_until("it is started again", || {
+        (stack.starts(stack.since).len() > 1).then_some(())
+    });
+    assert!(
+        stack.recorded("db", "its start made no progress") > 0,
+        "{:?}",
+        stack.history()
+    );
     let since = stack.witness.now();
     stack.run(&["down"]).ok();
     assert!(stack.witness.now() - since < QUICKLY);
-    assert_eq!(stack.witness.containers(&stack.label()), Vec::<String>::new());
+    assert_eq!(
+        stack.witness.containers(&stack.label()),
+        Vec::<String>::new()
+    );
 }
 
 /// A migration that takes long enough to be met in its middle.
@@ -70,7 +115,11 @@ fn migrating(name: &str) -> Stack {
 /// Waits until the last run of node 1 is in the middle of its migration.
 #[track_caller]
 fn wait_for_migration(stack: &Stack) {
-    wait_until("node 1 migrates", || stack.witness.said_at(&stack.container(NODE_1), "Upgrading the database schema"));
+    wait_until("node 1 migrates", || {
+        stack
+            .witness
+            .said_at(&stack.container(NODE_1), "Upgrading the database schema")
+    });
 }
 
 /// Fault 56: an upgrade that lost its database is not trusted to go on.
@@ -84,7 +133,10 @@ fn f56_sql_server_killed_in_a_migration_comes_back_and_node_1_starts_anew_and_al
     stack.end(up).ok();
     assert_eq!(stack.deaths(since), ["db", NODE_1]);
     assert_eq!(stack.starts(since), ["db", NODE_1, NODE_2]);
-    assert!(stack.told_at(since, "die", NODE_1) < stack.told_at(since, "start", "db"), "it stops first");
+    assert!(
+        stack.told_at(since, "die", NODE_1) < stack.told_at(since, "start", "db"),
+        "it stops first"
+    );
     stack.assert_gated(since, &["db", NODE_1, NODE_2]);
     stack.assert_no_violation();
 }
@@ -111,7 +163,11 @@ fn f59_a_database_that_recovers_is_waited_for() {
     stack.set("STANDIN_SQL_FAULT", "recovering=OctopusDeploy:2");
     let up = stack.spawn(&["up"]);
     wait_until("the database recovers", || {
-        stack.unit("db")["reason"].as_str().unwrap_or_default().contains("is RECOVERING").then_some(())
+        stack.unit("db")["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("is RECOVERING")
+            .then_some(())
     });
     stack.end(up).ok();
     assert_eq!(stack.starts(since), ["db", NODE_1, NODE_2]);

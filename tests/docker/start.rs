@@ -2,7 +2,12 @@
 
 use crate::kit::stack::Stack;
 
-const UNITS: [&str; 4] = ["db", "octopus-server-1", "octopus-server-2", "octopus-server-3"];
+const UNITS: [&str; 4] = [
+    "db",
+    "octopus-server-1",
+    "octopus-server-2",
+    "octopus-server-3",
+];
 
 #[test]
 fn a_demo_starts_one_unit_after_another_and_a_second_up_does_nothing() {
@@ -12,11 +17,22 @@ fn a_demo_starts_one_unit_after_another_and_a_second_up_does_nothing() {
     stack.assert_gated(stack.since, &UNITS);
     for pair in UNITS.windows(2) {
         let created = stack.told_at(stack.since, "create", pair[1]);
-        assert!(created < stack.ready_at(pair[0]), "{} is created while {} starts", pair[1], pair[0]);
+        assert!(
+            created < stack.ready_at(pair[0]),
+            "{} is created while {} starts",
+            pair[1],
+            pair[0]
+        );
     }
     stack.assert_no_violation();
-    let as_compose = stack.witness.containers(&format!("com.docker.compose.project={}", stack.name));
-    assert_eq!(as_compose, UNITS.map(|unit| stack.container(unit)), "other tools see the stack");
+    let as_compose = stack
+        .witness
+        .containers(&format!("com.docker.compose.project={}", stack.name));
+    assert_eq!(
+        as_compose,
+        UNITS.map(|unit| stack.container(unit)),
+        "other tools see the stack"
+    );
     let started = stack.started();
     stack.run(&["up", "--demo", "--nodes", "3"]).ok();
     stack.assert_moved(&started, &[]);

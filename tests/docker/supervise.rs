@@ -1,4 +1,5 @@
-//! Units that end: whatever ends them they come back, in order and alone, and what is well is spared.
+//! Units that end: whatever ends them they come back, in order and alone, and what is well is
+//! spared.
 
 use std::time::Duration;
 
@@ -36,11 +37,15 @@ fn f55_a_killed_sql_server_comes_back_and_dead_nodes_wait_for_it() {
     stack.assert_moved(&before, &["db", NODE_1, NODE_3]);
     let order: Vec<String> = stack.starts(since);
     let last = |unit: &str| order.iter().rposition(|started| started == unit).unwrap();
-    assert!(last("db") < last(NODE_1) && last(NODE_1) < last(NODE_3), "{order:?}");
+    assert!(
+        last("db") < last(NODE_1) && last(NODE_1) < last(NODE_3),
+        "{order:?}"
+    );
     stack.assert_no_violation();
 }
 
-/// Faults 46 and 52: a server that ends well failed too, and one that fails again and again waits longer and longer.
+/// Faults 46 and 52: a server that ends well failed too, and one that fails again and again waits
+/// longer and longer.
 #[test]
 fn f46_f52_ends_are_failures_and_a_crash_loop_waits_while_the_others_serve() {
     let stack = quick("crashing", 3);
@@ -49,12 +54,15 @@ fn f46_f52_ends_are_failures_and_a_crash_loop_waits_while_the_others_serve() {
     stack.set("RESTART_BACKOFF_FIRST", "200ms");
     stack.run(&["up"]).with(1).says("octopus-server-3");
     wait_until("node 2 ended and came back", || {
-        (stack.recorded(NODE_2, "exit code 0") == 1 && stack.unit(NODE_2)["phase"] == "ready").then_some(())
+        (stack.recorded(NODE_2, "exit code 0") == 1 && stack.unit(NODE_2)["phase"] == "ready")
+            .then_some(())
     });
     stack.wait_for_unit(NODE_3, "crash-loop");
     let of_node_3 = |action: &str| -> Vec<i64> {
         let told = stack.events(stack.since).into_iter();
-        told.filter(|told| told.action == action && told.name == NODE_3).map(|told| told.at).collect()
+        told.filter(|told| told.action == action && told.name == NODE_3)
+            .map(|told| told.at)
+            .collect()
     };
     let (starts, deaths) = (of_node_3("start"), of_node_3("die"));
     for (number, shortest) in [180, 360, 720].into_iter().enumerate() {
@@ -62,7 +70,11 @@ fn f46_f52_ends_are_failures_and_a_crash_loop_waits_while_the_others_serve() {
         assert!(waited >= shortest, "wait {number} was {waited} ms");
     }
     for node in [NODE_1, NODE_2] {
-        assert_eq!(http::get(stack.port(node), "/api", "").unwrap().0, 200, "{node} serves");
+        assert_eq!(
+            http::get(stack.port(node), "/api", "").unwrap().0,
+            200,
+            "{node} serves"
+        );
     }
     stack.unset("STANDIN_OCTOPUS_FAULT_OCTOPUS_3");
     stack.run(&["up"]).ok();
@@ -81,7 +93,11 @@ fn f69_a_flood_of_log_lines_slows_no_repair() {
     stack.witness.kill(&stack.container(NODE_2), "KILL");
     let began = Instant::now();
     stack.status();
-    assert!(began.elapsed() < Duration::from_secs(3), "status took {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "status took {:?}",
+        began.elapsed()
+    );
     stack.wait_for_repair(since);
     let took = stack.told_at(since, "start", NODE_2) - stack.told_at(since, "die", NODE_2);
     assert!(took < 5_000_000_000, "{took} ns");
@@ -98,5 +114,10 @@ fn f53_what_an_earlier_run_said_is_not_why_this_one_ended() {
     let since = stack.witness.now();
     stack.witness.kill(&stack.container(NODE_1), "KILL");
     stack.wait_for_repair(since);
-    assert_eq!(stack.recorded(NODE_1, "it crashed: it was killed"), 1, "{:?}", stack.history());
+    assert_eq!(
+        stack.recorded(NODE_1, "it crashed: it was killed"),
+        1,
+        "{:?}",
+        stack.history()
+    );
 }

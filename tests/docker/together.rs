@@ -16,7 +16,12 @@ fn made(stack: &Stack) -> Vec<(String, String)> {
 }
 
 fn once_each(units: &[&str]) -> Vec<(String, String)> {
-    let of = |action: &str| units.iter().map(move |unit| (action.to_owned(), (*unit).to_owned())).collect::<Vec<_>>();
+    let of = |action: &str| {
+        units
+            .iter()
+            .map(move |unit| (action.to_owned(), (*unit).to_owned()))
+            .collect::<Vec<_>>()
+    };
     of("create").into_iter().chain(of("start")).collect()
 }
 
@@ -28,24 +33,39 @@ fn f15_five_ups_at_once_all_succeed_and_make_one_stack() {
     for up in ups {
         stack.end(up).ok().says("is ready after");
     }
-    assert_eq!(made(&stack), once_each(&["db", "octopus-server-1", "octopus-server-2"]));
-    assert_eq!(stack.processes().len(), 1, "one daemon: {:?}", stack.processes());
+    assert_eq!(
+        made(&stack),
+        once_each(&["db", "octopus-server-1", "octopus-server-2"])
+    );
+    assert_eq!(
+        stack.processes().len(),
+        1,
+        "one daemon: {:?}",
+        stack.processes()
+    );
     stack.assert_no_violation();
 }
 
-/// A second `up` that asks for more while the first is under way: both end when the later wish is true.
+/// A second `up` that asks for more while the first is under way: both end when the later wish is
+/// true.
 #[test]
 fn f15_an_up_that_asks_for_more_joins_the_one_under_way() {
     let stack = quick("join", 1);
     stack.set("STANDIN_OCTOPUS_MIGRATE_MS", "1000");
     let first = stack.spawn(&["up"]);
     wait_until("node 1 was started", || {
-        stack.starts(stack.since).contains(&"octopus-server-1".to_owned()).then_some(())
+        stack
+            .starts(stack.since)
+            .contains(&"octopus-server-1".to_owned())
+            .then_some(())
     });
     let second = stack.spawn(&["up", "--nodes", "2"]);
     stack.end(second).ok();
     stack.end(first).ok();
-    assert_eq!(made(&stack), once_each(&["db", "octopus-server-1", "octopus-server-2"]));
+    assert_eq!(
+        made(&stack),
+        once_each(&["db", "octopus-server-1", "octopus-server-2"])
+    );
     assert_eq!(stack.status()["units"].as_array().unwrap().len(), 3);
     stack.assert_no_violation();
 }
@@ -69,17 +89,26 @@ fn f15_up_and_down_at_once_end_in_one_of_the_two() {
     for _ in 0..3 {
         let (up, down) = (stack.spawn(&["up"]), stack.spawn(&["down"]));
         let (up, down): (Ended, Ended) = (stack.end(up), stack.end(down));
-        assert!(matches!((up.code, down.code), (0 | 1, 0 | 1)), "{up:?} {down:?}");
+        assert!(
+            matches!((up.code, down.code), (0 | 1, 0 | 1)),
+            "{up:?} {down:?}"
+        );
         if up.code == 0 && !stack.witness.containers(&stack.label()).is_empty() {
             stack.wait_for("ready");
             stack.assert_no_violation();
         } else {
             stack.wait_for_no_daemon();
-            assert_eq!(stack.witness.containers(&stack.label()), Vec::<String>::new());
+            assert_eq!(
+                stack.witness.containers(&stack.label()),
+                Vec::<String>::new()
+            );
             assert_eq!(stack.witness.networks(&stack.label()), Vec::<String>::new());
         }
     }
     stack.run(&["down"]).ok();
     stack.wait_for_no_daemon();
-    assert_eq!(stack.witness.containers(&stack.label()), Vec::<String>::new());
+    assert_eq!(
+        stack.witness.containers(&stack.label()),
+        Vec::<String>::new()
+    );
 }

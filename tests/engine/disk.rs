@@ -1,4 +1,5 @@
-//! Full and read-only disks: the stack is supervised all the same, says what is wrong, and is well when the disk is.
+//! Full and read-only disks: the stack is supervised all the same, says what is wrong, and is well
+//! when the disk is.
 
 use octo_local::reconcile::Cause;
 use rustix::process::Signal;
@@ -24,15 +25,31 @@ fn notes(stack: &Stack) -> String {
     stack.status()["notes"].to_string()
 }
 
-/// A node that is killed comes back, a wish is obeyed, and the status says loudly that it is not kept.
+/// A node that is killed comes back, a wish is obeyed, and the status says loudly that it is not
+/// kept.
 fn is_supervised_without_state(stack: &Stack) {
     let since = stack.witness.now();
-    stack.witness.kill(&stack.container("octopus-server-2"), "KILL");
-    wait_until("the node was started again", || (!stack.starts(since).is_empty()).then_some(()));
+    stack
+        .witness
+        .kill(&stack.container("octopus-server-2"), "KILL");
+    wait_until("the node was started again", || {
+        (!stack.starts(since).is_empty()).then_some(())
+    });
     stack.wait_for("ready");
     stack.run(&["stop", "octopus-server-2"]).ok();
-    assert!(notes(stack).contains("the state file cannot be written"), "{}", notes(stack));
-    assert!(stack.run(&["status"]).ok().out.contains("the state file cannot be written"), "people are told too");
+    assert!(
+        notes(stack).contains("the state file cannot be written"),
+        "{}",
+        notes(stack)
+    );
+    assert!(
+        stack
+            .run(&["status"])
+            .ok()
+            .out
+            .contains("the state file cannot be written"),
+        "people are told too"
+    );
 }
 
 /// Once the disk is well, a wish is kept: the next daemon knows it.
@@ -43,7 +60,11 @@ fn is_kept_again(stack: &Stack) {
     stack.kill_daemon();
     let daemon = stack.spawn(&["daemon"]);
     stack.wait_for("ready");
-    assert_eq!(stack.unit("octopus-server-2")["stopped"], true, "the wish was kept");
+    assert_eq!(
+        stack.unit("octopus-server-2")["stopped"],
+        true,
+        "the wish was kept"
+    );
     assert_eq!(stack.started(), before);
     drop(daemon);
 }
@@ -77,25 +98,42 @@ fn f65_a_full_data_disk_is_a_named_cause_without_a_restart_storm() {
     disk.fill();
     stack.signal_daemon(Signal::CONT);
     let seen = wait_until("the cause is named", || {
-        Some(stack.unit("octopus-server-2")).filter(|seen| seen["cause"] == format!("{:?}", Cause::DiskFull))
+        Some(stack.unit("octopus-server-2"))
+            .filter(|seen| seen["cause"] == format!("{:?}", Cause::DiskFull))
     });
-    assert!(seen["fix"].as_str().unwrap().contains("free some disk space"), "{seen}");
+    assert!(
+        seen["fix"]
+            .as_str()
+            .unwrap()
+            .contains("free some disk space"),
+        "{seen}"
+    );
     assert_eq!(seen["restarts"], 0, "{seen}");
     disk.free();
     stack.wait_for("ready");
     let after = stack.started();
     for unit in ["db", "octopus-server-1"] {
-        assert_eq!(before[&stack.container(unit)], after[&stack.container(unit)], "{unit} was spared");
+        assert_eq!(
+            before[&stack.container(unit)],
+            after[&stack.container(unit)],
+            "{unit} was spared"
+        );
     }
 }
 
 /// Without another wish, what could not be kept is kept once the disk is well.
 fn is_kept_by_itself(stack: &Stack) {
-    wait_until("the state file is written", || (!notes(stack).contains("state file")).then_some(()));
+    wait_until("the state file is written", || {
+        (!notes(stack).contains("state file")).then_some(())
+    });
     stack.kill_daemon();
     let daemon = stack.spawn(&["daemon"]);
     stack.wait_for("ready");
-    assert_eq!(stack.unit("octopus-server-2")["stopped"], true, "the wish was kept");
+    assert_eq!(
+        stack.unit("octopus-server-2")["stopped"],
+        true,
+        "the wish was kept"
+    );
     drop(daemon);
 }
 
@@ -120,8 +158,15 @@ fn f65_up_on_a_full_state_disk_says_so_at_once() {
     let begun = tokio::time::Instant::now();
     let ended = stack.run(&["up"]);
     assert_ne!(ended.code, 0, "{}", ended.err);
-    assert!(ended.err.contains("No space left on device"), "{}", ended.err);
-    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "a daemon that cannot begin is not tried for long");
+    assert!(
+        ended.err.contains("No space left on device"),
+        "{}",
+        ended.err
+    );
+    assert!(
+        begun.elapsed() < std::time::Duration::from_secs(5),
+        "a daemon that cannot begin is not tried for long"
+    );
     stack.disk().free();
     stack.run(&["up"]).ok();
 }
@@ -135,8 +180,16 @@ fn f65_no_master_key_is_made_that_cannot_be_kept() {
     stack.disk().fill();
     let ended = stack.run(&["up"]);
     assert_ne!(ended.code, 0, "{}", ended.err);
-    assert!(ended.err.contains("No space left on device"), "{}", ended.err);
-    assert_eq!(stack.witness.containers(&stack.label()), Vec::<String>::new(), "no node encrypts anything with it");
+    assert!(
+        ended.err.contains("No space left on device"),
+        "{}",
+        ended.err
+    );
+    assert_eq!(
+        stack.witness.containers(&stack.label()),
+        Vec::<String>::new(),
+        "no node encrypts anything with it"
+    );
     stack.disk().free();
     stack.run(&["up"]).ok();
     drop(daemon);

@@ -16,14 +16,24 @@ use crate::kit::stack::SA_PASSWORD;
 fn traces(dir: &str) -> Vec<String> {
     let name = dir.rsplit('/').next().unwrap();
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    let mounts = mounts.lines().filter(|line| line.contains(name)).map(str::to_owned);
-    let processes = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
-        let told = fs::read_to_string(entry.path().join("cmdline")).ok()?;
-        told.contains(name).then_some(told)
-    });
-    let trees = fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|tree| tree.path());
-    let groups =
-        trees.filter(|tree| tree.ends_with(name) || tree.join(name).exists()).map(|tree| tree.display().to_string());
+    let mounts = mounts
+        .lines()
+        .filter(|line| line.contains(name))
+        .map(str::to_owned);
+    let processes = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| {
+            let told = fs::read_to_string(entry.path().join("cmdline")).ok()?;
+            told.contains(name).then_some(told)
+        });
+    let trees = fs::read_dir("/sys/fs/cgroup")
+        .unwrap()
+        .flatten()
+        .map(|tree| tree.path());
+    let groups = trees
+        .filter(|tree| tree.ends_with(name) || tree.join(name).exists())
+        .map(|tree| tree.display().to_string());
     let own = fs::metadata(dir).ok().map(|_| dir.to_owned());
     mounts.chain(processes).chain(groups).chain(own).collect()
 }
@@ -32,12 +42,21 @@ fn traces(dir: &str) -> Vec<String> {
 fn run_something(witness: &Witness) {
     let body = ContainerCreateBody {
         image: Some(Images::sql()),
-        env: Some(vec!["ACCEPT_EULA=Y".to_owned(), format!("MSSQL_SA_PASSWORD={SA_PASSWORD}")]),
+        env: Some(vec![
+            "ACCEPT_EULA=Y".to_owned(),
+            format!("MSSQL_SA_PASSWORD={SA_PASSWORD}"),
+        ]),
         ..ContainerCreateBody::default()
     };
-    let options = CreateContainerOptionsBuilder::default().name("something").build();
-    witness.wait(witness.docker().create_container(Some(options), body)).unwrap();
-    witness.wait(witness.docker().start_container("something", None)).unwrap();
+    let options = CreateContainerOptionsBuilder::default()
+        .name("something")
+        .build();
+    witness
+        .wait(witness.docker().create_container(Some(options), body))
+        .unwrap();
+    witness
+        .wait(witness.docker().start_container("something", None))
+        .unwrap();
 }
 
 #[test]
@@ -57,7 +76,10 @@ fn a_private_engine_leaves_nothing_behind_when_its_test_fails() {
         panic!("this failure is part of the test");
     }));
     let words = failed.unwrap_err();
-    assert_eq!(words.downcast_ref::<&str>(), Some(&"this failure is part of the test"));
+    assert_eq!(
+        words.downcast_ref::<&str>(),
+        Some(&"this failure is part of the test")
+    );
     assert_eq!(traces(&dir), Vec::<String>::new());
     assert!(sockets.iter().all(|socket| !socket.exists()), "{sockets:?}");
 }

@@ -35,10 +35,14 @@ fn default_network(stack: &Stack) -> String {
 fn is_attached(stack: &Stack, network: &str, unit: &str) -> bool {
     let inspected = stack.witness.inspect(&stack.container(unit)).unwrap();
     let networks = inspected.network_settings.unwrap().networks.unwrap();
-    networks.len() == 1 && networks.into_values().all(|endpoint| endpoint.network_id.as_deref() == Some(network))
+    networks.len() == 1
+        && networks
+            .into_values()
+            .all(|endpoint| endpoint.network_id.as_deref() == Some(network))
 }
 
-/// A node that is restarted finds SQL Server by its name, and its port on the host leads to it again.
+/// A node that is restarted finds SQL Server by its name, and its port on the host leads to it
+/// again.
 fn serves_by_its_names(stack: &Stack) {
     stack.run(&["restart", "octopus-server-2"]).ok();
     assert_eq!(stack.unit("octopus-server-2")["phase"], "ready");
@@ -51,9 +55,16 @@ fn f39_a_second_network_with_our_name_and_label_goes() {
     let kept = network(&stack);
     let labels = HashMap::from([("octo-local.project".to_owned(), stack.name.clone())]);
     let name = default_network(&stack);
-    let request = NetworkCreateRequest { name, labels: Some(labels), ..NetworkCreateRequest::default() };
+    let request = NetworkCreateRequest {
+        name,
+        labels: Some(labels),
+        ..NetworkCreateRequest::default()
+    };
     // Engines from 25 on refuse it: then there is nothing to clean up.
-    if let Ok(second) = stack.witness.wait(stack.witness.docker().create_network(request)) {
+    if let Ok(second) = stack
+        .witness
+        .wait(stack.witness.docker().create_network(request))
+    {
         let gone = || !stack.witness.networks(&stack.label()).contains(&second.id);
         wait_until("the surplus network is gone", || gone().then_some(()));
     }
@@ -70,13 +81,21 @@ fn f39_a_second_network_with_our_name_of_somebody_else_is_worked_around() {
     let foreign = ForeignNetwork::named(&stack, &default_network(&stack));
     stack.witness.remove(&stack.container("octopus-server-2"));
     stack.signal_daemon(Signal::CONT);
-    wait_until("the node is made again", || stack.witness.inspect(&stack.container("octopus-server-2")));
+    wait_until("the node is made again", || {
+        stack.witness.inspect(&stack.container("octopus-server-2"))
+    });
     stack.wait_for_unit("octopus-server-2", "ready");
-    assert!(is_attached(&stack, &kept, "octopus-server-2"), "the network is chosen by its ID");
+    assert!(
+        is_attached(&stack, &kept, "octopus-server-2"),
+        "the network is chosen by its ID"
+    );
     serves_by_its_names(&stack);
     stack.run(&["plan"]).with(0);
     stack.run(&["down"]).ok();
-    assert!(foreign.is_none_or(|foreign| foreign.exists()), "what is not labelled as ours is left alone");
+    assert!(
+        foreign.is_none_or(|foreign| foreign.exists()),
+        "what is not labelled as ours is left alone"
+    );
 }
 
 #[test]
@@ -87,7 +106,11 @@ fn f40_an_engine_without_address_ranges_is_a_named_cause_and_over_when_one_is_fr
     }));
     let stack = quick(Stack::real_on(&engine, "no-subnet"));
     let hog = ForeignNetwork::named(&stack, "hog").unwrap();
-    stack.run(&["up"]).with(1).says(Cause::NoSubnet.title()).says(Cause::NoSubnet.fix());
+    stack
+        .run(&["up"])
+        .with(1)
+        .says(Cause::NoSubnet.title())
+        .says(Cause::NoSubnet.fix());
     let status = stack.status();
     assert_eq!(status["verdict"], "failed", "{status}");
     assert_eq!(stack.unit("db")["cause"], "NoSubnet", "{status}");

@@ -1,5 +1,5 @@
-//! Docker-in-Docker needs privileged containers: they really run where the host can, and where it cannot, a real stack says
-//! what to do and a demo goes on without.
+//! Docker-in-Docker needs privileged containers: they really run where the host can, and where it
+//! cannot, a real stack says what to do and a demo goes on without.
 
 use octo_local::reconcile::Cause;
 
@@ -11,7 +11,10 @@ fn privileges(stack: &Stack, unit: &str) -> (bool, bool) {
     let log = stack.run(&["logs", unit]).ok().out;
     assert!(log.contains("privileged: "), "{log}");
     let inspected = stack.witness.inspect(&stack.container(unit)).unwrap();
-    (log.contains("privileged: yes"), inspected.host_config.unwrap().privileged.unwrap())
+    (
+        log.contains("privileged: yes"),
+        inspected.host_config.unwrap().privileged.unwrap(),
+    )
 }
 
 #[test]
@@ -19,18 +22,27 @@ fn a_demo_runs_privileged_where_the_host_can() {
     let engine = PrivateEngine::start();
     let stack = Stack::demo_on(&engine, "privileged");
     stack.run(&["up", "--demo", "--nodes", "2"]).ok();
-    assert_eq!(stack.starts(stack.since), ["db", "octopus-server-1", "octopus-server-2"]);
+    assert_eq!(
+        stack.starts(stack.since),
+        ["db", "octopus-server-1", "octopus-server-2"]
+    );
     for unit in ["octopus-server-1", "octopus-server-2"] {
         assert_eq!(privileges(&stack, unit), (true, true), "{unit}");
     }
     let status = stack.status();
-    assert!(!status["notes"].to_string().contains("privileged"), "{status}");
+    assert!(
+        !status["notes"].to_string().contains("privileged"),
+        "{status}"
+    );
     let started = stack.started();
     stack.run(&["up", "--demo", "--nodes", "2"]).ok();
     assert_eq!(stack.started(), started, "a second `up` changes nothing");
     stack.run(&["plan", "--demo", "--nodes", "2"]).with(0);
     stack.run(&["down", "--volumes", "--yes"]).ok();
-    assert_eq!(stack.witness.containers(&stack.label()), Vec::<String>::new());
+    assert_eq!(
+        stack.witness.containers(&stack.label()),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
@@ -55,10 +67,22 @@ fn a_host_without_privileges_is_a_named_cause_and_the_fix_mends_it() {
     let stack = Stack::real_on(&engine, "refused");
     stack.unset("DISABLE_DIND");
     let cause = Cause::PrivilegedRefused;
-    stack.run(&["up"]).with(1).says(cause.title()).says(&format!("octopus-server-1: {}", cause.fix()));
+    stack
+        .run(&["up"])
+        .with(1)
+        .says(cause.title())
+        .says(&format!("octopus-server-1: {}", cause.fix()));
     let seen = stack.unit("octopus-server-1");
-    assert_eq!((&seen["cause"], &seen["phase"]), (&"PrivilegedRefused".into(), &"failed".into()), "{seen}");
-    assert_eq!(stack.unit("db")["phase"], "ready", "SQL Server needs no privileges");
+    assert_eq!(
+        (&seen["cause"], &seen["phase"]),
+        (&"PrivilegedRefused".into(), &"failed".into()),
+        "{seen}"
+    );
+    assert_eq!(
+        stack.unit("db")["phase"],
+        "ready",
+        "SQL Server needs no privileges"
+    );
     stack.set("DISABLE_DIND", "Y");
     stack.run(&["up"]).ok();
     assert_eq!(privileges(&stack, "octopus-server-1"), (false, false));
@@ -69,7 +93,10 @@ fn a_demo_on_a_host_without_privileges_goes_on_and_remembers() {
     let engine = PrivateEngine::that_refuses_privileges();
     let stack = Stack::demo_on(&engine, "demo-refused");
     stack.set("OCTOPUS_NODES", "2");
-    stack.run(&["up", "--demo"]).ok().says("the demo goes on without");
+    stack
+        .run(&["up", "--demo"])
+        .ok()
+        .says("the demo goes on without");
     for unit in ["octopus-server-1", "octopus-server-2"] {
         assert_eq!(privileges(&stack, unit), (false, false), "{unit}");
     }
@@ -82,7 +109,15 @@ fn a_demo_on_a_host_without_privileges_goes_on_and_remembers() {
     stack.run(&["down"]).ok();
     let since = stack.witness.now();
     stack.run(&["up", "--demo"]).ok();
-    let created: Vec<String> =
-        stack.events(since).into_iter().filter(|told| told.action == "create").map(|told| told.name).collect();
-    assert_eq!(created.len(), 3, "nothing is made only to be refused: {created:?}");
+    let created: Vec<String> = stack
+        .events(since)
+        .into_iter()
+        .filter(|told| told.action == "create")
+        .map(|told| told.name)
+        .collect();
+    assert_eq!(
+        created.len(),
+        3,
+        "nothing is made only to be refused: {created:?}"
+    );
 }

@@ -13,7 +13,10 @@ pub(crate) struct Api {
 }
 
 /// That of Docker 20.10.
-pub(crate) const API: Api = Api { oldest: 12, newest: 41 };
+pub(crate) const API: Api = Api {
+    oldest: 12,
+    newest: 41,
+};
 
 /// What can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,9 +57,22 @@ impl Verb {
     pub(crate) fn changes(self) -> bool {
         use Verb as V;
         match self {
-            V::Ping | V::Version | V::Info | V::Events | V::ListContainers | V::InspectContainer | V::Logs => false,
+            V::Ping
+            | V::Version
+            | V::Info
+            | V::Events
+            | V::ListContainers
+            | V::InspectContainer
+            | V::Logs => false,
             V::ListNetworks | V::ListVolumes | V::InspectVolume | V::InspectImage => false,
-            V::Create | V::Start | V::Stop | V::Kill | V::Pause | V::Unpause | V::Update | V::Remove => true,
+            V::Create
+            | V::Start
+            | V::Stop
+            | V::Kill
+            | V::Pause
+            | V::Unpause
+            | V::Update
+            | V::Remove => true,
             V::CreateNetwork | V::RemoveNetwork | V::Connect | V::Disconnect => true,
             V::CreateVolume | V::RemoveVolume | V::Pull | V::Load | V::Tag | V::RemoveImage => true,
         }
@@ -66,7 +82,9 @@ impl Verb {
     pub(crate) fn kind_changed(self) -> Option<&'static str> {
         use Verb as V;
         match self {
-            V::Start | V::Stop | V::Kill | V::Pause | V::Unpause | V::Update | V::Remove => Some("container"),
+            V::Start | V::Stop | V::Kill | V::Pause | V::Unpause | V::Update | V::Remove => {
+                Some("container")
+            }
             V::Connect | V::Disconnect => Some("container"),
             V::RemoveNetwork => Some("network"),
             V::RemoveVolume => Some("volume"),
@@ -89,13 +107,22 @@ pub(crate) enum Caller {
 impl Caller {
     /// Tells by the process behind the connection.
     pub(crate) fn of(pid: Option<i32>) -> Self {
-        let Some(pid) = pid.and_then(Pid::from_raw).filter(|pid| *pid != rustix::process::getpid()) else {
+        let Some(pid) = pid
+            .and_then(Pid::from_raw)
+            .filter(|pid| *pid != rustix::process::getpid())
+        else {
             return Self::Person;
         };
-        let line = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+        let line =
+            std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
         // One that is dead already has no arguments any more; only daemons die in these tests.
-        let is_daemon = line.is_empty() || line.split(|byte| *byte == 0).any(|word| word == b"daemon");
-        if is_daemon { Self::Daemon(pid) } else { Self::Command }
+        let is_daemon =
+            line.is_empty() || line.split(|byte| *byte == 0).any(|word| word == b"daemon");
+        if is_daemon {
+            Self::Daemon(pid)
+        } else {
+            Self::Command
+        }
     }
 }
 
@@ -121,17 +148,24 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(status: u16, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self {
+            status,
+            message: message.into(),
+        }
     }
 }
 
 /// Takes the API version off a path; one that is too new or too old is refused.
 pub(crate) fn unversioned(path: &str, api: Api) -> Result<&str, Refusal> {
     let version = |rest: &str| rest.split_once('/')?.0.parse::<u32>().ok();
-    let Some(asked) = path.strip_prefix("/v1.").and_then(version) else { return Ok(path) };
+    let Some(asked) = path.strip_prefix("/v1.").and_then(version) else {
+        return Ok(path);
+    };
     let Api { oldest, newest } = api;
     if asked > newest {
-        let text = format!("client version 1.{asked} is too new. Maximum supported API version is 1.{newest}");
+        let text = format!(
+            "client version 1.{asked} is too new. Maximum supported API version is 1.{newest}"
+        );
         return Err(Refusal::new(400, text));
     }
     if asked < oldest {
@@ -204,17 +238,29 @@ fn on_image(method: &str, path: &str) -> Option<(Verb, String)> {
 pub(crate) fn pairs(query: &str) -> BTreeMap<String, String> {
     let pair = |text: &str| {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
-        (percent_decoded(key), percent_decoded(&value.replace('+', " ")))
+        (
+            percent_decoded(key),
+            percent_decoded(&value.replace('+', " ")),
+        )
     };
-    query.split('&').filter(|text| !text.is_empty()).map(pair).collect()
+    query
+        .split('&')
+        .filter(|text| !text.is_empty())
+        .map(pair)
+        .collect()
 }
 
 fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((first, others)) = rest.split_first() {
-        let code = others.get(..2).and_then(|code| std::str::from_utf8(code).ok());
-        match code.and_then(|code| u8::from_str_radix(code, 16).ok()).filter(|_| *first == b'%') {
+        let code = others
+            .get(..2)
+            .and_then(|code| std::str::from_utf8(code).ok());
+        match code
+            .and_then(|code| u8::from_str_radix(code, 16).ok())
+            .filter(|_| *first == b'%')
+        {
             Some(byte) => {
                 bytes.push(byte);
                 rest = &others[2..];

@@ -106,7 +106,9 @@ impl Container {
 
     /// The value of a variable of its environment.
     pub(crate) fn var(&self, name: &str) -> Option<&str> {
-        self.env.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        self.env
+            .iter()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
     }
 
     /// Writes a line to its log.
@@ -116,8 +118,11 @@ impl Container {
 
     /// As `docker inspect` shows it.
     pub(crate) fn inspected(&self) -> Value {
-        let networks: BTreeMap<&String, Value> =
-            self.endpoints.iter().map(|(name, endpoint)| (name, endpoint.shown(true))).collect();
+        let networks: BTreeMap<&String, Value> = self
+            .endpoints
+            .iter()
+            .map(|(name, endpoint)| (name, endpoint.shown(true)))
+            .collect();
         let mut host = self.host.clone();
         host["RestartPolicy"] = json!({ "Name": self.policy, "MaximumRetryCount": 0 });
         json!({
@@ -135,11 +140,18 @@ impl Container {
     }
 
     fn listed(&self) -> Value {
-        let networks: BTreeMap<&String, Value> =
-            self.endpoints.iter().map(|(name, endpoint)| (name, endpoint.shown(false))).collect();
-        let port =
-            |port: &Port| json!({ "IP": port.ip, "PrivatePort": port.inside, "PublicPort": port.host, "Type": "tcp" });
-        let ports: Vec<Value> = self.ports.iter().filter(|_| self.runs()).map(port).collect();
+        let networks: BTreeMap<&String, Value> = self
+            .endpoints
+            .iter()
+            .map(|(name, endpoint)| (name, endpoint.shown(false)))
+            .collect();
+        let port = |port: &Port| json!({ "IP": port.ip, "PrivatePort": port.inside, "PublicPort": port.host, "Type": "tcp" });
+        let ports: Vec<Value> = self
+            .ports
+            .iter()
+            .filter(|_| self.runs())
+            .map(port)
+            .collect();
         json!({
             "Id": self.id, "Names": [format!("/{}", self.name)], "Image": self.image, "ImageID": self.image_id,
             "Command": "", "Created": 0, "Ports": ports, "Labels": self.labels,
@@ -157,16 +169,28 @@ impl Container {
     /// Only what runs has its ports bound.
     fn bindings(&self) -> Value {
         let pair = |port: &Port| {
-            (format!("{}/tcp", port.inside), json!([{ "HostIp": port.ip, "HostPort": port.host.to_string() }]))
+            (
+                format!("{}/tcp", port.inside),
+                json!([{ "HostIp": port.ip, "HostPort": port.host.to_string() }]),
+            )
         };
-        self.ports.iter().filter(|_| self.runs()).map(pair).collect::<serde_json::Map<_, _>>().into()
+        self.ports
+            .iter()
+            .filter(|_| self.runs())
+            .map(pair)
+            .collect::<serde_json::Map<_, _>>()
+            .into()
     }
 }
 
 impl Endpoint {
     /// Lists leave the aliases out.
     fn shown(&self, whole: bool) -> Value {
-        let aliases = if whole { json!(self.aliases) } else { Value::Null };
+        let aliases = if whole {
+            json!(self.aliases)
+        } else {
+            Value::Null
+        };
         json!({
             "Aliases": aliases, "NetworkID": self.network_id, "EndpointID": self.own_id, "Gateway": "",
             "IPAddress": "", "IPPrefixLen": 0,
@@ -177,10 +201,13 @@ impl Endpoint {
 /// The names in an endpoint's configuration.
 pub(crate) fn aliases_in(value: &Value) -> Vec<String> {
     let names = value["Aliases"].as_array().into_iter().flatten();
-    names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
+    names
+        .filter_map(|name| name.as_str().map(str::to_owned))
+        .collect()
 }
 
-/// Makes a container. Its network is not looked for before it starts, and binds make the volumes that are missing.
+/// Makes a container. Its network is not looked for before it starts, and binds make the volumes
+/// that are missing.
 pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, Refusal> {
     let name = call.query.get("name").cloned().unwrap_or_default();
     let body = &call.body;
@@ -197,15 +224,30 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, Refusal> {
         return Err(Refusal::new(409, text));
     }
     let (id, host) = (world.new_id(), body["HostConfig"].clone());
-    let texts = |value: &Value| value.as_array().into_iter().flatten().map(text).collect::<Vec<String>>();
-    let bind = |line: String| line.split_once(':').map(|(volume, path)| (volume.to_owned(), path.to_owned()));
-    let mut binds: Vec<(String, String)> = texts(&host["Binds"]).into_iter().filter_map(bind).collect();
+    let texts = |value: &Value| {
+        value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(text)
+            .collect::<Vec<String>>()
+    };
+    let bind = |line: String| {
+        line.split_once(':')
+            .map(|(volume, path)| (volume.to_owned(), path.to_owned()))
+    };
+    let mut binds: Vec<(String, String)> =
+        texts(&host["Binds"]).into_iter().filter_map(bind).collect();
     for (volume, _) in &binds {
         world.volume(volume, BTreeMap::new());
     }
     // The vendor's image declares Docker-in-Docker's store a volume.
     let origin = world.origins[&image_id].clone();
-    let anonymous: Vec<String> = if super::image::is_sql(&origin) { Vec::new() } else { vec![world.new_id()] };
+    let anonymous: Vec<String> = if super::image::is_sql(&origin) {
+        Vec::new()
+    } else {
+        vec![world.new_id()]
+    };
     for volume in &anonymous {
         world.volume(volume, BTreeMap::new());
         binds.push((volume.clone(), "/var/lib/docker".to_owned()));
@@ -264,13 +306,20 @@ fn ports_in(host: &Value) -> Vec<Port> {
 
 /// Under its network's name, if that network is there, else under what the request calls it.
 fn endpoints_in(world: &World, body: &Value, id: &str) -> BTreeMap<String, Endpoint> {
-    let mode = body["HostConfig"]["NetworkMode"].as_str().unwrap_or("bridge");
+    let mode = body["HostConfig"]["NetworkMode"]
+        .as_str()
+        .unwrap_or("bridge");
     let wanted = &body["NetworkingConfig"]["EndpointsConfig"][mode];
-    let name = world.network(mode, "found on").map_or(mode, |network| network.name.as_str());
+    let name = world
+        .network(mode, "found on")
+        .map_or(mode, |network| network.name.as_str());
     let endpoint = Endpoint {
         network_id: wanted["NetworkID"].as_str().unwrap_or_default().to_owned(),
         own_id: String::new(),
-        aliases: aliases_in(wanted).into_iter().chain([id[..12].to_owned()]).collect(),
+        aliases: aliases_in(wanted)
+            .into_iter()
+            .chain([id[..12].to_owned()])
+            .collect(),
     };
     BTreeMap::from([(name.to_owned(), endpoint)])
 }
@@ -278,18 +327,36 @@ fn endpoints_in(world: &World, body: &Value, id: &str) -> BTreeMap<String, Endpo
 /// As `docker ps` lists them.
 pub(crate) fn list(world: &World, call: &Call) -> Value {
     let filters = filters_of(call);
-    let all = call.query.get("all").is_some_and(|value| matches!(value.as_str(), "true" | "1"));
+    let all = call
+        .query
+        .get("all")
+        .is_some_and(|value| matches!(value.as_str(), "true" | "1"));
     let labelled = |container: &Container, wanted: &String| match wanted.split_once('=') {
         Some((key, value)) => container.labels.get(key).map(String::as_str) == Some(value),
         None => container.labels.contains_key(wanted),
     };
     let takes = |container: &&Container| {
-        let every =
-            |key: &str, test: &dyn Fn(&String) -> bool| filters.get(key).is_none_or(|wanted| wanted.iter().all(test));
+        let every = |key: &str, test: &dyn Fn(&String) -> bool| {
+            filters
+                .get(key)
+                .is_none_or(|wanted| wanted.iter().all(test))
+        };
         (all || container.runs())
             && every("label", &|wanted| labelled(container, wanted))
-            && every("volume", &|wanted| container.binds.iter().any(|(name, path)| name == wanted || path == wanted))
-            && every("name", &|wanted| container.name.contains(wanted.trim_start_matches('/')))
+            && every("volume", &|wanted| {
+                container
+                    .binds
+                    .iter()
+                    .any(|(name, path)| name == wanted || path == wanted)
+            })
+            && every("name", &|wanted| {
+                container.name.contains(wanted.trim_start_matches('/'))
+            })
     };
-    world.containers.values().filter(takes).map(Container::listed).collect()
+    world
+        .containers
+        .values()
+        .filter(takes)
+        .map(Container::listed)
+        .collect()
 }

@@ -1,4 +1,5 @@
-//! What the fake engine tells, and the streams that carry it, which can be closed, stalled, thinned out, doubled and mixed up.
+//! What the fake engine tells, and the streams that carry it, which can be closed, stalled, thinned
+//! out, doubled and mixed up.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ pub(crate) struct Event {
     pub(crate) id: String,
     pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) nanos: i128,
-    /// For those who look on: the image of the container that it is about. The engine does not tell it.
+    /// For those who look on: the image of the container that it is about. The engine does not tell
+    /// it.
     pub(crate) image_id: Option<String>,
 }
 
@@ -46,19 +48,36 @@ pub(crate) enum Trouble {
 
 /// The time now, as the engine writes it.
 pub(crate) fn time_now() -> String {
-    OffsetDateTime::now_utc().format(&Rfc3339).expect("the time now can be written")
+    OffsetDateTime::now_utc()
+        .format(&Rfc3339)
+        .expect("the time now can be written")
 }
 
 impl Event {
-    pub(crate) fn now(kind: &str, action: &str, id: &str, attributes: BTreeMap<String, String>) -> Self {
+    pub(crate) fn now(
+        kind: &str,
+        action: &str,
+        id: &str,
+        attributes: BTreeMap<String, String>,
+    ) -> Self {
         let nanos = OffsetDateTime::now_utc().unix_timestamp_nanos();
         let image_id = None;
-        Self { kind: kind.to_owned(), action: action.to_owned(), id: id.to_owned(), attributes, nanos, image_id }
+        Self {
+            kind: kind.to_owned(),
+            action: action.to_owned(),
+            id: id.to_owned(),
+            attributes,
+            nanos,
+            image_id,
+        }
     }
 
     /// The unit of the container that it is about, as our label says.
     pub(crate) fn unit(&self) -> Option<&str> {
-        self.attributes.get("octo-local.unit").map(String::as_str).filter(|_| self.kind == "container")
+        self.attributes
+            .get("octo-local.unit")
+            .map(String::as_str)
+            .filter(|_| self.kind == "container")
     }
 
     fn line(&self) -> Bytes {
@@ -87,12 +106,19 @@ impl Filter {
     fn of(call: &Call) -> Self {
         let time = |key: &str| call.query.get(key).and_then(|text| nanos_of(text));
         let now = OffsetDateTime::now_utc().unix_timestamp_nanos();
-        Self { filters: filters_of(call), since: time("since").unwrap_or(now), until: time("until") }
+        Self {
+            filters: filters_of(call),
+            since: time("since").unwrap_or(now),
+            until: time("until"),
+        }
     }
 
     fn takes(&self, event: &Event) -> bool {
-        let word =
-            |key: &str, value: &str| self.filters.get(key).is_none_or(|allowed| allowed.iter().any(|one| one == value));
+        let word = |key: &str, value: &str| {
+            self.filters
+                .get(key)
+                .is_none_or(|allowed| allowed.iter().any(|one| one == value))
+        };
         let labelled = |wanted: &String| match wanted.split_once('=') {
             Some((key, value)) => event.attributes.get(key).map(String::as_str) == Some(value),
             None => event.attributes.contains_key(wanted),
@@ -101,7 +127,10 @@ impl Filter {
             && self.until.is_none_or(|until| event.nanos <= until)
             && word("type", &event.kind)
             && word("event", event.action.split(':').next().unwrap_or_default())
-            && self.filters.get("label").is_none_or(|labels| labels.iter().all(labelled))
+            && self
+                .filters
+                .get("label")
+                .is_none_or(|labels| labels.iter().all(labelled))
     }
 }
 
@@ -110,11 +139,19 @@ pub(crate) fn filters_of(call: &Call) -> BTreeMap<String, Vec<String>> {
     let text = call.query.get("filters").map_or("{}", String::as_str);
     let value: Value = serde_json::from_str(text).unwrap_or_default();
     let words = |value: &Value| match value {
-        Value::Array(items) => items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect(),
+        Value::Array(items) => items
+            .iter()
+            .filter_map(|item| item.as_str().map(str::to_owned))
+            .collect(),
         Value::Object(map) => map.keys().cloned().collect(),
         _ => Vec::new(),
     };
-    value.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), words(value))).collect()
+    value
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), words(value)))
+        .collect()
 }
 
 /// Seconds since 1970 with nanoseconds, as `docker events --since` sends them.
@@ -128,7 +165,14 @@ pub(super) fn stream(shared: Arc<Shared>, call: &Call) -> impl Stream<Item = Byt
     let filter = Filter::of(call);
     let told = shared.world().told.subscribe();
     let closings = shared.script().closings;
-    let reader = Reader { shared, filter, told, closings, read: 0, carried: 0 };
+    let reader = Reader {
+        shared,
+        filter,
+        told,
+        closings,
+        read: 0,
+        carried: 0,
+    };
     futures_util::stream::unfold(reader, |mut reader| async move {
         let bytes = reader.next().await?;
         Some((bytes, reader))
@@ -182,9 +226,14 @@ impl Reader {
             self.carried += 1;
             match trouble {
                 Trouble::Thinned if self.carried.is_multiple_of(2) => {}
-                Trouble::Doubled => return Some(Bytes::from([event.line(), event.line()].concat())),
+                Trouble::Doubled => {
+                    return Some(Bytes::from([event.line(), event.line()].concat()));
+                }
                 Trouble::Reordered => {
-                    let later = world.events.get(self.read).filter(|later| self.filter.takes(later));
+                    let later = world
+                        .events
+                        .get(self.read)
+                        .filter(|later| self.filter.takes(later));
                     self.read += usize::from(later.is_some());
                     let lines = later.map(Event::line).into_iter().chain([event.line()]);
                     return Some(Bytes::from(lines.collect::<Vec<_>>().concat()));

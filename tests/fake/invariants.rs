@@ -1,5 +1,5 @@
-//! What must be true of every time-line, whatever went wrong: the order of starts, SQL Server under its nodes, what is not
-//! ours, data, versions, and nothing twice at the end.
+//! What must be true of every time-line, whatever went wrong: the order of starts, SQL Server under
+//! its nodes, what is not ours, data, versions, and nothing twice at the end.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -16,7 +16,8 @@ use super::world::World;
 pub(crate) struct Allowed {
     /// Somebody asked for the data to be removed.
     pub(crate) data_goes: bool,
-    /// Units that need not run before later ones start: an operator stopped them, or they failed for good.
+    /// Units that need not run before later ones start: an operator stopped them, or they failed
+    /// for good.
     pub(crate) missing: BTreeSet<String>,
 }
 
@@ -63,8 +64,14 @@ impl Watch<'_> {
     }
 
     fn unit_of(&self, name: &str) -> String {
-        let unit = name.strip_prefix(&format!("{}-", self.project)).unwrap_or(name);
-        if unit == "db-1" { "db".to_owned() } else { unit.to_owned() }
+        let unit = name
+            .strip_prefix(&format!("{}-", self.project))
+            .unwrap_or(name);
+        if unit == "db-1" {
+            "db".to_owned()
+        } else {
+            unit.to_owned()
+        }
     }
 
     fn wrong(&mut self, text: String) {
@@ -82,21 +89,33 @@ impl Watch<'_> {
         if !asked.versioned && !matches!(asked.verb, Verb::Version | Verb::Ping) {
             self.wrong(format!("a call without an API version: {what}"));
         }
-        if asked.verb.kind_changed().is_some() && asked.exists && asked.project.as_deref() != Some(self.project) {
+        if asked.verb.kind_changed().is_some()
+            && asked.exists
+            && asked.project.as_deref() != Some(self.project)
+        {
             self.wrong(format!("something that is not ours is changed: {what}"));
         }
         if asked.verb == Verb::RemoveVolume && !self.allowed.data_goes {
             self.wrong(format!("data is removed unasked: {what}"));
         }
         let stops = matches!(asked.verb, Verb::Stop | Verb::Kill | Verb::Remove);
-        if stops && self.unit_of(&asked.subject) == "db" && self.a_node_runs() && self.runs.contains_key("db") {
-            self.wrong(format!("SQL Server is stopped under a running node: {what}"));
+        if stops
+            && self.unit_of(&asked.subject) == "db"
+            && self.a_node_runs()
+            && self.runs.contains_key("db")
+        {
+            self.wrong(format!(
+                "SQL Server is stopped under a running node: {what}"
+            ));
         }
     }
 
     /// Whether nobody else is known to have caused it. What somebody did shows once.
     fn is_ours(&mut self, event: &Event) -> bool {
-        !event.attributes.get("name").is_some_and(|name| self.meddled.remove(name))
+        !event
+            .attributes
+            .get("name")
+            .is_some_and(|name| self.meddled.remove(name))
     }
 
     fn a_node_runs(&self) -> bool {
@@ -104,10 +123,17 @@ impl Watch<'_> {
     }
 
     fn happened(&mut self, event: &Event) {
-        if event.attributes.get("octo-local.project").map(String::as_str) != Some(self.project) {
+        if event
+            .attributes
+            .get("octo-local.project")
+            .map(String::as_str)
+            != Some(self.project)
+        {
             return;
         }
-        let Some(unit) = event.unit().map(str::to_owned) else { return };
+        let Some(unit) = event.unit().map(str::to_owned) else {
+            return;
+        };
         match event.action.as_str() {
             "start" => self.started(&unit, event),
             "die" => self.died(&unit, event),
@@ -122,25 +148,42 @@ impl Watch<'_> {
         if by_us {
             self.in_order(unit);
         }
-        let other =
-            self.runs.iter().find(|(other, other_image)| *other != "db" && unit != "db" && **other_image != image);
+        let other = self
+            .runs
+            .iter()
+            .find(|(other, other_image)| *other != "db" && unit != "db" && **other_image != image);
         if let Some((other, other_image)) = other {
-            self.wrong(format!("two versions run together: {unit} with {image}, {other} with {other_image}"));
+            self.wrong(format!(
+                "two versions run together: {unit} with {image}, {other} with {other_image}"
+            ));
         }
         if self.runs.insert(unit.to_owned(), image).is_some() {
             self.wrong(format!("{unit} runs twice"));
         }
     }
 
-    /// A unit starts behind all units before it, which run and serve, and beside none that is still starting.
+    /// A unit starts behind all units before it, which run and serve, and beside none that is still
+    /// starting.
     fn in_order(&mut self, unit: &str) {
-        let missing = |before: &&str| !self.runs.contains_key(*before) && !self.allowed.missing.contains(*before);
+        let missing = |before: &&str| {
+            !self.runs.contains_key(*before) && !self.allowed.missing.contains(*before)
+        };
         let before: Vec<String> = units_before(unit).collect();
-        let early: Vec<String> = before.iter().map(String::as_str).filter(missing).map(str::to_owned).collect();
+        let early: Vec<String> = before
+            .iter()
+            .map(String::as_str)
+            .filter(missing)
+            .map(str::to_owned)
+            .collect();
         for other in early {
             self.wrong(format!("{unit} starts before {other}"));
         }
-        let starting: Vec<String> = self.runs.keys().filter(|other| !self.served.contains(*other)).cloned().collect();
+        let starting: Vec<String> = self
+            .runs
+            .keys()
+            .filter(|other| !self.served.contains(*other))
+            .cloned()
+            .collect();
         for other in starting {
             self.wrong(format!("{unit} starts while {other} is starting"));
         }
@@ -158,20 +201,40 @@ impl Watch<'_> {
     fn nothing_twice(&mut self, world: &World) {
         let mut units = BTreeSet::new();
         for container in world.containers.values() {
-            if container.labels.get("octo-local.project").map(String::as_str) == Some(self.project) {
-                let unit = container.labels.get("octo-local.unit").cloned().unwrap_or_default();
+            if container
+                .labels
+                .get("octo-local.project")
+                .map(String::as_str)
+                == Some(self.project)
+            {
+                let unit = container
+                    .labels
+                    .get("octo-local.unit")
+                    .cloned()
+                    .unwrap_or_default();
                 if !units.insert(unit.clone()) {
                     self.wrong(format!("two containers are {unit} at the end"));
                 }
             }
         }
         let name = format!("{}_default", self.project);
-        let networks = world.networks.iter().filter(|network| network.name == name).count();
+        let networks = world
+            .networks
+            .iter()
+            .filter(|network| network.name == name)
+            .count();
         if networks > 1 {
             self.wrong(format!("{networks} networks are called {name} at the end"));
         }
-        let used: BTreeSet<&String> = world.containers.values().flat_map(|container| &container.anonymous).collect();
-        let left = world.volumes.iter().filter(|(name, volume)| volume.labels.is_empty() && !used.contains(name));
+        let used: BTreeSet<&String> = world
+            .containers
+            .values()
+            .flat_map(|container| &container.anonymous)
+            .collect();
+        let left = world
+            .volumes
+            .iter()
+            .filter(|(name, volume)| volume.labels.is_empty() && !used.contains(name));
         let left: Vec<String> = left.map(|(name, _)| name.clone()).collect();
         for name in left {
             self.wrong(format!("a volume without a label is left: {name}"));
@@ -181,7 +244,14 @@ impl Watch<'_> {
 
 /// The units that come before one in the order of starts.
 fn units_before(unit: &str) -> impl Iterator<Item = String> {
-    let number: u32 = unit.rsplit('-').next().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let number: u32 = unit
+        .rsplit('-')
+        .next()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
     let nodes = (1..number).map(|number| format!("octopus-server-{number}"));
-    (number > 0).then(|| "db".to_owned()).into_iter().chain(nodes)
+    (number > 0)
+        .then(|| "db".to_owned())
+        .into_iter()
+        .chain(nodes)
 }

@@ -1,5 +1,5 @@
-//! The life of a container in the fake engine: start, stop, kill, pause, remove, and what the engine does by itself when a
-//! process ends.
+//! The life of a container in the fake engine: start, stop, kill, pause, remove, and what the
+//! engine does by itself when a process ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,12 +33,18 @@ pub(super) async fn start(shared: &Arc<Shared>, name: &str) -> Done {
     match container.word {
         Word::Running | Word::Restarting => return Ok(304),
         Word::Paused => {
-            return Err(Refusal::new(409, "cannot start a paused container, try unpause instead"));
+            return Err(Refusal::new(
+                409,
+                "cannot start a paused container, try unpause instead",
+            ));
         }
         Word::Created | Word::Exited => {}
     }
     if container.removing {
-        return Err(Refusal::new(409, "container is marked for removal and cannot be started"));
+        return Err(Refusal::new(
+            409,
+            "container is marked for removal and cannot be started",
+        ));
     }
     let launched = prepare(&mut world, &id).and_then(|()| process::launch(shared, &mut world, &id));
     let process = match launched {
@@ -64,23 +70,43 @@ fn prepare(world: &mut World, id: &str) -> Result<(), Refusal> {
     }
     for (name, endpoint) in &container.endpoints {
         // A network that it was on once is looked for by its ID.
-        let wanted = if endpoint.network_id.is_empty() { name } else { &endpoint.network_id };
+        let wanted = if endpoint.network_id.is_empty() {
+            name
+        } else {
+            &endpoint.network_id
+        };
         if wanted != "bridge" {
             world.network(wanted, "found on")?;
         }
     }
     for port in &container.ports {
-        let mut others = world.containers.values().filter(|other| other.id != *id && other.runs());
-        let taken = others.any(|other| other.ports.iter().any(|held| (&held.ip, held.host) == (&port.ip, port.host)));
-        let endpoint = format!("driver failed programming external connectivity on endpoint {} ({id})", container.name);
+        let mut others = world
+            .containers
+            .values()
+            .filter(|other| other.id != *id && other.runs());
+        let taken = others.any(|other| {
+            other
+                .ports
+                .iter()
+                .any(|held| (&held.ip, held.host) == (&port.ip, port.host))
+        });
+        let endpoint = format!(
+            "driver failed programming external connectivity on endpoint {} ({id})",
+            container.name
+        );
         if taken {
-            let text = format!("{endpoint}: Bind for {}:{} failed: port is already allocated", port.ip, port.host);
+            let text = format!(
+                "{endpoint}: Bind for {}:{} failed: port is already allocated",
+                port.ip, port.host
+            );
             return Err(Refusal::new(500, text));
         }
         if let Err(error) = port::try_bind(port) {
             let (ip, host) = (&port.ip, port.host);
             let why = error.to_string().replace("Address", "address");
-            let text = format!("{endpoint}: Error starting userland proxy: listen tcp4 {ip}:{host}: bind: {why}");
+            let text = format!(
+                "{endpoint}: Error starting userland proxy: listen tcp4 {ip}:{host}: bind: {why}"
+            );
             return Err(Refusal::new(500, text));
         }
     }
@@ -92,9 +118,20 @@ fn began(world: &mut World, id: &str, process: Process) {
     for name in names {
         let endpoint_id = world.new_id();
         let endpoint = &world.containers[id].endpoints[&name];
-        let wanted = if endpoint.network_id.is_empty() { &name } else { &endpoint.network_id };
-        let network = world.network(wanted, "found on").map(|network| network.id.clone()).unwrap_or_default();
-        if let Some(endpoint) = world.containers.get_mut(id).and_then(|container| container.endpoints.get_mut(&name)) {
+        let wanted = if endpoint.network_id.is_empty() {
+            &name
+        } else {
+            &endpoint.network_id
+        };
+        let network = world
+            .network(wanted, "found on")
+            .map(|network| network.id.clone())
+            .unwrap_or_default();
+        if let Some(endpoint) = world
+            .containers
+            .get_mut(id)
+            .and_then(|container| container.endpoints.get_mut(&name))
+        {
             (endpoint.network_id, endpoint.own_id) = (network.clone(), endpoint_id);
         }
         super::network::tell(world, &network, &name, "connect", Some(id));
@@ -111,7 +148,13 @@ fn began(world: &mut World, id: &str, process: Process) {
 /// Takes in that a process ended.
 pub(super) fn ended(shared: &Arc<Shared>, id: &str, run: u64, code: i64) {
     let mut world = shared.world();
-    let Some(container) = world.containers.get_mut(id).filter(|container| container.runs == run) else { return };
+    let Some(container) = world
+        .containers
+        .get_mut(id)
+        .filter(|container| container.runs == run)
+    else {
+        return;
+    };
     container.process = None;
     container.code = code;
     container.finished_at = time_now();
@@ -120,7 +163,11 @@ pub(super) fn ended(shared: &Arc<Shared>, id: &str, run: u64, code: i64) {
         "on-failure" => !container.stopped_by_hand && code != 0,
         _ => false,
     };
-    container.word = if again { Word::Restarting } else { Word::Exited };
+    container.word = if again {
+        Word::Restarting
+    } else {
+        Word::Exited
+    };
     let mut left = Vec::new();
     for (name, endpoint) in &mut container.endpoints {
         endpoint.own_id.clear();
@@ -134,7 +181,12 @@ pub(super) fn ended(shared: &Arc<Shared>, id: &str, run: u64, code: i64) {
         let (shared, id) = (shared.clone(), id.to_owned());
         tokio::spawn(async move {
             tokio::time::sleep(POLICY_PAUSE).await;
-            if let Some(container) = shared.world().containers.get_mut(&id).filter(|one| one.word == Word::Restarting) {
+            if let Some(container) = shared
+                .world()
+                .containers
+                .get_mut(&id)
+                .filter(|one| one.word == Word::Restarting)
+            {
                 container.word = Word::Exited;
             }
             let _ = Box::pin(start(&shared, &id)).await;
@@ -144,11 +196,20 @@ pub(super) fn ended(shared: &Arc<Shared>, id: &str, run: u64, code: i64) {
 
 /// SIGTERM, then SIGKILL.
 pub(super) async fn stop(shared: &Arc<Shared>, call: &Call) -> Done {
-    let grace = call.query.get("t").and_then(|text| text.parse().ok()).unwrap_or(STOP_DEFAULT);
-    let Some((id, process)) = running(shared, &call.target, "15")? else { return Ok(304) };
+    let grace = call
+        .query
+        .get("t")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(STOP_DEFAULT);
+    let Some((id, process)) = running(shared, &call.target, "15")? else {
+        return Ok(304);
+    };
     thaw(&mut shared.world(), &id, &process);
     process.signal(Signal::TERM);
-    if tokio::time::timeout(Duration::from_secs(grace), process.gone()).await.is_err() {
+    if tokio::time::timeout(Duration::from_secs(grace), process.gone())
+        .await
+        .is_err()
+    {
         shared.world().tell_of(&id, "kill", &[("signal", "9")]);
         process.signal(Signal::KILL);
         process.gone().await;
@@ -158,10 +219,16 @@ pub(super) async fn stop(shared: &Arc<Shared>, call: &Call) -> Done {
 }
 
 /// The container and its process if it runs, the signal being told.
-fn running(shared: &Shared, name: &str, signal: &str) -> Result<Option<(String, Process)>, Refusal> {
+fn running(
+    shared: &Shared,
+    name: &str,
+    signal: &str,
+) -> Result<Option<(String, Process)>, Refusal> {
     let mut world = shared.world();
     let container = world.container(name)?;
-    let Some(process) = container.process.clone() else { return Ok(None) };
+    let Some(process) = container.process.clone() else {
+        return Ok(None);
+    };
     container.stopped_by_hand = true;
     let id = container.id.clone();
     world.tell_of(&id, "kill", &[("signal", signal)]);
@@ -170,7 +237,11 @@ fn running(shared: &Shared, name: &str, signal: &str) -> Result<Option<(String, 
 
 /// A frozen process takes no signal but SIGKILL, so the engine thaws it first.
 fn thaw(world: &mut World, id: &str, process: &Process) {
-    let Some(container) = world.containers.get_mut(id).filter(|container| container.word == Word::Paused) else {
+    let Some(container) = world
+        .containers
+        .get_mut(id)
+        .filter(|container| container.word == Word::Paused)
+    else {
         return;
     };
     container.word = Word::Running;
@@ -180,7 +251,10 @@ fn thaw(world: &mut World, id: &str, process: &Process) {
 
 /// Sends a signal, and for SIGKILL waits for the end.
 pub(super) async fn kill(shared: &Arc<Shared>, call: &Call) -> Done {
-    let wanted = call.query.get("signal").map_or("KILL", |word| word.trim_start_matches("SIG"));
+    let wanted = call
+        .query
+        .get("signal")
+        .map_or("KILL", |word| word.trim_start_matches("SIG"));
     let (signal, number) = match wanted {
         "TERM" | "15" => (Signal::TERM, "15"),
         "INT" | "2" => (Signal::INT, "2"),
@@ -191,7 +265,10 @@ pub(super) async fn kill(shared: &Arc<Shared>, call: &Call) -> Done {
     let Some((_, process)) = running(shared, &call.target, number)? else {
         let mut world = shared.world();
         let container = world.container(&call.target)?;
-        let text = format!("Cannot kill container: {}: Container {} is not running", call.target, container.id);
+        let text = format!(
+            "Cannot kill container: {}: Container {} is not running",
+            call.target, container.id
+        );
         return Err(Refusal::new(409, text));
     };
     process.signal(signal);
@@ -205,9 +282,16 @@ pub(super) async fn kill(shared: &Arc<Shared>, call: &Call) -> Done {
 pub(super) fn pause(world: &mut World, name: &str, freeze: bool) -> Done {
     let container = world.container(name)?;
     let id = container.id.clone();
-    let (before, after, signal) =
-        if freeze { (Word::Running, Word::Paused, Signal::STOP) } else { (Word::Paused, Word::Running, Signal::CONT) };
-    let Some(process) = container.process.clone().filter(|_| container.word == before) else {
+    let (before, after, signal) = if freeze {
+        (Word::Running, Word::Paused, Signal::STOP)
+    } else {
+        (Word::Paused, Word::Running, Signal::CONT)
+    };
+    let Some(process) = container
+        .process
+        .clone()
+        .filter(|_| container.word == before)
+    else {
         return Err(match (container.word, freeze) {
             (Word::Paused, true) => Refusal::new(409, format!("Container {id} is already paused")),
             (_, true) => Refusal::new(409, format!("Container {id} is not running")),
@@ -233,12 +317,22 @@ pub(super) fn update(world: &mut World, call: &Call) -> Result<serde_json::Value
 
 /// Removes a container, by force also one that runs.
 pub(super) async fn remove(shared: &Arc<Shared>, call: &Call) -> Done {
-    let is = |key: &str| call.query.get(key).is_some_and(|value| matches!(value.as_str(), "true" | "1"));
+    let is = |key: &str| {
+        call.query
+            .get(key)
+            .is_some_and(|value| matches!(value.as_str(), "true" | "1"))
+    };
     let (id, process) = {
         let mut world = shared.world();
         let container = world.container(&call.target)?;
         if container.removing {
-            return Err(Refusal::new(409, format!("removal of container {} is already in progress", call.target)));
+            return Err(Refusal::new(
+                409,
+                format!(
+                    "removal of container {} is already in progress",
+                    call.target
+                ),
+            ));
         }
         if container.runs() && !is("force") {
             let text = format!(
@@ -259,7 +353,10 @@ pub(super) async fn remove(shared: &Arc<Shared>, call: &Call) -> Done {
     let mut world = shared.world();
     world.tell_of(&id, "destroy", &[]);
     let gone: Option<Container> = world.containers.remove(&id);
-    for volume in gone.map(|container| container.anonymous).unwrap_or_default() {
+    for volume in gone
+        .map(|container| container.anonymous)
+        .unwrap_or_default()
+    {
         if is("v") {
             world.volumes.remove(&volume);
         }

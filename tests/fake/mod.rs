@@ -1,8 +1,10 @@
-//! A Docker Engine for tests: it speaks HTTP on a unix socket as Docker 20.10 does, its containers are real processes, and
-//! everything that can go wrong between a client and an engine can be made to go wrong in it.
+//! A Docker Engine for tests: it speaks HTTP on a unix socket as Docker 20.10 does, its containers
+//! are real processes, and everything that can go wrong between a client and an engine can be made
+//! to go wrong in it.
 //!
-//! What it answers was compared with a 20.10.24: status codes, texts, what a container that was never started or that was
-//! stopped shows of its network, which events come in which order. It knows what octo-local uses, and nothing more.
+//! What it answers was compared with a 20.10.24: status codes, texts, what a container that was
+//! never started or that was stopped shows of its network, which events come in which order. It
+//! knows what octo-local uses, and nothing more.
 
 pub(crate) mod call;
 mod container;
@@ -79,7 +81,8 @@ impl Shared {
 
     /// Begins to serve. Whoever asked before finds nobody any more.
     fn come(self: &Arc<Self>) {
-        let listener = UnixListener::bind(&self.socket).expect("a temporary directory can be written");
+        let listener =
+            UnixListener::bind(&self.socket).expect("a temporary directory can be written");
         let ended = CancellationToken::new();
         tokio::spawn(serve::serve(self.clone(), listener, ended.clone()));
         *lock(&self.serving) = Some(ended);
@@ -102,7 +105,11 @@ pub(crate) struct FakeEngine {
 impl FakeEngine {
     /// An engine that keeps everything in this directory and listens on `engine.sock` in it.
     pub(crate) fn new(dir: &Path, nodes: Nodes) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let world = World::new(dir.to_owned());
         let shared = Shared {
             nodes,
@@ -111,7 +118,10 @@ impl FakeEngine {
             socket: dir.join("engine.sock"),
             serving: Mutex::default(),
         };
-        let engine = Self { shared: Arc::new(shared), runtime: Some(runtime) };
+        let engine = Self {
+            shared: Arc::new(shared),
+            runtime: Some(runtime),
+        };
         engine.come();
         engine
     }
@@ -122,7 +132,9 @@ impl FakeEngine {
     }
 
     fn runtime(&self) -> &Runtime {
-        self.runtime.as_ref().expect("it is taken only when the engine is dropped")
+        self.runtime
+            .as_ref()
+            .expect("it is taken only when the engine is dropped")
     }
 
     /// Begins to serve again.
@@ -131,7 +143,8 @@ impl FakeEngine {
         self.shared.come();
     }
 
-    /// Goes away as `dockerd` does when it ends: every connection breaks and nobody listens. Containers go on.
+    /// Goes away as `dockerd` does when it ends: every connection breaks and nobody listens.
+    /// Containers go on.
     pub(crate) fn go(&self) {
         self.shared.go();
     }
@@ -153,7 +166,12 @@ impl FakeEngine {
 
     /// How many calls all faults hit.
     pub(crate) fn hits(&self) -> usize {
-        self.shared.script().rules.iter().map(|rule| rule.hits).sum()
+        self.shared
+            .script()
+            .rules
+            .iter()
+            .map(|rule| rule.hits)
+            .sum()
     }
 
     /// Nothing goes wrong any more.
@@ -176,7 +194,10 @@ impl FakeEngine {
 
     /// How the node in the container of this name behaves.
     pub(crate) fn conduct(&self, container: &str, conduct: Conduct) {
-        self.shared.script().conducts.insert(container.to_owned(), conduct);
+        self.shared
+            .script()
+            .conducts
+            .insert(container.to_owned(), conduct);
     }
 
     /// Makes something happen at single calls of the daemon: each is counted from the one before.
@@ -186,7 +207,10 @@ impl FakeEngine {
 
     /// Nothing more happens at single calls.
     pub(crate) fn calm(&self) {
-        self.shared.script().turns.retain(|turn| turn.came_to.is_some());
+        self.shared
+            .script()
+            .turns
+            .retain(|turn| turn.came_to.is_some());
     }
 
     /// What happened at single calls, and what is to come.
@@ -199,33 +223,50 @@ impl FakeEngine {
         let process = {
             let mut world = self.world();
             world.timeline.note(What::Meddled(container.to_owned()));
-            world.container(container).ok().and_then(|container| container.process.clone())
+            world
+                .container(container)
+                .ok()
+                .and_then(|container| container.process.clone())
         };
         process.expect("it runs").signal(signal);
     }
 
     /// Notes that the test does something to a container in a person's place.
     pub(crate) fn meddle(&self, container: &str) {
-        self.world().timeline.note(What::Meddled(container.to_owned()));
+        self.world()
+            .timeline
+            .note(What::Meddled(container.to_owned()));
     }
 
     /// When the containers that run were started, by name.
     pub(crate) fn running(&self) -> std::collections::BTreeMap<String, String> {
         let world = self.world();
-        let runs = world.containers.values().filter(|container| container.runs());
-        runs.map(|container| (container.name.clone(), container.started_at.clone())).collect()
+        let runs = world
+            .containers
+            .values()
+            .filter(|container| container.runs());
+        runs.map(|container| (container.name.clone(), container.started_at.clone()))
+            .collect()
     }
 
-    /// Ends all processes at once and waits until they are gone, as `dockerd` without live-restore when it ends.
+    /// Ends all processes at once and waits until they are gone, as `dockerd` without live-restore
+    /// when it ends.
     pub(crate) fn end_all(&self) {
         let processes: Vec<_> = {
             let mut world = self.world();
-            let running = world.containers.values().filter(|container| container.runs());
+            let running = world
+                .containers
+                .values()
+                .filter(|container| container.runs());
             let names: Vec<String> = running.map(|container| container.name.clone()).collect();
             for name in names {
                 world.timeline.note(What::Meddled(name));
             }
-            world.containers.values().filter_map(|container| container.process.clone()).collect()
+            world
+                .containers
+                .values()
+                .filter_map(|container| container.process.clone())
+                .collect()
         };
         self.runtime().block_on(async {
             for process in processes {
@@ -239,7 +280,10 @@ impl FakeEngine {
     pub(crate) fn clear(&self) {
         self.end_all();
         let mut world = self.world();
-        let (images, origins) = (std::mem::take(&mut world.images), std::mem::take(&mut world.origins));
+        let (images, origins) = (
+            std::mem::take(&mut world.images),
+            std::mem::take(&mut world.origins),
+        );
         for volume in world.volumes.values() {
             let _ = std::fs::remove_dir_all(&volume.dir);
         }

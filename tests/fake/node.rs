@@ -1,4 +1,5 @@
-//! An Octopus node in a few lines: it boots for a while, needs its database, answers its ping, and can be made to misbehave.
+//! An Octopus node in a few lines: it boots for a while, needs its database, answers its ping, and
+//! can be made to misbehave.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,12 @@ pub(crate) struct Conduct {
 
 impl Default for Conduct {
     fn default() -> Self {
-        Self { boot: Duration::from_millis(20), hangs: false, fails: None, stop: Duration::ZERO }
+        Self {
+            boot: Duration::from_millis(20),
+            hangs: false,
+            fails: None,
+            stop: Duration::ZERO,
+        }
     }
 }
 
@@ -45,7 +51,11 @@ pub(super) async fn live(
     listener: Option<std::net::TcpListener>,
     mut signals: mpsc::UnboundedReceiver<Signal>,
 ) -> i64 {
-    let node = Node { shared: shared.clone(), id: id.to_owned(), booted_at: Instant::now() };
+    let node = Node {
+        shared: shared.clone(),
+        id: id.to_owned(),
+        booted_at: Instant::now(),
+    };
     if let Some((code, line)) = node.conduct().fails {
         node.say(line);
         return code;
@@ -80,9 +90,18 @@ struct Node {
 impl Node {
     fn conduct(&self) -> Conduct {
         let world = self.shared.world();
-        let name = world.containers.get(&self.id).map(|container| container.name.clone()).unwrap_or_default();
+        let name = world
+            .containers
+            .get(&self.id)
+            .map(|container| container.name.clone())
+            .unwrap_or_default();
         drop(world);
-        self.shared.script().conducts.get(&name).cloned().unwrap_or_default()
+        self.shared
+            .script()
+            .conducts
+            .get(&name)
+            .cloned()
+            .unwrap_or_default()
     }
 
     fn say(&self, line: &str) {
@@ -92,8 +111,13 @@ impl Node {
     }
 
     async fn serve(self, listener: Option<std::net::TcpListener>) {
-        let Some(listener) = listener.filter(|listener| listener.set_nonblocking(true).is_ok()) else { return };
-        let Ok(listener) = TcpListener::from_std(listener) else { return };
+        let Some(listener) = listener.filter(|listener| listener.set_nonblocking(true).is_ok())
+        else {
+            return;
+        };
+        let Ok(listener) = TcpListener::from_std(listener) else {
+            return;
+        };
         let mut served = false;
         let mut held = tokio::task::JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
@@ -111,19 +135,31 @@ impl Node {
 
     fn is_paused(&self) -> bool {
         use super::container::Word;
-        self.shared.world().containers.get(&self.id).is_some_and(|container| container.word == Word::Paused)
+        self.shared
+            .world()
+            .containers
+            .get(&self.id)
+            .is_some_and(|container| container.word == Word::Paused)
     }
 
     fn has_database(&self) -> bool {
         let world = self.shared.world();
-        let Some(container) = world.containers.get(&self.id) else { return false };
-        let read = container.var("DB_CONNECTION_STRING").and_then(|text| ConnectionString::parse(text).ok());
+        let Some(container) = world.containers.get(&self.id) else {
+            return false;
+        };
+        let read = container
+            .var("DB_CONNECTION_STRING")
+            .and_then(|text| ConnectionString::parse(text).ok());
         read.is_some_and(|read| serving(&world, container, &read.host).is_some())
     }
 
     fn serves(&self) {
         let mut world = self.shared.world();
-        if let Some(name) = world.containers.get(&self.id).map(|container| container.name.clone()) {
+        if let Some(name) = world
+            .containers
+            .get(&self.id)
+            .map(|container| container.name.clone())
+        {
             world.timeline.note(What::Served(name));
         }
     }
@@ -139,8 +175,14 @@ async fn answer(mut stream: TcpStream, ready: Option<bool>) {
             Ok(count) => length += count,
         }
     }
-    let Some(ready) = ready else { return std::future::pending().await };
-    let status = if ready { "200 OK" } else { "503 Service Unavailable" };
+    let Some(ready) = ready else {
+        return std::future::pending().await;
+    };
+    let status = if ready {
+        "200 OK"
+    } else {
+        "503 Service Unavailable"
+    };
     let text = format!(
         "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
     );

@@ -1,5 +1,6 @@
-//! Whether a port is free. A socket that listened in this process may live on for some milliseconds in a child that was just
-//! forked, until the child runs its own program: that is nobody's port, and is waited for.
+//! Whether a port is free. A socket that listened in this process may live on for some milliseconds
+//! in a child that was just forked, until the child runs its own program: that is nobody's port,
+//! and is waited for.
 
 use std::io::Error;
 use std::net::IpAddr;
@@ -23,7 +24,11 @@ const PAUSE: Duration = Duration::from_millis(2);
 pub(super) async fn wait_until_free(shared: &Shared, name: &str) {
     let ports = {
         let mut world = shared.world();
-        world.container(name).ok().filter(|container| !container.runs()).map(|container| container.ports.clone())
+        world
+            .container(name)
+            .ok()
+            .filter(|container| !container.runs())
+            .map(|container| container.ports.clone())
     };
     for port in ports.unwrap_or_default() {
         for _ in 0..TRIES {
@@ -35,10 +40,15 @@ pub(super) async fn wait_until_free(shared: &Shared, name: &str) {
     }
 }
 
-/// Binds the port and lets it go. It never listens, so that nobody can connect to it or be in its way.
+/// Binds the port and lets it go. It never listens, so that nobody can connect to it or be in its
+/// way.
 pub(super) fn try_bind(port: &Port) -> Result<(), Error> {
     let ip: IpAddr = port.ip.parse().map_err(Error::other)?;
-    let family = if ip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if ip.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let socket = socket(family, SocketType::STREAM, None)?;
     set_socket_reuseaddr(&socket, true)?;
     Ok(bind(&socket, &SocketAddr::new(ip, port.host))?)

@@ -1,5 +1,6 @@
-//! The processes of the fake engine's containers. SQL Server's is the product's own stand-in as a child, so that logins and
-//! `SHUTDOWN` are real; a node's is such a child too, or a few lines in this process, which cost nothing to start.
+//! The processes of the fake engine's containers. SQL Server's is the product's own stand-in as a
+//! child, so that logins and `SHUTDOWN` are real; a node's is such a child too, or a few lines in
+//! this process, which cost nothing to start.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -28,7 +29,10 @@ use crate::kit::process::PROGRAM;
 use octo_local::config::ado::ConnectionString;
 
 /// The last lines of the stand-ins before they serve.
-const SERVES: [&str; 2] = ["Recovery is complete.", "Web server is ready to process requests"];
+const SERVES: [&str; 2] = [
+    "Recovery is complete.",
+    "Web server is ready to process requests",
+];
 
 /// A process, alive or not.
 #[derive(Clone, Debug)]
@@ -62,29 +66,48 @@ impl Process {
 }
 
 /// Starts the process of a container.
-pub(super) fn launch(shared: &Arc<Shared>, world: &mut World, id: &str) -> Result<Process, Refusal> {
+pub(super) fn launch(
+    shared: &Arc<Shared>,
+    world: &mut World,
+    id: &str,
+) -> Result<Process, Refusal> {
     let database = database_of(world, id);
     let roots = world.dir.join("roots");
     let container = world.containers.get_mut(id).expect("it is being started");
     container.runs += 1;
-    let refused = |error: std::io::Error| Refusal::new(500, format!("the fake engine cannot start it: {error}"));
+    let refused = |error: std::io::Error| {
+        Refusal::new(500, format!("the fake engine cannot start it: {error}"))
+    };
     let inside = !image::is_sql(&container.origin) && shared.nodes == Nodes::Inside;
     if inside {
         return inside_process(shared, container).map_err(refused);
     }
     let mut command = Command::new(PROGRAM);
     let is_sql = image::is_sql(&container.origin);
-    command.args(["standin", if is_sql { "sql" } else { "octopus" }]).env_clear();
+    command
+        .args(["standin", if is_sql { "sql" } else { "octopus" }])
+        .env_clear();
     command.envs(container.env.iter().filter_map(|line| line.split_once('=')));
     if is_sql {
-        let data = container.binds.iter().find(|(_, path)| path == "/var/opt/mssql").map(|(name, _)| name.clone());
+        let data = container
+            .binds
+            .iter()
+            .find(|(_, path)| path == "/var/opt/mssql")
+            .map(|(name, _)| name.clone());
         let port = container.ports.first().cloned();
-        let data = data.and_then(|name| world.volumes.get(&name)).map(|volume| volume.dir.clone());
+        let data = data
+            .and_then(|name| world.volumes.get(&name))
+            .map(|volume| volume.dir.clone());
         command.env("STANDIN_MSSQL_ROOT", data.unwrap_or(roots.join(id)));
         command.envs(
-            port.map(|port| [("STANDIN_SQL_ADDRESS", port.ip), ("STANDIN_SQL_PORT", port.host.to_string())])
-                .into_iter()
-                .flatten(),
+            port.map(|port| {
+                [
+                    ("STANDIN_SQL_ADDRESS", port.ip),
+                    ("STANDIN_SQL_PORT", port.host.to_string()),
+                ]
+            })
+            .into_iter()
+            .flatten(),
         );
     } else {
         octopus(world, id, &roots.join(id), database, &mut command).map_err(refused)?;
@@ -92,7 +115,8 @@ pub(super) fn launch(shared: &Arc<Shared>, world: &mut World, id: &str) -> Resul
     child_process(shared, &world.containers[id], &mut command).map_err(refused)
 }
 
-/// Where the database that a container's connection string names is published: by its names on a network of both.
+/// Where the database that a container's connection string names is published: by its names on a
+/// network of both.
 fn database_of(world: &World, id: &str) -> Option<(ConnectionString, String, u16)> {
     let container = world.containers.get(id)?;
     let read = ConnectionString::parse(container.var("DB_CONNECTION_STRING")?).ok()?;
@@ -103,16 +127,26 @@ fn database_of(world: &World, id: &str) -> Option<(ConnectionString, String, u16
 }
 
 /// The container that answers to a name on a network that this one is on, if it runs.
-pub(super) fn serving<'a>(world: &'a World, container: &Container, name: &str) -> Option<&'a Container> {
+pub(super) fn serving<'a>(
+    world: &'a World,
+    container: &Container,
+    name: &str,
+) -> Option<&'a Container> {
     let shares = |other: &&Container| {
         other.endpoints.iter().any(|(network, endpoint)| {
-            container.endpoints.contains_key(network) && endpoint.aliases.iter().any(|alias| alias == name)
+            container.endpoints.contains_key(network)
+                && endpoint.aliases.iter().any(|alias| alias == name)
         })
     };
-    world.containers.values().filter(|other| other.runs()).find(shares)
+    world
+        .containers
+        .values()
+        .filter(|other| other.runs())
+        .find(shares)
 }
 
-/// The stand-in for Octopus finds its volumes below one directory, its version in the image's tag, and its database by address.
+/// The stand-in for Octopus finds its volumes below one directory, its version in the image's tag,
+/// and its database by address.
 fn octopus(
     world: &World,
     id: &str,
@@ -130,7 +164,9 @@ fn octopus(
     }
     command.env("STANDIN_OCTOPUS_ROOT", root);
     if let Some(port) = container.ports.first() {
-        command.env("STANDIN_OCTOPUS_BIND", &port.ip).env("STANDIN_OCTOPUS_PORT", port.host.to_string());
+        command
+            .env("STANDIN_OCTOPUS_BIND", &port.ip)
+            .env("STANDIN_OCTOPUS_PORT", port.host.to_string());
     }
     if container.var("STANDIN_OCTOPUS_VERSION").is_none() {
         command.env("STANDIN_OCTOPUS_VERSION", image::tag_of(&container.origin));
@@ -144,7 +180,9 @@ fn octopus(
 
 fn inside_process(shared: &Arc<Shared>, container: &Container) -> std::io::Result<Process> {
     let port = container.ports.first().cloned();
-    let listener = port.map(|port| std::net::TcpListener::bind((port.ip.as_str(), port.host))).transpose()?;
+    let listener = port
+        .map(|port| std::net::TcpListener::bind((port.ip.as_str(), port.host)))
+        .transpose()?;
     let (sender, signals) = mpsc::unbounded_channel();
     let (over, gone) = watch::channel(false);
     let (shared, id, run) = (shared.clone(), container.id.clone(), container.runs);
@@ -153,18 +191,39 @@ fn inside_process(shared: &Arc<Shared>, container: &Container) -> std::io::Resul
         lifecycle::ended(&shared, &id, run, code);
         over.send_replace(true);
     });
-    Ok(Process { target: Target::Inside(sender), gone })
+    Ok(Process {
+        target: Target::Inside(sender),
+        gone,
+    })
 }
 
-fn child_process(shared: &Arc<Shared>, container: &Container, command: &mut Command) -> std::io::Result<Process> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+fn child_process(
+    shared: &Arc<Shared>,
+    container: &Container,
+    command: &mut Command,
+) -> std::io::Result<Process> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     let mut child = command.spawn()?;
     let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
     let pid = pid.ok_or_else(|| std::io::Error::other("it is gone already"))?;
-    let out =
-        tokio::spawn(keep(shared.clone(), container.name.clone(), child.stdout.take(), false, container.log.clone()));
-    let err =
-        tokio::spawn(keep(shared.clone(), container.name.clone(), child.stderr.take(), true, container.log.clone()));
+    let out = tokio::spawn(keep(
+        shared.clone(),
+        container.name.clone(),
+        child.stdout.take(),
+        false,
+        container.log.clone(),
+    ));
+    let err = tokio::spawn(keep(
+        shared.clone(),
+        container.name.clone(),
+        child.stderr.take(),
+        true,
+        container.log.clone(),
+    ));
     let (over, gone) = watch::channel(false);
     let (shared, id, run) = (shared.clone(), container.id.clone(), container.runs);
     tokio::spawn(async move {
@@ -173,17 +232,32 @@ fn child_process(shared: &Arc<Shared>, container: &Container, command: &mut Comm
         lifecycle::ended(&shared, &id, run, code);
         over.send_replace(true);
     });
-    Ok(Process { target: Target::Child(pid), gone })
+    Ok(Process {
+        target: Target::Child(pid),
+        gone,
+    })
 }
 
 async fn code_of(child: &mut Child) -> i64 {
     use std::os::unix::process::ExitStatusExt as _;
-    let Ok(status) = child.wait().await else { return -1 };
-    status.code().or_else(|| Some(128 + status.signal()?)).unwrap_or(-1).into()
+    let Ok(status) = child.wait().await else {
+        return -1;
+    };
+    status
+        .code()
+        .or_else(|| Some(128 + status.signal()?))
+        .unwrap_or(-1)
+        .into()
 }
 
 /// Keeps what a child says, and notes the line with which it begins to serve.
-async fn keep(shared: Arc<Shared>, name: String, output: Option<impl AsyncRead + Unpin>, err: bool, log: Log) {
+async fn keep(
+    shared: Arc<Shared>,
+    name: String,
+    output: Option<impl AsyncRead + Unpin>,
+    err: bool,
+    log: Log,
+) {
     let Some(output) = output else { return };
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {

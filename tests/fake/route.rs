@@ -51,7 +51,10 @@ fn at_once(shared: &Shared, call: &Call) -> Result<Reply, Refusal> {
         Verb::Info => Reply::Json(200, info()),
         Verb::ListContainers => Reply::Json(200, container::list(world, call)),
         Verb::InspectContainer => Reply::Json(200, world.container(target)?.inspected()),
-        Verb::Logs => Reply::Bytes("application/vnd.docker.raw-stream", logs(world.container(target)?, call)),
+        Verb::Logs => Reply::Bytes(
+            "application/vnd.docker.raw-stream",
+            logs(world.container(target)?, call),
+        ),
         Verb::Create => Reply::Json(201, container::create(world, call)?),
         Verb::Pause => Reply::Status(lifecycle::pause(world, target, true)?),
         Verb::Unpause => Reply::Status(lifecycle::pause(world, target, false)?),
@@ -71,7 +74,10 @@ fn at_once(shared: &Shared, call: &Call) -> Result<Reply, Refusal> {
         Verb::Tag => Reply::Status(image::tag(world, call)?),
         Verb::RemoveImage => Reply::Json(200, image::remove(world, target)?),
         Verb::Start | Verb::Stop | Verb::Kill | Verb::Remove | Verb::Events => {
-            return Err(Refusal::new(500, "the fake engine asked itself in the wrong place"));
+            return Err(Refusal::new(
+                500,
+                "the fake engine asked itself in the wrong place",
+            ));
         }
     })
 }
@@ -91,10 +97,15 @@ fn info() -> Value {
     })
 }
 
-/// The last lines in the engine's frames: one byte for the stream, three empty, four for the length.
+/// The last lines in the engine's frames: one byte for the stream, three empty, four for the
+/// length.
 fn logs(container: &container::Container, call: &Call) -> Vec<u8> {
     let lines = super::lock(&container.log);
-    let count = call.query.get("tail").and_then(|text| text.parse().ok()).unwrap_or(usize::MAX);
+    let count = call
+        .query
+        .get("tail")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(usize::MAX);
     let mut bytes = Vec::new();
     for (err, line) in lines.iter().skip(lines.len().saturating_sub(count)) {
         let text = format!("{line}\n");

@@ -1,5 +1,5 @@
-//! What goes wrong in the fake engine, and when: faults for calls that match, trouble with the streams of events, and what
-//! happens at the k-th call of a daemon.
+//! What goes wrong in the fake engine, and when: faults for calls that match, trouble with the
+//! streams of events, and what happens at the k-th call of a daemon.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,17 +48,32 @@ pub(crate) struct Rule {
 impl Rule {
     /// A fault for every call of this kind.
     pub(crate) fn on(verb: Verb, fault: Fault) -> Self {
-        Self { verb: Some(verb), subject: None, times: usize::MAX, fault, hits: 0 }
+        Self {
+            verb: Some(verb),
+            subject: None,
+            times: usize::MAX,
+            fault,
+            hits: 0,
+        }
     }
 
     /// A fault for every call whatsoever.
     pub(crate) fn everywhere(fault: Fault) -> Self {
-        Self { verb: None, subject: None, times: usize::MAX, fault, hits: 0 }
+        Self {
+            verb: None,
+            subject: None,
+            times: usize::MAX,
+            fault,
+            hits: 0,
+        }
     }
 
     /// Only for calls about the thing of this name.
     pub(crate) fn about(self, subject: &str) -> Self {
-        Self { subject: Some(subject.to_owned()), ..self }
+        Self {
+            subject: Some(subject.to_owned()),
+            ..self
+        }
     }
 
     /// Only the first call.
@@ -103,12 +118,21 @@ pub(crate) struct Turn {
 
 impl Turn {
     pub(crate) fn new(at: usize, act: Act) -> Self {
-        Self { at, act, changes_only: false, counted: 0, came_to: None }
+        Self {
+            at,
+            act,
+            changes_only: false,
+            counted: 0,
+            came_to: None,
+        }
     }
 
     /// Counts only calls that change something.
     pub(crate) fn of_changes(self) -> Self {
-        Self { changes_only: true, ..self }
+        Self {
+            changes_only: true,
+            ..self
+        }
     }
 }
 
@@ -160,7 +184,10 @@ impl Script {
                 }
             }
         }
-        let hit = self.rules.iter_mut().find_map(|rule| rule.hits(call, subject).then(|| rule.fault.clone()));
+        let hit = self
+            .rules
+            .iter_mut()
+            .find_map(|rule| rule.hits(call, subject).then(|| rule.fault.clone()));
         hit.map_or(Fate::Fine, Fate::Faulty)
     }
 }

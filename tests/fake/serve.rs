@@ -59,10 +59,16 @@ async fn connection(shared: Arc<Shared>, stream: UnixStream) {
     let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
     let caller = Caller::of(pid);
     let service = hyper::service::service_fn(|request| answer(shared.clone(), caller, request));
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
-async fn answer(shared: Arc<Shared>, caller: Caller, request: Request<Incoming>) -> Result<Answer, Broken> {
+async fn answer(
+    shared: Arc<Shared>,
+    caller: Caller,
+    request: Request<Incoming>,
+) -> Result<Answer, Broken> {
     let (head, body) = request.into_parts();
     let bytes = body.collect().await.map_err(|_| Broken)?.to_bytes();
     let api = shared.world().api;
@@ -76,9 +82,19 @@ async fn answer(shared: Arc<Shared>, caller: Caller, request: Request<Incoming>)
     let query = call::pairs(head.uri.query().unwrap_or_default());
     let (body, archive) = match verb {
         Verb::Load => (Value::Null, bytes.to_vec()),
-        _ => (serde_json::from_slice(&bytes).unwrap_or_default(), Vec::new()),
+        _ => (
+            serde_json::from_slice(&bytes).unwrap_or_default(),
+            Vec::new(),
+        ),
     };
-    let call = Call { caller, verb, target, query, body, archive };
+    let call = Call {
+        caller,
+        verb,
+        target,
+        query,
+        body,
+        archive,
+    };
     let versioned = path.len() != head.uri.path().len();
     let (number, subject) = note(&shared, &call, versioned);
     let fate = shared.script().decide(&call, &subject);
@@ -95,8 +111,12 @@ fn note(shared: &Shared, call: &Call, versioned: bool) -> (usize, String) {
     let kind = call.verb.kind_changed().unwrap_or("container");
     let labels = world.labels_of(kind, &subject);
     let name = match kind {
-        "container" => world.id_of(&subject).map(|id| world.containers[&id].name.clone()),
-        "network" => world.network(&subject, "found on").map(|network| network.name.clone()),
+        "container" => world
+            .id_of(&subject)
+            .map(|id| world.containers[&id].name.clone()),
+        "network" => world
+            .network(&subject, "found on")
+            .map(|network| network.name.clone()),
         _ => Ok(subject.clone()),
     };
     let name = name.unwrap_or(subject);
@@ -123,7 +143,12 @@ fn subject_of(call: &Call) -> String {
     }
 }
 
-async fn meet(shared: &Arc<Shared>, call: Call, fate: Fate, number: usize) -> Result<Answer, Broken> {
+async fn meet(
+    shared: &Arc<Shared>,
+    call: Call,
+    fate: Fate,
+    number: usize,
+) -> Result<Answer, Broken> {
     let refuse = |status: u16, text: &str| Ok(refused(&Refusal::new(status, text)));
     match fate {
         Fate::Fine => Ok(carried_out(shared, call).await),
@@ -185,11 +210,17 @@ async fn carried_out(shared: &Arc<Shared>, call: Call) -> Answer {
 fn response(reply: Reply) -> Answer {
     let whole = |status: u16, kind: &str, bytes: Vec<u8>| {
         let body = Full::new(Bytes::from(bytes)).boxed_unsync();
-        Response::builder().status(status).header("Content-Type", kind).body(body).expect("a plain answer")
+        Response::builder()
+            .status(status)
+            .header("Content-Type", kind)
+            .body(body)
+            .expect("a plain answer")
     };
     match reply {
         Reply::Status(status) => whole(status, "text/plain", Vec::new()),
-        Reply::Json(status, value) => whole(status, "application/json", value.to_string().into_bytes()),
+        Reply::Json(status, value) => {
+            whole(status, "application/json", value.to_string().into_bytes())
+        }
         Reply::Bytes(kind, bytes) => whole(200, kind, bytes),
         Reply::Stream(stream) => {
             let frames = stream.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
@@ -204,5 +235,8 @@ fn response(reply: Reply) -> Answer {
 }
 
 fn refused(refusal: &Refusal) -> Answer {
-    response(Reply::Json(refusal.status, json!({ "message": refusal.message })))
+    response(Reply::Json(
+        refusal.status,
+        json!({ "message": refusal.message }),
+    ))
 }

@@ -1,4 +1,5 @@
-//! Everything that was asked of the fake engine and everything that happened in it, in order, with its time.
+//! Everything that was asked of the fake engine and everything that happened in it, in order, with
+//! its time.
 
 use tokio::time::Instant;
 
@@ -57,7 +58,10 @@ pub(crate) struct Timeline {
 impl Timeline {
     /// Adds an entry.
     pub(crate) fn note(&mut self, what: What) {
-        self.entries.push(Entry { at: Instant::now(), what });
+        self.entries.push(Entry {
+            at: Instant::now(),
+            what,
+        });
     }
 
     /// Adds a call and numbers it.
@@ -86,7 +90,9 @@ impl Timeline {
 
     /// Everything as text, for a test that failed.
     pub(crate) fn told(&self) -> String {
-        let Some(first) = self.entries.first() else { return String::new() };
+        let Some(first) = self.entries.first() else {
+            return String::new();
+        };
         let line = |entry: &Entry| {
             let text = match &entry.what {
                 What::Asked(asked) => {
@@ -95,7 +101,10 @@ impl Timeline {
                         Caller::Command => "command",
                         Caller::Person => "person",
                     };
-                    format!("#{} {who}: {:?} {}", asked.number, asked.verb, asked.subject)
+                    format!(
+                        "#{} {who}: {:?} {}",
+                        asked.number, asked.verb, asked.subject
+                    )
                 }
                 What::Answered(number, Some(status)) => format!("     #{number} -> {status}"),
                 What::Answered(number, None) => format!("     #{number} -> nothing"),
@@ -107,7 +116,10 @@ impl Timeline {
                 What::Meddled(name) => format!("          somebody meddles with {name}"),
                 What::Killed(number) => format!("===== the daemon is killed at #{number}"),
             };
-            format!("{:9.3}s {text}\n", entry.at.duration_since(first.at).as_secs_f64())
+            format!(
+                "{:9.3}s {text}\n",
+                entry.at.duration_since(first.at).as_secs_f64()
+            )
         };
         self.entries.iter().map(line).collect()
     }

@@ -1,4 +1,5 @@
-//! One stack on one fake engine: its directories, its address, the program called for it. Dropping it takes everything away.
+//! One stack on one fake engine: its directories, its address, the program called for it. Dropping
+//! it takes everything away.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -54,7 +55,10 @@ impl Case {
 
     /// The same with this kind of nodes.
     pub(super) fn with(nodes: Nodes) -> Self {
-        let dir = tempfile::Builder::new().prefix("octo-case-").tempdir().unwrap();
+        let dir = tempfile::Builder::new()
+            .prefix("octo-case-")
+            .tempdir()
+            .unwrap();
         for name in [PROJECT, "engine"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
@@ -62,7 +66,11 @@ impl Case {
         for image in ["fake-sql:1", "fake-octopus:1.0", "fake-octopus:1.1"] {
             engine.add_image(image);
         }
-        let case = Self { engine, vars: RefCell::default(), dir };
+        let case = Self {
+            engine,
+            vars: RefCell::default(),
+            dir,
+        };
         let address = free_address();
         for (key, value) in [
             ("ACCEPT_EULA", "Y"),
@@ -92,7 +100,9 @@ impl Case {
 
     /// Sets a variable of `.env`.
     pub(super) fn set(&self, key: &str, value: &str) {
-        self.vars.borrow_mut().insert(key.to_owned(), value.to_owned());
+        self.vars
+            .borrow_mut()
+            .insert(key.to_owned(), value.to_owned());
         let mut text = String::new();
         for (key, value) in self.vars.borrow().iter() {
             writeln!(text, "{key}='{value}'").unwrap();
@@ -105,10 +115,14 @@ impl Case {
         self.dir.path().join("s").join(PROJECT)
     }
 
-    /// The program, called from the project directory with the way to the engine and nothing else of the environment.
+    /// The program, called from the project directory with the way to the engine and nothing else
+    /// of the environment.
     pub(super) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.args(words).current_dir(self.dir.path().join(PROJECT)).env_clear();
+        command
+            .args(words)
+            .current_dir(self.dir.path().join(PROJECT))
+            .env_clear();
         command.env("DOCKER_HOST", self.engine.url());
         command.env("OCTO_LOCAL_STATE_DIR", self.dir.path().join("s"));
         command.env("OCTO_LOCAL_RUNTIME_DIR", self.dir.path().join("r"));
@@ -141,7 +155,8 @@ impl Case {
     #[track_caller]
     pub(super) fn wait_for(&self, verdict: &str) -> Value {
         wait_until(&format!("the stack is {verdict}"), || {
-            Some(self.status()).filter(|status| status["verdict"] == verdict && status["supervised"] == true)
+            Some(self.status())
+                .filter(|status| status["verdict"] == verdict && status["supervised"] == true)
         })
     }
 
@@ -149,7 +164,13 @@ impl Case {
     #[track_caller]
     pub(super) fn unit(&self, unit: &str) -> Value {
         let status = self.status();
-        status["units"].as_array().unwrap().iter().find(|one| one["unit"] == unit).cloned().unwrap_or_default()
+        status["units"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["unit"] == unit)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Ends the process of a unit as fate does, and waits until another one of it serves.
@@ -157,19 +178,29 @@ impl Case {
     pub(super) fn strike(&self, unit: &str) {
         let before = self.starts()[unit];
         self.engine.strike(&Self::container(unit), Signal::KILL);
-        wait_until(&format!("{unit} was started again"), || (self.starts()[unit] > before).then_some(()));
+        wait_until(&format!("{unit} was started again"), || {
+            (self.starts()[unit] > before).then_some(())
+        });
         self.wait_for("ready");
     }
 
     /// The name of a unit's container.
     pub(super) fn container(unit: &str) -> String {
-        if unit == "db" { format!("{PROJECT}-db-1") } else { format!("{PROJECT}-{unit}") }
+        if unit == "db" {
+            format!("{PROJECT}-db-1")
+        } else {
+            format!("{PROJECT}-{unit}")
+        }
     }
 
     /// The process that holds the daemon's lock, if any does.
     pub(super) fn daemon(&self) -> Option<Pid> {
         let lock = self.state().join("daemon.lock");
-        let file = std::fs::File::options().read(true).write(true).open(&lock).ok()?;
+        let file = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&lock)
+            .ok()?;
         match file.try_lock() {
             Ok(()) => None,
             Err(_) => Pid::from_raw(std::fs::read_to_string(&lock).ok()?.trim().parse().ok()?),
@@ -231,12 +262,14 @@ impl Drop for Case {
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.state().join("daemon.log")).unwrap_or_default();
             let told = self.engine.world().timeline.told();
-            let _ = std::io::stderr().write_all(format!("--- time-line\n{told}--- daemon.log\n{log}\n").as_bytes());
+            let _ = std::io::stderr()
+                .write_all(format!("--- time-line\n{told}--- daemon.log\n{log}\n").as_bytes());
         }
     }
 }
 
-/// A loopback address that no other case of this machine uses now, so that every case has all ports for itself.
+/// A loopback address that no other case of this machine uses now, so that every case has all ports
+/// for itself.
 fn free_address() -> String {
     let (process, case) = (std::process::id(), CASES.fetch_add(1, Ordering::Relaxed));
     let bits = (process << 9) + case % 512;

@@ -1,4 +1,5 @@
-//! The daemon dies under a command: what was wished is kept, and whoever comes next goes on with it.
+//! The daemon dies under a command: what was wished is kept, and whoever comes next goes on with
+//! it.
 
 use std::time::Duration;
 
@@ -20,18 +21,27 @@ use crate::kit::process::PROGRAM;
 use crate::kit::process::Running;
 use crate::kit::process::wait_until;
 
-/// The calls of a `down` that change something: each of three units is stopped and removed, and then the network goes.
+/// The calls of a `down` that change something: each of three units is stopped and removed, and
+/// then the network goes.
 const CHANGES_OF_A_DOWN: usize = 7;
 
 /// A `down` that is killed together with its daemon while a unit stops.
 fn broken_off(case: &Case, words: &[&str]) {
-    case.engine.fault(Rule::on(Verb::Stop, Fault::Slow(Duration::from_millis(300))));
+    case.engine.fault(Rule::on(
+        Verb::Stop,
+        Fault::Slow(Duration::from_millis(300)),
+    ));
     let down = case.spawn(words);
-    wait_until("the stack goes down", || (case.engine.hits() > 0).then_some(()));
+    wait_until("the stack goes down", || {
+        (case.engine.hits() > 0).then_some(())
+    });
     drop(down);
     case.kill_daemon();
     case.engine.heal();
-    assert!(!case.is_wanted_up() && !case.is_gone(), "nothing wants up what is half down");
+    assert!(
+        !case.is_wanted_up() && !case.is_gone(),
+        "nothing wants up what is half down"
+    );
 }
 
 /// What the state file keeps.
@@ -46,25 +56,46 @@ fn kept_if_whole(case: &Case) -> Option<Value> {
 
 #[test]
 fn f04_a_down_that_was_broken_off_is_finished_by_the_next_daemon_unasked() {
-    for (words, data_goes) in [(["down"].as_slice(), false), (&["down", "--volumes", "--yes"], true)] {
+    for (words, data_goes) in [
+        (["down"].as_slice(), false),
+        (&["down", "--volumes", "--yes"], true),
+    ] {
         let case = Case::up();
         broken_off(&case, words);
         let daemon = case.spawn(&["daemon"]);
         wait_until("the rest is taken down", || case.is_gone().then_some(()));
-        wait_until("that is done", || kept(&case)["going_down"].is_null().then_some(()));
-        assert_eq!(case.engine.world().volumes.is_empty(), data_goes, "the data stays or goes");
-        assert_eq!(kept(&case)["config"].is_null(), data_goes, "and what is known of it with it");
+        wait_until("that is done", || {
+            kept(&case)["going_down"].is_null().then_some(())
+        });
+        assert_eq!(
+            case.engine.world().volumes.is_empty(),
+            data_goes,
+            "the data stays or goes"
+        );
+        assert_eq!(
+            kept(&case)["config"].is_null(),
+            data_goes,
+            "and what is known of it with it"
+        );
         assert_eq!(case.starts().into_values().collect::<Vec<_>>(), [1, 1, 1]);
         drop(daemon);
-        case.check(&Allowed { data_goes, ..Allowed::default() });
+        case.check(&Allowed {
+            data_goes,
+            ..Allowed::default()
+        });
     }
 }
 
 #[test]
 fn f04_a_down_whose_daemon_is_killed_puts_another_in_its_place() {
-    for (words, change) in [(["down"].as_slice(), 1), (&["down"], CHANGES_OF_A_DOWN), (&["down", "-v", "--yes"], 3)] {
+    for (words, change) in [
+        (["down"].as_slice(), 1),
+        (&["down"], CHANGES_OF_A_DOWN),
+        (&["down", "-v", "--yes"], 3),
+    ] {
         let case = Case::up();
-        case.engine.at([Turn::new(change, Act::DiesAfter).of_changes()]);
+        case.engine
+            .at([Turn::new(change, Act::DiesAfter).of_changes()]);
         case.run(words).ok().says("is down");
         assert!(case.engine.turns()[0].came_to.is_some(), "the daemon died");
         assert!(case.is_gone() && kept(&case)["going_down"].is_null());
@@ -79,9 +110,16 @@ fn f04_a_refused_up_leaves_a_broken_off_down_as_it_is_and_both_say_so() {
     let case = Case::up();
     broken_off(&case, &["down"]);
     let left = case.engine.world().containers.len();
-    assert_eq!(case.status()["notes"], json!([UNFINISHED]), "also without a daemon");
+    assert_eq!(
+        case.status()["notes"],
+        json!([UNFINISHED]),
+        "also without a daemon"
+    );
     case.set("SA_PASSWORD", "An0ther-password");
-    case.run(&["up"]).with(78).says("SA_PASSWORD").says(UNFINISHED);
+    case.run(&["up"])
+        .with(78)
+        .says("SA_PASSWORD")
+        .says(UNFINISHED);
     assert_eq!(case.status()["notes"], json!([UNFINISHED]));
     assert_eq!(case.engine.world().containers.len(), left);
     case.run(&["down"]).ok();
@@ -93,9 +131,14 @@ fn f04_a_waiting_up_does_not_overrule_a_later_down() {
     let case = Case::new();
     let (up, _) = stuck_up(&case);
     case.engine.heal();
-    case.engine.fault(Rule::on(Verb::Stop, Fault::Slow(Duration::from_millis(500))));
+    case.engine.fault(Rule::on(
+        Verb::Stop,
+        Fault::Slow(Duration::from_millis(500)),
+    ));
     let down = case.spawn(&["down"]);
-    wait_until("the stack goes down", || kept(&case)["going_down"].is_boolean().then_some(()));
+    wait_until("the stack goes down", || {
+        kept(&case)["going_down"].is_boolean().then_some(())
+    });
     drop(down);
     case.kill_daemon();
     let daemon = case.spawn(&["daemon"]);
@@ -115,7 +158,11 @@ fn f02_a_wait_that_is_bounded_bounds_the_replacement_too() {
     // Told to leave: another one is waited for, and none comes.
     rustix::process::kill_process(case.daemon().unwrap(), Signal::QUIT).unwrap();
     up.end().with(75);
-    assert!(begun.elapsed() < Duration::from_millis(4_500), "it took {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_millis(4_500),
+        "it took {:?}",
+        begun.elapsed()
+    );
 }
 
 #[test]
@@ -125,7 +172,9 @@ fn f18_a_down_that_only_the_copy_knows_is_not_carried_out_by_any_later_daemon() 
     std::fs::write(case.state().join("state.json"), "damaged").unwrap();
     for _ in 0..2 {
         let daemon = case.spawn(&["daemon"]);
-        wait_until("it looked and wrote", || kept_if_whole(&case).filter(|kept| kept["going_down"].is_null()));
+        wait_until("it looked and wrote", || {
+            kept_if_whole(&case).filter(|kept| kept["going_down"].is_null())
+        });
         case.wait_for("held");
         drop(daemon);
         assert!(!case.engine.world().volumes.is_empty() && !case.is_gone());
@@ -140,7 +189,10 @@ fn f19_what_the_file_would_take_away_is_not_wished_up_on_a_full_disk() {
     let copy = case.state().join("state.json.copy");
     std::fs::remove_file(&copy).unwrap();
     std::fs::create_dir_all(copy.join("in the way")).unwrap();
-    case.run(&["up"]).with(1).says("cannot be written").says(UNFINISHED);
+    case.run(&["up"])
+        .with(1)
+        .says("cannot be written")
+        .says(UNFINISHED);
     for words in [["start"], ["restart"], ["down"]] {
         case.run(&words).with(1).says("cannot be written");
     }
@@ -154,9 +206,14 @@ fn f19_what_the_file_would_take_away_is_not_wished_up_on_a_full_disk() {
 #[test]
 fn f04_a_start_that_overrules_a_down_is_kept_for_the_next_daemon() {
     let case = Case::up();
-    case.engine.fault(Rule::on(Verb::Stop, Fault::Slow(Duration::from_millis(300))));
+    case.engine.fault(Rule::on(
+        Verb::Stop,
+        Fault::Slow(Duration::from_millis(300)),
+    ));
     let down = case.spawn(&["down"]);
-    wait_until("the stack goes down", || (case.engine.hits() > 0).then_some(()));
+    wait_until("the stack goes down", || {
+        (case.engine.hits() > 0).then_some(())
+    });
     assert!(!case.is_wanted_up());
     case.run(&["start"]).ok();
     assert!(case.is_wanted_up());
@@ -183,8 +240,14 @@ fn f02_an_up_whose_daemon_is_killed_puts_another_in_its_place_at_once() {
     case.engine.heal();
     let begun = Instant::now();
     rustix::process::kill_process(daemon, Signal::KILL).unwrap();
-    up.end().ok().says("the daemon is gone; another one goes on");
-    assert!(begun.elapsed() < Duration::from_secs(4), "it took {:?}", begun.elapsed());
+    up.end()
+        .ok()
+        .says("the daemon is gone; another one goes on");
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "it took {:?}",
+        begun.elapsed()
+    );
     assert_eq!(case.starts().into_values().collect::<Vec<_>>(), [1, 1, 1]);
     case.check(&Allowed::default());
 }
@@ -218,12 +281,20 @@ fn f21_a_plan_of_a_newer_program_leaves_the_stack_supervised() {
     let older = case.state().parent().unwrap().with_file_name("older");
     std::fs::copy(PROGRAM, &older).unwrap();
     let file = std::fs::File::options().write(true).open(&older).unwrap();
-    file.set_modified(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1))
+        .unwrap();
     drop(file);
     let likewise = case.command(&["up"]);
     let mut command = std::process::Command::new(&older);
-    command.args(likewise.get_args()).current_dir(likewise.get_current_dir().unwrap()).env_clear();
-    command.envs(likewise.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    command
+        .args(likewise.get_args())
+        .current_dir(likewise.get_current_dir().unwrap())
+        .env_clear();
+    command.envs(
+        likewise
+            .get_envs()
+            .filter_map(|(key, value)| Some((key, value?))),
+    );
     Running::spawn(&mut command).end().ok();
     let daemon = case.daemon();
     case.run(&["plan"]).with(0);

@@ -1,5 +1,5 @@
-//! The daemon killed while nodes start that are real clients of their database: they would tell if two of them ever migrated
-//! it at once, or if two versions met.
+//! The daemon killed while nodes start that are real clients of their database: they would tell if
+//! two of them ever migrated it at once, or if two versions met.
 
 use serde_json::Value;
 
@@ -12,13 +12,22 @@ use crate::fake::script::Turn;
 use crate::kit::http::get_from;
 
 /// The calls of a daemon at which it is killed while nodes start, one after the other.
-const DEATHS: [(usize, Act); 4] = [(44, Act::DiesAfter), (16, Act::Dies), (14, Act::DiesAfter), (21, Act::DiesAfter)];
+const DEATHS: [(usize, Act); 4] = [
+    (44, Act::DiesAfter),
+    (16, Act::Dies),
+    (14, Act::DiesAfter),
+    (21, Act::DiesAfter),
+];
 
 /// What the nodes found in their database that must never be.
 fn violations(case: &Case) -> Value {
     let port = {
         let mut world = case.engine.world();
-        world.container(&Case::container("octopus-server-1")).unwrap().ports[0].clone()
+        world
+            .container(&Case::container("octopus-server-1"))
+            .unwrap()
+            .ports[0]
+            .clone()
     };
     let (status, body) = get_from(&port.ip, port.host, "/api/standin/violations", "").unwrap();
     assert_eq!(status, 200, "{body}");

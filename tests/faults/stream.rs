@@ -1,4 +1,5 @@
-//! The engine's events closed, stalled, thinned out, doubled and mixed up: they are hints, and looking is the truth.
+//! The engine's events closed, stalled, thinned out, doubled and mixed up: they are hints, and
+//! looking is the truth.
 
 use std::time::Duration;
 
@@ -11,14 +12,19 @@ use crate::fake::event::Trouble;
 use crate::fake::invariants::Allowed;
 use crate::kit::process::wait_until;
 
-/// How long a change may go unseen when no event tells of it: the daemon looks every 5 s all the same.
+/// How long a change may go unseen when no event tells of it: the daemon looks every 5 s all the
+/// same.
 const UNTOLD: Duration = Duration::from_secs(12);
 
 /// How often the daemon asked for this.
 fn asked(case: &Case, verb: Verb) -> usize {
     let world = case.engine.world();
     let daemon = |caller: Caller| matches!(caller, Caller::Daemon(_));
-    world.timeline.asked().filter(|(_, asked)| asked.verb == verb && daemon(asked.caller)).count()
+    world
+        .timeline
+        .asked()
+        .filter(|(_, asked)| asked.verb == verb && daemon(asked.caller))
+        .count()
 }
 
 /// A stack that comes up, changes and loses a node while its events are in this trouble.
@@ -43,10 +49,16 @@ fn f27_an_event_stream_that_closes_is_opened_again_at_once() {
     let case = Case::up();
     let before = asked(&case, Verb::Events);
     case.engine.close_streams();
-    wait_until("the events are followed again", || (asked(&case, Verb::Events) > before).then_some(()));
+    wait_until("the events are followed again", || {
+        (asked(&case, Verb::Events) > before).then_some(())
+    });
     let begun = Instant::now();
     case.strike("octopus-server-1");
-    assert!(begun.elapsed() < Duration::from_secs(5), "the new stream tells: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "the new stream tells: {:?}",
+        begun.elapsed()
+    );
     case.check(&Allowed::default());
 }
 
@@ -54,8 +66,13 @@ fn f27_an_event_stream_that_closes_is_opened_again_at_once() {
 fn f27_event_streams_that_close_at_once_cause_no_storm_of_looks() {
     let case = Case::up();
     case.engine.trouble(Trouble::Closed);
-    wait_until("the stream is closed", || (asked(&case, Verb::Events) > 1).then_some(()));
-    let before = (asked(&case, Verb::Events), asked(&case, Verb::ListContainers));
+    wait_until("the stream is closed", || {
+        (asked(&case, Verb::Events) > 1).then_some(())
+    });
+    let before = (
+        asked(&case, Verb::Events),
+        asked(&case, Verb::ListContainers),
+    );
     std::thread::sleep(Duration::from_secs(3));
     let openings = asked(&case, Verb::Events) - before.0;
     let looks = asked(&case, Verb::ListContainers) - before.1;

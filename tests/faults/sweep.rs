@@ -1,16 +1,16 @@
-//! Something happens at the k-th call of the daemon to the engine, for every k of a cold `up`, of two changes and of a `down`:
-//! it is killed, or the call fails in one way or another. Whoever comes next brings it to its end, and nothing that served is
-//! restarted.
+//! Something happens at the k-th call of the daemon to the engine, for every k of a cold `up`, of
+//! two changes and of a `down`: it is killed, or the call fails in one way or another. Whoever
+//! comes next brings it to its end, and nothing that served is restarted.
 //!
-//! `OCTO_CRASH_PAIRS` sets how many pairs of deaths are tried (24; `all` for every pair, which takes hours), and
-//! `OCTO_CRASH_SEED` draws others.
+//! `OCTO_CRASH_PAIRS` sets how many pairs of deaths are tried (24; `all` for every pair, which
+//! takes hours), and `OCTO_CRASH_SEED` draws others.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::traveller::Journey;
-use super::traveller::in_parallel;
+use super::journey_runner::Journey;
+use super::journey_runner::in_parallel;
 use crate::fake::call::Verb;
 use crate::fake::script::Act;
 use crate::fake::script::Fault;
@@ -52,10 +52,10 @@ fn f04_a_down_with_the_data_survives_a_kill_at_every_call() {
 fn f04_pairs_of_kills_are_survived() {
     let pairs = pairs();
     let next = AtomicUsize::new(0);
-    let failures = in_parallel(|traveller| {
+    let failures = in_parallel(|journey_runner| {
         while let Some((journey, first, second)) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
             let death = |(at, act): &Death| Turn::new(*at, act.clone());
-            traveller.travel(*journey, &[death(first), death(second)]);
+            journey_runner.travel(*journey, &[death(first), death(second)]);
         }
     });
     told(&failures);
@@ -64,7 +64,9 @@ fn f04_pairs_of_kills_are_survived() {
 #[test]
 fn f24_an_engine_that_goes_away_at_any_call_and_comes_again_loses_nothing() {
     let leaves = Fault::Leaves(Duration::from_millis(100));
-    sweep(1, |traveller, at| traveller.travel(Journey::Cold, &[Turn::new(at, Act::Fails(leaves.clone()))]));
+    sweep(1, |journey_runner, at| {
+        journey_runner.travel(Journey::Cold, &[Turn::new(at, Act::Fails(leaves.clone()))])
+    });
 }
 
 #[test]
@@ -74,7 +76,10 @@ fn f32_calls_that_take_effect_and_get_no_answer_are_not_made_twice() {
 
 #[test]
 fn f32_calls_that_take_effect_and_are_refused_are_not_made_twice() {
-    fail_at_each_change(&Fault::RefusedAfter(500, "the fake engine did it and says that it did not"));
+    fail_at_each_change(&Fault::RefusedAfter(
+        500,
+        "the fake engine did it and says that it did not",
+    ));
 }
 
 #[test]
@@ -86,15 +91,19 @@ fn f32_calls_without_effect_are_made_again() {
 #[test]
 fn f32_calls_that_are_refused_and_take_effect_later_do_no_harm() {
     let later = Duration::from_millis(30);
-    fail_at_each_change(&Fault::RefusedBefore(500, "the fake engine does it later", later));
+    fail_at_each_change(&Fault::RefusedBefore(
+        500,
+        "the fake engine does it later",
+        later,
+    ));
 }
 
 /// The daemon is killed at each call before its effect and, where it has one, after.
 fn kill_at_each(journey: Journey, first: usize) {
-    sweep(first, |traveller, at| {
-        let verb = traveller.travel(journey, &[Turn::new(at, Act::Dies)])?;
+    sweep(first, |journey_runner, at| {
+        let verb = journey_runner.travel(journey, &[Turn::new(at, Act::Dies)])?;
         if verb.changes() {
-            traveller.travel(journey, &[Turn::new(at, Act::DiesAfter)]);
+            journey_runner.travel(journey, &[Turn::new(at, Act::DiesAfter)]);
         }
         Some(verb)
     });
@@ -103,21 +112,29 @@ fn kill_at_each(journey: Journey, first: usize) {
 /// A fault at each call that changes something.
 fn fail_at_each_change(fault: &Fault) {
     for journey in [Journey::Cold, Journey::Change, Journey::Down] {
-        sweep(1, |traveller, at| traveller.travel(journey, &[Turn::new(at, Act::Fails(fault.clone())).of_changes()]));
+        sweep(1, |journey_runner, at| {
+            journey_runner.travel(
+                journey,
+                &[Turn::new(at, Act::Fails(fault.clone())).of_changes()],
+            )
+        });
     }
 }
 
 /// Every k, until a journey ends before its k-th call.
-fn sweep(first: usize, travel: impl Fn(&mut super::traveller::Traveller, usize) -> Option<Verb> + Sync) {
+fn sweep(
+    first: usize,
+    travel: impl Fn(&mut super::journey_runner::JourneyRunner, usize) -> Option<Verb> + Sync,
+) {
     let (next, over) = (AtomicUsize::new(first), AtomicUsize::new(usize::MAX));
-    let failures = in_parallel(|traveller| {
+    let failures = in_parallel(|journey_runner| {
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             if at > over.load(Ordering::Relaxed) {
                 return;
             }
             assert!(at < LIMIT, "the sweep does not end");
-            if travel(traveller, at).is_none() {
+            if travel(journey_runner, at).is_none() {
                 over.fetch_min(at, Ordering::Relaxed);
             }
         }
@@ -127,7 +144,12 @@ fn sweep(first: usize, travel: impl Fn(&mut super::traveller::Traveller, usize) 
 
 #[track_caller]
 fn told(failures: &[String]) {
-    assert!(failures.is_empty(), "{} journeys failed\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} journeys failed\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }
 
 type Death = (usize, Act);
@@ -135,20 +157,48 @@ type Death = (usize, Act);
 /// Pairs of deaths, the second counted from the first.
 fn pairs() -> Vec<(Journey, Death, Death)> {
     let var = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    let journeys = [Journey::Cold, Journey::Change, Journey::Version, Journey::Down, Journey::DownWithData];
+    let journeys = [
+        Journey::Cold,
+        Journey::Change,
+        Journey::Version,
+        Journey::Down,
+        Journey::DownWithData,
+    ];
     if var("OCTO_CRASH_PAIRS").is_some_and(|text| text == "all") {
         let calls = || (1..=REACH).flat_map(|at| [(at, Act::Dies), (at, Act::DiesAfter)]);
         let both = move |first: Death| calls().map(move |second| (first.clone(), second));
-        let of = |journey| calls().flat_map(both).map(move |(first, second)| (journey, first, second));
+        let of = |journey| {
+            calls()
+                .flat_map(both)
+                .map(move |(first, second)| (journey, first, second))
+        };
         return journeys.into_iter().flat_map(of).collect();
     }
-    let count = var("OCTO_CRASH_PAIRS").and_then(|text| text.parse().ok()).unwrap_or(24);
-    let mut dice = Dice(var("OCTO_CRASH_SEED").and_then(|text| text.parse().ok()).unwrap_or(1));
+    let count = var("OCTO_CRASH_PAIRS")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(24);
+    let mut dice = Dice(
+        var("OCTO_CRASH_SEED")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(1),
+    );
     let death = |dice: &mut Dice| {
-        let act = if dice.below(2) == 0 { Act::Dies } else { Act::DiesAfter };
+        let act = if dice.below(2) == 0 {
+            Act::Dies
+        } else {
+            Act::DiesAfter
+        };
         (1 + dice.below(REACH), act)
     };
-    (0..count).map(|_| (journeys[dice.below(journeys.len())], death(&mut dice), death(&mut dice))).collect()
+    (0..count)
+        .map(|_| {
+            (
+                journeys[dice.below(journeys.len())],
+                death(&mut dice),
+                death(&mut dice),
+            )
+        })
+        .collect()
 }
 
 /// Numbers that look random and are the same for the same seed (SplitMix64).

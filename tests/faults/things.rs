@@ -15,13 +15,17 @@ use crate::kit::process::wait_until;
 
 /// A container of somebody else.
 fn foreign(case: &Case, name: &str) {
-    let options = bollard::query_parameters::CreateContainerOptionsBuilder::default().name(name).build();
+    let options = bollard::query_parameters::CreateContainerOptionsBuilder::default()
+        .name(name)
+        .build();
     let body = bollard::models::ContainerCreateBody {
         image: Some(format!("{OCTOPUS}:1.0")),
         ..bollard::models::ContainerCreateBody::default()
     };
     let person = case.person();
-    person.wait(person.docker().create_container(Some(options), body)).unwrap();
+    person
+        .wait(person.docker().create_container(Some(options), body))
+        .unwrap();
 }
 
 #[test]
@@ -35,7 +39,10 @@ fn f34_a_name_that_somebody_took_is_a_named_cause_and_theirs_is_left_alone() {
     let daemon = case.spawn(&["daemon"]);
     let status = case.wait_for("failed");
     assert_eq!(status["units"][2]["cause"], "NameTaken", "{status}");
-    assert_eq!(status["units"][1]["phase"], "ready", "the other node serves");
+    assert_eq!(
+        status["units"][1]["phase"], "ready",
+        "the other node serves"
+    );
     case.person().remove(&name);
     case.run(&["start", "octopus-server-2"]).ok();
     case.run(&["plan"]).with(0);
@@ -49,7 +56,11 @@ fn f41_an_image_that_nobody_has_fails_by_name_and_what_runs_goes_on() {
     let before = case.engine.running();
     case.set("OCTOPUS_SERVER_TAG", "9.9");
     case.run(&["up"]).with(1).says(&format!("{OCTOPUS}:9.9"));
-    assert_eq!(case.engine.running(), before, "nothing is stopped for a version that cannot start");
+    assert_eq!(
+        case.engine.running(),
+        before,
+        "nothing is stopped for a version that cannot start"
+    );
     case.engine.add_image(&format!("{OCTOPUS}:9.9"));
     case.wait_for("ready");
     case.run(&["plan"]).with(0);
@@ -61,8 +72,10 @@ fn f41_an_image_that_nobody_has_fails_by_name_and_what_runs_goes_on() {
 fn f41_a_registry_that_is_down_is_tried_again_and_never_needed_for_what_is_there() {
     let case = Case::new();
     case.engine.world().registry.insert(OCTOPUS.to_owned());
-    let down = "Get \"https://registry.example/v2/\": dial tcp: lookup registry.example: no such host";
-    case.engine.fault(Rule::on(Verb::Pull, Fault::Refused(500, down)));
+    let down =
+        "Get \"https://registry.example/v2/\": dial tcp: lookup registry.example: no such host";
+    case.engine
+        .fault(Rule::on(Verb::Pull, Fault::Refused(500, down)));
     case.run(&["up"]).ok();
     case.set("OCTOPUS_SERVER_TAG", "9.9");
     case.run(&["up"]).with(1).says("no such host");
@@ -79,7 +92,11 @@ fn f41_what_runs_well_needs_no_image() {
     case.run(&["up"]).ok();
     case.run(&["plan"]).with(0);
     case.strike("octopus-server-1");
-    assert_eq!(case.starts().into_values().collect::<Vec<_>>(), [1, 2, 1], "a container starts again without it");
+    assert_eq!(
+        case.starts().into_values().collect::<Vec<_>>(),
+        [1, 2, 1],
+        "a container starts again without it"
+    );
     case.wait_for("ready");
     case.check(&Allowed::default());
 }
@@ -89,15 +106,22 @@ fn f43_a_tag_that_moved_is_shown_and_applied_to_no_single_node() {
     let case = Case::up();
     let image = |case: &Case| {
         let world = case.engine.world();
-        let nodes = world.containers.values().filter(|one| one.name.contains("octopus"));
-        nodes.map(|one| one.image_id.clone()).collect::<std::collections::BTreeSet<_>>()
+        let nodes = world
+            .containers
+            .values()
+            .filter(|one| one.name.contains("octopus"));
+        nodes
+            .map(|one| one.image_id.clone())
+            .collect::<std::collections::BTreeSet<_>>()
     };
     let before = image(&case);
     case.engine.add_image(&format!("{OCTOPUS}:1.0"));
     case.strike("octopus-server-1");
     case.engine.meddle(&Case::container("octopus-server-2"));
     case.person().remove(&Case::container("octopus-server-2"));
-    wait_until("the node was made again", || (case.starts()["octopus-server-2"] == 2).then_some(()));
+    wait_until("the node was made again", || {
+        (case.starts()["octopus-server-2"] == 2).then_some(())
+    });
     case.wait_for("ready");
     assert_eq!(image(&case), before, "both run what they ran");
     case.run(&["up"]).ok();
@@ -108,7 +132,16 @@ fn f43_a_tag_that_moved_is_shown_and_applied_to_no_single_node() {
 
 #[test]
 fn f44_engines_of_another_age_are_spoken_to_in_their_own_version() {
-    for api in [Api { oldest: 44, newest: 52 }, Api { oldest: 12, newest: 35 }] {
+    for api in [
+        Api {
+            oldest: 44,
+            newest: 52,
+        },
+        Api {
+            oldest: 12,
+            newest: 35,
+        },
+    ] {
         let case = Case::new();
         case.engine.world().api = api;
         case.run(&["up"]).ok();
@@ -125,12 +158,21 @@ fn f45_the_engine_of_the_current_context_is_used() {
     let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let meta = config.join("contexts/meta").join(hash);
     std::fs::create_dir_all(&meta).unwrap();
-    let context = json!({ "Name": "elsewhere", "Endpoints": { "docker": { "Host": case.engine.url() } } });
+    let context =
+        json!({ "Name": "elsewhere", "Endpoints": { "docker": { "Host": case.engine.url() } } });
     std::fs::write(meta.join("meta.json"), context.to_string()).unwrap();
-    std::fs::write(config.join("config.json"), r#"{"currentContext":"elsewhere"}"#).unwrap();
+    std::fs::write(
+        config.join("config.json"),
+        r#"{"currentContext":"elsewhere"}"#,
+    )
+    .unwrap();
     let mut command = case.command(&["up"]);
-    let ended =
-        crate::kit::process::Running::spawn(command.env_remove("DOCKER_HOST").env("DOCKER_CONFIG", &config)).end();
+    let ended = crate::kit::process::Running::spawn(
+        command
+            .env_remove("DOCKER_HOST")
+            .env("DOCKER_CONFIG", &config),
+    )
+    .end();
     ended.ok();
     assert_eq!(case.engine.running().len(), 3);
 }
@@ -139,14 +181,29 @@ fn f45_the_engine_of_the_current_context_is_used() {
 fn f52_a_node_that_ends_whenever_it_starts_is_no_storm_and_the_others_serve() {
     let case = Case::up();
     let sick = Case::container("octopus-server-2");
-    case.engine.conduct(&sick, Conduct { fails: Some((1, "it cannot go on like this")), ..Conduct::default() });
+    case.engine.conduct(
+        &sick,
+        Conduct {
+            fails: Some((1, "it cannot go on like this")),
+            ..Conduct::default()
+        },
+    );
     case.engine.strike(&sick, Signal::KILL);
-    wait_until("it is in a crash loop", || (case.unit("octopus-server-2")["phase"] == "crash-loop").then_some(()));
-    assert!(case.starts()["octopus-server-2"] <= 12, "{:?}", case.starts());
+    wait_until("it is in a crash loop", || {
+        (case.unit("octopus-server-2")["phase"] == "crash-loop").then_some(())
+    });
+    assert!(
+        case.starts()["octopus-server-2"] <= 12,
+        "{:?}",
+        case.starts()
+    );
     assert_eq!(case.unit("octopus-server-1")["phase"], "ready");
     case.engine.conduct(&sick, Conduct::default());
     case.wait_for("ready");
-    assert_eq!((case.starts()["db"], case.starts()["octopus-server-1"]), (1, 1));
+    assert_eq!(
+        (case.starts()["db"], case.starts()["octopus-server-1"]),
+        (1, 1)
+    );
     case.check(&Allowed::default());
 }
 
@@ -155,8 +212,11 @@ fn f46_a_struck_node_comes_back_and_nothing_else_moves() {
     let case = Case::up();
     case.strike("octopus-server-1");
     assert_eq!(case.starts().into_values().collect::<Vec<_>>(), [1, 2, 1]);
-    case.engine.strike(&Case::container("octopus-server-2"), Signal::TERM);
-    wait_until("exit code 0 is a failure too", || (case.starts()["octopus-server-2"] == 2).then_some(()));
+    case.engine
+        .strike(&Case::container("octopus-server-2"), Signal::TERM);
+    wait_until("exit code 0 is a failure too", || {
+        (case.starts()["octopus-server-2"] == 2).then_some(())
+    });
     case.wait_for("ready");
     case.check(&Allowed::default());
 }

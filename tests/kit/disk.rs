@@ -20,7 +20,9 @@ impl Disk {
     pub(crate) fn mount(at: &Path, kilobytes: u64) -> Self {
         let disk = Self { at: at.to_owned() };
         let options = format!("size={kilobytes}k,mode=700");
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "octo-test"]).arg(at));
+        run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "octo-test"])
+            .arg(at));
         disk
     }
 
@@ -46,8 +48,13 @@ impl Disk {
 
     /// From now on nothing can be opened for writing there. What is open stays so.
     pub(crate) fn make_read_only(&self) {
-        run(Command::new("mount").arg("--bind").arg(&self.at).arg(&self.at));
-        run(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(&self.at));
+        run(Command::new("mount")
+            .arg("--bind")
+            .arg(&self.at)
+            .arg(&self.at));
+        run(Command::new("mount")
+            .args(["-o", "remount,bind,ro"])
+            .arg(&self.at));
     }
 
     /// Takes `make_read_only` back.
@@ -67,5 +74,9 @@ impl Drop for Disk {
 
 fn run(command: &mut Command) {
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

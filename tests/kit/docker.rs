@@ -1,4 +1,5 @@
-//! The engine as an independent witness: what the product did is read here without the product's own code.
+//! The engine as an independent witness: what the product did is read here without the product's
+//! own code.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -44,7 +45,10 @@ impl Witness {
 
     /// The engine at this URL.
     pub(crate) fn at(url: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let docker = runtime.block_on(async {
             let limit = PATIENCE.as_secs();
             let docker = if url.starts_with("unix://") {
@@ -76,48 +80,82 @@ impl Witness {
 
     /// Names of all containers with this label, running or not.
     pub(crate) fn containers(&self, label: &str) -> Vec<String> {
-        let options = query::ListContainersOptionsBuilder::default().all(true).filters(&filter(label)).build();
-        let listed = self.wait(self.docker.list_containers(Some(options))).unwrap();
-        let name = |names: Option<Vec<String>>| names.unwrap_or_default().first().map(|name| name[1..].to_owned());
-        let mut names: Vec<String> = listed.into_iter().filter_map(|one| name(one.names)).collect();
+        let options = query::ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filter(label))
+            .build();
+        let listed = self
+            .wait(self.docker.list_containers(Some(options)))
+            .unwrap();
+        let name = |names: Option<Vec<String>>| {
+            names
+                .unwrap_or_default()
+                .first()
+                .map(|name| name[1..].to_owned())
+        };
+        let mut names: Vec<String> = listed
+            .into_iter()
+            .filter_map(|one| name(one.names))
+            .collect();
         names.sort();
         names
     }
 
     /// Names of all volumes with this label.
     pub(crate) fn volumes(&self, label: &str) -> Vec<String> {
-        let options = query::ListVolumesOptionsBuilder::default().filters(&filter(label)).build();
+        let options = query::ListVolumesOptionsBuilder::default()
+            .filters(&filter(label))
+            .build();
         let listed = self.wait(self.docker.list_volumes(Some(options))).unwrap();
-        let mut names: Vec<String> = listed.volumes.unwrap_or_default().into_iter().map(|one| one.name).collect();
+        let mut names: Vec<String> = listed
+            .volumes
+            .unwrap_or_default()
+            .into_iter()
+            .map(|one| one.name)
+            .collect();
         names.sort();
         names
     }
 
     /// IDs of all networks with this label.
     pub(crate) fn networks(&self, label: &str) -> Vec<String> {
-        let options = query::ListNetworksOptionsBuilder::default().filters(&filter(label)).build();
+        let options = query::ListNetworksOptionsBuilder::default()
+            .filters(&filter(label))
+            .build();
         let listed = self.wait(self.docker.list_networks(Some(options))).unwrap();
         listed.into_iter().filter_map(|one| one.id).collect()
     }
 
     /// When a container was started, as the engine wrote it.
     pub(crate) fn started_at(&self, name: &str) -> String {
-        self.inspect(name).unwrap().state.unwrap().started_at.unwrap()
+        self.inspect(name)
+            .unwrap()
+            .state
+            .unwrap()
+            .started_at
+            .unwrap()
     }
 
     /// Sends a signal to a container's process.
     pub(crate) fn kill(&self, name: &str, signal: &str) {
-        let options = query::KillContainerOptionsBuilder::default().signal(signal).build();
-        self.wait(self.docker.kill_container(name, Some(options))).unwrap();
+        let options = query::KillContainerOptionsBuilder::default()
+            .signal(signal)
+            .build();
+        self.wait(self.docker.kill_container(name, Some(options)))
+            .unwrap();
     }
 
     /// Removes a container, running or not, with its anonymous volumes.
     pub(crate) fn remove(&self, name: &str) {
-        let options = query::RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        let options = query::RemoveContainerOptionsBuilder::default()
+            .force(true)
+            .v(true)
+            .build();
         let _ = self.wait(self.docker.remove_container(name, Some(options)));
     }
 
-    /// Keeps what the engine tells about containers with this label from a time on (nanoseconds since 1970), until `stopped`.
+    /// Keeps what the engine tells about containers with this label from a time on (nanoseconds
+    /// since 1970), until `stopped`.
     pub(crate) fn follow(
         &self,
         label: &str,
@@ -127,7 +165,10 @@ impl Witness {
     ) {
         let mut filters = filter(label);
         filters.insert("type", vec!["container".to_owned()]);
-        let options = query::EventsOptionsBuilder::default().since(&seconds(since)).filters(&filters).build();
+        let options = query::EventsOptionsBuilder::default()
+            .since(&seconds(since))
+            .filters(&filters)
+            .build();
         let following = self.docker.events(Some(options)).for_each(|event| {
             event.ok().and_then(told_of).into_iter().for_each(&keep);
             std::future::ready(())
@@ -140,8 +181,8 @@ impl Witness {
         });
     }
 
-    /// What the engine still knows of events of containers with this label since a time (nanoseconds since 1970), in order:
-    /// it keeps the last 256 of all.
+    /// What the engine still knows of events of containers with this label since a time
+    /// (nanoseconds since 1970), in order: it keeps the last 256 of all.
     pub(crate) fn events(&self, label: &str, since: i64) -> Vec<Told> {
         let mut filters = filter(label);
         filters.insert("type", vec!["container".to_owned()]);
@@ -150,8 +191,12 @@ impl Witness {
             .until(&seconds(self.now()))
             .filters(&filters)
             .build();
-        let told: Vec<EventMessage> =
-            self.wait(self.docker.events(Some(options)).filter_map(|event| async { event.ok() }).collect());
+        let told: Vec<EventMessage> = self.wait(
+            self.docker
+                .events(Some(options))
+                .filter_map(|event| async { event.ok() })
+                .collect(),
+        );
         told.into_iter().filter_map(told_of).collect()
     }
 
@@ -159,7 +204,11 @@ impl Witness {
     pub(crate) fn now(&self) -> i64 {
         let text = self.wait(self.docker.info()).unwrap().system_time.unwrap();
         let format = &time::format_description::well_known::Rfc3339;
-        time::OffsetDateTime::parse(&text, format).unwrap().unix_timestamp_nanos().try_into().unwrap()
+        time::OffsetDateTime::parse(&text, format)
+            .unwrap()
+            .unix_timestamp_nanos()
+            .try_into()
+            .unwrap()
     }
 
     /// Removes everything with this label, volumes too.
@@ -171,7 +220,10 @@ impl Witness {
             let _ = self.wait(self.docker.remove_network(&id));
         }
         for name in self.volumes(label) {
-            let _ = self.wait(self.docker.remove_volume(&name, None::<query::RemoveVolumeOptions>));
+            let _ = self.wait(
+                self.docker
+                    .remove_volume(&name, None::<query::RemoveVolumeOptions>),
+            );
         }
     }
 }
@@ -186,5 +238,9 @@ fn seconds(nanos: i64) -> String {
 
 fn told_of(event: EventMessage) -> Option<Told> {
     let name = event.actor?.attributes?.remove("name")?;
-    Some(Told { at: event.time_nano?, action: event.action?, name })
+    Some(Told {
+        at: event.time_nano?,
+        action: event.action?,
+        name,
+    })
 }

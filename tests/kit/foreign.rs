@@ -1,4 +1,5 @@
-//! Things of somebody else on the engine: they carry no label of ours, so the product must leave them alone.
+//! Things of somebody else on the engine: they carry no label of ours, so the product must leave
+//! them alone.
 
 use std::collections::HashMap;
 
@@ -14,7 +15,8 @@ use super::images::Images;
 use super::stack::SA_PASSWORD;
 use super::stack::Stack;
 
-/// A container of somebody else. Dropping it takes it away; it must go before the stack whose images it uses.
+/// A container of somebody else. Dropping it takes it away; it must go before the stack whose
+/// images it uses.
 pub(crate) struct Foreign {
     name: String,
     witness: Witness,
@@ -29,24 +31,57 @@ impl Foreign {
     /// A SQL Server on a volume of the stack.
     pub(crate) fn sql_on(stack: &Stack, volume: &str) -> Self {
         let binds = Some(vec![format!("{}_{volume}:/var/opt/mssql", stack.name)]);
-        let host = HostConfig { binds, ..HostConfig::default() };
+        let host = HostConfig {
+            binds,
+            ..HostConfig::default()
+        };
         let foreign = Self::create(&format!("{}-foreign", stack.name), host);
-        foreign.witness.wait(foreign.witness.docker().start_container(&foreign.name, None)).unwrap();
+        foreign
+            .witness
+            .wait(
+                foreign
+                    .witness
+                    .docker()
+                    .start_container(&foreign.name, None),
+            )
+            .unwrap();
         foreign
     }
 
-    /// A SQL Server that is published on a port of the engine's own bridge, which containers and the host can reach and
-    /// nobody else. It does not run yet. Gives the bridge's address too.
+    /// A SQL Server that is published on a port of the engine's own bridge, which containers and
+    /// the host can reach and nobody else. It does not run yet. Gives the bridge's address too.
     pub(crate) fn sql_at(stack: &Stack, port: u16) -> (Self, String) {
-        let bridge = stack.witness.wait(stack.witness.docker().inspect_network("bridge", None)).unwrap();
-        let subnet = bridge.ipam.unwrap().config.unwrap().remove(0).subnet.unwrap();
+        let bridge = stack
+            .witness
+            .wait(stack.witness.docker().inspect_network("bridge", None))
+            .unwrap();
+        let subnet = bridge
+            .ipam
+            .unwrap()
+            .config
+            .unwrap()
+            .remove(0)
+            .subnet
+            .unwrap();
         let first: std::net::Ipv4Addr = subnet.split('/').next().unwrap().parse().unwrap();
         // The engine gives its bridge the first address of the range.
         let address = std::net::Ipv4Addr::from(u32::from(first) + 1).to_string();
-        let binding = PortBinding { host_ip: Some(address.clone()), host_port: Some(port.to_string()) };
-        let port_bindings = Some(HashMap::from([("1433/tcp".to_owned(), Some(vec![binding]))]));
-        let host = HostConfig { port_bindings, ..HostConfig::default() };
-        (Self::create(&format!("{}-foreign", stack.name), host), address)
+        let binding = PortBinding {
+            host_ip: Some(address.clone()),
+            host_port: Some(port.to_string()),
+        };
+        let port_bindings = Some(HashMap::from([(
+            "1433/tcp".to_owned(),
+            Some(vec![binding]),
+        )]));
+        let host = HostConfig {
+            port_bindings,
+            ..HostConfig::default()
+        };
+        (
+            Self::create(&format!("{}-foreign", stack.name), host),
+            address,
+        )
     }
 
     /// Its name.
@@ -56,19 +91,41 @@ impl Foreign {
 
     /// Whether its process runs.
     pub(crate) fn runs(&self) -> bool {
-        self.witness.inspect(&self.name).unwrap().state.unwrap().running.unwrap()
+        self.witness
+            .inspect(&self.name)
+            .unwrap()
+            .state
+            .unwrap()
+            .running
+            .unwrap()
     }
 
     fn create(name: &str, host: HostConfig) -> Self {
-        let foreign = Self { name: name.to_owned(), witness: Witness::new() };
-        let options = query::CreateContainerOptionsBuilder::default().name(name).build();
+        let foreign = Self {
+            name: name.to_owned(),
+            witness: Witness::new(),
+        };
+        let options = query::CreateContainerOptionsBuilder::default()
+            .name(name)
+            .build();
         let body = ContainerCreateBody {
             image: Some(Images::sql()),
-            env: Some(vec!["ACCEPT_EULA=Y".to_owned(), format!("MSSQL_SA_PASSWORD={SA_PASSWORD}")]),
+            env: Some(vec![
+                "ACCEPT_EULA=Y".to_owned(),
+                format!("MSSQL_SA_PASSWORD={SA_PASSWORD}"),
+            ]),
             host_config: Some(host),
             ..ContainerCreateBody::default()
         };
-        foreign.witness.wait(foreign.witness.docker().create_container(Some(options), body)).unwrap();
+        foreign
+            .witness
+            .wait(
+                foreign
+                    .witness
+                    .docker()
+                    .create_container(Some(options), body),
+            )
+            .unwrap();
         foreign
     }
 }
@@ -84,23 +141,35 @@ impl ForeignNetwork {
     /// One of this name on the stack's engine; an engine from 25 on refuses a second one of a name.
     pub(crate) fn named(stack: &Stack, name: &str) -> Option<Self> {
         let witness = Witness::at(&stack.engine());
-        let request = NetworkCreateRequest { name: name.to_owned(), ..NetworkCreateRequest::default() };
+        let request = NetworkCreateRequest {
+            name: name.to_owned(),
+            ..NetworkCreateRequest::default()
+        };
         match witness.wait(witness.docker().create_network(request)) {
-            Ok(made) => Some(Self { id: made.id, witness }),
-            Err(BollardError::DockerResponseServerError { status_code: 409, .. }) => None,
+            Ok(made) => Some(Self {
+                id: made.id,
+                witness,
+            }),
+            Err(BollardError::DockerResponseServerError {
+                status_code: 409, ..
+            }) => None,
             Err(error) => panic!("{error}"),
         }
     }
 
     /// Whether it is still there.
     pub(crate) fn exists(&self) -> bool {
-        self.witness.wait(self.witness.docker().inspect_network(&self.id, None)).is_ok()
+        self.witness
+            .wait(self.witness.docker().inspect_network(&self.id, None))
+            .is_ok()
     }
 }
 
 impl Drop for ForeignNetwork {
     fn drop(&mut self) {
-        let _ = self.witness.wait(self.witness.docker().remove_network(&self.id));
+        let _ = self
+            .witness
+            .wait(self.witness.docker().remove_network(&self.id));
     }
 }
 

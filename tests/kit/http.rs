@@ -10,7 +10,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// No answer of a stand-in is a tenth as long.
 const LONGEST: u64 = 1 << 20;
 
-/// `GET` on a port of this host: status and body, or none when nothing answers. `key` is the API key, if one is needed.
+/// `GET` on a port of this host: status and body, or none when nothing answers. `key` is the API
+/// key, if one is needed.
 pub(crate) fn get(port: u16, path: &str, key: &str) -> Option<(u16, String)> {
     get_from("127.0.0.1", port, path, key)
 }
@@ -19,8 +20,9 @@ pub(crate) fn get(port: u16, path: &str, key: &str) -> Option<(u16, String)> {
 pub(crate) fn get_from(address: &str, port: u16, path: &str, key: &str) -> Option<(u16, String)> {
     let mut tcp = TcpStream::connect((address, port)).ok()?;
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
-    let request =
-        format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Octopus-ApiKey: {key}\r\nConnection: close\r\n\r\n");
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Octopus-ApiKey: {key}\r\nConnection: close\r\n\r\n"
+    );
     tcp.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     tcp.take(LONGEST).read_to_string(&mut answer).ok()?;

@@ -1,5 +1,5 @@
-//! The stand-ins' images for the time of a test. They are made once for all tests that run at the same time, and removed by
-//! the last one.
+//! The stand-ins' images for the time of a test. They are made once for all tests that run at the
+//! same time, and removed by the last one.
 
 use std::sync::Mutex;
 use std::sync::OnceLock;
@@ -25,7 +25,9 @@ pub(crate) struct Images(());
 impl Images {
     /// Makes the images, unless they are there.
     pub(crate) fn acquire(witness: &Witness) -> Self {
-        let mut users = USERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut users = USERS
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         *users += 1;
         let images = Self(());
         if *users == 1 {
@@ -59,7 +61,10 @@ pub(crate) struct ScratchImage {
 impl ScratchImage {
     /// Another reference to an image.
     pub(crate) fn tagged(image: &str, name: &str) -> Self {
-        let scratch = Self { name: name.to_owned(), witness: Witness::new() };
+        let scratch = Self {
+            name: name.to_owned(),
+            witness: Witness::new(),
+        };
         tag(&scratch.witness, image, name);
         scratch
     }
@@ -67,7 +72,10 @@ impl ScratchImage {
     /// An image like the stand-ins', with this in the place of their program.
     pub(crate) fn of_program(program: &[u8]) -> Self {
         let name = |what: &str| format!("octo-local-test-{}-{what}:1", std::process::id());
-        let scratch = Self { name: name("scratch"), witness: Witness::new() };
+        let scratch = Self {
+            name: name("scratch"),
+            witness: Witness::new(),
+        };
         let archive = image::archive(program, &scratch.name, &name("scratch-octopus")).unwrap();
         load(&scratch.witness, archive);
         let _ = scratch.witness.wait(scratch.witness.docker().remove_image(
@@ -87,14 +95,22 @@ impl ScratchImage {
 impl Drop for ScratchImage {
     fn drop(&mut self) {
         // The test's containers may still be there: they are removed after this.
-        let options = query::RemoveImageOptionsBuilder::default().force(true).build();
-        let _ = self.witness.wait(self.witness.docker().remove_image(&self.name, Some(options), None));
+        let options = query::RemoveImageOptionsBuilder::default()
+            .force(true)
+            .build();
+        let _ = self.witness.wait(self.witness.docker().remove_image(
+            &self.name,
+            Some(options),
+            None,
+        ));
     }
 }
 
 impl Drop for Images {
     fn drop(&mut self) {
-        let mut users = USERS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut users = USERS
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         *users -= 1;
         if *users == 0 {
             remove(&Witness::new());
@@ -105,12 +121,18 @@ impl Drop for Images {
 /// The tag that `up --demo` gives to the images of this very program.
 fn demo_tag() -> String {
     let written = std::fs::metadata(PROGRAM).unwrap().modified().unwrap();
-    let built = written.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let built = written
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
     format!("{}-{built}", env!("CARGO_PKG_VERSION"))
 }
 
 fn demo_images() -> [String; 2] {
-    [format!("octo-local-standin-sql:{}", demo_tag()), format!("octo-local-standin-octopus:{}", demo_tag())]
+    [
+        format!("octo-local-standin-sql:{}", demo_tag()),
+        format!("octo-local-standin-octopus:{}", demo_tag()),
+    ]
 }
 
 fn pin(number: usize) -> String {
@@ -119,11 +141,16 @@ fn pin(number: usize) -> String {
 
 fn load_and_tag(witness: &Witness) {
     let [sql, octopus] = demo_images();
-    let archive = ARCHIVE.get_or_init(|| image::archive(&std::fs::read(PROGRAM).unwrap(), &sql, &octopus).unwrap());
+    let archive = ARCHIVE
+        .get_or_init(|| image::archive(&std::fs::read(PROGRAM).unwrap(), &sql, &octopus).unwrap());
     load(witness, archive.clone());
     tag(witness, &sql, &Images::sql());
     for version in TAGS {
-        tag(witness, &octopus, &format!("{}:{version}", Images::octopus()));
+        tag(
+            witness,
+            &octopus,
+            &format!("{}:{version}", Images::octopus()),
+        );
     }
 }
 
@@ -131,29 +158,54 @@ fn make(witness: &Witness) {
     load_and_tag(witness);
     // While a container exists, no `down --volumes` of one test takes the images away from another.
     for (number, image) in demo_images().into_iter().enumerate() {
-        let options = query::CreateContainerOptionsBuilder::default().name(&pin(number)).build();
-        let body = ContainerCreateBody { image: Some(image), ..ContainerCreateBody::default() };
-        witness.wait(witness.docker().create_container(Some(options), body)).unwrap();
+        let options = query::CreateContainerOptionsBuilder::default()
+            .name(&pin(number))
+            .build();
+        let body = ContainerCreateBody {
+            image: Some(image),
+            ..ContainerCreateBody::default()
+        };
+        witness
+            .wait(witness.docker().create_container(Some(options), body))
+            .unwrap();
     }
 }
 
 fn load(witness: &Witness, archive: Vec<u8>) {
     use futures_util::TryStreamExt as _;
-    let options = query::ImportImageOptionsBuilder::default().quiet(true).build();
+    let options = query::ImportImageOptionsBuilder::default()
+        .quiet(true)
+        .build();
     let body = bollard::body_full(archive.into());
-    witness.wait(witness.docker().import_image(options, body, None).try_collect::<Vec<_>>()).unwrap();
+    witness
+        .wait(
+            witness
+                .docker()
+                .import_image(options, body, None)
+                .try_collect::<Vec<_>>(),
+        )
+        .unwrap();
 }
 
 fn tag(witness: &Witness, image: &str, reference: &str) {
     let (repo, tag) = reference.split_once(':').unwrap();
-    let options = query::TagImageOptionsBuilder::default().repo(repo).tag(tag).build();
-    witness.wait(witness.docker().tag_image(image, Some(options))).unwrap();
+    let options = query::TagImageOptionsBuilder::default()
+        .repo(repo)
+        .tag(tag)
+        .build();
+    witness
+        .wait(witness.docker().tag_image(image, Some(options)))
+        .unwrap();
 }
 
 fn remove(witness: &Witness) {
     (0..2).for_each(|number| witness.remove(&pin(number)));
     let tags = TAGS.map(|tag| format!("{}:{tag}", Images::octopus()));
     for image in demo_images().into_iter().chain(tags).chain([Images::sql()]) {
-        let _ = witness.wait(witness.docker().remove_image(&image, None::<query::RemoveImageOptions>, None));
+        let _ = witness.wait(witness.docker().remove_image(
+            &image,
+            None::<query::RemoveImageOptions>,
+            None,
+        ));
     }
 }

@@ -1,5 +1,6 @@
-//! A Docker Engine of a test's own, which it may restart, kill, freeze and starve. It lives in a directory and a network
-//! namespace of its own, so that its bridges, ports and firewall rules end with it. The machine's engine is not touched.
+//! A Docker Engine of a test's own, which it may restart, kill, freeze and starve. It lives in a
+//! directory and a network namespace of its own, so that its bridges, ports and firewall rules end
+//! with it. The machine's engine is not touched.
 
 mod capabilities;
 mod sandbox;
@@ -56,7 +57,9 @@ impl Door {
     /// A program in the engine's network.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.netns.display())).arg(program);
+        command
+            .arg(format!("--net={}", self.netns.display()))
+            .arg(program);
         command
     }
 }
@@ -79,14 +82,23 @@ impl PrivateEngine {
 
     /// An engine that keeps its data on a disk of its own, of this size.
     pub(crate) fn on_a_small_disk(kilobytes: u64) -> (Self, Disk) {
-        let engine = Self { sandbox: Sandbox::begin(), dockerd: None, refuses_privileges: false };
+        let engine = Self {
+            sandbox: Sandbox::begin(),
+            dockerd: None,
+            refuses_privileges: false,
+        };
         fs::create_dir(engine.path("data")).unwrap();
         let disk = Disk::mount(&engine.path("data"), kilobytes);
         (engine.ready(&json!({})), disk)
     }
 
     fn make(settings: &Value, refuses_privileges: bool) -> Self {
-        Self { sandbox: Sandbox::begin(), dockerd: None, refuses_privileges }.ready(settings)
+        Self {
+            sandbox: Sandbox::begin(),
+            dockerd: None,
+            refuses_privileges,
+        }
+        .ready(settings)
     }
 
     fn ready(self, settings: &Value) -> Self {
@@ -99,7 +111,10 @@ impl PrivateEngine {
 
     /// The way to it.
     pub(crate) fn door(&self) -> Door {
-        Door { netns: self.sandbox.netns(), socket: self.path("docker.sock") }
+        Door {
+            netns: self.sandbox.netns(),
+            socket: self.path("docker.sock"),
+        }
     }
 
     /// The directory that everything of it is in.
@@ -126,19 +141,30 @@ impl PrivateEngine {
     /// Starts dockerd and does not wait.
     pub(crate) fn launch_only(&mut self) {
         assert!(self.dockerd.is_none(), "it runs already");
-        let log = File::options().append(true).create(true).open(self.path("dockerd.log")).unwrap();
+        let log = File::options()
+            .append(true)
+            .create(true)
+            .open(self.path("dockerd.log"))
+            .unwrap();
         let mut command = self.door().command("setpriv");
         if self.refuses_privileges {
             command.args(["--bounding-set", "-sys_resource"]);
         }
-        command.arg("dockerd").arg("--config-file").arg(self.path("daemon.json"));
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command
+            .arg("dockerd")
+            .arg("--config-file")
+            .arg(self.path("daemon.json"));
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
         self.dockerd = Some(command.spawn().unwrap());
     }
 
     /// Sends dockerd a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        rustix::process::kill_process(Pid::from_child(self.dockerd.as_ref().unwrap()), signal).unwrap();
+        rustix::process::kill_process(Pid::from_child(self.dockerd.as_ref().unwrap()), signal)
+            .unwrap();
     }
 
     /// Ends dockerd as `systemctl stop docker` does.
@@ -153,8 +179,8 @@ impl PrivateEngine {
         self.reap();
     }
 
-    /// Everything that runs here ends at once, containers and the program under test too, and `/run` is empty: the host
-    /// lost its power and came back. Nothing is started.
+    /// Everything that runs here ends at once, containers and the program under test too, and
+    /// `/run` is empty: the host lost its power and came back. Nothing is started.
     pub(crate) fn cut_power(&mut self) {
         self.sandbox.end();
         self.reap();
@@ -168,13 +194,21 @@ impl PrivateEngine {
         self.forget_containerd();
     }
 
-    /// containerd ends with its dockerd. Until somebody reaps it, the next dockerd would take it for alive and wait in vain.
+    /// containerd ends with its dockerd. Until somebody reaps it, the next dockerd would take it
+    /// for alive and wait in vain.
     fn forget_containerd(&self) {
         let file = self.path("exec/containerd/containerd.pid");
-        let Ok(pid) = fs::read_to_string(&file) else { return };
+        let Ok(pid) = fs::read_to_string(&file) else {
+            return;
+        };
         let command = format!("/proc/{}/cmdline", pid.trim());
         // That of a zombie is empty.
-        wait_until("containerd ended", || fs::read(&command).unwrap_or_default().is_empty().then_some(()));
+        wait_until("containerd ended", || {
+            fs::read(&command)
+                .unwrap_or_default()
+                .is_empty()
+                .then_some(())
+        });
         fs::remove_file(file).unwrap();
     }
 
@@ -204,14 +238,21 @@ impl PrivateEngine {
         lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
     }
 
-    #[expect(clippy::print_stderr, reason = "the test harness shows it, if the test fails")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "the test harness shows it, if the test fails"
+    )]
     fn tell(&self) {
         eprintln!("--- the private engine's last words\n{}", self.last_words());
     }
 
     fn configure(&self, settings: &Value) {
         let runtime = self.path("runtime");
-        let missing = if self.refuses_privileges { Vec::new() } else { capabilities::missing() };
+        let missing = if self.refuses_privileges {
+            Vec::new()
+        } else {
+            capabilities::missing()
+        };
         fs::write(&runtime, capabilities::runtime(&missing)).unwrap();
         fs::set_permissions(&runtime, fs::Permissions::from_mode(0o755)).unwrap();
         let mut all = json!({
@@ -225,7 +266,9 @@ impl PrivateEngine {
             "default-runtime": "limited",
             "log-level": "warn",
         });
-        all.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        all.as_object_mut()
+            .unwrap()
+            .extend(settings.as_object().unwrap().clone());
         fs::write(self.path("daemon.json"), all.to_string()).unwrap();
     }
 

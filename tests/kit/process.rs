@@ -31,7 +31,11 @@ impl Ended {
     /// Fails the test unless the command ended with this code.
     #[track_caller]
     pub(crate) fn with(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "\n--- stdout\n{}\n--- stderr\n{}", self.out, self.err);
+        assert_eq!(
+            self.code, code,
+            "\n--- stdout\n{}\n--- stderr\n{}",
+            self.out, self.err
+        );
         self
     }
 
@@ -63,7 +67,12 @@ pub(crate) struct Running {
 impl Running {
     /// Starts it; its output is kept for `end`.
     pub(crate) fn spawn(command: &mut Command) -> Self {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         Self { child: Some(child) }
     }
 
@@ -81,12 +90,18 @@ impl Running {
         rustix::process::kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Presses Ctrl-C again and again until it ends: two signals that come at once count as one. Its exit code.
+    /// Presses Ctrl-C again and again until it ends: two signals that come at once count as one.
+    /// Its exit code.
     #[track_caller]
     pub(crate) fn interrupt_until_it_ends(mut self) -> Option<i32> {
         wait_until("it ends", || {
             self.signal(Signal::INT);
-            self.child.as_mut().unwrap().try_wait().unwrap().map(|status| status.code())
+            self.child
+                .as_mut()
+                .unwrap()
+                .try_wait()
+                .unwrap()
+                .map(|status| status.code())
         })
     }
 

@@ -1,5 +1,5 @@
-//! Keeps everything that the engine tells about one stack. The engine itself remembers its last 256 events only, which many
-//! tests at once use up in seconds.
+//! Keeps everything that the engine tells about one stack. The engine itself remembers its last 256
+//! events only, which many tests at once use up in seconds.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Begins with what was told about containers with this label since a time (nanoseconds since 1970).
+    /// Begins with what was told about containers with this label since a time (nanoseconds since
+    /// 1970).
     pub(crate) fn new(label: &str, since: i64) -> Self {
         let (stop, stopped) = oneshot::channel();
         let told = Arc::new(Mutex::new(BTreeSet::new()));
@@ -27,11 +28,17 @@ impl Recorder {
         let keep = move |one| {
             kept.lock().unwrap().insert(one);
         };
-        let thread = std::thread::spawn(move || Witness::new().follow(&label, since, stopped, keep));
-        Self { told, stop: Some(stop), thread: Some(thread) }
+        let thread =
+            std::thread::spawn(move || Witness::new().follow(&label, since, stopped, keep));
+        Self {
+            told,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
     }
 
-    /// Everything told since then, in order. `latest` is what the engine answers now: the thread may be a moment late.
+    /// Everything told since then, in order. `latest` is what the engine answers now: the thread
+    /// may be a moment late.
     pub(crate) fn since(&self, since: i64, latest: Vec<Told>) -> Vec<Told> {
         let mut told = self.told.lock().unwrap();
         told.extend(latest);

@@ -1,5 +1,5 @@
-//! One stack for one test: its project directory, state, ports and name. Dropping it takes everything away, and checks that
-//! no secret was ever shown.
+//! One stack for one test: its project directory, state, ports and name. Dropping it takes
+//! everything away, and checks that no secret was ever shown.
 
 use std::cell::RefCell;
 use std::cell::RefMut;
@@ -76,7 +76,15 @@ impl Stack {
         let images = Images::acquire(&witness);
         let since = witness.now();
         let recorder = Recorder::new(&label_of(&name_of(name)), since);
-        Self::at(Place::Machine { _images: images, recorder }, witness, since, name)
+        Self::at(
+            Place::Machine {
+                _images: images,
+                recorder,
+            },
+            witness,
+            since,
+            name,
+        )
     }
 
     /// The same on an engine of the test's own.
@@ -171,7 +179,11 @@ impl Stack {
 
     /// The name of a unit's container.
     pub(crate) fn container(&self, unit: &str) -> String {
-        if unit == "db" { format!("{}-db-1", self.name) } else { format!("{}-{unit}", self.name) }
+        if unit == "db" {
+            format!("{}-db-1", self.name)
+        } else {
+            format!("{}-{unit}", self.name)
+        }
     }
 
     /// The port on the host that a unit publishes.
@@ -185,7 +197,9 @@ impl Stack {
 
     /// Sets a variable of `.env`.
     pub(crate) fn set(&self, key: &str, value: &str) {
-        self.vars.borrow_mut().insert(key.to_owned(), value.to_owned());
+        self.vars
+            .borrow_mut()
+            .insert(key.to_owned(), value.to_owned());
         self.write_env();
     }
 
@@ -208,8 +222,8 @@ impl Stack {
         self.secrets.borrow_mut().push(secret.to_owned());
     }
 
-    /// The program, called for this project from its directory, with nothing of the test's own environment but the way to
-    /// the engine.
+    /// The program, called for this project from its directory, with nothing of the test's own
+    /// environment but the way to the engine.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         self.command_of(PROGRAM.as_ref(), words)
     }
@@ -263,7 +277,13 @@ impl Stack {
     #[track_caller]
     pub(crate) fn unit(&self, unit: &str) -> Value {
         let status = self.status();
-        status["units"].as_array().unwrap().iter().find(|one| one["unit"] == unit).cloned().unwrap_or_default()
+        status["units"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["unit"] == unit)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Waits until the stack's verdict is this word.
@@ -277,7 +297,9 @@ impl Stack {
     /// Waits until a unit is in this phase.
     #[track_caller]
     pub(crate) fn wait_for_unit(&self, unit: &str, phase: &str) -> Value {
-        wait_until(&format!("{unit} is {phase}"), || Some(self.unit(unit)).filter(|unit| unit["phase"] == phase))
+        wait_until(&format!("{unit} is {phase}"), || {
+            Some(self.unit(unit)).filter(|unit| unit["phase"] == phase)
+        })
     }
 
     /// What the engine told about the stack's containers: action and unit, in order.
@@ -298,19 +320,30 @@ impl Stack {
 
     /// The units that were started since then, in order.
     pub(crate) fn starts(&self, since: i64) -> Vec<String> {
-        self.events(since).into_iter().filter(|told| told.action == "start").map(|told| told.name).collect()
+        self.events(since)
+            .into_iter()
+            .filter(|told| told.action == "start")
+            .map(|told| told.name)
+            .collect()
     }
 
     /// When each of the stack's containers was started, by name.
     pub(crate) fn started(&self) -> BTreeMap<String, String> {
         let names = self.witness.containers(&self.label());
-        names.into_iter().map(|name| (name.clone(), self.witness.started_at(&name))).collect()
+        names
+            .into_iter()
+            .map(|name| (name.clone(), self.witness.started_at(&name)))
+            .collect()
     }
 
     /// The process that holds the daemon's lock, if any does.
     pub(crate) fn daemon(&self) -> Option<Pid> {
         let lock = self.state().join("daemon.lock");
-        let file = std::fs::File::options().read(true).write(true).open(&lock).ok()?;
+        let file = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&lock)
+            .ok()?;
         match file.try_lock() {
             Ok(()) => None,
             Err(_) => Pid::from_raw(std::fs::read_to_string(&lock).ok()?.trim().parse().ok()?),
@@ -339,7 +372,12 @@ impl Stack {
     /// Everything that the product showed or wrote for people.
     fn everything_shown(&self) -> String {
         let mut text = self.shown.borrow().clone();
-        for name in ["daemon.log", "daemon.log.1", "events.jsonl", "events.jsonl.1"] {
+        for name in [
+            "daemon.log",
+            "daemon.log.1",
+            "events.jsonl",
+            "events.jsonl.1",
+        ] {
             text.push_str(&std::fs::read_to_string(self.state().join(name)).unwrap_or_default());
         }
         text
@@ -350,17 +388,24 @@ impl Drop for Stack {
     fn drop(&mut self) {
         if let Some(daemon) = self.daemon() {
             let _ = rustix::process::kill_process(daemon, Signal::KILL);
-            wait_until("the daemon is gone", || self.daemon().is_none().then_some(()));
+            wait_until("the daemon is gone", || {
+                self.daemon().is_none().then_some(())
+            });
         }
         if let Place::Machine { .. } = self.place {
             self.witness.sweep(&self.label());
         }
         let shown = self.everything_shown();
         if std::thread::panicking() {
-            let _ = std::io::stderr().write_all(format!("--- everything shown by {}\n{shown}\n", self.name).as_bytes());
+            let _ = std::io::stderr()
+                .write_all(format!("--- everything shown by {}\n{shown}\n", self.name).as_bytes());
             return;
         }
-        let told = self.secrets.borrow().iter().any(|secret| shown.contains(secret.as_str()));
+        let told = self
+            .secrets
+            .borrow()
+            .iter()
+            .any(|secret| shown.contains(secret.as_str()));
         assert!(!told, "a secret was shown:\n{shown}");
     }
 }
@@ -386,6 +431,8 @@ fn free_ports() -> u16 {
     let offset = u16::try_from(std::process::id() % u32::from(blocks)).unwrap();
     (0..blocks)
         .map(|_| FIRST_PORT + (offset + NEXT.fetch_add(1, Ordering::Relaxed)) % blocks * PORTS)
-        .find(|first| (0..PORTS).all(|number| TcpListener::bind(("127.0.0.1", first + number)).is_ok()))
+        .find(|first| {
+            (0..PORTS).all(|number| TcpListener::bind(("127.0.0.1", first + number)).is_ok())
+        })
         .expect("some ports are free")
 }

@@ -1,5 +1,5 @@
-//! The daemon of the simulation: it keeps to the protocol of `daemon/driver.rs` and owns the same `State`, with a virtual
-//! clock in place of tasks.
+//! The daemon of the simulation: it keeps to the protocol of `daemon/driver.rs` and owns the same
+//! `State`, with a virtual clock in place of tasks.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use octo_local::reconcile::Observed;
 use octo_local::reconcile::State;
 use octo_local::reconcile::action::Outcome;
 use octo_local::reconcile::action::Trouble;
+use octo_local::reconcile::container_event::ContainerEvent;
 use octo_local::reconcile::health::Probe;
-use octo_local::reconcile::heard::Heard;
 use octo_local::reconcile::observed::Instance;
 use octo_local::reconcile::status::is_down;
 use octo_local::spec::UnitId;
 
-use super::eyes::Memory;
-use super::eyes::Prober;
+use super::observation::Memory;
+use super::observation::Prober;
 use super::operator::Asked;
 use super::operator::Wish;
 use super::sim::Event;
@@ -41,7 +41,7 @@ const ENGINE_FAREWELL: Ms = 10_000;
 /// What the daemon's queue carries.
 #[derive(Debug)]
 pub(super) enum Input {
-    Container(Heard),
+    Container(ContainerEvent),
     Infrastructure,
     Images,
     StreamOpened,
@@ -132,8 +132,11 @@ impl Daemon {
     fn is_over(&self, now_down: bool) -> bool {
         let seen = &self.state.seen;
         let nothing_runs = self.may_act()
-            && self.state.tracks.busy.is_empty()
-            && !seen.containers.iter().any(octo_local::reconcile::observed::Container::is_running);
+            && self.state.records.busy.is_empty()
+            && !seen
+                .containers
+                .iter()
+                .any(octo_local::reconcile::observed::Container::is_running);
         match self.state.desired.goal {
             Goal::Halt => self.is_terminating() && nothing_runs,
             Goal::Down { .. } => now_down && (self.ends_when_down || self.is_terminating()),
@@ -153,14 +156,20 @@ impl Sim {
         self.trace(|| "the daemon begins".to_owned());
         let disk = &self.disk;
         let desired = Desired {
-            goal: if disk.is_up() && !held { Goal::Up } else { Goal::Hold },
+            goal: if disk.is_up() && !held {
+                Goal::Up
+            } else {
+                Goal::Hold
+            },
             spec: disk.spec.clone(),
             stopped: disk.stopped.clone(),
             images: disk.images.clone(),
             ..Desired::default()
         };
-        self.judge.daemon_began();
-        disk.spec.iter().for_each(|spec| self.judge.wants(spec));
+        self.invariants.daemon_began();
+        disk.spec
+            .iter()
+            .for_each(|spec| self.invariants.wants(spec));
         self.daemon = Some(Daemon {
             epoch: self.epoch,
             began: self.now,
@@ -201,14 +210,18 @@ impl Sim {
     /// Something arrives in the queue of the daemon of this epoch.
     pub(super) fn deliver(&mut self, epoch: u64, input: Input) {
         let jitter = self.chance.below(3);
-        let Some(daemon) = self.daemon.as_mut().filter(|daemon| daemon.epoch == epoch) else { return };
+        let Some(daemon) = self.daemon.as_mut().filter(|daemon| daemon.epoch == epoch) else {
+            return;
+        };
         daemon.inbox.push(input);
         let at = (self.now + jitter).max(daemon.frozen_until);
         self.turn_at(at);
     }
 
     pub(super) fn turn_at(&mut self, at: Ms) {
-        let Some(daemon) = &mut self.daemon else { return };
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
         let at = at.max(daemon.frozen_until);
         if daemon.turn_at > at {
             daemon.turn_at = at;
@@ -220,7 +233,11 @@ impl Sim {
     /// The daemon's loop comes round once.
     pub(super) fn turn(&mut self, epoch: u64) {
         let now = self.now;
-        let Some(daemon) = self.daemon.as_mut().filter(|daemon| daemon.epoch == epoch && daemon.turn_at == now) else {
+        let Some(daemon) = self
+            .daemon
+            .as_mut()
+            .filter(|daemon| daemon.epoch == epoch && daemon.turn_at == now)
+        else {
             return;
         };
         daemon.turn_at = Ms::MAX;
@@ -232,7 +249,7 @@ impl Sim {
         if gap > GAP {
             let at = daemon.at(now);
             daemon.state.woke(Duration::from_millis(gap), at);
-            self.judge.woke(now);
+            self.invariants.woke(now);
         }
         let inbox = std::mem::take(&mut self.daemon.as_mut().unwrap().inbox);
         for input in inbox {
@@ -243,12 +260,21 @@ impl Sim {
         let wake_at = self.act();
         self.pass_on_news();
         self.probe();
-        let Some(daemon) = &mut self.daemon else { return };
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
         let state = &daemon.state;
-        let down = daemon.may_act() && is_down(&state.desired, &state.seen, &state.tracks);
+        let down = daemon.may_act() && is_down(&state.desired, &state.seen, &state.records);
         let (early, goal) = (daemon.leaves, daemon.state.desired.goal);
-        let (over, finishes) = (daemon.leaves || daemon.is_over(down), down && !daemon.finished);
-        let patience = if daemon.looking { now + RELIST_EVERY } else { daemon.relist_at.max(now + 1) };
+        let (over, finishes) = (
+            daemon.leaves || daemon.is_over(down),
+            down && !daemon.finished,
+        );
+        let patience = if daemon.looking {
+            now + RELIST_EVERY
+        } else {
+            daemon.relist_at.max(now + 1)
+        };
         let woken = wake_at.map_or(Ms::MAX, |at| daemon.began + at.0.as_millis() as Ms + 1);
         if finishes {
             self.finish();
@@ -282,16 +308,20 @@ impl Sim {
     fn absorb(&mut self, input: Input) {
         let now = self.now;
         self.trace(|| shown(&input));
-        let Some(daemon) = &mut self.daemon else { return };
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
         let at = daemon.at(now);
         match input {
             Input::Container(heard) => {
                 daemon.state.heard(&heard, at);
-                self.judge.heard(&heard);
+                self.invariants.heard(&heard);
                 daemon.stale.containers.push(heard.id);
                 daemon.look_wanted = true;
             }
-            Input::Infrastructure => (daemon.stale.infrastructure, daemon.look_wanted) = (true, true),
+            Input::Infrastructure => {
+                (daemon.stale.infrastructure, daemon.look_wanted) = (true, true);
+            }
             Input::Images => (daemon.stale.images, daemon.look_wanted) = (true, true),
             Input::StreamOpened => (daemon.stale.everything, daemon.look_wanted) = (true, true),
             Input::StreamClosed => {
@@ -299,13 +329,15 @@ impl Sim {
             }
             Input::Looked(seen, memory) => self.looked(seen, memory),
             Input::Probed(unit, instance, probe) => {
-                self.judge.probed(unit, instance.as_ref(), &probe, now);
+                self.invariants.probed(unit, instance.as_ref(), &probe, now);
                 daemon.state.probed(unit, instance.as_ref(), &probe, at);
             }
             Input::Progressed(unit) => daemon.state.progressed(unit, at),
             Input::Done(action, result) => {
                 self.judge_end(&action, &result);
-                let Some(daemon) = &mut self.daemon else { return };
+                let Some(daemon) = &mut self.daemon else {
+                    return;
+                };
                 forget_what_it_touched(&mut daemon.stale, &action);
                 daemon.look_wanted |= daemon.state.end(action, result, at);
             }
@@ -316,7 +348,9 @@ impl Sim {
 
     fn look(&mut self) {
         let now = self.now;
-        let Some(daemon) = &mut self.daemon else { return };
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
         if now >= daemon.relist_at {
             daemon.look_wanted = true;
             if now >= daemon.recheck_at {
@@ -331,20 +365,22 @@ impl Sim {
         daemon.relist_at = now + RELIST_EVERY;
         daemon.covered = daemon.wished;
         daemon.state.look_begins();
-        self.judge.deaths.clear();
+        self.invariants.deaths.clear();
         self.begin_look();
     }
 
     fn looked(&mut self, seen: Result<Observed, String>, memory: Memory) {
         let now = self.now;
-        let Some(daemon) = &mut self.daemon else { return };
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
         let at = daemon.at(now);
         daemon.looking = false;
         daemon.memory = memory;
         match seen {
             Ok(seen) => {
                 (daemon.problem, daemon.engine) = (false, true);
-                self.judge.looked(&seen);
+                self.invariants.looked(&seen);
                 daemon.state.looked(seen, at);
                 // A demo may go on without privileges.
                 daemon
@@ -353,7 +389,7 @@ impl Sim {
                     .spec
                     .iter()
                     .filter(|spec| self.disk.spec.as_ref() != Some(spec))
-                    .for_each(|spec| self.judge.wants(spec));
+                    .for_each(|spec| self.invariants.wants(spec));
                 if daemon.covered {
                     (daemon.wished, daemon.covered) = (false, false);
                 }
@@ -378,28 +414,40 @@ impl Sim {
     }
 
     fn pass_on_news(&mut self) {
-        let Some(daemon) = &mut self.daemon else { return };
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
         for news in daemon.state.take_news() {
             match news {
                 News::Told(subject, what) => self.trace(|| format!("  {subject}: {what}")),
                 News::VersionRan => {
-                    let tag = self.disk.config.as_ref().map(|config| config.octopus.tag.clone());
+                    let tag = self
+                        .disk
+                        .config
+                        .as_ref()
+                        .map(|config| config.octopus.tag.clone());
                     self.disk.ran_tag = tag.or(self.disk.ran_tag.take());
                 }
                 News::PasswordAccepted => {}
                 News::Unprivileged => {
                     self.disk.unprivileged = true;
-                    self.disk.spec.clone_from(&self.daemon.as_ref().unwrap().state.desired.spec);
+                    self.disk
+                        .spec
+                        .clone_from(&self.daemon.as_ref().unwrap().state.desired.spec);
                 }
                 News::Ask(unit) => self.nudge(unit),
             }
         }
-        self.disk.images.clone_from(&self.daemon.as_ref().unwrap().state.desired.images);
+        self.disk
+            .images
+            .clone_from(&self.daemon.as_ref().unwrap().state.desired.images);
     }
 
     fn note_a_lost_engine(&mut self) {
         let now = self.now;
-        let Some(daemon) = &mut self.daemon else { return };
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
         if !daemon.problem {
             daemon.engine_lost_at = None;
             return;
@@ -410,7 +458,9 @@ impl Sim {
 
     /// SIGTERM: once, twice, and then it leaves.
     pub(super) fn terminate(&mut self) {
-        let Some(daemon) = &mut self.daemon else { return };
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
         daemon.terminations += 1;
         match daemon.terminations {
             1 => daemon.state.desired.goal = Goal::Halt,
@@ -421,8 +471,12 @@ impl Sim {
     }
 
     fn finish(&mut self) {
-        let Some(daemon) = &mut self.daemon else { return };
-        let Goal::Down { volumes } = daemon.state.desired.goal else { return };
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
+        let Goal::Down { volumes } = daemon.state.desired.goal else {
+            return;
+        };
         daemon.finished = true;
         self.disk.wish = store::Wish::Rest;
         if volumes {
@@ -432,8 +486,14 @@ impl Sim {
     }
 
     /// A configuration was admitted.
-    pub(super) fn apply(&mut self, config: octo_local::config::Config, spec: octo_local::spec::StackSpec) {
-        let Some(daemon) = &mut self.daemon else { return };
+    pub(super) fn apply(
+        &mut self,
+        config: octo_local::config::Config,
+        spec: octo_local::spec::StackSpec,
+    ) {
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
         let desired = &mut daemon.state.desired;
         desired.images.clear();
         desired.refresh = match config.pull {
@@ -446,10 +506,10 @@ impl Sim {
             daemon.stale.everything = true;
         }
         desired.spec = Some(spec.clone());
-        daemon.state.tracks.forgive();
+        daemon.state.records.forgive();
         daemon.wish();
-        self.judge.forgave();
-        self.judge.wants(&spec);
+        self.invariants.forgave();
+        self.invariants.wants(&spec);
         self.disk.wish = store::Wish::Up;
         self.disk.stopped.clear();
         self.disk.config = Some(config);
@@ -462,7 +522,10 @@ fn forget_what_it_touched(stale: &mut Stale, action: &Action) {
         stale.containers.push(id.clone());
     }
     match action {
-        Action::CreateNetwork | Action::CreateVolume(_) | Action::RemoveNetwork(_) | Action::RemoveVolume(_) => {
+        Action::CreateNetwork
+        | Action::CreateVolume(_)
+        | Action::RemoveNetwork(_)
+        | Action::RemoveVolume(_) => {
             stale.infrastructure = true;
         }
         Action::Pull(_) => stale.images = true,
@@ -473,18 +536,32 @@ fn forget_what_it_touched(stale: &mut Stale, action: &Action) {
 fn shown(input: &Input) -> String {
     match input {
         Input::Looked(Ok(seen), _) => {
-            let containers: Vec<String> =
-                seen.containers.iter().map(|one| format!("{} {} {:?}", one.unit, one.id, one.run)).collect();
-            let containers =
-                containers.join(", ").replace("Running { started_at: ", "runs ").replace("octopus-server-", "node ");
+            let containers: Vec<String> = seen
+                .containers
+                .iter()
+                .map(|one| format!("{} {} {:?}", one.unit, one.id, one.run))
+                .collect();
+            let containers = containers
+                .join(", ")
+                .replace("Running { started_at: ", "runs ")
+                .replace("octopus-server-", "node ");
             format!("saw {containers} | {:?}", seen.networks.keys())
         }
         Input::Looked(Err(why), _) => format!("saw nothing: {why}"),
         Input::Probed(unit, instance, probe) => {
-            format!("{unit} {} {probe:?}", instance.as_ref().map_or("", |instance| instance.started_at.as_str()))
+            format!(
+                "{unit} {} {probe:?}",
+                instance
+                    .as_ref()
+                    .map_or("", |instance| instance.started_at.as_str())
+            )
         }
         Input::Container(heard) => format!("event {} {}", heard.word, heard.id),
-        Input::Done(action, result) => format!("ended: {} {}", super::judge::brief(action), result.is_ok()),
+        Input::Done(action, result) => format!(
+            "ended: {} {}",
+            super::invariants::brief(action),
+            result.is_ok()
+        ),
         other => format!("{other:?}"),
     }
 }

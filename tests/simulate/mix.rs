@@ -6,9 +6,11 @@ pub(super) struct Mix {
     pub(super) name: &'static str,
     /// The most nodes.
     pub(super) nodes: u64,
-    /// Weights of what goes wrong: processes, people, the host, the engine, the daemon, the operator.
+    /// Weights of what goes wrong: processes, people, the host, the engine, the daemon, the
+    /// operator.
     pub(super) weights: [u64; 6],
-    /// Milliseconds between two troubles, at most. None: the operator acts only when all is at rest, and nothing goes wrong.
+    /// Milliseconds between two troubles, at most. None: the operator acts only when all is at
+    /// rest, and nothing goes wrong.
     pub(super) pause: Option<u64>,
     /// Runs that crash, hang or take long by themselves.
     pub(super) bad_runs: u64,
@@ -40,13 +42,33 @@ const CALM: Mix = Mix {
 };
 
 /// All is well, and the daemon sees it badly.
-pub(super) const ADOPTION: Mix = Mix { name: "adoption", nodes: 2, blind: 5, lost_events: 20, starved: 10, ..CALM };
+pub(super) const ADOPTION: Mix = Mix {
+    name: "adoption",
+    nodes: 2,
+    blind: 5,
+    lost_events: 20,
+    starved: 10,
+    ..CALM
+};
 
 /// All mixes.
 pub(super) const MIXES: [Mix; 8] = [
     CALM,
-    Mix { name: "processes", weights: [8, 1, 0, 0, 0, 1], pause: Some(12_000), bad_runs: 20, starved: 2, ..CALM },
-    Mix { name: "people", weights: [1, 8, 3, 0, 0, 1], pause: Some(9_000), lost_events: 10, ..CALM },
+    Mix {
+        name: "processes",
+        weights: [8, 1, 0, 0, 0, 1],
+        pause: Some(12_000),
+        bad_runs: 20,
+        starved: 2,
+        ..CALM
+    },
+    Mix {
+        name: "people",
+        weights: [1, 8, 3, 0, 0, 1],
+        pause: Some(9_000),
+        lost_events: 10,
+        ..CALM
+    },
     Mix {
         name: "engine",
         weights: [1, 1, 0, 4, 0, 2],
@@ -56,8 +78,20 @@ pub(super) const MIXES: [Mix; 8] = [
         lost_events: 30,
         ..CALM
     },
-    Mix { name: "operator", weights: [0, 0, 0, 0, 0, 8], pause: Some(6_000), mistakes: true, ..CALM },
-    Mix { name: "operator and calls", weights: [1, 0, 0, 0, 0, 6], pause: Some(8_000), odd_calls: 15, ..CALM },
+    Mix {
+        name: "operator",
+        weights: [0, 0, 0, 0, 0, 8],
+        pause: Some(6_000),
+        mistakes: true,
+        ..CALM
+    },
+    Mix {
+        name: "operator and calls",
+        weights: [1, 0, 0, 0, 0, 6],
+        pause: Some(8_000),
+        odd_calls: 15,
+        ..CALM
+    },
     Mix {
         name: "daemon",
         weights: [2, 1, 0, 1, 6, 3],

@@ -1,5 +1,6 @@
-//! The person at the command line: an `.env` that changes, and the wishes that the daemon takes, as `daemon/requests.rs`
-//! takes them, with the real reading, admission and building of a configuration.
+//! The person at the command line: an `.env` that changes, and the wishes that the daemon takes, as
+//! `daemon/requests.rs` takes them, with the real reading, admission and building of a
+//! configuration.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ use octo_local::reconcile::plan::restart_wish;
 use octo_local::reconcile::preview;
 use octo_local::spec::StackSpec;
 use octo_local::spec::UnitId;
-use octo_local::spec::build::Surroundings;
+use octo_local::spec::build::BuildInput;
 use octo_local::spec::build::build;
 
 use super::daemon::Input;
@@ -79,14 +80,26 @@ const NO_TAG: u32 = 99;
 
 impl Env {
     pub(super) fn config(&self) -> Config {
-        let tag = if self.mistake == Some(Mistake::Tag) { NO_TAG } else { self.tag };
+        let tag = if self.mistake == Some(Mistake::Tag) {
+            NO_TAG
+        } else {
+            self.tag
+        };
         let user = match self.mistake {
             Some(Mistake::Licence) => "licence",
             Some(Mistake::CrashLoop) => "crash-loop",
             _ => "admin",
         };
-        let edition = if self.mistake == Some(Mistake::Weak) { "weak" } else { "Express" };
-        let pull = if self.pull == Pull::Always { "always" } else { "missing" };
+        let edition = if self.mistake == Some(Mistake::Weak) {
+            "weak"
+        } else {
+            "Express"
+        };
+        let pull = if self.pull == Pull::Always {
+            "always"
+        } else {
+            "missing"
+        };
         let vars = [
             ("SA_PASSWORD", "Str0ng-enough".to_owned()),
             ("ADMIN_PASSWORD", "Str0ng-enough".to_owned()),
@@ -101,7 +114,8 @@ impl Env {
             ("ADMIN_USERNAME", user.to_owned()),
             ("MSSQL_PID", edition.to_owned()),
             ("PULL", pull.to_owned()),
-            // Everything is shorter than in life, so that a run takes fewer steps; the proportions are kept.
+            // Everything is shorter than in life, so that a run takes fewer steps; the proportions
+            // are kept.
             ("START_PROBE_INTERVAL", "1s".to_owned()),
             ("START_PROBE_SLOW_INTERVAL", "2s".to_owned()),
             ("START_PROBE_FAST_WINDOW", "10s".to_owned()),
@@ -113,7 +127,10 @@ impl Env {
             ("RESTART_BACKOFF_MAX", "8s".to_owned()),
             ("RESTART_BACKOFF_RESET", "30s".to_owned()),
         ];
-        let vars = vars.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let vars = vars
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect();
         let demo = self.demo.then(|| Demo {
             sql_image: "sql:1".to_owned(),
             octopus_image: "octopus".to_owned(),
@@ -121,7 +138,13 @@ impl Env {
             sa_password: Secret::new("Str0ng-enough"),
             admin_password: Secret::new("Str0ng-enough"),
         });
-        octo_local::config::read(&Variables { vars, demo, ..Variables::default() }).unwrap().config
+        octo_local::config::read(&Variables {
+            vars,
+            demo,
+            ..Variables::default()
+        })
+        .unwrap()
+        .config
     }
 }
 
@@ -148,21 +171,27 @@ impl Sim {
 
     /// The daemon takes a wish.
     pub(super) fn asked(&mut self, wish: Wish) {
-        let Some(daemon) = &mut self.daemon else { return };
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
         let desired = &mut daemon.state.desired;
         match wish {
             Wish::Up(env) => self.consider(env),
             Wish::Down { volumes } => {
                 desired.goal = Goal::Down { volumes };
                 daemon.unfinish();
-                daemon.state.tracks.blocked.clear();
+                daemon.state.records.blocked.clear();
                 daemon.stale.everything = true;
                 daemon.wish();
-                self.judge.volumes_may_go = volumes;
+                self.invariants.volumes_may_go = volumes;
             }
             Wish::Restart(units) => {
-                let Some(units) = self.known(units) else { return };
-                let Some(daemon) = &mut self.daemon else { return };
+                let Some(units) = self.known(units) else {
+                    return;
+                };
+                let Some(daemon) = &mut self.daemon else {
+                    return;
+                };
                 for unit in units {
                     if let Some(instance) = restart_wish(&daemon.state.seen, unit) {
                         daemon.state.desired.restart.insert(unit, instance);
@@ -171,16 +200,28 @@ impl Sim {
                 self.go_up();
             }
             Wish::Stop(units) => {
-                let Some(units) = self.known(units) else { return };
-                let Some(daemon) = &mut self.daemon else { return };
+                let Some(units) = self.known(units) else {
+                    return;
+                };
+                let Some(daemon) = &mut self.daemon else {
+                    return;
+                };
                 daemon.state.desired.stopped.extend(units);
                 self.disk.stopped.clone_from(&daemon.state.desired.stopped);
                 daemon.wish();
             }
             Wish::Start(units) => {
-                let Some(units) = self.known(units) else { return };
-                let Some(daemon) = &mut self.daemon else { return };
-                daemon.state.desired.stopped.retain(|unit| !units.contains(unit));
+                let Some(units) = self.known(units) else {
+                    return;
+                };
+                let Some(daemon) = &mut self.daemon else {
+                    return;
+                };
+                daemon
+                    .state
+                    .desired
+                    .stopped
+                    .retain(|unit| !units.contains(unit));
                 self.disk.stopped.clone_from(&daemon.state.desired.stopped);
                 self.go_up();
             }
@@ -193,11 +234,13 @@ impl Sim {
     }
 
     fn go_up(&mut self) {
-        let Some(daemon) = &mut self.daemon else { return };
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
         daemon.state.desired.goal = Goal::Up;
-        daemon.state.tracks.forgive();
+        daemon.state.records.forgive();
         daemon.wish();
-        self.judge.forgave();
+        self.invariants.forgave();
     }
 
     fn known(&self, units: Vec<UnitId>) -> Option<Vec<UnitId>> {
@@ -210,13 +253,22 @@ impl Sim {
     }
 
     fn consider(&mut self, env: Env) {
-        let Some(daemon) = &mut self.daemon else { return };
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
         if daemon.is_terminating() {
             return self.deny("the daemon is ending");
         }
         let config = env.config();
-        let same = self.disk.config.as_ref() == Some(&config) && daemon.state.desired.goal == Goal::Up;
-        if let Some(spec) = daemon.state.desired.spec.clone().filter(|_| same && config.pull != Pull::Always) {
+        let same =
+            self.disk.config.as_ref() == Some(&config) && daemon.state.desired.goal == Goal::Up;
+        if let Some(spec) = daemon
+            .state
+            .desired
+            .spec
+            .clone()
+            .filter(|_| same && config.pull != Pull::Always)
+        {
             let seen = daemon.state.seen.clone();
             return self.conclude(env, config, spec, &seen);
         }
@@ -228,36 +280,91 @@ impl Sim {
         }
         let epoch = daemon.epoch;
         let wait = self.chance.between(2, 200);
-        self.later(wait, Event::Gather(epoch, Box::new(Asked { env, config, found: None })));
+        self.later(
+            wait,
+            Event::Gather(
+                epoch,
+                Box::new(Asked {
+                    env,
+                    config,
+                    found: None,
+                }),
+            ),
+        );
     }
 
     /// What must be known of a configuration is found out.
     pub(super) fn gather(&mut self, epoch: u64, mut asked: Asked) {
-        let Some(daemon) = self.daemon.as_ref().filter(|daemon| daemon.epoch == epoch) else { return };
+        let Some(daemon) = self.daemon.as_ref().filter(|daemon| daemon.epoch == epoch) else {
+            return;
+        };
         if !self.world.down {
             let spec = self.spec_for(&asked.config, &Secret::default());
             let has_data = self.world.volumes.contains_key("p_sql-data");
-            let ours = |name: &String| daemon.state.seen.containers.iter().any(|one| one.name == *name);
-            let foreign: Vec<_> = self.world.containers.values().filter(|made| made.of.is_none()).collect();
-            let mut facts = Facts { has_data, ..Facts::default() };
+            let ours = |name: &String| {
+                daemon
+                    .state
+                    .seen
+                    .containers
+                    .iter()
+                    .any(|one| one.name == *name)
+            };
+            let foreign: Vec<_> = self
+                .world
+                .containers
+                .values()
+                .filter(|made| made.of.is_none())
+                .collect();
+            let mut facts = Facts {
+                has_data,
+                ..Facts::default()
+            };
             facts.foreign = foreign
                 .iter()
                 .map(|made| made.name.clone())
                 .filter(|name| spec.containers().any(|wanted| wanted.name == *name))
                 .collect();
-            let uses_data = foreign.iter().filter(|made| made.moves() && !made.volumes.is_empty());
+            let uses_data = foreign
+                .iter()
+                .filter(|made| made.moves() && !made.volumes.is_empty());
             facts.volume_users = uses_data.map(|made| made.name.clone()).collect();
-            for port in spec.containers().flat_map(|wanted| &wanted.ports).map(|port| port.host) {
-                let held = self.world.listener(port).filter(|made| !ours(&made.name)).map(|made| made.name.clone());
-                let held = held.or_else(|| self.world.taken.contains(&port).then(|| "a process".to_owned()));
-                facts.taken.extend(held.map(|holder| ("PORT".to_owned(), port, holder)));
+            for port in spec
+                .containers()
+                .flat_map(|wanted| &wanted.ports)
+                .map(|port| port.host)
+            {
+                let held = self
+                    .world
+                    .listener(port)
+                    .filter(|made| !ours(&made.name))
+                    .map(|made| made.name.clone());
+                let held = held.or_else(|| {
+                    self.world
+                        .taken
+                        .contains(&port)
+                        .then(|| "a process".to_owned())
+                });
+                facts
+                    .taken
+                    .extend(held.map(|holder| ("PORT".to_owned(), port, holder)));
             }
-            let node = daemon.state.seen.containers.iter().find(|one| one.unit != UnitId::Sql);
+            let node = daemon
+                .state
+                .seen
+                .containers
+                .iter()
+                .find(|one| one.unit != UnitId::Sql);
             let key = node.and_then(|node| Some(self.world.containers.get(&node.id)?.key.clone()));
             facts.running_master_key = key.map(Secret::new);
             let wanted = spec.images();
-            let images = self.world.images.iter().filter(|(image, _)| wanted.contains(&image.as_str()));
-            let images = images.map(|(image, id)| (image.clone(), id.clone())).collect();
+            let images = self
+                .world
+                .images
+                .iter()
+                .filter(|(image, _)| wanted.contains(&image.as_str()));
+            let images = images
+                .map(|(image, id)| (image.clone(), id.clone()))
+                .collect();
             asked.found = Some((facts, images));
         }
         self.deliver(epoch, Input::Gathered(Box::new(asked)));
@@ -265,18 +372,24 @@ impl Sim {
 
     pub(super) fn gathered(&mut self, asked: Asked) {
         let Some(daemon) = &self.daemon else { return };
-        let Some((facts, images)) = asked.found else { return self.deny("the engine does not answer") };
+        let Some((facts, images)) = asked.found else {
+            return self.deny("the engine does not answer");
+        };
         if daemon.is_terminating() {
             return self.deny("the daemon is ending");
         }
-        let seen = Observed { images, ..daemon.state.seen.clone() };
+        let seen = Observed {
+            images,
+            ..daemon.state.seen.clone()
+        };
         let key = match admit(&asked.config, &self.disk, &facts) {
             Ok(key) => key,
             Err(problems) => return self.deny(&format!("{problems:?}")),
         };
         let (key, ours) = match key {
             MasterKey::Known(key) => {
-                let ours = self.disk.master_key_is_ours && self.disk.master_key.as_ref() == Some(&key);
+                let ours =
+                    self.disk.master_key_is_ours && self.disk.master_key.as_ref() == Some(&key);
                 (key, ours)
             }
             MasterKey::Generate => (Secret::new(format!("key{}", self.now)), true),
@@ -291,18 +404,27 @@ impl Sim {
     fn deny(&mut self, why: &str) {
         self.trace(|| format!("denied: {why}"));
         self.denied = Some(why.to_owned());
-        let Some(daemon) = &mut self.daemon else { return };
-        if daemon.state.desired.goal == Goal::Hold && self.disk.is_up() && !daemon.is_terminating() {
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
+        if daemon.state.desired.goal == Goal::Hold && self.disk.is_up() && !daemon.is_terminating()
+        {
             daemon.state.desired.goal = Goal::Up;
         }
-        let nothing = daemon.state.desired.spec.is_none() && daemon.state.seen.containers.is_empty();
+        let nothing =
+            daemon.state.desired.spec.is_none() && daemon.state.seen.containers.is_empty();
         if nothing && daemon.ends_when_down() {
             daemon.leave();
         }
     }
 
     fn conclude(&mut self, env: Env, config: Config, spec: StackSpec, seen: &Observed) {
-        let changes = preview::changes(self.disk.spec.as_ref(), &spec, seen, config.pull == Pull::Always);
+        let changes = preview::changes(
+            self.disk.spec.as_ref(),
+            &spec,
+            seen,
+            config.pull == Pull::Always,
+        );
         self.trace(|| format!("admitted: {changes:?}"));
         self.announced = Some(changes);
         self.unseen_version |= self.has_unseen_version(env.tag * 100);
@@ -310,21 +432,24 @@ impl Sim {
         self.apply(config, spec);
     }
 
-    /// Whether a node of a newer version was started and no look showed it yet: nobody can know then that the database will
-    /// not go back.
+    /// Whether a node of a newer version was started and no look showed it yet: nobody can know
+    /// then that the database will not go back.
     fn has_unseen_version(&self, version: u32) -> bool {
         self.world.ours().any(|(id, unit, made)| {
             let newer = unit != UnitId::Sql && version_of(&made.image_id) / 100 > version / 100;
             let starts = |(number, call): (&u64, &super::calls::Call)| {
-                matches!(&call.action, Action::Start(_, one) if one == id) && !self.answered.contains(number)
+                matches!(&call.action, Action::Start(_, one) if one == id)
+                    && !self.answered.contains(number)
             };
-            newer && (self.calls.iter().any(starts) || made.runs > 0 && !self.judge.has_seen_run_of(id))
+            newer
+                && (self.calls.iter().any(starts)
+                    || made.runs > 0 && !self.invariants.has_seen_run_of(id))
         })
     }
 
     fn spec_for(&self, config: &Config, key: &Secret) -> StackSpec {
         let project = ProjectName::given("p").unwrap();
-        let around = Surroundings {
+        let around = BuildInput {
             project: &project,
             working_dir: "/",
             master_key: key,
@@ -364,9 +489,17 @@ impl Sim {
             4 if !env.demo => env.sql_tag = u32::try_from(self.chance.between(1, 2)).unwrap(),
             5 => env.sql_edit += 1,
             6 if self.mix.mistakes => {
-                let mistakes = [Mistake::Tag, Mistake::Licence, Mistake::CrashLoop, Mistake::Weak];
-                env.mistake =
-                    self.chance.pick(&mistakes).copied().filter(|mistake| !env.demo || *mistake != Mistake::Tag);
+                let mistakes = [
+                    Mistake::Tag,
+                    Mistake::Licence,
+                    Mistake::CrashLoop,
+                    Mistake::Weak,
+                ];
+                env.mistake = self
+                    .chance
+                    .pick(&mistakes)
+                    .copied()
+                    .filter(|mistake| !env.demo || *mistake != Mistake::Tag);
             }
             _ => env.node_edit += 1,
         }
@@ -378,14 +511,25 @@ impl Sim {
 
     /// The `.env` as it is, without mistakes, and with no older version than the one that ran.
     pub(super) fn good_env(&self) -> Env {
-        let mut env = Env { mistake: None, pull: Pull::Missing, ..self.env.clone() };
-        let ran = self.disk.ran_tag.as_ref().and_then(|tag| tag.split('.').nth(1)?.parse().ok());
+        let mut env = Env {
+            mistake: None,
+            pull: Pull::Missing,
+            ..self.env.clone()
+        };
+        let ran = self
+            .disk
+            .ran_tag
+            .as_ref()
+            .and_then(|tag| tag.split('.').nth(1)?.parse().ok());
         env.tag = env.tag.max(ran.filter(|tag| *tag != NO_TAG).unwrap_or(1));
         env
     }
 
     pub(super) fn timing(&self) -> octo_local::config::Timing {
-        self.daemon.as_ref().map(|daemon| daemon.state.timing()).unwrap_or_default()
+        self.daemon
+            .as_ref()
+            .map(|daemon| daemon.state.timing())
+            .unwrap_or_default()
     }
 }
 

@@ -1,4 +1,5 @@
-//! The model of what runs in a container: an Octopus node or a SQL Server, from its start to its end, well or not.
+//! The model of what runs in a container: an Octopus node or a SQL Server, from its start to its
+//! end, well or not.
 
 use octo_local::reconcile::health::Probe;
 use octo_local::spec::UnitId;
@@ -79,13 +80,15 @@ pub(super) enum Step {
     WellAgain,
 }
 
-pub(super) const UNREACHABLE: &str = "Connection test to \"master\" timed out after trying for 30 seconds";
+pub(super) const UNREACHABLE: &str =
+    "Connection test to \"master\" timed out after trying for 30 seconds";
 
 impl Sim {
     /// A process begins in a container. Its networks, ports and images were checked before.
     pub(super) fn begin_process(&mut self, id: &str, by_us: bool) {
         let now = self.now;
-        let on_lost = [OnLost::Dies, OnLost::Waits, OnLost::Freezes, OnLost::Serves][self.chance.below(4) as usize];
+        let on_lost = [OnLost::Dies, OnLost::Waits, OnLost::Freezes, OnLost::Serves]
+            [self.chance.below(4) as usize];
         let ends_in = (!self.chance.percent(self.mix.deaf)).then(|| self.chance.between(50, 4_000));
         let at = self.world.clock(now);
         let made = self.world.containers.get_mut(id).unwrap();
@@ -94,7 +97,11 @@ impl Sim {
         made.doing = Doing::Running;
         (made.code, made.oom) = (0, false);
         made.lines.clear();
-        let phase = if made.of.is_some() { Phase::Boot } else { Phase::Foreign };
+        let phase = if made.of.is_some() {
+            Phase::Boot
+        } else {
+            Phase::Foreign
+        };
         made.process = Some(Process {
             by_us,
             began: now,
@@ -114,7 +121,8 @@ impl Sim {
         self.check_company(id, by_us, &volumes);
         self.hint(id, "start", None);
         let Some((unit, _)) = of else { return };
-        // What somebody else starts may take the database to another version than anybody asked us for.
+        // What somebody else starts may take the database to another version than anybody asked us
+        // for.
         self.unseen_version |= !by_us && unit != UnitId::Sql;
         self.trace(|| format!("{unit} {id} runs{}", if by_us { "" } else { ", not by us" }));
         self.begin_life(id, unit, &mark);
@@ -124,7 +132,11 @@ impl Sim {
         let boot = self.chance.between(100, 2_000);
         match mark {
             "crash-loop" => self.step(id, boot, Step::Crash(1, "Unhandled exception")),
-            "licence" => self.step(id, boot, Step::Crash(1, "would not be compliant with your license")),
+            "licence" => self.step(
+                id,
+                boot,
+                Step::Crash(1, "would not be compliant with your license"),
+            ),
             "weak" => self.step(id, boot, Step::Crash(255, "Password validation failed")),
             _ => {}
         }
@@ -140,7 +152,11 @@ impl Sim {
             }
         }
         if unit == UnitId::Sql && self.process(id).phase == Phase::Boot {
-            let slow = if self.process(id).slow { self.chance.between(20_000, 60_000) } else { 0 };
+            let slow = if self.process(id).slow {
+                self.chance.between(20_000, 60_000)
+            } else {
+                0
+            };
             return self.step(id, boot + slow, Step::Next);
         }
         self.step(id, boot, Step::Next);
@@ -153,7 +169,11 @@ impl Sim {
     }
 
     pub(super) fn process(&mut self, id: &str) -> &mut Process {
-        self.world.containers.get_mut(id).and_then(|made| made.process.as_mut()).unwrap()
+        self.world
+            .containers
+            .get_mut(id)
+            .and_then(|made| made.process.as_mut())
+            .unwrap()
     }
 
     pub(super) fn step(&mut self, id: &str, wait: Ms, step: Step) {
@@ -162,9 +182,18 @@ impl Sim {
     }
 
     pub(super) fn stepped(&mut self, id: &str, run: u64, step: Step) {
-        let Some(made) = self.world.containers.get_mut(id).filter(|made| made.runs == run) else { return };
+        let Some(made) = self
+            .world
+            .containers
+            .get_mut(id)
+            .filter(|made| made.runs == run)
+        else {
+            return;
+        };
         let frozen = made.doing == Doing::Paused;
-        let Some(process) = made.process.as_mut() else { return };
+        let Some(process) = made.process.as_mut() else {
+            return;
+        };
         if frozen && step != Step::Killed {
             return process.deferred.push(step);
         }
@@ -207,7 +236,11 @@ impl Sim {
             (UnitId::Sql, Phase::Boot) => self.sql_booted(id),
             (UnitId::Sql, _) => self.sql_ready(id),
             (UnitId::Node(_), Phase::Boot) => {
-                let patience = if self.process(id).on_lost == OnLost::Waits { Ms::MAX } else { self.now + 30_000 };
+                let patience = if self.process(id).on_lost == OnLost::Waits {
+                    Ms::MAX
+                } else {
+                    self.now + 30_000
+                };
                 self.enter(id, Phase::Connecting(patience));
                 self.next_phase(id);
             }
@@ -246,14 +279,22 @@ impl Sim {
     fn sql_ready(&mut self, id: &str) {
         self.enter(id, Phase::Ready);
         let now = self.now;
-        for process in self.world.containers.values_mut().filter_map(|made| made.process.as_mut()) {
+        for process in self
+            .world
+            .containers
+            .values_mut()
+            .filter_map(|made| made.process.as_mut())
+        {
             process.well_since = process.well_since.max(now);
         }
     }
 
     fn data_mut(&mut self, sql: &str) -> Option<&mut Option<Data>> {
         let volume = self.world.containers.get(sql)?.volumes.first()?;
-        self.world.volumes.get_mut(volume).map(|volume| &mut volume.data)
+        self.world
+            .volumes
+            .get_mut(volume)
+            .map(|volume| &mut volume.data)
     }
 
     fn data_of(&self, sql: &str) -> Option<&Data> {
@@ -288,7 +329,9 @@ impl Sim {
         };
         let made = &self.world.containers[id];
         let (version, key) = (version_of(&made.image_id), made.key.clone());
-        let Some(data) = self.data_of(&sql).cloned() else { return self.step(id, 1_000, Step::Next) };
+        let Some(data) = self.data_of(&sql).cloned() else {
+            return self.step(id, 1_000, Step::Next);
+        };
         if data.schema.is_some_and(|schema| schema > version) {
             self.judge_downgrade(id, version, data.schema);
             return self.exit(id, 3, "the database schema is newer");
@@ -324,12 +367,23 @@ impl Sim {
 
     /// A process ends.
     pub(super) fn exit(&mut self, id: &str, code: i64, line: &'static str) {
-        let Some(made) = self.world.containers.get_mut(id) else { return };
-        let Some(process) = made.process.take() else { return };
+        let Some(made) = self.world.containers.get_mut(id) else {
+            return;
+        };
+        let Some(process) = made.process.take() else {
+            return;
+        };
         made.doing = Doing::Exited;
         made.code = code;
-        made.lines = if line.is_empty() { Vec::new() } else { vec![line.to_owned()] };
-        let (unit, armed) = (made.of.as_ref().map(|(unit, _)| *unit), made.armed && process.ends_in.is_some());
+        made.lines = if line.is_empty() {
+            Vec::new()
+        } else {
+            vec![line.to_owned()]
+        };
+        let (unit, armed) = (
+            made.of.as_ref().map(|(unit, _)| *unit),
+            made.armed && process.ends_in.is_some(),
+        );
         self.trace(|| format!("{id} ended with {code} {line}"));
         self.hint(id, "die", None);
         self.answer_waiters(id);
@@ -360,7 +414,9 @@ impl Sim {
             }
             let (phase, on_lost) = (self.process(&id).phase, self.process(&id).on_lost);
             match (phase, on_lost) {
-                (Phase::Migrating, OnLost::Dies) => self.step(&id, 700, Step::Crash(1, UNREACHABLE)),
+                (Phase::Migrating, OnLost::Dies) => {
+                    self.step(&id, 700, Step::Crash(1, UNREACHABLE));
+                }
                 (Phase::Migrating, OnLost::Waits) => {
                     self.enter(&id, Phase::Connecting(Ms::MAX));
                     self.step(&id, 1_000, Step::Next);
@@ -380,18 +436,25 @@ impl Sim {
         let flip = self.chance.percent(50);
         let quick = self.chance.between(1, 20);
         let refused = || Probe::Failure("connection refused".to_owned());
-        let Some((id, made)) =
-            self.world.containers.iter().find(|(_, made)| made.process.is_some() && made.ports.contains(&port))
+        let Some((id, made)) = self
+            .world
+            .containers
+            .iter()
+            .find(|(_, made)| made.process.is_some() && made.ports.contains(&port))
         else {
             return (refused(), quick);
         };
-        let Some(process) = made.process.as_ref() else { return (refused(), quick) };
+        let Some(process) = made.process.as_ref() else {
+            return (refused(), quick);
+        };
         if process.hung || made.doing == Doing::Paused {
             return (Probe::Failure("no answer within 2000 ms".to_owned()), limit);
         }
         let probe = match process.phase {
             Phase::Ready if process.flaps && flip => Probe::Failure("it answers 500".to_owned()),
-            Phase::Ready if process.on_lost == OnLost::Serves || self.has_database(id) => Probe::Ready,
+            Phase::Ready if process.on_lost == OnLost::Serves || self.has_database(id) => {
+                Probe::Ready
+            }
             Phase::Boot | Phase::Foreign => refused(),
             _ => Probe::Failure("it answers 503".to_owned()),
         };
@@ -406,7 +469,10 @@ impl Sim {
         };
         let process = made.process.as_ref().unwrap();
         if process.hung || made.doing == Doing::Paused {
-            return (Probe::Failure("log in: no answer within 2000 ms".to_owned()), limit);
+            return (
+                Probe::Failure("log in: no answer within 2000 ms".to_owned()),
+                limit,
+            );
         }
         let probe = match process.phase {
             Phase::Ready => Probe::Ready,

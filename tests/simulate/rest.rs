@@ -1,4 +1,5 @@
-//! The stack at rest: reached within bounded time once nothing goes wrong any more, and as it was wished and announced.
+//! The stack at rest: reached within bounded time once nothing goes wrong any more, and as it was
+//! wished and announced.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -7,8 +8,8 @@ use octo_local::reconcile::Goal;
 use octo_local::reconcile::Plan;
 use octo_local::reconcile::preview;
 use octo_local::reconcile::preview::Step;
-use octo_local::reconcile::status::Circumstances;
 use octo_local::reconcile::status::Status;
+use octo_local::reconcile::status::StatusInput;
 use octo_local::reconcile::status::Verdict;
 use octo_local::reconcile::status::status;
 use octo_local::spec::UnitId;
@@ -22,7 +23,8 @@ use super::trouble::Undo;
 use super::world::Doing;
 use super::world::Ms;
 
-/// Long enough for everything that waits: hung calls, stuck starts, waits between restarts, one node after the other.
+/// Long enough for everything that waits: hung calls, stuck starts, waits between restarts, one
+/// node after the other.
 const LIMIT: Ms = 400_000;
 /// Nothing happens for so long at rest.
 const QUIET: Ms = 12_000;
@@ -41,18 +43,30 @@ impl Sim {
     fn status(&self) -> Option<Status> {
         let daemon = self.daemon.as_ref()?;
         let state = &daemon.state;
-        let around = Circumstances { unsure: !daemon.may_act(), ..Circumstances::default() };
-        Some(status(&around, &state.desired, &state.seen, &state.tracks, daemon.at(self.now)))
+        let around = StatusInput {
+            unsure: !daemon.may_act(),
+            ..StatusInput::default()
+        };
+        Some(status(
+            &around,
+            &state.desired,
+            &state.seen,
+            &state.records,
+            daemon.at(self.now),
+        ))
     }
 
     /// Lets time pass until all is quiet, and checks that it is as it was wished.
     pub(super) fn settle(&mut self) {
-        let begun = self.now.max(self.daemon.as_ref().map_or(0, |daemon| daemon.frozen_until));
+        let begun = self
+            .now
+            .max(self.daemon.as_ref().map_or(0, |daemon| daemon.frozen_until));
         let limit = begun + LIMIT;
         let mut failed_since = None;
         while !self.is_over() {
             self.run_until(self.now + 1_000);
-            let quiet = self.now.saturating_sub(self.judge.last_act.max(begun)) >= QUIET && !self.will_do();
+            let quiet = self.now.saturating_sub(self.invariants.last_act.max(begun)) >= QUIET
+                && !self.will_do();
             match self.status() {
                 None => {
                     if self.left_early {
@@ -73,9 +87,14 @@ impl Sim {
                     }
                 }
                 Some(status) => {
-                    // One that crashes again and again is called failed while it waits, and starts in between.
-                    failed_since = failed_since.filter(|_| self.env.mistake == Some(Mistake::CrashLoop));
-                    if quiet && self.is_at_rest(&status) && (self.knows_all() || self.now - begun > RECHECKED) {
+                    // One that crashes again and again is called failed while it waits, and starts
+                    // in between.
+                    failed_since =
+                        failed_since.filter(|_| self.env.mistake == Some(Mistake::CrashLoop));
+                    if quiet
+                        && self.is_at_rest(&status)
+                        && (self.knows_all() || self.now - begun > RECHECKED)
+                    {
                         return self.check_rest(&status);
                     }
                 }
@@ -89,26 +108,43 @@ impl Sim {
 
     /// Whether the last look showed everything as it is.
     fn knows_all(&self) -> bool {
-        let Some(daemon) = &self.daemon else { return false };
+        let Some(daemon) = &self.daemon else {
+            return false;
+        };
         let (seen, world) = (&daemon.state.seen, &self.world);
         let true_of = |image: &String, id: &String| world.images.get(image) == Some(id);
         seen.networks == world.our_networks()
             && seen.volumes == world.our_volumes()
             && seen.images.iter().all(|(image, id)| true_of(image, id))
-            && seen.containers.iter().all(|one| world.inspect(&one.id).as_ref() == Some(one))
+            && seen
+                .containers
+                .iter()
+                .all(|one| world.inspect(&one.id).as_ref() == Some(one))
     }
 
     fn has_hung_call(&self) -> bool {
-        let Some(daemon) = &self.daemon else { return false };
-        let mut begun = daemon.state.tracks.busy.values().map(|(_, since)| daemon.at(self.now).since(*since));
+        let Some(daemon) = &self.daemon else {
+            return false;
+        };
+        let mut begun = daemon
+            .state
+            .records
+            .busy
+            .values()
+            .map(|(_, since)| daemon.at(self.now).since(*since));
         begun.any(|ago| ago.as_millis() > u128::from(HUNG))
     }
 
     fn is_at_rest(&self, status: &Status) -> bool {
-        let Some(daemon) = &self.daemon else { return false };
+        let Some(daemon) = &self.daemon else {
+            return false;
+        };
         let plan = daemon.state.plan(daemon.at(self.now));
-        let settled = matches!(status.verdict, Verdict::Ready | Verdict::Down | Verdict::Held);
-        settled && plan == Plan::default() && daemon.state.tracks.busy.is_empty()
+        let settled = matches!(
+            status.verdict,
+            Verdict::Ready | Verdict::Down | Verdict::Held
+        );
+        settled && plan == Plan::default() && daemon.state.records.busy.is_empty()
     }
 
     fn check_rest(&mut self, status: &Status) {
@@ -121,7 +157,9 @@ impl Sim {
             Goal::Up => {}
         }
         let seen = daemon.state.seen.clone();
-        let Some(spec) = desired.spec.clone() else { return };
+        let Some(spec) = desired.spec.clone() else {
+            return;
+        };
         for unit in spec.units() {
             let kept = desired.stopped.contains(&unit) || desired.stopped.contains(&UnitId::Sql);
             self.check_unit(unit, kept);
@@ -134,44 +172,90 @@ impl Sim {
             .collect();
         self.must(surplus.is_empty(), || format!("left over: {surplus:?}"));
         let networks = self.world.our_networks();
-        let idle = |id: &&String| !self.world.containers.values().any(|made| made.networks.contains(*id));
-        let idle: Vec<String> = networks.keys().filter(|_| networks.len() > 1).filter(idle).cloned().collect();
+        let idle = |id: &&String| {
+            !self
+                .world
+                .containers
+                .values()
+                .any(|made| made.networks.contains(*id))
+        };
+        let idle: Vec<String> = networks
+            .keys()
+            .filter(|_| networks.len() > 1)
+            .filter(idle)
+            .cloned()
+            .collect();
         self.must(idle.is_empty(), || format!("networks left over: {idle:?}"));
-        self.must(self.knows_all(), || "what is known is not what is".to_owned());
+        self.must(self.knows_all(), || {
+            "what is known is not what is".to_owned()
+        });
         // What is stopped has nothing to restart.
-        let keeps = |unit: &UnitId| desired.stopped.contains(unit) || desired.stopped.contains(&UnitId::Sql);
+        let keeps = |unit: &UnitId| {
+            desired.stopped.contains(unit) || desired.stopped.contains(&UnitId::Sql)
+        };
         let forgotten = desired.restart.keys().find(|unit| !keeps(unit));
-        self.must(forgotten.is_none(), || format!("a restart was forgotten: {:?}", desired.restart));
-        self.must(desired.refresh.is_empty(), || format!("a fetch was forgotten: {:?}", desired.refresh));
+        self.must(forgotten.is_none(), || {
+            format!("a restart was forgotten: {:?}", desired.restart)
+        });
+        self.must(desired.refresh.is_empty(), || {
+            format!("a fetch was forgotten: {:?}", desired.refresh)
+        });
         if desired.stopped.is_empty() {
             // A tag that moved since the last `up` would be a change of the next one.
-            let pinned = octo_local::reconcile::Observed { images: desired.images.clone(), ..seen };
+            let pinned = octo_local::reconcile::Observed {
+                images: desired.images.clone(),
+                ..seen
+            };
             let changes = preview::changes(Some(&spec), &spec, &pinned, false);
-            self.must(changes.is_empty(), || format!("at rest, but an `up` would do {changes:?}"));
+            self.must(changes.is_empty(), || {
+                format!("at rest, but an `up` would do {changes:?}")
+            });
         }
     }
 
     fn check_unit(&mut self, unit: UnitId, stopped: bool) {
         let ids = self.world.ids_of(unit);
         let Some(id) = ids.first().filter(|_| ids.len() == 1) else {
-            return self.must(stopped && ids.is_empty(), || format!("{unit} has the containers {ids:?}"));
+            return self.must(stopped && ids.is_empty(), || {
+                format!("{unit} has the containers {ids:?}")
+            });
         };
         let made = &self.world.containers[id];
-        let current = self.world.inspect(id).is_some_and(|container| self.judge.is_current(&container));
-        let serves = made.process.as_ref().is_some_and(|process| process.phase == Phase::Ready && !process.hung);
-        self.must(stopped || !made.armed, || format!("the engine would restart {unit} as well"));
+        let current = self
+            .world
+            .inspect(id)
+            .is_some_and(|container| self.invariants.is_current(&container));
+        let serves = made
+            .process
+            .as_ref()
+            .is_some_and(|process| process.phase == Phase::Ready && !process.hung);
+        self.must(stopped || !made.armed, || {
+            format!("the engine would restart {unit} as well")
+        });
         let made = &self.world.containers[id];
-        let (moves, attached) =
-            (made.doing == Doing::Running, made.networks.iter().any(|id| self.world.networks.contains_key(id)));
+        let (moves, attached) = (
+            made.doing == Doing::Running,
+            made.networks
+                .iter()
+                .any(|id| self.world.networks.contains_key(id)),
+        );
         if stopped {
             return self.must(!moves, || format!("{unit} was stopped and runs"));
         }
         self.must(current, || format!("{unit} runs from another definition"));
-        self.must(moves && serves, || format!("{unit} is called ready and does not serve"));
+        self.must(moves && serves, || {
+            format!("{unit} is called ready and does not serve")
+        });
         self.must(attached, || format!("{unit} is not on the network"));
-        let sql = self.world.unit(UnitId::Sql).map(|made| made.networks.clone()).unwrap_or_default();
+        let sql = self
+            .world
+            .unit(UnitId::Sql)
+            .map(|made| made.networks.clone())
+            .unwrap_or_default();
         let meets = !self.world.containers[id].networks.is_disjoint(&sql);
-        self.must(meets, || format!("{unit} is on another network than SQL Server"));
+        self.must(meets, || {
+            format!("{unit} is on another network than SQL Server")
+        });
     }
 
     /// After `down` nothing is left but volumes; after a signal containers stay, and none runs.
@@ -180,25 +264,47 @@ impl Sim {
             // Nobody is left who could see what came after the end.
             return;
         }
-        let goal = self.daemon.as_ref().map(|daemon| daemon.state.desired.goal).or(self.ended_with);
+        let goal = self
+            .daemon
+            .as_ref()
+            .map(|daemon| daemon.state.desired.goal)
+            .or(self.ended_with);
         let Some(Goal::Down { volumes: all }) = goal else {
-            let running = self.world.ours().find(|(_, _, made)| made.moves()).map(|(_, unit, _)| unit);
-            return self.must(running.is_none(), || format!("halted, and {running:?} runs"));
+            let running = self
+                .world
+                .ours()
+                .find(|(_, _, made)| made.moves())
+                .map(|(_, unit, _)| unit);
+            return self.must(running.is_none(), || {
+                format!("halted, and {running:?} runs")
+            });
         };
-        let left: Vec<String> = self.world.ours().map(|(id, unit, _)| format!("{unit} {id}")).collect();
+        let left: Vec<String> = self
+            .world
+            .ours()
+            .map(|(id, unit, _)| format!("{unit} {id}"))
+            .collect();
         let networks = self.world.our_networks();
-        self.must(left.is_empty() && networks.is_empty(), || format!("left after down: {left:?} {networks:?}"));
+        self.must(left.is_empty() && networks.is_empty(), || {
+            format!("left after down: {left:?} {networks:?}")
+        });
         let volumes = self.world.our_volumes();
-        self.must(!all || volumes.is_empty(), || format!("volumes left: {volumes:?}"));
+        self.must(!all || volumes.is_empty(), || {
+            format!("volumes left: {volumes:?}")
+        });
     }
 
     /// A failure that stays has a name, and is true.
     fn check_failed(&mut self, status: &Status) {
         self.trace(|| format!("failed for good: {}", status.message));
         let named = status.units.iter().any(|unit| unit.cause.is_some()) || !status.work.is_empty();
-        self.must(named, || format!("failed without a cause: {}", status.message));
+        self.must(named, || {
+            format!("failed without a cause: {}", status.message)
+        });
         let true_cause = self.env.mistake.is_some() || self.name_was_taken || self.unseen_version;
-        self.must(true_cause, || format!("failed, and nothing is wrong: {}", brief(status)));
+        self.must(true_cause, || {
+            format!("failed, and nothing is wrong: {}", brief(status))
+        });
     }
 
     /// The daemon is asked to end, and begins again: what was wished comes back.
@@ -241,7 +347,9 @@ impl Sim {
         self.settle();
         let Some(announced) = self.announced.take() else {
             let (denied, older) = (self.denied.take(), env.tag < self.env.tag);
-            return self.must(older && denied.is_some(), || format!("a good configuration is refused: {denied:?}"));
+            return self.must(older && denied.is_some(), || {
+                format!("a good configuration is refused: {denied:?}")
+            });
         };
         let after = self.snapshot();
         let mut did: BTreeSet<(String, String)> = BTreeSet::new();
@@ -254,31 +362,55 @@ impl Sim {
                 (Some((_, one, true)), Some((_, other, true))) if one != other => Step::Restart,
                 _ => continue,
             };
-            let name = if *unit == UnitId::Sql { "p-db-1".to_owned() } else { format!("p-{unit}") };
+            let name = if *unit == UnitId::Sql {
+                "p-db-1".to_owned()
+            } else {
+                format!("p-{unit}")
+            };
             did.insert((name, format!("{step:?}")));
         }
         let made = |name: &String| (name.clone(), format!("{:?}", Step::Create));
         did.extend(self.world.our_volumes().difference(&volumes).map(made));
         did.extend(
-            self.world.our_networks().iter().filter(|(id, _)| !networks.contains_key(*id)).map(|(_, name)| made(name)),
+            self.world
+                .our_networks()
+                .iter()
+                .filter(|(id, _)| !networks.contains_key(*id))
+                .map(|(_, name)| made(name)),
         );
-        let fetched = self
-            .world
-            .images
-            .keys()
-            .filter(|image| !images.contains_key(*image) || env.pull == octo_local::config::Pull::Always);
-        let wanted = self.disk.spec.as_ref().map(|spec| spec.images()).unwrap_or_default();
+        let fetched = self.world.images.keys().filter(|image| {
+            !images.contains_key(*image) || env.pull == octo_local::config::Pull::Always
+        });
+        let wanted = self
+            .disk
+            .spec
+            .as_ref()
+            .map(|spec| spec.images())
+            .unwrap_or_default();
         // A demo's images are imported before the daemon is asked.
         let fetched = fetched.filter(|image| !env.demo && wanted.contains(&image.as_str()));
         did.extend(fetched.map(|image| (image.clone(), format!("{:?}", Step::Pull))));
-        let said: BTreeSet<(String, String)> =
-            announced.iter().map(|change| (change.name.clone(), format!("{:?}", change.what))).collect();
-        self.must(said == did, || format!("announced {said:?}\nand did {did:?}"));
+        let said: BTreeSet<(String, String)> = announced
+            .iter()
+            .map(|change| (change.name.clone(), format!("{:?}", change.what)))
+            .collect();
+        self.must(said == did, || {
+            format!("announced {said:?}\nand did {did:?}")
+        });
     }
 }
 
 /// A status in one line.
 fn brief(status: &Status) -> String {
-    let units = status.units.iter().map(|unit| format!("{} {} {}", unit.unit, unit.phase, unit.reason));
-    format!("{:?} {} {:?} {:?}", status.verdict, status.message, units.collect::<Vec<_>>(), status.work)
+    let units = status
+        .units
+        .iter()
+        .map(|unit| format!("{} {} {}", unit.unit, unit.phase, unit.reason));
+    format!(
+        "{:?} {} {:?} {:?}",
+        status.verdict,
+        status.message,
+        units.collect::<Vec<_>>(),
+        status.work
+    )
 }

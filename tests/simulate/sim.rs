@@ -14,10 +14,10 @@ use super::calls::Call;
 use super::chance::Chance;
 use super::daemon::Daemon;
 use super::daemon::Input;
-use super::eyes::Look;
-use super::judge::Judge;
+use super::invariants::Invariants;
 use super::mix::MIXES;
 use super::mix::Mix;
+use super::observation::Look;
 use super::operator::Asked;
 use super::operator::Env;
 use super::operator::OPERATOR_PAUSE;
@@ -72,20 +72,22 @@ pub(super) struct Sim {
     /// Calls that wait for a container's end or removal.
     pub(super) waiters: Vec<(String, u64)>,
     pub(super) slow_until: Ms,
-    pub(super) judge: Judge,
+    pub(super) invariants: Invariants,
     pub(super) env: Env,
     /// What the last `up` said that it would do, and why it was refused if it was.
     pub(super) announced: Option<Vec<Change>>,
     pub(super) denied: Option<String>,
     /// A foreign container had one of our names.
     pub(super) name_was_taken: bool,
-    /// An older version was admitted before any look could show that a newer one had just been started.
+    /// An older version was admitted before any look could show that a newer one had just been
+    /// started.
     pub(super) unseen_version: bool,
     /// What the last daemon that ended worked towards.
     pub(super) ended_with: Option<Goal>,
     /// The engine did something that everybody had given up on.
     pub(super) did_late: bool,
-    /// The last daemon left before it was done, because the engine did not answer or somebody would not wait.
+    /// The last daemon left before it was done, because the engine did not answer or somebody would
+    /// not wait.
     pub(super) left_early: bool,
     trace: Option<Vec<String>>,
 }
@@ -115,13 +117,21 @@ impl Sim {
             demo,
             mistake: None,
         };
-        let mut world =
-            World { strict: chance.percent(30), refuses_privileges: demo && chance.percent(60), ..World::default() };
+        let mut world = World {
+            strict: chance.percent(30),
+            refuses_privileges: demo && chance.percent(60),
+            ..World::default()
+        };
         for tag in 1..=4 {
-            world.registry.insert(format!("octopus:2026.{tag}.1"), format!("oct:{}", tag * 100));
+            world.registry.insert(
+                format!("octopus:2026.{tag}.1"),
+                format!("oct:{}", tag * 100),
+            );
         }
         for tag in 1..=2 {
-            world.registry.insert(format!("sql:{tag}"), format!("mssql:{tag}"));
+            world
+                .registry
+                .insert(format!("sql:{tag}"), format!("mssql:{tag}"));
         }
         Self {
             now: 0,
@@ -139,7 +149,7 @@ impl Sim {
             next_call: 0,
             waiters: Vec::new(),
             slow_until: 0,
-            judge: Judge::default(),
+            invariants: Invariants::default(),
             env,
             announced: None,
             denied: None,
@@ -167,14 +177,15 @@ impl Sim {
     pub(super) fn outcome(self) -> Outcome {
         Outcome {
             mix: self.mix.name,
-            actions: self.judge.actions,
-            violation: self.judge.violation,
+            actions: self.invariants.actions,
+            violation: self.invariants.violation,
             trace: self.trace.unwrap_or_default(),
             took: self.now,
         }
     }
 
-    /// Nothing goes wrong, and the operator waits for each wish to be fulfilled: what was announced must be what happens.
+    /// Nothing goes wrong, and the operator waits for each wish to be fulfilled: what was announced
+    /// must be what happens.
     fn calm(&mut self) {
         let env = self.env.clone();
         self.up_as_announced(&env);
@@ -222,14 +233,17 @@ impl Sim {
     pub(super) fn good_up(&mut self) {
         // One that is ending refuses; whoever asks waits for its end.
         let limit = self.now + 60_000;
-        while self.daemon.as_ref().is_some_and(Daemon::is_terminating) && self.now < limit && self.advance() {}
+        while self.daemon.as_ref().is_some_and(Daemon::is_terminating)
+            && self.now < limit
+            && self.advance()
+        {}
         self.denied = None;
         let env = self.good_env();
         self.command(Wish::Up(env));
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.judge.violation.is_some()
+        self.invariants.violation.is_some()
     }
 
     pub(super) fn run_until(&mut self, end: Ms) {
@@ -244,9 +258,12 @@ impl Sim {
         self.queue.insert((self.now + wait, self.queued), event);
     }
 
-    /// Whether the engine will still do something that it was asked for, or is about it: nothing is at rest before.
+    /// Whether the engine will still do something that it was asked for, or is about it: nothing is
+    /// at rest before.
     pub(super) fn will_do(&self) -> bool {
-        self.queue.values().any(|event| matches!(event, Event::Effect(_) | Event::Gone(_)))
+        self.queue
+            .values()
+            .any(|event| matches!(event, Event::Effect(_) | Event::Gone(_)))
     }
 
     pub(super) fn is_slow_engine(&self) -> bool {
@@ -255,7 +272,9 @@ impl Sim {
 
     /// The next thing happens. False: nothing more does.
     pub(super) fn advance(&mut self) -> bool {
-        let Some(((at, _), event)) = self.queue.pop_first() else { return false };
+        let Some(((at, _), event)) = self.queue.pop_first() else {
+            return false;
+        };
         self.now = at;
         match event {
             Event::Effect(number) => self.effect(number),
@@ -281,7 +300,13 @@ impl Sim {
         if let Some(trace) = &mut self.trace {
             let line = line();
             // What repeats itself is shown once.
-            if line.starts_with("->") || !trace.iter().rev().take(12).any(|before| before.ends_with(&line)) {
+            if line.starts_with("->")
+                || !trace
+                    .iter()
+                    .rev()
+                    .take(12)
+                    .any(|before| before.ends_with(&line))
+            {
                 trace.push(format!("{:>6}.{:03} {line}", now / 1_000, now % 1_000));
             }
         }

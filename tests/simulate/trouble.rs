@@ -48,7 +48,11 @@ impl Sim {
             _ => self.operator(),
         }
         let pause = self.mix.pause.unwrap_or_default();
-        let wait = if self.chance.percent(25) { self.chance.between(1, 300) } else { self.chance.between(300, pause) };
+        let wait = if self.chance.percent(25) {
+            self.chance.between(1, 300)
+        } else {
+            self.chance.between(300, pause)
+        };
         self.later(wait, Event::Trouble);
     }
 
@@ -74,8 +78,12 @@ impl Sim {
     }
 
     fn some_running(&mut self) -> Option<String> {
-        let ids: Vec<String> =
-            self.world.ours().filter(|(_, _, made)| made.moves()).map(|(id, ..)| id.clone()).collect();
+        let ids: Vec<String> = self
+            .world
+            .ours()
+            .filter(|(_, _, made)| made.moves())
+            .map(|(id, ..)| id.clone())
+            .collect();
         self.chance.pick(&ids).cloned()
     }
 
@@ -85,7 +93,9 @@ impl Sim {
     }
 
     fn process_trouble(&mut self) {
-        let Some(id) = self.some_running() else { return };
+        let Some(id) = self.some_running() else {
+            return;
+        };
         let long = self.chance.between(2_000, 40_000);
         let trouble = self.chance.below(6);
         self.trace(|| format!("trouble {trouble} in {id}"));
@@ -106,14 +116,20 @@ impl Sim {
                 self.step(&id, long, Step::WellAgain);
             }
         }
-        if self.world.containers[&id].process.as_ref().is_some_and(|process| process.hung) {
+        if self.world.containers[&id]
+            .process
+            .as_ref()
+            .is_some_and(|process| process.hung)
+        {
             self.database_lost();
         }
     }
 
     fn person(&mut self) {
         let act = self.chance.below(15);
-        let Some(id) = self.some_container() else { return };
+        let Some(id) = self.some_container() else {
+            return;
+        };
         let moves = self.world.containers[&id].moves();
         self.trace(|| format!("person {act} on {id}"));
         match act {
@@ -170,7 +186,13 @@ impl Sim {
             }
             11 if !self.world.strict => {
                 let fresh = self.world.fresh("net");
-                self.world.networks.insert(fresh, Network { name: "p_default".to_owned(), ours: true });
+                self.world.networks.insert(
+                    fresh,
+                    Network {
+                        name: "p_default".to_owned(),
+                        ours: true,
+                    },
+                );
                 self.hint_infrastructure();
             }
             12 if !self.env.demo => {
@@ -203,7 +225,9 @@ impl Sim {
             return;
         }
         let tag = format!("octopus:2026.{}.1", self.env.tag);
-        let Some(id) = self.world.registry.get_mut(&tag) else { return };
+        let Some(id) = self.world.registry.get_mut(&tag) else {
+            return;
+        };
         *id = format!("oct:{}", super::world::version_of(id) + 1);
         let id = id.clone();
         if self.chance.percent(50) {
@@ -213,7 +237,12 @@ impl Sim {
     }
 
     fn disconnect(&mut self, id: &str) {
-        if let Some(made) = self.world.containers.get_mut(id).filter(|made| made.doing != Doing::Created) {
+        if let Some(made) = self
+            .world
+            .containers
+            .get_mut(id)
+            .filter(|made| made.doing != Doing::Created)
+        {
             made.networks.clear();
         }
         self.hint_infrastructure();
@@ -224,9 +253,18 @@ impl Sim {
     /// A frozen process goes on.
     pub(super) fn thaw(&mut self, id: &str) {
         let now = self.now;
-        let Some(made) = self.world.containers.get_mut(id).filter(|made| made.doing == Doing::Paused) else { return };
+        let Some(made) = self
+            .world
+            .containers
+            .get_mut(id)
+            .filter(|made| made.doing == Doing::Paused)
+        else {
+            return;
+        };
         made.doing = Doing::Running;
-        let Some(process) = made.process.as_mut() else { return };
+        let Some(process) = made.process.as_mut() else {
+            return;
+        };
         process.well_since = now;
         let deferred = std::mem::take(&mut process.deferred);
         self.hint(id, "unpause", None);
@@ -242,7 +280,11 @@ impl Sim {
         self.trace(|| format!("host trouble {trouble} about {unit}"));
         match trouble {
             0 => {
-                let port = if unit == UnitId::Sql { 1401 } else { 8079 + u16::from(unit.number()) };
+                let port = if unit == UnitId::Sql {
+                    1401
+                } else {
+                    8079 + u16::from(unit.number())
+                };
                 if self.world.listener(port).is_none() {
                     self.world.taken.insert(port);
                     self.later(wait, Event::Undo(Undo::Port(port)));
@@ -253,7 +295,11 @@ impl Sim {
                 self.later(wait, Event::Undo(Undo::Disk));
             }
             2 => {
-                let name = if unit == UnitId::Sql { "p-db-1".to_owned() } else { format!("p-{unit}") };
+                let name = if unit == UnitId::Sql {
+                    "p-db-1".to_owned()
+                } else {
+                    format!("p-{unit}")
+                };
                 if !self.world.has_name(&name) {
                     self.name_was_taken = true;
                     self.foreign(name, Vec::new(), wait);
@@ -322,14 +368,25 @@ impl Sim {
         self.world.down = true;
         let open: Vec<u64> = self.calls.keys().copied().collect();
         for number in open {
-            self.answer(number, Err(Trouble { words: "the connection broke".to_owned(), doubt: Doubt::Done }));
+            self.answer(
+                number,
+                Err(Trouble {
+                    words: "the connection broke".to_owned(),
+                    doubt: Doubt::Unknown,
+                }),
+            );
             self.calls.remove(&number);
         }
         self.waiters.clear();
         self.close_stream();
         if !containers_live {
-            let all: Vec<String> =
-                self.world.containers.iter().filter(|(_, made)| made.moves()).map(|(id, _)| id.clone()).collect();
+            let all: Vec<String> = self
+                .world
+                .containers
+                .iter()
+                .filter(|(_, made)| made.moves())
+                .map(|(id, _)| id.clone())
+                .collect();
             for id in &all {
                 self.exit(id, 137, "");
             }
@@ -358,7 +415,11 @@ impl Sim {
 
     /// The engine's own restart policy is at work.
     pub(super) fn rearm(&mut self, id: &str) {
-        let armed = self.world.containers.get(id).is_some_and(|made| made.armed && made.doing == Doing::Exited);
+        let armed = self
+            .world
+            .containers
+            .get(id)
+            .is_some_and(|made| made.armed && made.doing == Doing::Exited);
         if armed && !self.world.down {
             let _ = self.start_container(id, false);
         }
@@ -376,8 +437,11 @@ impl Sim {
             1 if self.daemon.is_some() && self.chance.percent(40) => self.end_politely(),
             _ => {
                 self.kill_daemon();
-                let wait =
-                    if self.chance.percent(50) { self.chance.between(5, 200) } else { self.chance.between(200, 9_000) };
+                let wait = if self.chance.percent(50) {
+                    self.chance.between(5, 200)
+                } else {
+                    self.chance.between(200, 9_000)
+                };
                 self.later(wait, Event::Undo(Undo::Daemon));
             }
         }
@@ -394,7 +458,12 @@ impl Sim {
             Undo::Foreign(id) => {
                 self.world.containers.remove(&id);
             }
-            Undo::Hang(id) => self.world.containers.get_mut(&id).into_iter().for_each(|made| made.hangs = false),
+            Undo::Hang(id) => self
+                .world
+                .containers
+                .get_mut(&id)
+                .into_iter()
+                .for_each(|made| made.hangs = false),
             Undo::Daemon => self.begin_daemon(false, false),
         }
     }
@@ -407,8 +476,12 @@ impl Sim {
         self.world.disk_full = false;
         self.world.taken.clear();
         self.engine_up();
-        let all: Vec<(String, bool)> =
-            self.world.containers.iter().map(|(id, made)| (id.clone(), made.of.is_none())).collect();
+        let all: Vec<(String, bool)> = self
+            .world
+            .containers
+            .iter()
+            .map(|(id, made)| (id.clone(), made.of.is_none()))
+            .collect();
         for (id, foreign) in all {
             if foreign {
                 self.world.containers.remove(&id);
@@ -416,7 +489,12 @@ impl Sim {
             }
             self.world.containers.get_mut(&id).unwrap().hangs = false;
             self.thaw(&id);
-            if let Some(process) = self.world.containers.get_mut(&id).and_then(|made| made.process.as_mut()) {
+            if let Some(process) = self
+                .world
+                .containers
+                .get_mut(&id)
+                .and_then(|made| made.process.as_mut())
+            {
                 process.flaps = false;
             }
         }

@@ -1,4 +1,5 @@
-//! The model of Docker: containers, networks, volumes and images, ours and others', and what a look at them shows.
+//! The model of Docker: containers, networks, volumes and images, ours and others', and what a look
+//! at them shows.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -39,7 +40,8 @@ pub(super) struct World {
     /// A newer engine, which has no two networks of one name.
     pub(super) strict: bool,
     pub(super) made: u64,
-    /// Nanoseconds by which the engine's clock went on besides the virtual milliseconds: no two times are the same.
+    /// Nanoseconds by which the engine's clock went on besides the virtual milliseconds: no two
+    /// times are the same.
     pub(super) ticks: u64,
 }
 
@@ -119,13 +121,18 @@ impl World {
 
     /// Our containers.
     pub(super) fn ours(&self) -> impl Iterator<Item = (&String, UnitId, &Made)> {
-        self.containers.iter().filter_map(|(id, made)| Some((id, made.of.as_ref()?.0, made)))
+        self.containers
+            .iter()
+            .filter_map(|(id, made)| Some((id, made.of.as_ref()?.0, made)))
     }
 
     /// The IDs of a unit's containers, the running one first.
     pub(super) fn ids_of(&self, unit: UnitId) -> Vec<String> {
-        let mut ids: Vec<_> =
-            self.ours().filter(|(_, of, _)| *of == unit).map(|(id, _, made)| (!made.moves(), id)).collect();
+        let mut ids: Vec<_> = self
+            .ours()
+            .filter(|(_, of, _)| *of == unit)
+            .map(|(id, _, made)| (!made.moves(), id))
+            .collect();
         ids.sort();
         ids.into_iter().map(|(_, id)| id.clone()).collect()
     }
@@ -142,7 +149,9 @@ impl World {
 
     /// What listens on a port of the host.
     pub(super) fn listener(&self, port: u16) -> Option<&Made> {
-        self.containers.values().find(|made| made.process.is_some() && made.ports.contains(&port))
+        self.containers
+            .values()
+            .find(|made| made.process.is_some() && made.ports.contains(&port))
     }
 
     /// What is not ours, for comparing.
@@ -153,20 +162,34 @@ impl World {
             .filter(|(_, made)| made.of.is_none())
             .map(|(id, made)| (id, &made.name, made.doing, made.runs))
             .collect();
-        let networks: Vec<_> = self.networks.iter().filter(|(_, network)| !network.ours).collect();
-        let volumes: Vec<_> = self.volumes.iter().filter(|(_, volume)| !volume.ours).map(|(name, _)| name).collect();
+        let networks: Vec<_> = self
+            .networks
+            .iter()
+            .filter(|(_, network)| !network.ours)
+            .collect();
+        let volumes: Vec<_> = self
+            .volumes
+            .iter()
+            .filter(|(_, volume)| !volume.ours)
+            .map(|(name, _)| name)
+            .collect();
         format!("{containers:?} {networks:?} {volumes:?}")
     }
 
     /// The networks with our label.
     pub(super) fn our_networks(&self) -> BTreeMap<String, String> {
         let ours = self.networks.iter().filter(|(_, network)| network.ours);
-        ours.map(|(id, network)| (id.clone(), network.name.clone())).collect()
+        ours.map(|(id, network)| (id.clone(), network.name.clone()))
+            .collect()
     }
 
     /// The volumes with our label.
     pub(super) fn our_volumes(&self) -> BTreeSet<String> {
-        self.volumes.iter().filter(|(_, volume)| volume.ours).map(|(name, _)| name.clone()).collect()
+        self.volumes
+            .iter()
+            .filter(|(_, volume)| volume.ours)
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     /// What the engine's list says of our containers.
@@ -174,7 +197,11 @@ impl World {
         let listed = |(id, _, made): (&String, UnitId, &Made)| Listed {
             id: id.clone(),
             doing: made.doing,
-            networks: if made.doing == Doing::Created { BTreeSet::new() } else { made.networks.clone() },
+            networks: if made.doing == Doing::Created {
+                BTreeSet::new()
+            } else {
+                made.networks.clone()
+            },
         };
         self.ours().map(listed).collect()
     }
@@ -199,13 +226,21 @@ impl World {
     /// The time by the engine's clock.
     pub(super) fn clock(&mut self, now: Ms) -> OffsetDateTime {
         self.ticks += 1;
-        OffsetDateTime::UNIX_EPOCH + Duration::from_millis(now) + Duration::from_nanos(self.ticks % 1_000_000)
+        OffsetDateTime::UNIX_EPOCH
+            + Duration::from_millis(now)
+            + Duration::from_nanos(self.ticks % 1_000_000)
     }
 
     /// The run that a container is in, if it runs.
     pub(super) fn instance(&self, id: &str) -> Option<Instance> {
-        let made = self.containers.get(id).filter(|made| made.process.is_some())?;
-        Some(Instance { id: id.to_owned(), started_at: made.started_at.clone() })
+        let made = self
+            .containers
+            .get(id)
+            .filter(|made| made.process.is_some())?;
+        Some(Instance {
+            id: id.to_owned(),
+            started_at: made.started_at.clone(),
+        })
     }
 }
 
@@ -229,7 +264,12 @@ impl Made {
             Doing::Created => Run::Created,
             Doing::Running => Run::Running { started_at },
             Doing::Paused => Run::Paused { started_at },
-            Doing::Exited => Run::Exited { started_at, code: self.code, oom: self.oom, error: String::new() },
+            Doing::Exited => Run::Exited {
+                started_at,
+                code: self.code,
+                oom: self.oom,
+                error: String::new(),
+            },
             Doing::Removing => Run::Removing,
         }
     }

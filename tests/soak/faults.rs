@@ -1,4 +1,5 @@
-//! The faults that are drawn, how each is done, and what it may move: everything else must stay as it is.
+//! The faults that are drawn, how each is done, and what it may move: everything else must stay as
+//! it is.
 
 use std::time::Duration;
 
@@ -46,16 +47,23 @@ pub(super) enum Fault {
 pub(super) struct Moved {
     /// Units whose containers may be others, or run anew.
     pub(super) units: Vec<String>,
-    /// Whether the stack must be seen to have left and reached its desired state: something had to be repaired.
+    /// Whether the stack must be seen to have left and reached its desired state: something had to
+    /// be repaired.
     pub(super) must_move: bool,
 }
 
 fn moved(units: &[&str]) -> Moved {
-    Moved { units: units.iter().map(|unit| (*unit).to_owned()).collect(), must_move: true }
+    Moved {
+        units: units.iter().map(|unit| (*unit).to_owned()).collect(),
+        must_move: true,
+    }
 }
 
 fn nothing() -> Moved {
-    Moved { units: Vec::new(), must_move: false }
+    Moved {
+        units: Vec::new(),
+        must_move: false,
+    }
 }
 
 impl Fault {
@@ -111,15 +119,21 @@ impl Fault {
 
     /// Does it.
     pub(super) fn strike(self, soak: &mut Soak, chance: &mut Chance) -> Moved {
-        let node = format!("octopus-server-{}", 1 + chance.below(u64::from(super::NODES)));
+        let node = format!(
+            "octopus-server-{}",
+            1 + chance.below(u64::from(super::NODES))
+        );
         match self {
-            Self::KillSql | Self::RemoveSql | Self::FreezeSql | Self::CutOffSql => self.strike_sql(soak),
+            Self::KillSql | Self::RemoveSql | Self::FreezeSql | Self::CutOffSql => {
+                self.strike_sql(soak)
+            }
             Self::KillDaemon | Self::FreezeDaemon | Self::ReloadDaemon | Self::DamageStateFile => {
                 self.strike_daemon(soak)
             }
-            Self::RestartUnit | Self::StopAndStartUnit | Self::OneNodeLessAndMore | Self::SecondUp => {
-                self.operate(soak, &node)
-            }
+            Self::RestartUnit
+            | Self::StopAndStartUnit
+            | Self::OneNodeLessAndMore
+            | Self::SecondUp => self.operate(soak, &node),
             Self::KillEverything | Self::SetRestartPolicy | Self::LoadHost => self.strike_all(soak),
             _ => self.strike_node(soak, &node),
         }
@@ -181,7 +195,12 @@ impl Fault {
                 for name in &names {
                     witness.kill(name, "KILL");
                 }
-                return moved(&["db", "octopus-server-1", "octopus-server-2", "octopus-server-3"]);
+                return moved(&[
+                    "db",
+                    "octopus-server-1",
+                    "octopus-server-2",
+                    "octopus-server-3",
+                ]);
             }
             Self::SetRestartPolicy => {
                 let name = soak.stack.container("octopus-server-1");
@@ -209,7 +228,9 @@ impl Fault {
             }
             Self::ReloadDaemon => {
                 soak.stack.signal_daemon(Signal::HUP);
-                wait_until("the daemon is there again", || soak.is_supervised().then_some(()));
+                wait_until("the daemon is there again", || {
+                    soak.is_supervised().then_some(())
+                });
             }
             Self::DamageStateFile => {
                 soak.stack.kill_daemon();
@@ -237,14 +258,20 @@ impl Fault {
             Self::OneNodeLessAndMore => {
                 stack.run(&["up", "--demo", "--nodes", "2"]).ok();
                 stack.run(&["up", "--demo", "--nodes", &all]).ok();
-                return Moved { must_move: false, ..moved(&["octopus-server-3"]) };
+                return Moved {
+                    must_move: false,
+                    ..moved(&["octopus-server-3"])
+                };
             }
             _ => {
                 stack.run(&["up", "--demo", "--nodes", &all]).ok();
                 return nothing();
             }
         };
-        Moved { must_move: false, ..moved(&[node]) }
+        Moved {
+            must_move: false,
+            ..moved(&[node])
+        }
     }
 }
 
@@ -255,7 +282,12 @@ impl Soak {
 
     fn waits_for_attachment(&self, name: &str) {
         wait_until("the container is attached again", || {
-            let networks = self.stack.witness.inspect(name)?.network_settings?.networks?;
+            let networks = self
+                .stack
+                .witness
+                .inspect(name)?
+                .network_settings?
+                .networks?;
             networks.contains_key(&self.network()).then_some(())
         });
     }

@@ -10,7 +10,10 @@ use rustix::process::Pid;
 /// The resident memory of a process in kibibytes (proc(5), `VmRSS`).
 pub(super) fn resident(pid: Pid) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -30,7 +33,10 @@ impl Load {
                 }
             })
         };
-        Self { threads: (0..threads).map(|_| spin(over.clone())).collect(), over }
+        Self {
+            threads: (0..threads).map(|_| spin(over.clone())).collect(),
+            over,
+        }
     }
 }
 

@@ -24,7 +24,11 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn new(seed: u64) -> Self {
-        Self { seed, tried: BTreeMap::new(), slowest: None }
+        Self {
+            seed,
+            tried: BTreeMap::new(),
+            slowest: None,
+        }
     }
 
     /// How many faults were tried.
@@ -39,7 +43,9 @@ impl Watch {
         let moved = fault.strike(soak, chance);
         let struck = Instant::now();
         if moved.must_move {
-            wait_until("what was struck runs anew", || (!soak.stack.starts(since).is_empty()).then_some(()));
+            wait_until("what was struck runs anew", || {
+                (!soak.stack.starts(since).is_empty()).then_some(())
+            });
         }
         soak.stack.wait_for("ready");
         let took = struck.elapsed();
@@ -48,23 +54,41 @@ impl Watch {
         self.check(soak, &before, &moved);
     }
 
-    /// The invariants of `design`: no version mixed, no two starts at once, nothing moved that was well, nothing left over.
+    /// The invariants of `design`: no version mixed, no two starts at once, nothing moved that was
+    /// well, nothing left over.
     fn check(&self, soak: &Soak, before: &BTreeMap<String, String>, moved: &Moved) {
         let stack = &soak.stack;
         // A node that lost its database for a moment first reconnects.
         let violations = wait_until("node 1 has its database", || {
-            http::get(stack.port("octopus-server-1"), "/api/standin/violations", "").filter(|(code, _)| *code == 200)
+            http::get(
+                stack.port("octopus-server-1"),
+                "/api/standin/violations",
+                "",
+            )
+            .filter(|(code, _)| *code == 200)
         });
         assert_eq!(violations.1, "[]", "seed {}", self.seed);
         let after = stack.started();
         for unit in units().iter().filter(|unit| !moved.units.contains(unit)) {
             let name = stack.container(unit);
-            assert_eq!(before.get(&name), after.get(&name), "{unit} was well and was moved (seed {})", self.seed);
+            assert_eq!(
+                before.get(&name),
+                after.get(&name),
+                "{unit} was well and was moved (seed {})",
+                self.seed
+            );
         }
-        assert_eq!(after.len(), units().len(), "one container a unit: {after:?}");
+        assert_eq!(
+            after.len(),
+            units().len(),
+            "one container a unit: {after:?}"
+        );
         assert_eq!(stack.witness.networks(&stack.label()).len(), 1);
         // SQL Server's data, four shared volumes, and a cache for each node.
-        assert_eq!(stack.witness.volumes(&stack.label()).len(), 5 + usize::from(NODES));
+        assert_eq!(
+            stack.witness.volumes(&stack.label()).len(),
+            5 + usize::from(NODES)
+        );
         let file = std::fs::metadata(stack.state().join("state.json")).unwrap();
         assert_eq!(file.permissions().mode() & 0o777, 0o600);
         assert_eq!(stack.status()["supervised"], true);
@@ -72,7 +96,9 @@ impl Watch {
 
     /// Says how it went.
     pub(super) fn tell(&self, growth: Option<u64>) {
-        let slowest = self.slowest.map(|(took, fault)| format!("{:.1} s after {fault:?}", took.as_secs_f64()));
+        let slowest = self
+            .slowest
+            .map(|(took, fault)| format!("{:.1} s after {fault:?}", took.as_secs_f64()));
         let growth = growth.map_or("not measured".to_owned(), |growth| format!("{growth} KiB"));
         self.say(&format!(
             "{} faults of {} kinds, 0 violations, slowest recovery {}, the daemon grew by {growth}; seed {}: {:?}",

@@ -11,16 +11,33 @@ use super::{PASSWORD, PATIENCE, Server, root};
 fn tsql(server: &Server, encryption: &str, script: &str) -> String {
     let conf = TempDir::new().unwrap();
     let path = conf.path().join("freetds.conf");
-    let text =
-        format!("[db]\nhost = 127.0.0.1\nport = {}\ntds version = 7.4\nencryption = {encryption}\n", server.port);
+    let text = format!(
+        "[db]\nhost = 127.0.0.1\nport = {}\ntds version = 7.4\nencryption = {encryption}\n",
+        server.port
+    );
     std::fs::write(&path, text).unwrap();
     let mut command = Command::new("tsql");
-    command.args(["-S", "db", "-U", "sa", "-P", PASSWORD]).env("FREETDSCONF", &path).env("TDSDUMP", "");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("`tsql` must be installed: apt-get install freetds-bin");
-    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    command
+        .args(["-S", "db", "-U", "sa", "-P", PASSWORD])
+        .env("FREETDSCONF", &path)
+        .env("TDSDUMP", "");
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .expect("`tsql` must be installed: apt-get install freetds-bin");
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(script.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
-    [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
+    [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat()
 }
 
 #[test]
@@ -33,9 +50,16 @@ fn freetds_is_served_with_and_without_tls() {
             INSERT INTO T VALUES (N'grün', GETUTCDATE())\nSELECT Name, COUNT(*) AS n FROM T GROUP BY Name\ngo\nFROBNICATE\ngo\nexit\n";
         let output = tsql(&server, encryption, script);
         assert!(output.contains("grün\t"), "{encryption}: {output}");
-        assert!(output.contains("Msg 102 (severity 15"), "{encryption}: {output}");
+        assert!(
+            output.contains("Msg 102 (severity 15"),
+            "{encryption}: {output}"
+        );
     }
-    let counted = tsql(&server, "require", "USE F\nSELECT COUNT(*) * 100 AS n FROM T\ngo\nexit\n");
+    let counted = tsql(
+        &server,
+        "require",
+        "USE F\nSELECT COUNT(*) * 100 AS n FROM T\ngo\nexit\n",
+    );
     assert!(counted.contains("300"), "{counted}");
 }
 
@@ -52,7 +76,10 @@ fn utf16(text: &str) -> Vec<u8> {
 /// A LOGIN7 message with a user and a password, and everything else empty.
 fn login() -> Vec<u8> {
     let user = utf16("sa");
-    let password: Vec<u8> = utf16(PASSWORD).iter().map(|byte| byte.rotate_left(4) ^ 0xA5).collect();
+    let password: Vec<u8> = utf16(PASSWORD)
+        .iter()
+        .map(|byte| byte.rotate_left(4) ^ 0xA5)
+        .collect();
     let mut body = vec![0; 94];
     body[8..12].copy_from_slice(&4096_u32.to_le_bytes());
     for (at, offset, bytes) in [(40, 94, user.len()), (44, 94 + user.len(), password.len())] {
@@ -76,15 +103,27 @@ fn an_attention_ends_a_statement_and_keeps_the_connection() {
     let server = Server::start(&root, &[]);
     let mut tcp = std::net::TcpStream::connect(("127.0.0.1", server.port)).unwrap();
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
-    tcp.write_all(&packet(0x12, &[1, 0, 6, 0, 1, 0xFF, 2])).unwrap();
+    tcp.write_all(&packet(0x12, &[1, 0, 6, 0, 1, 0xFF, 2]))
+        .unwrap();
     reply(&mut tcp);
     tcp.write_all(&packet(0x10, &login())).unwrap();
     assert!(reply(&mut tcp).contains(&0xAD), "a LOGINACK");
-    let headers = [22, 0, 0, 0, 18, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
-    tcp.write_all(&packet(0x01, &[&headers[..], &utf16("WAITFOR DELAY '01:00'")].concat())).unwrap();
+    let headers = [
+        22, 0, 0, 0, 18, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0,
+    ];
+    tcp.write_all(&packet(
+        0x01,
+        &[&headers[..], &utf16("WAITFOR DELAY '01:00'")].concat(),
+    ))
+    .unwrap();
     tcp.write_all(&packet(0x06, &[])).unwrap();
-    assert_eq!(reply(&mut tcp)[..3], [0xFD, 0x20, 0], "a DONE that acknowledges the attention");
-    tcp.write_all(&packet(0x01, &[&headers[..], &utf16("SELECT 1")].concat())).unwrap();
+    assert_eq!(
+        reply(&mut tcp)[..3],
+        [0xFD, 0x20, 0],
+        "a DONE that acknowledges the attention"
+    );
+    tcp.write_all(&packet(0x01, &[&headers[..], &utf16("SELECT 1")].concat()))
+        .unwrap();
     assert_eq!(reply(&mut tcp)[0], 0x81, "the columns of a result");
 }
 
@@ -93,8 +132,15 @@ fn sqlcmd(server: &Server, words: &[&str]) -> (Option<i32>, String) {
     let address = format!("127.0.0.1,{}", server.port);
     let program = env!("CARGO_BIN_EXE_octo-local");
     let mut command = Command::new(program);
-    let output = command.args(["standin", "sqlcmd", "-C", "-S", &address, "-U", "sa"]).args(words).output().unwrap();
-    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    let output = command
+        .args(["standin", "sqlcmd", "-C", "-S", &address, "-U", "sa"])
+        .args(words)
+        .output()
+        .unwrap();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+    )
 }
 
 #[test]

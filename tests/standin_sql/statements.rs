@@ -10,12 +10,20 @@ use super::{PASSWORD, Server, code, int, number, root, run};
 async fn login_at_every_encryption_level() {
     let root = root();
     let server = Server::start(&root, &[]);
-    for level in [EncryptionLevel::Required, EncryptionLevel::On, EncryptionLevel::Off, EncryptionLevel::NotSupported] {
+    for level in [
+        EncryptionLevel::Required,
+        EncryptionLevel::On,
+        EncryptionLevel::Off,
+        EncryptionLevel::NotSupported,
+    ] {
         let mut sql = server.connect(level, PASSWORD, "").await.unwrap();
         assert_eq!(int(&mut sql, "SELECT 1").await, 1, "{level:?}");
         let wrong = server.connect(level, "N0tS3cr3t?", "").await.unwrap_err();
         assert_eq!(number(&wrong), 18456, "{level:?}");
-        let nowhere = server.connect(level, PASSWORD, "nowhere").await.unwrap_err();
+        let nowhere = server
+            .connect(level, PASSWORD, "nowhere")
+            .await
+            .unwrap_err();
         assert_eq!(number(&nowhere), 4060, "{level:?}");
     }
 }
@@ -26,13 +34,33 @@ async fn databases_and_errors_in_the_vendors_numbers() {
     let server = Server::start(&root, &[]);
     let mut sql = server.sa().await;
     let listed = "SELECT CAST(name AS NVARCHAR(60)), state, CAST(state_desc AS NVARCHAR(60)) FROM sys.databases ORDER BY database_id";
-    run(&mut sql, "IF DB_ID(N'Octo-Deploy') IS NULL CREATE DATABASE [Octo-Deploy]").await;
-    run(&mut sql, "IF DB_ID(N'octo-deploy') IS NULL CREATE DATABASE [Octo-Deploy]").await;
-    let rows = sql.simple_query(listed).await.unwrap().into_first_result().await.unwrap();
+    run(
+        &mut sql,
+        "IF DB_ID(N'Octo-Deploy') IS NULL CREATE DATABASE [Octo-Deploy]",
+    )
+    .await;
+    run(
+        &mut sql,
+        "IF DB_ID(N'octo-deploy') IS NULL CREATE DATABASE [Octo-Deploy]",
+    )
+    .await;
+    let rows = sql
+        .simple_query(listed)
+        .await
+        .unwrap()
+        .into_first_result()
+        .await
+        .unwrap();
     let names: Vec<&str> = rows.iter().map(|row| row.get(0).unwrap()).collect();
     assert_eq!(names, ["master", "tempdb", "model", "msdb", "Octo-Deploy"]);
-    assert!(rows.iter().all(|row| row.get::<&str, _>(2) == Some("ONLINE")));
-    assert!(rows.iter().all(|row| !matches!(row.try_get::<i32, _>(1), Ok(Some(state)) if state != 0)));
+    assert!(
+        rows.iter()
+            .all(|row| row.get::<&str, _>(2) == Some("ONLINE"))
+    );
+    assert!(
+        rows.iter()
+            .all(|row| !matches!(row.try_get::<i32, _>(1), Ok(Some(state)) if state != 0))
+    );
     for (text, expected) in [
         ("CREATE DATABASE [OCTO-DEPLOY]", 1801),
         ("USE nowhere", 911),
@@ -86,7 +114,11 @@ async fn parameters_come_back_as_they_went() {
         let mut sql = server.connect(level, PASSWORD, "tempdb").await.unwrap();
         run(&mut sql, "IF OBJECT_ID(N'dbo.P') IS NOT NULL DROP TABLE P").await;
         let columns = "Id INT IDENTITY(1,1) NOT NULL, Txt NVARCHAR(MAX), Num INT, Big BIGINT, Ok BIT, Bin VARBINARY(MAX), At DATETIME2, CONSTRAINT PK_P PRIMARY KEY (Id)";
-        run(&mut sql, &format!("IF OBJECT_ID('P', 'U') IS NULL CREATE TABLE P ({columns})")).await;
+        run(
+            &mut sql,
+            &format!("IF OBJECT_ID('P', 'U') IS NULL CREATE TABLE P ({columns})"),
+        )
+        .await;
         let insert = "INSERT INTO [dbo].[P] (Txt, Num, Big, Ok, Bin, At) OUTPUT INSERTED.Id VALUES (@P1, @P2, @P3, @P4, @P5, GETUTCDATE())";
         let values = [Some(long.as_str()), Some(""), None];
         for (at, text) in values.iter().enumerate() {
@@ -96,11 +128,27 @@ async fn parameters_come_back_as_they_went() {
             query.bind(text.map(|_| i64::MAX));
             query.bind(text.map(|_| true));
             query.bind(text.map(|text| text.as_bytes().to_vec()));
-            let row = query.query(&mut sql).await.unwrap().into_row().await.unwrap().unwrap();
-            assert_eq!(row.get::<i32, _>(0), i32::try_from(at + 1).ok(), "the identity");
+            let row = query
+                .query(&mut sql)
+                .await
+                .unwrap()
+                .into_row()
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(
+                row.get::<i32, _>(0),
+                i32::try_from(at + 1).ok(),
+                "the identity"
+            );
         }
-        let rows =
-            sql.query("SELECT Id, Txt, Num, Big, Ok, Bin FROM P WHERE Id < @P1 ORDER BY Id", &[&4_i64]).await.unwrap();
+        let rows = sql
+            .query(
+                "SELECT Id, Txt, Num, Big, Ok, Bin FROM P WHERE Id < @P1 ORDER BY Id",
+                &[&4_i64],
+            )
+            .await
+            .unwrap();
         let rows = rows.into_first_result().await.unwrap();
         for (row, text) in rows.iter().zip(values) {
             assert_eq!(row.get::<&str, _>("Txt"), text);
@@ -119,8 +167,21 @@ async fn parameters_come_back_as_they_went() {
             .await
             .unwrap()
             .unwrap();
-        assert_eq!((row.get::<i64, _>(0), row.get::<&str, _>(1), row.get::<i32, _>(2)), (Some(7), Some("x"), None));
-        let changed = sql.execute("UPDATE P SET Num = @P1 WHERE Txt IS NULL OR Txt = N''", &[&5_i32]).await.unwrap();
+        assert_eq!(
+            (
+                row.get::<i64, _>(0),
+                row.get::<&str, _>(1),
+                row.get::<i32, _>(2)
+            ),
+            (Some(7), Some("x"), None)
+        );
+        let changed = sql
+            .execute(
+                "UPDATE P SET Num = @P1 WHERE Txt IS NULL OR Txt = N''",
+                &[&5_i32],
+            )
+            .await
+            .unwrap();
         assert_eq!(changed.total(), 2);
     }
 }
@@ -131,16 +192,34 @@ async fn large_results_and_requests() {
     let server = Server::start(&root, &[]);
     for level in [EncryptionLevel::Required, EncryptionLevel::NotSupported] {
         let mut sql = server.connect(level, PASSWORD, "tempdb").await.unwrap();
-        run(&mut sql, "CREATE TABLE L (Id INT NOT NULL PRIMARY KEY, Txt NVARCHAR(400))").await;
+        run(
+            &mut sql,
+            "CREATE TABLE L (Id INT NOT NULL PRIMARY KEY, Txt NVARCHAR(400))",
+        )
+        .await;
         for block in 0..10 {
-            let rows: Vec<String> =
-                (0..1000).map(|row| format!("({}, N'{}')", block * 1000 + row, "x".repeat(200))).collect();
-            run(&mut sql, &format!("INSERT INTO L VALUES {}", rows.join(","))).await;
+            let rows: Vec<String> = (0..1000)
+                .map(|row| format!("({}, N'{}')", block * 1000 + row, "x".repeat(200)))
+                .collect();
+            run(
+                &mut sql,
+                &format!("INSERT INTO L VALUES {}", rows.join(",")),
+            )
+            .await;
         }
-        let rows =
-            sql.simple_query("SELECT Id, Txt FROM L ORDER BY Id").await.unwrap().into_first_result().await.unwrap();
+        let rows = sql
+            .simple_query("SELECT Id, Txt FROM L ORDER BY Id")
+            .await
+            .unwrap()
+            .into_first_result()
+            .await
+            .unwrap();
         assert_eq!(rows.len(), 10_000);
-        assert!(rows.iter().enumerate().all(|(at, row)| row.get::<i32, _>(0) == i32::try_from(at).ok()));
+        assert!(
+            rows.iter()
+                .enumerate()
+                .all(|(at, row)| row.get::<i32, _>(0) == i32::try_from(at).ok())
+        );
         let rows = sql
             .simple_query("SELECT TOP 3 Id FROM L ORDER BY Id DESC")
             .await
@@ -169,11 +248,17 @@ async fn transactions_commit_and_roll_back() {
     run(&mut one, "BEGIN TRAN; INSERT T VALUES (3)").await;
     drop(one);
     run(&mut two, "INSERT T VALUES (4)").await;
-    assert_eq!(int(&mut two, "DECLARE @n INT; SELECT @n = COUNT(*) FROM T; SELECT @n").await, 2);
+    assert_eq!(
+        int(
+            &mut two,
+            "DECLARE @n INT; SELECT @n = COUNT(*) FROM T; SELECT @n"
+        )
+        .await,
+        2
+    );
 }
 
-const LOCK: &str =
-    "DECLARE @r INT; EXEC @r = sp_getapplock @Resource = N'migrate', @LockMode = 'Exclusive', @LockOwner = 'Session'";
+const LOCK: &str = "DECLARE @r INT; EXEC @r = sp_getapplock @Resource = N'migrate', @LockMode = 'Exclusive', @LockOwner = 'Session'";
 
 #[tokio::test]
 async fn application_locks_exclude_each_other() {
@@ -181,11 +266,31 @@ async fn application_locks_exclude_each_other() {
     let server = Server::start(&root, &[]);
     let mut one = server.sa().await;
     let mut two = server.sa().await;
-    assert_eq!(int(&mut one, &format!("{LOCK}, @LockTimeout = 0; SELECT @r")).await, 0);
-    assert_eq!(int(&mut two, &format!("{LOCK}, @LockTimeout = 50; SELECT @r")).await, -1);
-    run(&mut one, "EXEC sp_releaseapplock @Resource = N'migrate', @LockOwner = 'Session'").await;
-    assert_eq!(int(&mut two, &format!("{LOCK}, @LockTimeout = 0; SELECT @r")).await, 0);
-    assert_eq!(code(&mut one, "EXEC sp_releaseapplock @Resource = N'migrate', @LockOwner = 'Session'").await, 1223);
+    assert_eq!(
+        int(&mut one, &format!("{LOCK}, @LockTimeout = 0; SELECT @r")).await,
+        0
+    );
+    assert_eq!(
+        int(&mut two, &format!("{LOCK}, @LockTimeout = 50; SELECT @r")).await,
+        -1
+    );
+    run(
+        &mut one,
+        "EXEC sp_releaseapplock @Resource = N'migrate', @LockOwner = 'Session'",
+    )
+    .await;
+    assert_eq!(
+        int(&mut two, &format!("{LOCK}, @LockTimeout = 0; SELECT @r")).await,
+        0
+    );
+    assert_eq!(
+        code(
+            &mut one,
+            "EXEC sp_releaseapplock @Resource = N'migrate', @LockOwner = 'Session'"
+        )
+        .await,
+        1223
+    );
     let query = format!("{LOCK}, @LockTimeout = 15000; SELECT @r");
     let waiting = int(&mut one, &query);
     let (granted, ()) = tokio::join!(waiting, async { drop(two) });
@@ -198,9 +303,20 @@ async fn a_client_that_dies_while_waiting_gives_its_locks_back() {
     let server = Server::start(&root, &[]);
     let mut one = server.sa().await;
     assert_eq!(int(&mut one, &format!("{LOCK}; SELECT @r")).await, 0);
-    let cut = tokio::time::timeout(Duration::from_millis(100), run(&mut one, "WAITFOR DELAY '01:00'")).await;
+    let cut = tokio::time::timeout(
+        Duration::from_millis(100),
+        run(&mut one, "WAITFOR DELAY '01:00'"),
+    )
+    .await;
     assert!(cut.is_err());
     drop(one);
     let mut two = server.sa().await;
-    assert!(int(&mut two, &format!("{LOCK}, @LockTimeout = 15000; SELECT @r")).await >= 0);
+    assert!(
+        int(
+            &mut two,
+            &format!("{LOCK}, @LockTimeout = 15000; SELECT @r")
+        )
+        .await
+            >= 0
+    );
 }

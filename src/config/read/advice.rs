@@ -11,15 +11,28 @@ use crate::config::keys;
 use crate::config::licence;
 
 /// Secrets that the vendor's pages publish: everybody knows them.
-const PUBLISHED: &[&str] =
-    &["N0tS3cr3t!", "Passw0rd123", "Password01!", "6EdU6IWsCtMEwk0kPKflQQ==", "5qJcW9E6B99teMmrOzaYNA=="];
+const PUBLISHED: &[&str] = &[
+    "N0tS3cr3t!",
+    "Passw0rd123",
+    "Password01!",
+    "6EdU6IWsCtMEwk0kPKflQQ==",
+    "5qJcW9E6B99teMmrOzaYNA==",
+];
 
 impl Reader<'_> {
     /// What is not wrong, but will hurt.
     pub(super) fn advice(&mut self, config: &Config) {
         self.typing_mistakes();
-        for key in ["SA_PASSWORD", "MSSQL_SA_PASSWORD", "ADMIN_PASSWORD", "MASTER_KEY"] {
-            if self.given(key).is_some_and(|value| PUBLISHED.contains(&value)) {
+        for key in [
+            "SA_PASSWORD",
+            "MSSQL_SA_PASSWORD",
+            "ADMIN_PASSWORD",
+            "MASTER_KEY",
+        ] {
+            if self
+                .given(key)
+                .is_some_and(|value| PUBLISHED.contains(&value))
+            {
                 self.warn(
                     key,
                     "this value is published in the vendor's samples, so everybody knows it",
@@ -38,7 +51,9 @@ impl Reader<'_> {
             }
         }
         self.nodes_and_licence(config);
-        if self.given("PRIVILEGED").is_some_and(|value| value.eq_ignore_ascii_case("false"))
+        if self
+            .given("PRIVILEGED")
+            .is_some_and(|value| value.eq_ignore_ascii_case("false"))
             && !config.octopus.disable_dind
         {
             self.problem(
@@ -60,7 +75,11 @@ impl Reader<'_> {
         if config.demo {
             return;
         }
-        let licence = config.octopus.licence.as_ref().map(|licence| licence::read(licence.expose()));
+        let licence = config
+            .octopus
+            .licence
+            .as_ref()
+            .map(|licence| licence::read(licence.expose()));
         let limit = match licence {
             Some(None) => {
                 self.warn(
@@ -75,7 +94,8 @@ impl Reader<'_> {
         };
         let nodes = u32::from(config.octopus.nodes);
         if limit.is_some_and(|limit| nodes > limit) {
-            let why = format!("{nodes} nodes need a licence for as many; Octopus would refuse to deploy");
+            let why =
+                format!("{nodes} nodes need a licence for as many; Octopus would refuse to deploy");
             self.warn(
                 "OCTOPUS_NODES",
                 why,

@@ -1,4 +1,5 @@
-//! Reads what is said about the database: the SQL Server that we run, or somebody else's, and how Octopus reaches it.
+//! Reads what is said about the database: the SQL Server that we run, or somebody else's, and how
+//! Octopus reaches it.
 
 use std::net::IpAddr;
 
@@ -16,13 +17,24 @@ impl Reader<'_> {
     fn sa_password(&mut self) -> Secret {
         let (old, new) = (self.given("SA_PASSWORD"), self.given("MSSQL_SA_PASSWORD"));
         if old.is_some() && new.is_some() && old != new {
-            self.problem("MSSQL_SA_PASSWORD", "it differs from SA_PASSWORD", "set one of them only");
+            self.problem(
+                "MSSQL_SA_PASSWORD",
+                "it differs from SA_PASSWORD",
+                "set one of them only",
+            );
         }
-        let given = self.given("SA_PASSWORD").or_else(|| self.given("MSSQL_SA_PASSWORD")).map(str::to_owned);
+        let given = self
+            .given("SA_PASSWORD")
+            .or_else(|| self.given("MSSQL_SA_PASSWORD"))
+            .map(str::to_owned);
         if let Some(password) = &given {
             let faults = password::faults(password, "sa");
             if !faults.is_empty() {
-                self.problem("SA_PASSWORD", faults.join(" and "), "choose one that SQL Server's policy accepts");
+                self.problem(
+                    "SA_PASSWORD",
+                    faults.join(" and "),
+                    "choose one that SQL Server's policy accepts",
+                );
             }
             return Secret::new(password);
         }
@@ -51,7 +63,11 @@ impl Reader<'_> {
             port: self.port("SQL_PORT"),
             bind: self.address("SQL_BIND_ADDRESS"),
             memory_limit_mb: self
-                .parsed("SQL_MEMORY_LIMIT_MB", "a number of megabytes from 1024", |limit: &u32| *limit >= 1024)
+                .parsed(
+                    "SQL_MEMORY_LIMIT_MB",
+                    "a number of megabytes from 1024",
+                    |limit: &u32| *limit >= 1024,
+                )
                 .unwrap_or(2048),
             edition,
             extra: self.extra(keys::SQL_VARIABLES, keys::STANDIN_SQL),
@@ -86,7 +102,11 @@ impl Reader<'_> {
             self.login(&read, sql);
         }
         if read.database.is_empty() {
-            self.problem("DB_CONNECTION_STRING", "it names no database", "add `Database=OctopusDeploy`");
+            self.problem(
+                "DB_CONNECTION_STRING",
+                "it names no database",
+                "add `Database=OctopusDeploy`",
+            );
         }
         DatabaseConfig {
             host: read.host,
@@ -101,8 +121,9 @@ impl Reader<'_> {
     /// A server name that would point Octopus at another server than the one we run.
     fn server(&mut self, read: &ConnectionString, ours: bool) {
         let is_address = read.host.parse::<IpAddr>().is_ok();
-        let loopback =
-            read.host.eq_ignore_ascii_case("localhost") || read.host.starts_with("127.") || read.host == "::1";
+        let loopback = read.host.eq_ignore_ascii_case("localhost")
+            || read.host.starts_with("127.")
+            || read.host == "::1";
         if !ours {
             if loopback {
                 self.problem(
@@ -123,7 +144,10 @@ impl Reader<'_> {
     }
 
     fn login(&mut self, read: &ConnectionString, sql: &SqlConfig) {
-        if read.user.eq_ignore_ascii_case("sa") && read.password != sql.sa_password && !sql.sa_password.is_empty() {
+        if read.user.eq_ignore_ascii_case("sa")
+            && read.password != sql.sa_password
+            && !sql.sa_password.is_empty()
+        {
             self.problem(
                 "DB_CONNECTION_STRING",
                 "its password for sa differs from SA_PASSWORD",
@@ -158,5 +182,9 @@ pub(in crate::config) fn generated_database(sql: Option<&SqlConfig>) -> Database
 /// The reference with the tag that the engine would assume.
 fn with_tag(image: &str) -> String {
     let last = image.rsplit('/').next().unwrap_or(image);
-    if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
+    if last.contains([':', '@']) {
+        image.to_owned()
+    } else {
+        format!("{image}:latest")
+    }
 }

@@ -15,7 +15,11 @@ impl Reader<'_> {
         };
         self.image("OCTOPUS_IMAGE", &image);
         if self.input.demo.is_none() && !is_tag(&tag) {
-            self.problem("OCTOPUS_SERVER_TAG", "it is no image tag", "use a version such as 2026.2, or latest");
+            self.problem(
+                "OCTOPUS_SERVER_TAG",
+                "it is no image tag",
+                "use a version such as 2026.2, or latest",
+            );
         }
         let admin_password = self.admin_password();
         OctopusConfig {
@@ -29,10 +33,17 @@ impl Reader<'_> {
             admin_password,
             admin_email: self.text("ADMIN_EMAIL"),
             admin_api_key: self.given("ADMIN_API_KEY").map(Secret::new),
-            licence: self.given("OCTOPUS_SERVER_BASE64_LICENSE").filter(|_| self.input.demo.is_none()).map(Secret::new),
+            licence: self
+                .given("OCTOPUS_SERVER_BASE64_LICENSE")
+                .filter(|_| self.input.demo.is_none())
+                .map(Secret::new),
             master_key: self.given("MASTER_KEY").map(Secret::new),
             disable_dind: self.switch("DISABLE_DIND"),
-            task_cap: self.given("TASK_CAP").is_some().then(|| self.parsed("TASK_CAP", "a number", |_| true)).flatten(),
+            task_cap: self
+                .given("TASK_CAP")
+                .is_some()
+                .then(|| self.parsed("TASK_CAP", "a number", |_| true))
+                .flatten(),
             extra: self.extra(keys::OCTOPUS_VARIABLES, keys::STANDIN_OCTOPUS),
         }
     }
@@ -67,13 +78,22 @@ impl Reader<'_> {
                 });
                 1
             }
-            None => self.parsed("OCTOPUS_NODES", &format!("a number from 1 to {MAX_NODES}"), fits).unwrap_or(1),
+            None => self
+                .parsed(
+                    "OCTOPUS_NODES",
+                    &format!("a number from 1 to {MAX_NODES}"),
+                    fits,
+                )
+                .unwrap_or(1),
         }
     }
 
     fn node_name(&mut self) -> String {
         let name = self.text("OCTOPUS_SERVER_NODE_NAME");
-        if !name.chars().all(|letter| letter.is_alphanumeric() || "-_.".contains(letter)) {
+        if !name
+            .chars()
+            .all(|letter| letter.is_alphanumeric() || "-_.".contains(letter))
+        {
             self.problem(
                 "OCTOPUS_SERVER_NODE_NAME",
                 "it has other characters than letters, digits, `-`, `_` and `.`",
@@ -88,5 +108,7 @@ fn is_tag(tag: &str) -> bool {
     let first = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     tag.len() <= 128
         && tag.chars().next().is_some_and(first)
-        && tag.chars().all(|letter| first(letter) || letter == '.' || letter == '-')
+        && tag
+            .chars()
+            .all(|letter| first(letter) || letter == '.' || letter == '-')
 }

@@ -1,4 +1,5 @@
-//! What must end, and whose turn it is: nodes before SQL Server, one ready node at a time, save when the version changes.
+//! What must end, and whose turn it is: nodes before SQL Server, one ready node at a time, save
+//! when the version changes.
 
 use std::time::Duration;
 
@@ -13,16 +14,22 @@ use crate::reconcile::observed::Container;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
-/// How long a process that no longer answers gets between SIGTERM and SIGKILL: it will not make use of more.
+/// How long a process that no longer answers gets between SIGTERM and SIGKILL: it will not make use
+/// of more.
 const HUNG_GRACE: Duration = Duration::from_secs(2);
 
 impl<'a> Pass<'a> {
     pub(super) fn stop_what_must_end(&mut self, spec: &'a StackSpec) {
-        // What cannot be replaced yet goes on: a tag that does not exist must not cost a running stack.
+        // What cannot be replaced yet goes on: a tag that does not exist must not cost a running
+        // stack.
         let is_here = |image: &&str| self.seen.images.contains_key(*image);
         let replaceable = self.desired.refresh.is_empty() && self.needed.iter().all(is_here);
-        let running_sql = self.seen.container(UnitId::Sql).filter(|sql| sql.is_running());
-        // One that the operator stopped may have ended by itself: nodes that go on without it end all the same.
+        let running_sql = self
+            .seen
+            .container(UnitId::Sql)
+            .filter(|sql| sql.is_running());
+        // One that the operator stopped may have ended by itself: nodes that go on without it end
+        // all the same.
         let is_stopped = self.desired.stopped.contains(&UnitId::Sql);
         let sql_must_end = is_stopped
             || running_sql.is_some_and(|sql| match self.fit(spec, sql) {
@@ -32,12 +39,19 @@ impl<'a> Pass<'a> {
             });
         self.database_ends = sql_must_end;
         let versions_differ = self.versions_differ(spec);
-        for container in self.seen.containers.iter().filter(|container| container.is_running()) {
+        for container in self
+            .seen
+            .containers
+            .iter()
+            .filter(|container| container.is_running())
+        {
             let is_node = container.unit != UnitId::Sql;
             // SQL Server is never taken down under a running node.
             let turn = is_node || self.no_node_runs();
             match self.fit(spec, container) {
-                Fit::Right if is_node && sql_must_end => self.stop(container, "SQL Server is stopped too", None),
+                Fit::Right if is_node && sql_must_end => {
+                    self.stop(container, "SQL Server is stopped too", None);
+                }
                 Fit::Right => {}
                 Fit::Broken(cause) => self.stop(container, cause.title(), Some(cause)),
                 Fit::Surplus => self.stop(container, "it is one node too many", None),
@@ -48,26 +62,37 @@ impl<'a> Pass<'a> {
                         self.stop(container, "it is replaced or restarted", None);
                     }
                 }
-                Fit::Replace | Fit::Restart if turn => self.stop(container, "it is replaced or restarted", None),
+                Fit::Replace | Fit::Restart if turn => {
+                    self.stop(container, "it is replaced or restarted", None);
+                }
                 Fit::Halted | Fit::Replace | Fit::Restart => {}
             }
         }
     }
 
-    /// Whether no node runs and none is about to: a start that is under way may have taken effect already.
+    /// Whether no node runs and none is about to: a start that is under way may have taken effect
+    /// already.
     pub(super) fn no_node_runs(&mut self) -> bool {
         let starts = |(subject, (verb, _)): (&Subject, &(&str, Mono))| {
             *verb == "starting" && matches!(subject, Subject::Unit(UnitId::Node(_)))
         };
-        !self.seen.any_node_runs() && !self.tracks.busy.iter().any(starts) && !self.some_other_may_start(UnitId::Sql)
+        !self.seen.any_node_runs()
+            && !self.records.busy.iter().any(starts)
+            && !self.some_other_may_start(UnitId::Sql)
     }
 
     /// Two versions must never run together, so a changed image takes all nodes down at once.
     pub(super) fn versions_differ(&self, spec: &StackSpec) -> bool {
-        let Some(wanted) = spec.nodes.first() else { return false };
+        let Some(wanted) = spec.nodes.first() else {
+            return false;
+        };
         let pinned = self.desired.images.get(&wanted.image);
         let differs = |node: &Container| node.is_of_another_version(&wanted.image, pinned);
-        let mut nodes = self.seen.containers.iter().filter(|container| container.unit != UnitId::Sql);
+        let mut nodes = self
+            .seen
+            .containers
+            .iter()
+            .filter(|container| container.unit != UnitId::Sql);
         nodes.any(|node| node.is_running() && differs(node))
     }
 
@@ -76,41 +101,74 @@ impl<'a> Pass<'a> {
         if !matches!(self.phase(spec, container.unit), Phase::Ready) {
             return true;
         }
-        let others = spec.nodes.iter().map(|node| node.unit).filter(|unit| *unit != container.unit);
+        let others = spec
+            .nodes
+            .iter()
+            .map(|node| node.unit)
+            .filter(|unit| *unit != container.unit);
         let others_serve = others
             .filter(|unit| !self.desired.stopped.contains(unit))
             .all(|unit| self.phase(spec, unit) == Phase::Ready && !self.is_leaving(unit));
-        others_serve && self.phase(spec, UnitId::Sql) == Phase::Ready && !self.stops_a_node_already()
+        others_serve
+            && self.phase(spec, UnitId::Sql) == Phase::Ready
+            && !self.stops_a_node_already()
     }
 
-    /// Whether a unit is worked on, or may be on its way out: a stop that failed may have reached its process all the same.
+    /// Whether a unit is worked on, or may be on its way out: a stop that failed may have reached
+    /// its process all the same.
     fn is_leaving(&mut self, unit: UnitId) -> bool {
-        let Some(track) = self.tracks.get(unit) else { return self.tracks.is_busy(&Subject::Unit(unit)) };
-        let until = track.ending_at.after(self.stop_grace(unit));
-        let told_to_end = track.ending.is_some() && track.ending == track.instance && self.now < until;
+        let Some(record) = self.records.get(unit) else {
+            return self.records.is_busy(&Subject::Unit(unit));
+        };
+        let until = record.ending_at.after(self.stop_grace(unit));
+        let told_to_end =
+            record.ending.is_some() && record.ending == record.instance && self.now < until;
         if told_to_end {
             self.wake_at(until);
         }
-        told_to_end || self.tracks.is_busy(&Subject::Unit(unit))
+        told_to_end || self.records.is_busy(&Subject::Unit(unit))
     }
 
     pub(super) fn stops_a_node_already(&self) -> bool {
-        self.plan.actions.iter().any(|action| matches!(action, Action::Stop { unit, .. } if *unit != UnitId::Sql))
+        self.plan
+            .actions
+            .iter()
+            .any(|action| matches!(action, Action::Stop { unit, .. } if *unit != UnitId::Sql))
     }
 
     pub(super) fn is_stopping(&self, unit: UnitId) -> bool {
-        matches!(self.tracks.busy.get(&Subject::Unit(unit)), Some(("stopping", _)))
+        matches!(
+            self.records.busy.get(&Subject::Unit(unit)),
+            Some(("stopping", _))
+        )
     }
 
     pub(super) fn stop(&mut self, container: &Container, why: &str, cause: Option<Cause>) {
-        let Some(instance) = container.instance() else { return };
+        let Some(instance) = container.instance() else {
+            return;
+        };
         let unit = container.unit;
-        let grace = if cause == Some(Cause::Hung) { HUNG_GRACE } else { self.stop_grace(unit) };
-        self.act(Action::Stop { unit, instance, grace, why: why.to_owned(), cause });
+        let grace = if cause == Some(Cause::Hung) {
+            HUNG_GRACE
+        } else {
+            self.stop_grace(unit)
+        };
+        self.act(Action::Stop {
+            unit,
+            instance,
+            grace,
+            why: why.to_owned(),
+            cause,
+        });
     }
 
     pub(super) fn stop_grace(&self, unit: UnitId) -> Duration {
-        let timing = self.desired.spec.as_ref().map(|spec| spec.timing.clone()).unwrap_or_default();
+        let timing = self
+            .desired
+            .spec
+            .as_ref()
+            .map(|spec| spec.timing.clone())
+            .unwrap_or_default();
         match unit {
             UnitId::Sql => Duration::from_millis(timing.sql_stop_limit_ms),
             UnitId::Node(_) => Duration::from_millis(timing.node_stop_grace_ms),

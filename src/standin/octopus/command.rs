@@ -22,7 +22,8 @@ use crate::reconcile::health::Probe;
 
 /// Bounds one question to the server beside the command.
 const PING_LIMIT: Duration = Duration::from_secs(2);
-/// How long the server beside the command may take to notice what the command wrote to the database.
+/// How long the server beside the command may take to notice what the command wrote to the
+/// database.
 const NOTICE_LIMIT: Duration = Duration::from_secs(3);
 /// Between two looks whether it did.
 const LOOK: Duration = Duration::from_millis(50);
@@ -87,28 +88,51 @@ impl Command {
 /// Runs one that is not `run`.
 pub(super) async fn run(command: &Command, settings: &Settings) -> Result<ExitCode, Fatal> {
     if command.instance() != INSTANCE {
-        return Err(Fatal::Setting(format!("Instance {} has not been configured", command.instance())));
+        return Err(Fatal::Setting(format!(
+            "Instance {} has not been configured",
+            command.instance()
+        )));
     }
     match command {
-        Command::Run(_) => Err(Fatal::Setting("the server cannot run inside a command".to_owned())),
-        Command::Node { drain: None, .. } => Err(Fatal::Setting("--drain=true or --drain=false is needed".to_owned())),
-        Command::Node { drain: Some(false), wait, cancel_tasks, .. } if *wait > 0 || *cancel_tasks => {
-            Err(Fatal::Setting("--wait and --cancel-tasks go with --drain=true only".to_owned()))
-        }
-        Command::Node { drain: Some(draining), .. } => drain(settings, *draining).await,
+        Command::Run(_) => Err(Fatal::Setting(
+            "the server cannot run inside a command".to_owned(),
+        )),
+        Command::Node { drain: None, .. } => Err(Fatal::Setting(
+            "--drain=true or --drain=false is needed".to_owned(),
+        )),
+        Command::Node {
+            drain: Some(false),
+            wait,
+            cancel_tasks,
+            ..
+        } if *wait > 0 || *cancel_tasks => Err(Fatal::Setting(
+            "--wait and --cancel-tasks go with --drain=true only".to_owned(),
+        )),
+        Command::Node {
+            drain: Some(draining),
+            ..
+        } => drain(settings, *draining).await,
         Command::ShowMasterKey { format, .. } => show_master_key(settings, format),
-        Command::ContainerHealthcheck(_) => Ok(match octopus::ping(beside(settings), PING_LIMIT).await {
-            Probe::Ready | Probe::Drained(_) => ExitCode::SUCCESS,
-            Probe::Alive(_) | Probe::Refused(_) | Probe::Failure(_) | Probe::Unknown(_) => ExitCode::FAILURE,
-        }),
+        Command::ContainerHealthcheck(_) => {
+            Ok(match octopus::ping(beside(settings), PING_LIMIT).await {
+                Probe::Ready | Probe::Drained(_) => ExitCode::SUCCESS,
+                Probe::Alive(_) | Probe::Refused(_) | Probe::Failure(_) | Probe::Unknown(_) => {
+                    ExitCode::FAILURE
+                }
+            })
+        }
     }
 }
 
-/// Writes the flag to the database, and waits until the server beside the command answers accordingly, if one does.
+/// Writes the flag to the database, and waits until the server beside the command answers
+/// accordingly, if one does.
 async fn drain(settings: &Settings, draining: bool) -> Result<ExitCode, Fatal> {
     let mut database = Database::new(&settings.target()?);
     if !node::drain(&mut database, &settings.node, draining).await? {
-        return Err(Fatal::Setting(format!("there is no node {} in the database yet", settings.node)));
+        return Err(Fatal::Setting(format!(
+            "there is no node {} in the database yet",
+            settings.node
+        )));
     }
     let give_up_at = Instant::now() + NOTICE_LIMIT;
     while Instant::now() < give_up_at {
@@ -122,7 +146,11 @@ async fn drain(settings: &Settings, draining: bool) -> Result<ExitCode, Fatal> {
     log::line(format_args!(
         "Node {} {}",
         settings.node,
-        if draining { "drains; it runs no tasks" } else { "takes work" }
+        if draining {
+            "drains; it runs no tasks"
+        } else {
+            "takes work"
+        }
     ));
     Ok(ExitCode::SUCCESS)
 }
@@ -130,13 +158,19 @@ async fn drain(settings: &Settings, draining: bool) -> Result<ExitCode, Fatal> {
 /// Where the server beside the command listens.
 fn beside(settings: &Settings) -> SocketAddr {
     let any = settings.address.ip().is_unspecified();
-    let ip = if any { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { settings.address.ip() };
+    let ip = if any {
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    } else {
+        settings.address.ip()
+    };
     SocketAddr::new(ip, settings.address.port())
 }
 
 /// The vendor's way to get at the key: showing it is what the command is for.
 fn show_master_key(settings: &Settings, format: &str) -> Result<ExitCode, Fatal> {
-    let given = Some(&settings.master_key).filter(|key| !key.is_empty()).cloned();
+    let given = Some(&settings.master_key)
+        .filter(|key| !key.is_empty())
+        .cloned();
     let kept = || storage::kept_master_key(&settings.root.join("Octopus"));
     let unknown = || Fatal::Setting("this container has no master key".to_owned());
     let key: Secret = given.or_else(kept).ok_or_else(unknown)?;
@@ -157,17 +191,33 @@ mod tests {
 
     #[test]
     fn the_vendors_spellings_are_taken() {
-        let command = parse("x node --instance OctopusServer --drain=true --wait=600 --cancel-tasks").unwrap();
+        let command =
+            parse("x node --instance OctopusServer --drain=true --wait=600 --cancel-tasks")
+                .unwrap();
         assert!(
-            matches!(command, Command::Node { drain: Some(true), wait: 600, cancel_tasks: true, .. }),
+            matches!(
+                command,
+                Command::Node {
+                    drain: Some(true),
+                    wait: 600,
+                    cancel_tasks: true,
+                    ..
+                }
+            ),
             "{command:?}"
         );
         assert!(matches!(
             parse("x node --instance=OctopusServer --drain=false"),
-            Ok(Command::Node { drain: Some(false), .. })
+            Ok(Command::Node {
+                drain: Some(false),
+                ..
+            })
         ));
         let command = parse("x show-master-key --instance OctopusServer --format=json").unwrap();
         assert_eq!(command.instance(), INSTANCE);
-        assert!(parse("x show-master-key --console").is_ok() && parse("x node --drain=perhaps").is_err());
+        assert!(
+            parse("x show-master-key --console").is_ok()
+                && parse("x node --drain=perhaps").is_err()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The database as the stand-in's client sees it: one connection, opened again after any failure, and its application locks.
+//! The database as the stand-in's client sees it: one connection, opened again after any failure,
+//! and its application locks.
 
 use std::time::Duration;
 
@@ -16,11 +17,13 @@ use crate::spec::DatabaseTarget;
 use crate::sql;
 use crate::sql::SqlError;
 
-/// Bounds each of connecting, logging in and one statement: the server is on the same host, and a node must not hang on it.
+/// Bounds each of connecting, logging in and one statement: the server is on the same host, and a
+/// node must not hang on it.
 const LIMIT: Duration = Duration::from_secs(2);
 /// Between two attempts to reach the server.
 const RETRY: Duration = Duration::from_millis(500);
-/// How often a lock is tried before its holder counts as alive: another node may be trying it in this very moment.
+/// How often a lock is tried before its holder counts as alive: another node may be trying it in
+/// this very moment.
 const LOCK_TRIES: u32 = 3;
 /// Between two such tries.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
@@ -38,17 +41,29 @@ pub(super) struct Database {
 impl Database {
     /// Connects at its first statement.
     pub(super) fn new(target: &DatabaseTarget) -> Self {
-        Self { target: target.clone(), client: None, life: None }
+        Self {
+            target: target.clone(),
+            client: None,
+            life: None,
+        }
     }
 
     /// The rows of a query.
-    pub(super) async fn rows(&mut self, text: &str, values: &[&dyn ToSql]) -> Result<Vec<Row>, SqlError> {
+    pub(super) async fn rows(
+        &mut self,
+        text: &str,
+        values: &[&dyn ToSql],
+    ) -> Result<Vec<Row>, SqlError> {
         self.open().await?;
         self.query(text, values).await
     }
 
     /// Runs a statement; gives how many rows it changed.
-    pub(super) async fn execute(&mut self, text: &str, values: &[&dyn ToSql]) -> Result<u64, SqlError> {
+    pub(super) async fn execute(
+        &mut self,
+        text: &str,
+        values: &[&dyn ToSql],
+    ) -> Result<u64, SqlError> {
         self.open().await?;
         let mut client = self.client.take().expect("open() left one");
         let done = tokio::time::timeout(LIMIT, client.execute(text, values)).await;
@@ -84,14 +99,22 @@ impl Database {
 
     /// Gives a lock back.
     pub(super) async fn unlock(&mut self, name: &str) -> Result<(), SqlError> {
-        self.execute("EXEC sp_releaseapplock @Resource = @P1, @LockOwner = 'Session'", &[&name]).await.map(|_| ())
+        self.execute(
+            "EXEC sp_releaseapplock @Resource = @P1, @LockOwner = 'Session'",
+            &[&name],
+        )
+        .await
+        .map(|_| ())
     }
 
     async fn take(&mut self, name: &str) -> Result<bool, SqlError> {
         const TAKE: &str = "DECLARE @taken INT; EXEC @taken = sp_getapplock @Resource = @P1, @LockMode = 'Exclusive', \
                             @LockOwner = 'Session', @LockTimeout = 0; SELECT CAST(@taken AS INT) AS Taken";
         let rows = self.query(TAKE, &[&name]).await?;
-        Ok(rows.first().and_then(|row| row.try_get::<i32, _>(0).ok().flatten()).is_some_and(|taken| taken >= 0))
+        Ok(rows
+            .first()
+            .and_then(|row| row.try_get::<i32, _>(0).ok().flatten())
+            .is_some_and(|taken| taken >= 0))
     }
 
     async fn open(&mut self) -> Result<(), SqlError> {
@@ -104,10 +127,18 @@ impl Database {
         Ok(())
     }
 
-    /// A connection that failed or did not answer in time is unusable afterwards, so it is not put back.
+    /// A connection that failed or did not answer in time is unusable afterwards, so it is not put
+    /// back.
     async fn query(&mut self, text: &str, values: &[&dyn ToSql]) -> Result<Vec<Row>, SqlError> {
         let mut client = self.client.take().expect("open() left one");
-        let reading = async { client.query(text, values).await?.into_row_stream().try_collect().await };
+        let reading = async {
+            client
+                .query(text, values)
+                .await?
+                .into_row_stream()
+                .try_collect()
+                .await
+        };
         let rows = answer(tokio::time::timeout(LIMIT, reading).await)?;
         self.client = Some(client);
         Ok(rows)
@@ -118,14 +149,20 @@ fn life(boot: &str) -> String {
     format!("octopus-boot-{boot}")
 }
 
-fn answer<T>(done: Result<tiberius::Result<T>, tokio::time::error::Elapsed>) -> Result<T, SqlError> {
+fn answer<T>(
+    done: Result<tiberius::Result<T>, tokio::time::error::Elapsed>,
+) -> Result<T, SqlError> {
     match done {
-        Err(_) => Err(SqlError::TimedOut { phase: "query", limit: LIMIT }),
+        Err(_) => Err(SqlError::TimedOut {
+            phase: "query",
+            limit: LIMIT,
+        }),
         Ok(answer) => answer.map_err(|error| sql::error_of("query", &error)),
     }
 }
 
-/// Reaches the server, creates the database where there is none, and opens it; tries for `patience`.
+/// Reaches the server, creates the database where there is none, and opens it; tries for
+/// `patience`.
 pub(super) async fn reach(target: &DatabaseTarget, patience: Duration) -> Result<Database, Fatal> {
     let give_up_at = Instant::now() + patience;
     let (mut said, mut never_found) = (String::new(), true);
@@ -141,18 +178,34 @@ pub(super) async fn reach(target: &DatabaseTarget, patience: Duration) -> Result
             said = why;
         }
         if Instant::now() + RETRY > give_up_at {
-            // Only a name that was unknown throughout is wrong; one that vanished for a moment belongs to a stopped container.
-            let why = if never_found { format!(": {NO_SUCH_HOST}") } else { String::new() };
-            return Err(Fatal::Unreachable { seconds: patience.as_secs(), why });
+            // Only a name that was unknown throughout is wrong; one that vanished for a moment
+            // belongs to a stopped container.
+            let why = if never_found {
+                format!(": {NO_SUCH_HOST}")
+            } else {
+                String::new()
+            };
+            return Err(Fatal::Unreachable {
+                seconds: patience.as_secs(),
+                why,
+            });
         }
         tokio::time::sleep(RETRY).await;
     }
 }
 
 async fn create_and_open(target: &DatabaseTarget) -> Result<Database, SqlError> {
-    let (text, name) = (target.database.replace('\'', "''"), target.database.replace(']', "]]"));
+    let (text, name) = (
+        target.database.replace('\'', "''"),
+        target.database.replace(']', "]]"),
+    );
     let mut client = sql::login(target, "master", LIMIT).await?;
-    sql::rows(&mut client, &format!("IF DB_ID(N'{text}') IS NULL CREATE DATABASE [{name}]"), LIMIT).await?;
+    sql::rows(
+        &mut client,
+        &format!("IF DB_ID(N'{text}') IS NULL CREATE DATABASE [{name}]"),
+        LIMIT,
+    )
+    .await?;
     let _ = tokio::time::timeout(LIMIT, client.close()).await;
     let mut database = Database::new(target);
     database.open().await?;

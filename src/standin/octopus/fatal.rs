@@ -10,7 +10,8 @@ const COLLIDED: u8 = 3;
 /// A setting that cannot be used (sysexits' `EX_CONFIG`).
 const MISCONFIGURED: u8 = 78;
 
-/// A reason to end. Its `Display` is the line that is logged, so these begin as the vendor's lines do.
+/// A reason to end. Its `Display` is the line that is logged, so these begin as the vendor's lines
+/// do.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fatal {
     /// A variable cannot be used.
@@ -83,7 +84,9 @@ impl Fatal {
     pub(super) fn code(&self) -> ExitCode {
         match self {
             Self::EndedWell => ExitCode::SUCCESS,
-            Self::TwoMigrating(_) | Self::MixedVersions(_) | Self::SchemaNewer(_) => ExitCode::from(COLLIDED),
+            Self::TwoMigrating(_) | Self::MixedVersions(_) | Self::SchemaNewer(_) => {
+                ExitCode::from(COLLIDED)
+            }
             Self::Setting(_) | Self::ConnectionString(_) => ExitCode::from(MISCONFIGURED),
             Self::Eula
             | Self::Unreachable { .. }

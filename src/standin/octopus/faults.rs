@@ -1,7 +1,9 @@
-//! Faults that can be switched on with `STANDIN_OCTOPUS_FAULT`, or for one node with `STANDIN_OCTOPUS_FAULT_<NODE>`.
+//! Faults that can be switched on with `STANDIN_OCTOPUS_FAULT`, or for one node with
+//! `STANDIN_OCTOPUS_FAULT_<NODE>`.
 //!
-//! Several are parted by commas. `@once` behind one limits it to the first boot that would have it; that boot is remembered
-//! in `/cache`, which lives as long as the node's volumes, or in `/Octopus` where there is no `/cache`.
+//! Several are parted by commas. `@once` behind one limits it to the first boot that would have it;
+//! that boot is remembered in `/cache`, which lives as long as the node's volumes, or in `/Octopus`
+//! where there is no `/cache`.
 //!
 //! | fault | what happens |
 //! |---|---|
@@ -53,7 +55,8 @@ pub(super) enum Step {
     Upgrade,
 }
 
-/// Name, step, and the vendor's words (Octopus' Issues 7266, 7427, 8745, 7650; octopus.com/docs, "High availability").
+/// Name, step, and the vendor's words (Octopus' Issues 7266, 7427, 8745, 7650; octopus.com/docs,
+/// "High availability").
 const FATAL: &[(&str, Step, &str)] = &[
     ("eula", Step::Eula, "ERROR: You must accept the EULA"),
     (
@@ -66,7 +69,11 @@ const FATAL: &[(&str, Step, &str)] = &[
         Step::Storage,
         "Access to the path '/repository' is denied. The volume belongs to uid 999, and this process runs as uid 1999",
     ),
-    ("disk-full", Step::Storage, "System.IO.IOException: No space left on device : '/taskLogs'"),
+    (
+        "disk-full",
+        Step::Storage,
+        "System.IO.IOException: No space left on device : '/taskLogs'",
+    ),
     ("master-key", Step::MasterKey, "The master key is invalid"),
     (
         "license-expired",
@@ -74,7 +81,11 @@ const FATAL: &[(&str, Step, &str)] = &[
         "One or more pre-conditions to safely upgrade your database has failed\n\
          FAIL: Your Octopus Server would not be compliant with your license",
     ),
-    ("node-limit", Step::Upgrade, "Your Octopus Deploy license only allows 1 active nodes. You currently have 2"),
+    (
+        "node-limit",
+        Step::Upgrade,
+        "Your Octopus Deploy license only allows 1 active nodes. You currently have 2",
+    ),
 ];
 
 /// The faults that are switched on.
@@ -92,17 +103,25 @@ struct Switched {
 impl Faults {
     /// Reads a list.
     pub(super) fn parse(text: &str) -> Result<Self, Fatal> {
-        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-        names.map(|name| switched(name).ok_or_else(|| unknown(name))).collect::<Result<_, _>>().map(Self)
+        let names = text
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty());
+        names
+            .map(|name| switched(name).ok_or_else(|| unknown(name)))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
-    /// Leaves out the `@once` faults that an earlier boot had, and remembers in `dir` that this boot has the others.
+    /// Leaves out the `@once` faults that an earlier boot had, and remembers in `dir` that this
+    /// boot has the others.
     pub(super) fn arm(self, dir: &Path) -> Self {
         let armed = |switched: &Switched| {
             let mark = dir.join(format!(".standin-had-{}", switched.name));
             let first = !switched.once || !mark.exists();
             if first && switched.once {
-                // A mark that cannot be written leaves the fault on: it then happens too often rather than never.
+                // A mark that cannot be written leaves the fault on: it then happens too often
+                // rather than never.
                 let _ = std::fs::write(&mark, b"");
             }
             first
@@ -138,7 +157,10 @@ impl Faults {
 impl fmt::Display for Faults {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, switched) in self.0.iter().enumerate() {
-            let (comma, once) = (if index > 0 { "," } else { "" }, if switched.once { "@once" } else { "" });
+            let (comma, once) = (
+                if index > 0 { "," } else { "" },
+                if switched.once { "@once" } else { "" },
+            );
             write!(out, "{comma}{}{once}", switched.name)?;
         }
         Ok(())
@@ -146,13 +168,21 @@ impl fmt::Display for Faults {
 }
 
 fn switched(text: &str) -> Option<Switched> {
-    let (name, once) = text.strip_suffix("@once").map_or((text, false), |name| (name, true));
-    let (word, amount) = name.split_once('=').map_or((name, None), |(word, amount)| (word, Some(amount)));
+    let (name, once) = text
+        .strip_suffix("@once")
+        .map_or((text, false), |name| (name, true));
+    let (word, amount) = name
+        .split_once('=')
+        .map_or((name, None), |(word, amount)| (word, Some(amount)));
     let fault = match amount {
         None => plain(word)?,
         Some(amount) => measured(word, amount)?,
     };
-    Some(Switched { name: name.to_owned(), fault, once })
+    Some(Switched {
+        name: name.to_owned(),
+        fault,
+        once,
+    })
 }
 
 fn plain(word: &str) -> Option<Fault> {
@@ -161,12 +191,20 @@ fn plain(word: &str) -> Option<Fault> {
         "crash-at-start" => Some(Fault::CrashAtStart),
         "slow-loris" => Some(Fault::SlowLoris),
         "redirect-loop" => Some(Fault::RedirectLoop),
-        _ => FATAL.iter().find(|(name, ..)| *name == word).map(|(_, step, words)| Fault::Fatal(*step, words)),
+        _ => FATAL
+            .iter()
+            .find(|(name, ..)| *name == word)
+            .map(|(_, step, words)| Fault::Fatal(*step, words)),
     }
 }
 
 fn measured(word: &str, amount: &str) -> Option<Fault> {
-    let seconds = || amount.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let seconds = || {
+        amount
+            .parse()
+            .ok()
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    };
     let number = || amount.parse().ok().filter(|number| *number > 0);
     match word {
         "slow-start" => seconds().map(Fault::SlowStart),
@@ -198,7 +236,14 @@ mod tests {
         assert!(faults.has(Fault::CrashAfter(Duration::from_millis(500))));
         assert!(faults.reach(Step::Storage).is_err());
         assert!(Faults::default().reach(Step::Storage).is_ok());
-        for wrong in ["meteor", "flap=0", "slow-start", "crash-after=-1", "eula=1", "flap=x@once"] {
+        for wrong in [
+            "meteor",
+            "flap=0",
+            "slow-start",
+            "crash-after=-1",
+            "eula=1",
+            "flap=x@once",
+        ] {
             assert!(Faults::parse(wrong).is_err(), "{wrong}");
         }
     }
@@ -206,7 +251,11 @@ mod tests {
     #[test]
     fn once_is_once() {
         let dir = tempfile::tempdir().unwrap();
-        let boot = || Faults::parse("flap=2@once,slow-loris").unwrap().arm(dir.path());
+        let boot = || {
+            Faults::parse("flap=2@once,slow-loris")
+                .unwrap()
+                .arm(dir.path())
+        };
         assert_eq!(boot().to_string(), "flap=2@once,slow-loris");
         assert_eq!(boot().to_string(), "slow-loris");
     }

@@ -1,4 +1,5 @@
-//! The stand-in's log: lines on standard output, as a container's are. A reader that went away is no reason to end.
+//! The stand-in's log: lines on standard output, as a container's are. A reader that went away is
+//! no reason to end.
 
 use std::fmt::Display;
 use std::io::Write as _;

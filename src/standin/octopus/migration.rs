@@ -1,4 +1,5 @@
-//! The start of a node, from a reachable database to a served one: under a lock, and watching for company.
+//! The start of a node, from a reachable database to a served one: under a lock, and watching for
+//! company.
 //!
 //! ```text
 //! hold own lock -> enter attempt -> another attempt alive?  -> concurrent-migration
@@ -8,9 +9,10 @@
 //!                                -> upgrade lock, scripts, register as running, leave attempt
 //! ```
 //!
-//! Everyone enters the attempt before looking for others', so of two that overlap at least one sees the other. A process
-//! counts as alive while its heartbeat is fresh *and* it holds its lock, which ends with its connection: one that was killed
-//! accuses nobody. What is found is written to `Violations`, which nothing ever empties.
+//! Everyone enters the attempt before looking for others', so of two that overlap at least one sees
+//! the other. A process counts as alive while its heartbeat is fresh *and* it holds its lock, which
+//! ends with its connection: one that was killed accuses nobody. What is found is written to
+//! `Violations`, which nothing ever empties.
 
 use std::time::Duration;
 
@@ -33,7 +35,8 @@ use crate::sql::SqlError;
 const FRESH_MS: i64 = 5000;
 /// The lock of the upgrade itself.
 const UPGRADE_LOCK: &str = "Octopus-upgrade";
-/// How long a dead connection's lock is waited for; the server finds such a connection by its keep-alive, 30 s by default.
+/// How long a dead connection's lock is waited for; the server finds such a connection by its
+/// keep-alive, 30 s by default.
 const LOCK_PATIENCE: Duration = Duration::from_mins(1);
 /// Between two lines of progress.
 const PROGRESS: Duration = Duration::from_millis(500);
@@ -59,8 +62,8 @@ pub(super) async fn start(node: &Node, database: &mut Database) -> Result<(), Fa
     Ok(())
 }
 
-/// Who holds the lock and lives is in an attempt. A holder without one is a connection whose end did not reach the server:
-/// that is waited for.
+/// Who holds the lock and lives is in an attempt. A holder without one is a connection whose end
+/// did not reach the server: that is waited for.
 async fn take_upgrade_lock(node: &Node, database: &mut Database) -> Result<(), Fatal> {
     let give_up_at = Instant::now() + LOCK_PATIENCE;
     while !database.lock(UPGRADE_LOCK).await? {
@@ -78,23 +81,43 @@ async fn enter_attempt(node: &Node, database: &mut Database) -> Result<(), SqlEr
     const INSERT: &str = "INSERT INTO MigrationAttempts (Boot, Node, Version, StartedAt, FinishedAt, Heartbeat) \
                           VALUES (@P1, @P2, @P3, @P4, NULL, @P4)";
     let settings = &node.settings;
-    let values: [&dyn tiberius::ToSql; 4] =
-        [&node.boot.as_str(), &settings.node.as_str(), &settings.version.as_str(), &now()];
+    let values: [&dyn tiberius::ToSql; 4] = [
+        &node.boot.as_str(),
+        &settings.node.as_str(),
+        &settings.version.as_str(),
+        &now(),
+    ];
     database.execute(INSERT, &values).await.map(|_| ())
 }
 
 async fn leave_attempt(node: &Node, database: &mut Database) -> Result<(), SqlError> {
     let finish = "UPDATE MigrationAttempts SET FinishedAt = @P2 WHERE Boot = @P1";
-    database.execute(finish, &[&node.boot.as_str(), &now()]).await.map(|_| ())
+    database
+        .execute(finish, &[&node.boot.as_str(), &now()])
+        .await
+        .map(|_| ())
 }
 
 async fn refuse_company(node: &Node, database: &mut Database) -> Result<(), Fatal> {
     const OTHERS: &str = "SELECT Boot, Node, Version FROM MigrationAttempts \
                           WHERE FinishedAt IS NULL AND Node <> @P1 AND Heartbeat > @P2";
-    for other in database.rows(OTHERS, &[&node.settings.node.as_str(), &(now() - FRESH_MS)]).await? {
+    for other in database
+        .rows(OTHERS, &[&node.settings.node.as_str(), &(now() - FRESH_MS)])
+        .await?
+    {
         if database.is_alive(&schema::text(&other, 0)).await? {
-            let detail = format!("{} is starting with {}", schema::text(&other, 1), schema::text(&other, 2));
-            schema::record(database, "concurrent-migration", &node.settings.node, &detail).await?;
+            let detail = format!(
+                "{} is starting with {}",
+                schema::text(&other, 1),
+                schema::text(&other, 2)
+            );
+            schema::record(
+                database,
+                "concurrent-migration",
+                &node.settings.node,
+                &detail,
+            )
+            .await?;
             return Err(Fatal::TwoMigrating(detail));
         }
     }
@@ -117,11 +140,19 @@ async fn refuse_other_versions(node: &Node, database: &mut Database) -> Result<(
     const OTHERS: &str = "SELECT Boot, Name, Version FROM OctopusServerNode \
                           WHERE Stopped = 0 AND Name <> @P1 AND Version <> @P2 AND LastSeen > @P3";
     let settings = &node.settings;
-    let values: [&dyn tiberius::ToSql; 3] = [&settings.node.as_str(), &settings.version.as_str(), &(now() - FRESH_MS)];
+    let values: [&dyn tiberius::ToSql; 3] = [
+        &settings.node.as_str(),
+        &settings.version.as_str(),
+        &(now() - FRESH_MS),
+    ];
     for other in database.rows(OTHERS, &values).await? {
         if database.is_alive(&schema::text(&other, 0)).await? {
-            let detail =
-                format!("{} runs {}, this is {}", schema::text(&other, 1), schema::text(&other, 2), settings.version);
+            let detail = format!(
+                "{} runs {}, this is {}",
+                schema::text(&other, 1),
+                schema::text(&other, 2),
+                settings.version
+            );
             schema::record(database, "mixed-versions", &settings.node, &detail).await?;
             return Err(Fatal::MixedVersions(detail));
         }
@@ -137,11 +168,20 @@ async fn check_master_key(node: &Node, database: &mut Database) -> Result<(), Fa
         Some(kept) if schema::is_of(&kept, given) => Ok(()),
         Some(_) => Err(Fatal::MasterKeyWrong),
         None => {
-            let key = if given.is_empty() { generate_key(node) } else { given.clone() };
+            let key = if given.is_empty() {
+                generate_key(node)
+            } else {
+                given.clone()
+            };
             if !storage::is_base64(&key) {
                 return Err(Fatal::MasterKeyWrong);
             }
-            schema::set(database, "MasterKey", &schema::fingerprint(&key, &schema::random_hex())).await?;
+            schema::set(
+                database,
+                "MasterKey",
+                &schema::fingerprint(&key, &schema::random_hex()),
+            )
+            .await?;
             Ok(())
         }
     }
@@ -158,7 +198,9 @@ fn generate_key(node: &Node) -> Secret {
 
 async fn upgrade(node: &Node, database: &mut Database) -> Result<(), Fatal> {
     let settings = &node.settings;
-    let is_new = schema::version(database).await?.is_none_or(|was| schema::is_newer(&settings.version, &was));
+    let is_new = schema::version(database)
+        .await?
+        .is_none_or(|was| schema::is_newer(&settings.version, &was));
     log::line(format_args!(
         "{} the database schema for {}",
         if is_new { "Upgrading" } else { "Checking" },
@@ -166,7 +208,9 @@ async fn upgrade(node: &Node, database: &mut Database) -> Result<(), Fatal> {
     ));
     settings.faults.reach(Step::Upgrade)?;
     if settings.faults.has(Fault::CrashAtStart) {
-        return Err(Fatal::Injected("Unhandled exception. The process ends, as it was asked to".to_owned()));
+        return Err(Fatal::Injected(
+            "Unhandled exception. The process ends, as it was asked to".to_owned(),
+        ));
     }
     let slow = settings.faults.pick(|fault| match fault {
         Fault::StuckStart => Some(None),
@@ -185,13 +229,21 @@ async fn upgrade(node: &Node, database: &mut Database) -> Result<(), Fatal> {
     if schema::setting(database, "InstallationId").await?.is_none() {
         schema::set(database, "InstallationId", &schema::random_hex()).await?;
     }
-    let installation = schema::setting(database, "InstallationId").await?.unwrap_or_default();
-    node.state.send_modify(|state| state.installation = installation);
+    let installation = schema::setting(database, "InstallationId")
+        .await?
+        .unwrap_or_default();
+    node.state
+        .send_modify(|state| state.installation = installation);
     Ok(())
 }
 
 /// Lets time pass as work would, with heartbeats, and with lines of progress if asked to.
-async fn linger(node: &Node, database: &mut Database, time: Duration, says: bool) -> Result<(), SqlError> {
+async fn linger(
+    node: &Node,
+    database: &mut Database,
+    time: Duration,
+    says: bool,
+) -> Result<(), SqlError> {
     let beat = "UPDATE MigrationAttempts SET Heartbeat = @P2 WHERE Boot = @P1";
     let (began, mut beat_at, mut script) = (Instant::now(), Instant::now(), 0);
     loop {
@@ -204,7 +256,9 @@ async fn linger(node: &Node, database: &mut Database, time: Duration, says: bool
             log::line(format_args!("Applying script {script}"));
         }
         if beat_at <= Instant::now() {
-            database.execute(beat, &[&node.boot.as_str(), &now()]).await?;
+            database
+                .execute(beat, &[&node.boot.as_str(), &now()])
+                .await?;
             beat_at = Instant::now() + HEARTBEAT;
         }
         tokio::time::sleep(left.min(PROGRESS)).await;
@@ -215,9 +269,15 @@ async fn journal(node: &Node, database: &mut Database) -> Result<(), SqlError> {
     let (name, version) = (node.settings.node.as_str(), node.settings.version.as_str());
     for script in 1..=SCRIPTS {
         let script = format!("Script{script:04} - {version}.sql");
-        let insert = "INSERT INTO MigrationJournal (Script, AppliedAt, Node) VALUES (@P1, @P2, @P3)";
-        database.execute(insert, &[&script.as_str(), &now(), &name]).await?;
+        let insert =
+            "INSERT INTO MigrationJournal (Script, AppliedAt, Node) VALUES (@P1, @P2, @P3)";
+        database
+            .execute(insert, &[&script.as_str(), &now(), &name])
+            .await?;
     }
     let insert = "INSERT INTO SchemaVersions (Version, AppliedAt, Node) VALUES (@P1, @P2, @P3)";
-    database.execute(insert, &[&version, &now(), &name]).await.map(|_| ())
+    database
+        .execute(insert, &[&version, &now(), &name])
+        .await
+        .map(|_| ())
 }

@@ -14,7 +14,8 @@ use super::settings::Settings;
 use crate::spec::DatabaseTarget;
 use crate::sql::SqlError;
 
-/// Between two looks at the drain flag, which the `node` command and other nodes set in the database.
+/// Between two looks at the drain flag, which the `node` command and other nodes set in the
+/// database.
 const LOOK: Duration = Duration::from_millis(250);
 /// Between two heartbeats.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -63,8 +64,19 @@ impl Node {
     /// A node that has not begun to start.
     pub(super) fn new(settings: Settings, target: DatabaseTarget) -> Self {
         let (phase, installation) = (Phase::Starting, String::new());
-        let state = State { phase, database: false, draining: false, hung: false, installation };
-        Self { settings, target, boot: schema::random_hex(), state: watch::Sender::new(state) }
+        let state = State {
+            phase,
+            database: false,
+            draining: false,
+            hung: false,
+            installation,
+        };
+        Self {
+            settings,
+            target,
+            boot: schema::random_hex(),
+            state: watch::Sender::new(state),
+        }
     }
 
     /// Enters the node as running; its drain flag stays what it was.
@@ -73,16 +85,28 @@ impl Node {
                               Stopped = 0 WHERE Name = @P1";
         const INSERT: &str = "INSERT INTO OctopusServerNode (Name, Boot, Version, LastSeen, StartedAt, Stopped, Draining) \
                               VALUES (@P1, @P2, @P3, @P4, @P4, 0, 0)";
-        let (name, boot, version) = (self.settings.node.as_str(), self.boot.as_str(), self.settings.version.as_str());
-        if database.execute(UPDATE, &[&name, &boot, &version, &now()]).await? == 0 {
-            database.execute(INSERT, &[&name, &boot, &version, &now()]).await?;
+        let (name, boot, version) = (
+            self.settings.node.as_str(),
+            self.boot.as_str(),
+            self.settings.version.as_str(),
+        );
+        if database
+            .execute(UPDATE, &[&name, &boot, &version, &now()])
+            .await?
+            == 0
+        {
+            database
+                .execute(INSERT, &[&name, &boot, &version, &now()])
+                .await?;
         }
         let draining = is_draining(database, name).await?;
-        self.state.send_modify(|state| (state.draining, state.database) = (draining, true));
+        self.state
+            .send_modify(|state| (state.draining, state.database) = (draining, true));
         Ok(())
     }
 
-    /// Keeps the row fresh and the drain flag known, for as long as the process lives; outlives any loss of the database.
+    /// Keeps the row fresh and the drain flag known, for as long as the process lives; outlives any
+    /// loss of the database.
     pub(super) async fn beat(&self, database: &mut Database) -> std::convert::Infallible {
         let mut beat_at = Instant::now();
         loop {
@@ -97,9 +121,15 @@ impl Node {
     }
 
     async fn pulse(&self, database: &mut Database, due: bool) -> Result<bool, SqlError> {
-        const BEAT: &str = "UPDATE OctopusServerNode SET LastSeen = @P2 WHERE Name = @P1 AND Boot = @P3";
+        const BEAT: &str =
+            "UPDATE OctopusServerNode SET LastSeen = @P2 WHERE Name = @P1 AND Boot = @P3";
         if due {
-            database.execute(BEAT, &[&self.settings.node.as_str(), &now(), &self.boot.as_str()]).await?;
+            database
+                .execute(
+                    BEAT,
+                    &[&self.settings.node.as_str(), &now(), &self.boot.as_str()],
+                )
+                .await?;
         }
         is_draining(database, &self.settings.node).await
     }
@@ -107,23 +137,35 @@ impl Node {
     fn note(&self, outcome: &Result<bool, SqlError>) {
         let (was, is) = (self.state.borrow().database, outcome.is_ok());
         match outcome {
-            Err(error) if was => log::line(format_args!("The connection to the database is lost: {error}")),
+            Err(error) if was => log::line(format_args!(
+                "The connection to the database is lost: {error}"
+            )),
             Ok(_) if !was => log::line("The connection to the database is back"),
             Ok(_) | Err(_) => {}
         }
         let before = self.state.borrow().draining;
         let draining = *outcome.as_ref().unwrap_or(&before);
         if draining != before {
-            log::line(if draining { "The node drains" } else { "The node takes work again" });
+            log::line(if draining {
+                "The node drains"
+            } else {
+                "The node takes work again"
+            });
         }
-        self.state.send_modify(|state| (state.database, state.draining) = (is, draining));
+        self.state
+            .send_modify(|state| (state.database, state.draining) = (is, draining));
     }
 
     /// Notes in the database that the process ends by intention.
     pub(super) async fn leave(&self) -> Result<(), SqlError> {
         let mut database = Database::new(&self.target);
         let (boot, now) = (self.boot.as_str(), now());
-        database.execute("UPDATE OctopusServerNode SET Stopped = 1 WHERE Boot = @P1", &[&boot]).await?;
+        database
+            .execute(
+                "UPDATE OctopusServerNode SET Stopped = 1 WHERE Boot = @P1",
+                &[&boot],
+            )
+            .await?;
         database
             .execute(
                 "UPDATE MigrationAttempts SET FinishedAt = @P2 WHERE Boot = @P1 AND FinishedAt IS NULL",
@@ -140,13 +182,29 @@ impl Node {
 }
 
 async fn is_draining(database: &mut Database, name: &str) -> Result<bool, SqlError> {
-    let rows = database.rows("SELECT Draining FROM OctopusServerNode WHERE Name = @P1", &[&name]).await?;
-    Ok(rows.first().and_then(|row| row.try_get::<bool, _>(0).ok().flatten()).unwrap_or_default())
+    let rows = database
+        .rows(
+            "SELECT Draining FROM OctopusServerNode WHERE Name = @P1",
+            &[&name],
+        )
+        .await?;
+    Ok(rows
+        .first()
+        .and_then(|row| row.try_get::<bool, _>(0).ok().flatten())
+        .unwrap_or_default())
 }
 
 /// Sets a node's drain flag; gives whether there is such a node.
-pub(super) async fn drain(database: &mut Database, name: &str, draining: bool) -> Result<bool, SqlError> {
-    let changed =
-        database.execute("UPDATE OctopusServerNode SET Draining = @P2 WHERE Name = @P1", &[&name, &draining]).await?;
+pub(super) async fn drain(
+    database: &mut Database,
+    name: &str,
+    draining: bool,
+) -> Result<bool, SqlError> {
+    let changed = database
+        .execute(
+            "UPDATE OctopusServerNode SET Draining = @P2 WHERE Name = @P1",
+            &[&name, &draining],
+        )
+        .await?;
     Ok(changed > 0)
 }

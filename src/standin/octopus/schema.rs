@@ -14,8 +14,14 @@ use crate::sql::SqlError;
 const EXISTS: u32 = 2714;
 
 const TABLES: &[(&str, &str)] = &[
-    ("SchemaVersions", "Version NVARCHAR(64) NOT NULL, AppliedAt BIGINT NOT NULL, Node NVARCHAR(200) NOT NULL"),
-    ("MigrationJournal", "Script NVARCHAR(200) NOT NULL, AppliedAt BIGINT NOT NULL, Node NVARCHAR(200) NOT NULL"),
+    (
+        "SchemaVersions",
+        "Version NVARCHAR(64) NOT NULL, AppliedAt BIGINT NOT NULL, Node NVARCHAR(200) NOT NULL",
+    ),
+    (
+        "MigrationJournal",
+        "Script NVARCHAR(200) NOT NULL, AppliedAt BIGINT NOT NULL, Node NVARCHAR(200) NOT NULL",
+    ),
     (
         "MigrationAttempts",
         "Boot NVARCHAR(64) NOT NULL PRIMARY KEY, Node NVARCHAR(200) NOT NULL, Version NVARCHAR(64) NOT NULL, \
@@ -30,7 +36,10 @@ const TABLES: &[(&str, &str)] = &[
         "Violations",
         "Kind NVARCHAR(64) NOT NULL, Node NVARCHAR(200) NOT NULL, Detail NVARCHAR(400) NOT NULL, At BIGINT NOT NULL",
     ),
-    ("Settings", "Name NVARCHAR(64) NOT NULL PRIMARY KEY, Setting NVARCHAR(400) NOT NULL"),
+    (
+        "Settings",
+        "Name NVARCHAR(64) NOT NULL PRIMARY KEY, Setting NVARCHAR(400) NOT NULL",
+    ),
 ];
 
 /// Something that must never happen and did.
@@ -49,7 +58,9 @@ pub(super) struct Violation {
 
 /// Milliseconds since 1970. All nodes are on one host, so they share a clock.
 pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -69,19 +80,30 @@ fn hex(bytes: &[u8]) -> String {
 
 /// A column as text; empty when it is NULL.
 pub(super) fn text(row: &Row, column: usize) -> String {
-    row.try_get::<&str, _>(column).ok().flatten().unwrap_or_default().to_owned()
+    row.try_get::<&str, _>(column)
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// A column as a number.
 pub(super) fn number(row: &Row, column: usize) -> i64 {
-    row.try_get::<i64, _>(column).ok().flatten().unwrap_or_default()
+    row.try_get::<i64, _>(column)
+        .ok()
+        .flatten()
+        .unwrap_or_default()
 }
 
 /// Creates the tables that are not there.
 pub(super) async fn create(database: &mut Database) -> Result<(), SqlError> {
     for (name, columns) in TABLES {
-        let created =
-            database.execute(&format!("IF OBJECT_ID(N'{name}') IS NULL CREATE TABLE {name} ({columns})"), &[]).await;
+        let created = database
+            .execute(
+                &format!("IF OBJECT_ID(N'{name}') IS NULL CREATE TABLE {name} ({columns})"),
+                &[],
+            )
+            .await;
         match created {
             Ok(_) | Err(SqlError::Server { code: EXISTS, .. }) => {}
             Err(error) => return Err(error),
@@ -92,7 +114,9 @@ pub(super) async fn create(database: &mut Database) -> Result<(), SqlError> {
 
 /// The newest version that the schema was upgraded to, if any.
 pub(super) async fn version(database: &mut Database) -> Result<Option<String>, SqlError> {
-    let rows = database.rows("SELECT Version FROM SchemaVersions", &[]).await?;
+    let rows = database
+        .rows("SELECT Version FROM SchemaVersions", &[])
+        .await?;
     let versions = rows.iter().map(|row| text(row, 0));
     Ok(versions.max_by(|one, other| parts(one).cmp(&parts(other))))
 }
@@ -104,42 +128,79 @@ pub(super) fn is_newer(one: &str, other: &str) -> bool {
 
 /// A version's numbers; what is not a number, such as `hardened`, counts as none.
 fn parts(version: &str) -> Vec<u64> {
-    version.split(['.', '-', '+']).filter_map(|part| part.parse().ok()).collect()
+    version
+        .split(['.', '-', '+'])
+        .filter_map(|part| part.parse().ok())
+        .collect()
 }
 
 /// Notes a violation for good.
-pub(super) async fn record(database: &mut Database, kind: &str, node: &str, detail: &str) -> Result<(), SqlError> {
-    const INSERT: &str = "INSERT INTO Violations (Kind, Node, Detail, At) VALUES (@P1, @P2, @P3, @P4)";
-    database.execute(INSERT, &[&kind, &node, &detail, &now()]).await.map(|_| ())
+pub(super) async fn record(
+    database: &mut Database,
+    kind: &str,
+    node: &str,
+    detail: &str,
+) -> Result<(), SqlError> {
+    const INSERT: &str =
+        "INSERT INTO Violations (Kind, Node, Detail, At) VALUES (@P1, @P2, @P3, @P4)";
+    database
+        .execute(INSERT, &[&kind, &node, &detail, &now()])
+        .await
+        .map(|_| ())
 }
 
 /// All violations, the oldest first.
 pub(super) async fn violations(database: &mut Database) -> Result<Vec<Violation>, SqlError> {
-    let rows = database.rows("SELECT Kind, Node, Detail, At FROM Violations ORDER BY At", &[]).await?;
-    let read =
-        |row: &Row| Violation { kind: text(row, 0), node: text(row, 1), detail: text(row, 2), at: number(row, 3) };
+    let rows = database
+        .rows(
+            "SELECT Kind, Node, Detail, At FROM Violations ORDER BY At",
+            &[],
+        )
+        .await?;
+    let read = |row: &Row| Violation {
+        kind: text(row, 0),
+        node: text(row, 1),
+        detail: text(row, 2),
+        at: number(row, 3),
+    };
     Ok(rows.iter().map(read).collect())
 }
 
 /// A setting of the whole installation.
-pub(super) async fn setting(database: &mut Database, name: &str) -> Result<Option<String>, SqlError> {
-    let rows = database.rows("SELECT Setting FROM Settings WHERE Name = @P1", &[&name]).await?;
+pub(super) async fn setting(
+    database: &mut Database,
+    name: &str,
+) -> Result<Option<String>, SqlError> {
+    let rows = database
+        .rows("SELECT Setting FROM Settings WHERE Name = @P1", &[&name])
+        .await?;
     Ok(rows.first().map(|row| text(row, 0)))
 }
 
 /// Writes a setting that is not there yet.
 pub(super) async fn set(database: &mut Database, name: &str, value: &str) -> Result<(), SqlError> {
-    database.execute("INSERT INTO Settings (Name, Setting) VALUES (@P1, @P2)", &[&name, &value]).await.map(|_| ())
+    database
+        .execute(
+            "INSERT INTO Settings (Name, Setting) VALUES (@P1, @P2)",
+            &[&name, &value],
+        )
+        .await
+        .map(|_| ())
 }
 
 /// What the database remembers of a master key: a random salt, and the digest of both.
 pub(super) fn fingerprint(key: &Secret, salt: &str) -> String {
-    format!("{salt}:{}", hex(&sha2::Sha256::digest(format!("{salt}:{}", key.expose()))))
+    format!(
+        "{salt}:{}",
+        hex(&sha2::Sha256::digest(format!("{salt}:{}", key.expose())))
+    )
 }
 
 /// Whether a remembered fingerprint is this key's.
 pub(super) fn is_of(fingerprint_kept: &str, key: &Secret) -> bool {
-    fingerprint_kept.split_once(':').is_some_and(|(salt, _)| fingerprint(key, salt) == fingerprint_kept)
+    fingerprint_kept
+        .split_once(':')
+        .is_some_and(|(salt, _)| fingerprint(key, salt) == fingerprint_kept)
 }
 
 #[cfg(test)]
@@ -156,7 +217,10 @@ mod tests {
 
     #[test]
     fn a_fingerprint_knows_its_key_and_does_not_show_it() {
-        let (key, other) = (Secret::new("6EdU6IWsCtMEwk0kPKflQQ=="), Secret::new("5qJcW9E6B99teMmrOzaYNA=="));
+        let (key, other) = (
+            Secret::new("6EdU6IWsCtMEwk0kPKflQQ=="),
+            Secret::new("5qJcW9E6B99teMmrOzaYNA=="),
+        );
         let kept = fingerprint(&key, &random_hex());
         assert!(is_of(&kept, &key) && !is_of(&kept, &other) && !is_of("", &key));
         assert!(!kept.contains(key.expose()));

@@ -1,4 +1,5 @@
-//! What the stand-in serves over HTTP: the part of the vendor's API that supervisors use, and its own page and findings.
+//! What the stand-in serves over HTTP: the part of the vendor's API that supervisors use, and its
+//! own page and findings.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -72,18 +73,31 @@ impl axum::response::IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, why) = match self {
             Self::NotReady(why) => (StatusCode::SERVICE_UNAVAILABLE, why.to_owned()),
-            Self::NoKey => (StatusCode::UNAUTHORIZED, "X-Octopus-ApiKey must be ADMIN_API_KEY".to_owned()),
+            Self::NoKey => (
+                StatusCode::UNAUTHORIZED,
+                "X-Octopus-ApiKey must be ADMIN_API_KEY".to_owned(),
+            ),
             Self::NoNode => (StatusCode::NOT_FOUND, "there is no such node".to_owned()),
-            Self::BadBody => (StatusCode::BAD_REQUEST, "IsInMaintenanceMode must be true or false".to_owned()),
+            Self::BadBody => (
+                StatusCode::BAD_REQUEST,
+                "IsInMaintenanceMode must be true or false".to_owned(),
+            ),
             Self::Database(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         };
-        (status, Json(json!({ "ErrorMessage": why, "IsStandIn": true }))).into_response()
+        (
+            status,
+            Json(json!({ "ErrorMessage": why, "IsStandIn": true })),
+        )
+            .into_response()
     }
 }
 
 /// Everything that a node serves.
 pub(super) fn router(node: Arc<Node>) -> Router {
-    let site = Arc::new(Site { node, pings: AtomicU64::new(0) });
+    let site = Arc::new(Site {
+        node,
+        pings: AtomicU64::new(0),
+    });
     Router::new()
         .route("/", get(page))
         .route("/api", get(api))
@@ -110,7 +124,9 @@ impl Site {
         match state.phase {
             Phase::Starting => Err(Refusal::NotReady("Octopus Server is starting")),
             Phase::Stopping => Err(Refusal::NotReady("Octopus Server is stopping")),
-            Phase::Ready if !state.database => Err(Refusal::NotReady("the database does not answer")),
+            Phase::Ready if !state.database => {
+                Err(Refusal::NotReady("the database does not answer"))
+            }
             Phase::Ready => Ok(()),
         }
     }
@@ -122,8 +138,14 @@ impl Site {
 
     fn check_key(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let key = &self.node.settings.api_key;
-        let given = headers.get("X-Octopus-ApiKey").map(header::HeaderValue::as_bytes);
-        if !key.is_empty() && given == Some(key.expose().as_bytes()) { Ok(()) } else { Err(Refusal::NoKey) }
+        let given = headers
+            .get("X-Octopus-ApiKey")
+            .map(header::HeaderValue::as_bytes);
+        if !key.is_empty() && given == Some(key.expose().as_bytes()) {
+            Ok(())
+        } else {
+            Err(Refusal::NoKey)
+        }
     }
 
     fn resource(&self, name: &str, draining: bool, last_seen: i64) -> Value {
@@ -151,21 +173,38 @@ async fn ping(Shared(site): Shared<Arc<Site>>) -> Answer {
         return Ok(dribble());
     }
     if faults
-        .pick(|fault| if let Fault::Flap(every) = fault { Some(every) } else { None })
+        .pick(|fault| {
+            if let Fault::Flap(every) = fault {
+                Some(every)
+            } else {
+                None
+            }
+        })
         .is_some_and(|every| count.is_multiple_of(every))
     {
         return Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response());
     }
     site.ready()?;
     let draining = site.node.state.borrow().draining;
-    let status = if draining { StatusCode::IM_A_TEAPOT } else { StatusCode::OK };
-    Ok((status, Json(site.resource(&site.node.settings.node, draining, schema::now()))).into_response())
+    let status = if draining {
+        StatusCode::IM_A_TEAPOT
+    } else {
+        StatusCode::OK
+    };
+    Ok((
+        status,
+        Json(site.resource(&site.node.settings.node, draining, schema::now())),
+    )
+        .into_response())
 }
 
 fn dribble() -> Response {
     let bytes = futures_util::stream::unfold((), |()| async {
         tokio::time::sleep(DRIBBLE).await;
-        Some((Ok::<_, std::convert::Infallible>(Bytes::from_static(b" ")), ()))
+        Some((
+            Ok::<_, std::convert::Infallible>(Bytes::from_static(b" ")),
+            (),
+        ))
     });
     Body::from_stream(bytes).into_response()
 }
@@ -196,13 +235,21 @@ async fn violations(Shared(site): Shared<Arc<Site>>) -> Answer {
 
 async fn summary(Shared(site): Shared<Arc<Site>>, headers: HeaderMap) -> Answer {
     site.check_key(&headers)?;
-    let rows =
-        site.database()?.rows("SELECT Name, LastSeen, Draining FROM OctopusServerNode ORDER BY Name", &[]).await?;
+    let rows = site
+        .database()?
+        .rows(
+            "SELECT Name, LastSeen, Draining FROM OctopusServerNode ORDER BY Name",
+            &[],
+        )
+        .await?;
     let node = |row: &tiberius::Row| {
         let draining = row.try_get::<bool, _>(2).ok().flatten().unwrap_or_default();
         site.resource(&schema::text(row, 0), draining, schema::number(row, 1))
     };
-    Ok(Json(json!({ "Nodes": rows.iter().map(node).collect::<Vec<_>>(), "IsStandIn": true })).into_response())
+    Ok(
+        Json(json!({ "Nodes": rows.iter().map(node).collect::<Vec<_>>(), "IsStandIn": true }))
+            .into_response(),
+    )
 }
 
 /// Drains a node, or ends that: the vendor's API calls the flag `IsInMaintenanceMode`.
@@ -213,7 +260,9 @@ async fn change(
     Json(body): Json<Value>,
 ) -> Answer {
     site.check_key(&headers)?;
-    let draining = body["IsInMaintenanceMode"].as_bool().ok_or(Refusal::BadBody)?;
+    let draining = body["IsInMaintenanceMode"]
+        .as_bool()
+        .ok_or(Refusal::BadBody)?;
     let name = id.strip_prefix("OctopusServerNodes-").unwrap_or(&id);
     if !node::drain(&mut site.database()?, name, draining).await? {
         return Err(Refusal::NoNode);
@@ -231,9 +280,16 @@ async fn page(Shared(site): Shared<Arc<Site>>) -> (StatusCode, Html<String>) {
         (Phase::Ready, true, true) => "is ready and drained: it takes no work",
         (Phase::Ready, true, false) => "is ready, and its database answers",
     };
-    let status = if site.ready().is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let (name, version, database) =
-        (escape(&settings.node), escape(&settings.version), escape(&site.node.target.database));
+    let status = if site.ready().is_ok() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let (name, version, database) = (
+        escape(&settings.node),
+        escape(&settings.version),
+        escape(&site.node.target.database),
+    );
     let html = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><title>Octopus stand-in: {name}</title>\
          <body style=\"font-family:sans-serif;max-width:40em;margin:3em auto\"><h1>This is a stand-in</h1>\
@@ -246,5 +302,7 @@ async fn page(Shared(site): Shared<Arc<Site>>) -> (StatusCode, Html<String>) {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }

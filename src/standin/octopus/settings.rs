@@ -1,4 +1,5 @@
-//! What the container's environment asks of the stand-in: the vendor's variables, and `STANDIN_OCTOPUS_*` for trials.
+//! What the container's environment asks of the stand-in: the vendor's variables, and
+//! `STANDIN_OCTOPUS_*` for trials.
 //!
 //! | variable | default | meaning |
 //! |---|---|---|
@@ -65,7 +66,11 @@ impl Settings {
         let var = |name: &str| var(name).filter(|value| !value.is_empty());
         let node = var("OCTOPUS_SERVER_NODE_NAME").unwrap_or_else(host_name);
         let faults = [var("STANDIN_OCTOPUS_FAULT"), var(&fault_variable(&node))];
-        let bind = number(&var, "STANDIN_OCTOPUS_BIND", IpAddr::V4(Ipv4Addr::UNSPECIFIED))?;
+        let bind = number(
+            &var,
+            "STANDIN_OCTOPUS_BIND",
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        )?;
         let port = number(&var, "STANDIN_OCTOPUS_PORT", 8080)?;
         let millis = |name, default| number(&var, name, default).map(Duration::from_millis);
         Ok(Self {
@@ -76,8 +81,14 @@ impl Settings {
             api_key: Secret::new(var("ADMIN_API_KEY").unwrap_or_default()),
             task_cap: number(&var, "TASK_CAP", TASK_CAP)?,
             address: SocketAddr::new(bind, port),
-            root: var("STANDIN_OCTOPUS_ROOT").unwrap_or_else(|| "/".to_owned()).into(),
-            database_timeout: Duration::from_secs(number(&var, "STANDIN_OCTOPUS_DB_TIMEOUT_S", 30)?),
+            root: var("STANDIN_OCTOPUS_ROOT")
+                .unwrap_or_else(|| "/".to_owned())
+                .into(),
+            database_timeout: Duration::from_secs(number(
+                &var,
+                "STANDIN_OCTOPUS_DB_TIMEOUT_S",
+                30,
+            )?),
             migration: millis("STANDIN_OCTOPUS_MIGRATE_MS", 400)?,
             stop: millis("STANDIN_OCTOPUS_STOP_MS", 100)?,
             faults: Faults::parse(&faults.into_iter().flatten().collect::<Vec<_>>().join(","))?,
@@ -89,30 +100,60 @@ impl Settings {
     pub(super) fn target(&self) -> Result<DatabaseTarget, Fatal> {
         let read = ConnectionString::parse(self.connection_string.expose())?;
         if read.database.is_empty() {
-            return Err(Fatal::Setting("DB_CONNECTION_STRING names no database".to_owned()));
+            return Err(Fatal::Setting(
+                "DB_CONNECTION_STRING names no database".to_owned(),
+            ));
         }
-        let ConnectionString { host, port, user, password, database, .. } = read;
-        Ok(DatabaseTarget { host, port, user, password, database })
+        let ConnectionString {
+            host,
+            port,
+            user,
+            password,
+            database,
+            ..
+        } = read;
+        Ok(DatabaseTarget {
+            host,
+            port,
+            user,
+            password,
+            database,
+        })
     }
 }
 
-fn number<T: FromStr>(var: &dyn Fn(&str) -> Option<String>, name: &str, default: T) -> Result<T, Fatal> {
+fn number<T: FromStr>(
+    var: &dyn Fn(&str) -> Option<String>,
+    name: &str,
+    default: T,
+) -> Result<T, Fatal> {
     let wrong = |value: String| Fatal::Setting(format!("{name} cannot be `{value}`"));
     var(name).map_or(Ok(default), |value| value.parse().map_err(|_| wrong(value)))
 }
 
-/// The variable that switches faults on for one node: its name in capitals, all but letters and digits as `_`.
+/// The variable that switches faults on for one node: its name in capitals, all but letters and
+/// digits as `_`.
 fn fault_variable(node: &str) -> String {
     let name: String = node
         .chars()
-        .map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_uppercase() } else { '_' })
+        .map(|letter| {
+            if letter.is_ascii_alphanumeric() {
+                letter.to_ascii_uppercase()
+            } else {
+                '_'
+            }
+        })
         .collect();
     format!("STANDIN_OCTOPUS_FAULT_{name}")
 }
 
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    if name.trim().is_empty() { "octopus".to_owned() } else { name.trim().to_owned() }
+    if name.trim().is_empty() {
+        "octopus".to_owned()
+    } else {
+        name.trim().to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -120,9 +161,16 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<Settings, Fatal> {
-        let variables: Vec<(String, String)> =
-            variables.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-        Settings::read(&|name| variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()))
+        let variables: Vec<(String, String)> = variables
+            .iter()
+            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+            .collect();
+        Settings::read(&|name| {
+            variables
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.clone())
+        })
     }
 
     #[test]
@@ -130,7 +178,10 @@ mod tests {
         let settings = read(&[
             ("ACCEPT_EULA", "Y"),
             ("OCTOPUS_SERVER_NODE_NAME", "octopus-2"),
-            ("DB_CONNECTION_STRING", "Server=db,1499;Database=Octopus;User Id=SA;Password=x"),
+            (
+                "DB_CONNECTION_STRING",
+                "Server=db,1499;Database=Octopus;User Id=SA;Password=x",
+            ),
             ("STANDIN_OCTOPUS_PORT", "8123"),
             ("STANDIN_OCTOPUS_FAULT", "flap=3"),
             ("STANDIN_OCTOPUS_FAULT_OCTOPUS_2", "slow-start=2@once"),
@@ -145,10 +196,18 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for (name, value) in [("STANDIN_OCTOPUS_PORT", "x"), ("STANDIN_OCTOPUS_FAULT", "meteor"), ("TASK_CAP", "-1")] {
-            assert!(matches!(read(&[(name, value)]), Err(Fatal::Setting(_))), "{name}");
+        for (name, value) in [
+            ("STANDIN_OCTOPUS_PORT", "x"),
+            ("STANDIN_OCTOPUS_FAULT", "meteor"),
+            ("TASK_CAP", "-1"),
+        ] {
+            assert!(
+                matches!(read(&[(name, value)]), Err(Fatal::Setting(_))),
+                "{name}"
+            );
         }
-        let nameless = read(&[("DB_CONNECTION_STRING", "Server=db;User Id=SA;Password=x")]).unwrap();
+        let nameless =
+            read(&[("DB_CONNECTION_STRING", "Server=db;User Id=SA;Password=x")]).unwrap();
         assert!(nameless.target().is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! What the stand-in does on disk: it proves that it can write to the shared volumes, and keeps a master key it generated.
+//! What the stand-in does on disk: it proves that it can write to the shared volumes, and keeps a
+//! master key it generated.
 
 use std::fs;
 use std::io;
@@ -17,11 +18,18 @@ use crate::config::Secret;
 /// Where a generated master key is kept, beside the vendor's program.
 const KEY_FILE: &str = ".standin-master-key";
 /// The directories that the nodes share, and the node's own (octopus.com/docs, Linux container).
-const DIRS: [&str; 5] = ["repository", "artifacts", "taskLogs", "eventExports", "cache"];
+const DIRS: [&str; 5] = [
+    "repository",
+    "artifacts",
+    "taskLogs",
+    "eventExports",
+    "cache",
+];
 /// The bit of `CapEff` that a privileged container has and others lack (linux/capability.h).
 const CAP_SYS_ADMIN: u32 = 21;
 
-/// Writes a small file into every volume that is mounted: `/repository/<node>.seen` shows the other nodes that it is shared.
+/// Writes a small file into every volume that is mounted: `/repository/<node>.seen` shows the other
+/// nodes that it is shared.
 pub(super) fn check(node: &Node) -> Result<(), Fatal> {
     for name in DIRS {
         let dir = node.dir(name);
@@ -34,13 +42,21 @@ pub(super) fn check(node: &Node) -> Result<(), Fatal> {
 }
 
 fn seen_line(node: &Node) -> String {
-    format!("{} of the stand-in for Octopus Server {} could write here\n", node.settings.node, node.settings.version)
+    format!(
+        "{} of the stand-in for Octopus Server {} could write here\n",
+        node.settings.node, node.settings.version
+    )
 }
 
 fn refused(dir: &Path, file: &Path, why: io::Error) -> Fatal {
     match why.kind() {
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Fatal::Denied(dir.display().to_string()),
-        _ => Fatal::Storage { path: file.display().to_string(), why },
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            Fatal::Denied(dir.display().to_string())
+        }
+        _ => Fatal::Storage {
+            path: file.display().to_string(),
+            why,
+        },
     }
 }
 
@@ -53,14 +69,21 @@ pub(super) fn new_master_key() -> Secret {
 
 /// Whether a key could be one at all.
 pub(super) fn is_base64(key: &Secret) -> bool {
-    STANDARD.decode(key.expose()).is_ok_and(|bytes| !bytes.is_empty())
+    STANDARD
+        .decode(key.expose())
+        .is_ok_and(|bytes| !bytes.is_empty())
 }
 
-/// Keeps a generated key for `show-master-key`. It is gone with the container, as with the vendor's image.
+/// Keeps a generated key for `show-master-key`. It is gone with the container, as with the vendor's
+/// image.
 pub(super) fn keep_master_key(dir: &Path, key: &Secret) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(dir.join(KEY_FILE))?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(dir.join(KEY_FILE))?;
     file.write_all(key.expose().as_bytes())
 }
 
@@ -77,7 +100,8 @@ pub(super) fn is_privileged() -> bool {
 
 fn has_capability(status: &str, bit: u32) -> bool {
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).is_some_and(|set| set >> bit & 1 == 1)
+    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .is_some_and(|set| set >> bit & 1 == 1)
 }
 
 #[cfg(test)]
@@ -88,8 +112,14 @@ mod tests {
 
     #[test]
     fn privileges_are_read_from_the_kernel() {
-        assert!(has_capability("Name:\tx\nCapEff:\t000001ffffffffff\n", CAP_SYS_ADMIN));
-        assert!(!has_capability("CapEff:\t00000000a80425fb\n", CAP_SYS_ADMIN));
+        assert!(has_capability(
+            "Name:\tx\nCapEff:\t000001ffffffffff\n",
+            CAP_SYS_ADMIN
+        ));
+        assert!(!has_capability(
+            "CapEff:\t00000000a80425fb\n",
+            CAP_SYS_ADMIN
+        ));
         assert!(!has_capability("", CAP_SYS_ADMIN));
     }
 
@@ -99,7 +129,14 @@ mod tests {
         let (home, key) = (dir.path().join("Octopus"), new_master_key());
         keep_master_key(&home, &key).unwrap();
         assert_eq!(kept_master_key(&home), Some(key.clone()));
-        assert_eq!(fs::metadata(home.join(KEY_FILE)).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(home.join(KEY_FILE))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
         assert!(is_base64(&key) && key.expose().len() == 24 && !is_base64(&Secret::new("?")));
     }
 }

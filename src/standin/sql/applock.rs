@@ -47,7 +47,14 @@ impl Locks {
         loop {
             match held.get_mut(resource) {
                 None => {
-                    held.insert(resource.clone(), Held { spid, times: 1, transaction });
+                    held.insert(
+                        resource.clone(),
+                        Held {
+                            spid,
+                            times: 1,
+                            transaction,
+                        },
+                    );
                     return granted;
                 }
                 Some(lock) if lock.spid == spid => {
@@ -63,14 +70,20 @@ impl Locks {
                 return -1;
             }
             granted = 1;
-            held = self.freed.wait_timeout(held, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+            held = self
+                .freed
+                .wait_timeout(held, LOOK)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
     /// Whether the connection held it.
     pub(super) fn release(&self, spid: u32, resource: &Resource) -> bool {
         let mut held = self.held();
-        let Some(lock) = held.get_mut(resource).filter(|lock| lock.spid == spid) else { return false };
+        let Some(lock) = held.get_mut(resource).filter(|lock| lock.spid == spid) else {
+            return false;
+        };
         lock.times -= 1;
         if lock.times == 0 {
             held.remove(resource);
@@ -81,7 +94,8 @@ impl Locks {
 
     /// At the end of a transaction, or with `session` at the end of the connection.
     pub(super) fn release_all(&self, spid: u32, session: bool) {
-        self.held().retain(|_, lock| lock.spid != spid || (!session && !lock.transaction));
+        self.held()
+            .retain(|_, lock| lock.spid != spid || (!session && !lock.transaction));
         self.freed.notify_all();
     }
 }

@@ -1,4 +1,5 @@
-//! Start and stop: the environment, the vendor's start-up failures, the delays, signals, the exit code.
+//! Start and stop: the environment, the vendor's start-up failures, the delays, signals, the exit
+//! code.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,10 +33,15 @@ struct Settings {
     faults: Faults,
 }
 
-/// Runs the server until it is stopped. The exit code is the vendor's: 0 after a stop, 1 or 255 when it cannot start.
+/// Runs the server until it is stopped. The exit code is the vendor's: 0 after a stop, 1 or 255
+/// when it cannot start.
 pub fn run() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let ready = Settings::read().and_then(|settings| Ok((settings, runtime.map_err(|error| error.to_string())?)));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let ready = Settings::read()
+        .and_then(|settings| Ok((settings, runtime.map_err(|error| error.to_string())?)));
     match ready {
         Ok((settings, runtime)) => {
             let code = runtime.block_on(start(&settings));
@@ -57,12 +63,18 @@ impl Settings {
     )]
     fn read() -> Result<Self, String> {
         let text = |name: &str, default: &str| {
-            std::env::var(name).ok().filter(|value| !value.is_empty()).unwrap_or_else(|| default.to_owned())
+            std::env::var(name)
+                .ok()
+                .filter(|value| !value.is_empty())
+                .unwrap_or_else(|| default.to_owned())
         };
         let number = |name: &str, default: &str| {
-            text(name, default).parse::<u32>().map_err(|_| format!("{name} is not a number"))
+            text(name, default)
+                .parse::<u32>()
+                .map_err(|_| format!("{name} is not a number"))
         };
-        let delay = |name: &str| number(name, "300").map(|delay| Duration::from_millis(delay.into()));
+        let delay =
+            |name: &str| number(name, "300").map(|delay| Duration::from_millis(delay.into()));
         let fault = text("STANDIN_SQL_FAULT", "");
         Ok(Self {
             root: text("STANDIN_MSSQL_ROOT", "/var/opt/mssql").into(),
@@ -75,13 +87,16 @@ impl Settings {
             start_delay: delay("STANDIN_SQL_START_DELAY_MS")?,
             login_delay: delay("STANDIN_SQL_LOGIN_DELAY_MS")?,
             ignore_sigterm: text("STANDIN_SQL_IGNORE_SIGTERM", "") == "Y",
-            faults: faults::parse(&fault).map_err(|word| format!("STANDIN_SQL_FAULT: unknown fault '{word}'"))?,
+            faults: faults::parse(&fault)
+                .map_err(|word| format!("STANDIN_SQL_FAULT: unknown fault '{word}'"))?,
         })
     }
 }
 
 async fn start(settings: &Settings) -> u8 {
-    log::plain("octo-local STAND-IN for SQL Server: not Microsoft's product, for demonstrations and tests only.");
+    log::plain(
+        "octo-local STAND-IN for SQL Server: not Microsoft's product, for demonstrations and tests only.",
+    );
     if let Some(code) = fail(settings) {
         return code;
     }
@@ -97,7 +112,8 @@ async fn start(settings: &Settings) -> u8 {
         version: settings.version,
         broken: settings.faults.broken.clone(),
     };
-    let opened = Store::open(opening).and_then(|store| Ok((store, tls::acceptor(&settings.root.join("secrets"))?)));
+    let opened = Store::open(opening)
+        .and_then(|store| Ok((store, tls::acceptor(&settings.root.join("secrets"))?)));
     match opened {
         Ok((store, tls)) => serve(settings, Server::new(store, settings.faults.clone(), tls)).await,
         Err(error) => refuse(&error, settings),
@@ -139,7 +155,10 @@ async fn serve(settings: &Settings, server: Server) -> u8 {
         let (server, ignored) = (server.clone(), settings.ignore_sigterm);
         async move {
             terminated(ignored).await;
-            log::line("Server", "SQL Server received a request to stop (SIGTERM or SIGINT).");
+            log::line(
+                "Server",
+                "SQL Server received a request to stop (SIGTERM or SIGINT).",
+            );
             server.stop(Stop::Signal);
         }
     });
@@ -163,15 +182,27 @@ async fn serve(settings: &Settings, server: Server) -> u8 {
 
 fn greet(server: &Server) {
     log::line("Server", &version());
-    log::line("Server", "This is a STAND-IN: it keeps tables in SQLite and knows a small part of T-SQL.");
+    log::line(
+        "Server",
+        "This is a STAND-IN: it keeps tables in SQLite and knows a small part of T-SQL.",
+    );
     if let Some(older) = server.store.upgraded_from {
-        log::line("spid9s", &format!("Converting database 'master' from version {older} to the current version."));
+        log::line(
+            "spid9s",
+            &format!("Converting database 'master' from version {older} to the current version."),
+        );
     }
     for database in server.store.databases() {
-        log::line("spid9s", &format!("Starting up database '{}'.", database.name));
+        log::line(
+            "spid9s",
+            &format!("Starting up database '{}'.", database.name),
+        );
     }
     if !server.store.clean {
-        log::line("spid9s", "The last server on this volume did not stop by itself: clean_shutdown=false.");
+        log::line(
+            "spid9s",
+            "The last server on this volume did not stop by itself: clean_shutdown=false.",
+        );
         for database in server.store.databases() {
             log::line(
                 "spid9s",
@@ -182,7 +213,10 @@ fn greet(server: &Server) {
             );
         }
     }
-    log::line("Server", "A self-generated certificate was successfully loaded for encryption.");
+    log::line(
+        "Server",
+        "A self-generated certificate was successfully loaded for encryption.",
+    );
 }
 
 /// Opens the port after the start delay and serves until the server stops.
@@ -194,7 +228,14 @@ async fn listen(settings: &Settings, server: &Arc<Server>) -> std::io::Result<()
     }
     let listener = TcpListener::bind((settings.address.as_str(), settings.port)).await?;
     let local = listener.local_addr()?;
-    log::line("Server", &format!("Server is listening on [ {} <ipv4> {}].", local.ip(), local.port()));
+    log::line(
+        "Server",
+        &format!(
+            "Server is listening on [ {} <ipv4> {}].",
+            local.ip(),
+            local.port()
+        ),
+    );
     log::line(
         "Server",
         "SQL Server is now ready for client connections. This is an informational message; no user action is required.",
@@ -225,7 +266,10 @@ fn finish(server: &Server) -> u8 {
         return 0;
     }
     if let Err(error) = server.store.close() {
-        log::line("Server", &format!("Error: 823, Severity: 24, State: 2. The checkpoint failed: {error}"));
+        log::line(
+            "Server",
+            &format!("Error: 823, Severity: 24, State: 2. The checkpoint failed: {error}"),
+        );
         return 1;
     }
     log::line(
@@ -242,7 +286,9 @@ fn fail(settings: &Settings) -> Option<u8> {
         None if !settings.eula => Some(no_eula()),
         Some(StartFault::PasswordPolicy) => Some(weak_password()),
         Some(StartFault::Memory) => {
-            log::plain("sqlservr: This program requires a machine with at least 2000 megabytes of memory.");
+            log::plain(
+                "sqlservr: This program requires a machine with at least 2000 megabytes of memory.",
+            );
             Some(1)
         }
         Some(StartFault::Permission) => {
@@ -275,7 +321,10 @@ fn weak_password() -> u8 {
          policy requirements because it is not complex enough. The password must be at least 8 characters long and contain characters from \
          three of the following four sets: uppercase letters, lowercase letters, numbers, and symbols..",
     );
-    log::line("Server", "An error occurred during server setup. See previous errors for more information.");
+    log::line(
+        "Server",
+        "An error occurred during server setup. See previous errors for more information.",
+    );
     255
 }
 
@@ -285,7 +334,9 @@ fn disk_full() -> u8 {
         "Server",
         "/var/opt/mssql/data/master.mdf: Operating system error 112(There is not enough space on the disk.) encountered.",
     );
-    log::plain("sqlservr: Unable to write to /var/opt/mssql/data/master.mdf: No space left on device errno = 0x1C(28)");
+    log::plain(
+        "sqlservr: Unable to write to /var/opt/mssql/data/master.mdf: No space left on device errno = 0x1C(28)",
+    );
     1
 }
 
@@ -301,9 +352,12 @@ fn newer_data(found: u32, version: u32) -> u8 {
     1
 }
 
-/// Dies by SIGABRT. As a container's first process it cannot: the kernel spares it, so it exits as a shell above it would.
+/// Dies by SIGABRT. As a container's first process it cannot: the kernel spares it, so it exits as
+/// a shell above it would.
 fn abort() -> ! {
-    log::plain("This program has encountered a fatal error and cannot continue running at Tue Jan  1 00:00:00 2026");
+    log::plain(
+        "This program has encountered a fatal error and cannot continue running at Tue Jan  1 00:00:00 2026",
+    );
     log::plain("The following diagnostic information is available:");
     log::plain("");
     log::plain("         Reason: 0x00000006");
@@ -335,7 +389,10 @@ async fn flood(rate: usize) {
 
 /// Completes at SIGTERM or SIGINT; with `ignored` only at the latter.
 async fn terminated(ignored: bool) {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         return std::future::pending().await;
     };
     loop {

@@ -54,7 +54,8 @@ impl Cancel {
     }
 
     fn watch(&self, connection: &Connection) {
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.get_interrupt_handle());
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(connection.get_interrupt_handle());
     }
 }
 
@@ -64,7 +65,8 @@ pub(super) struct Engine {
     pub(super) spid: u32,
     pub(super) database: String,
     pub(super) connection: Connection,
-    /// How many BEGIN TRAN are open. SQLite's own begins with the first write: until then others' commits are visible.
+    /// How many BEGIN TRAN are open. SQLite's own begins with the first write: until then others'
+    /// commits are visible.
     pub(super) transactions: u32,
     pub(super) begun: bool,
     rows: u64,
@@ -81,7 +83,12 @@ impl Drop for Engine {
 
 impl Engine {
     /// Opens a session in a database, with its name as `Store::usable` gave it.
-    pub(super) fn new(server: Arc<Server>, spid: u32, database: &str, cancel: Arc<Cancel>) -> Result<Self, SqlError> {
+    pub(super) fn new(
+        server: Arc<Server>,
+        spid: u32,
+        database: &str,
+        cancel: Arc<Cancel>,
+    ) -> Result<Self, SqlError> {
         let connection = server.store.connect(spid, database)?;
         cancel.watch(&connection);
         let database = database.to_owned();
@@ -102,7 +109,10 @@ impl Engine {
     pub(super) fn batch(&mut self, text: &str) -> Vec<u8> {
         let mut reply = Reply::default();
         self.variables.clear();
-        let failed = self.script(text, &mut reply).map_err(|error| self.failure(&error, &mut reply)).is_err();
+        let failed = self
+            .script(text, &mut reply)
+            .map_err(|error| self.failure(&error, &mut reply))
+            .is_err();
         reply.finish(failed)
     }
 
@@ -120,7 +130,10 @@ impl Engine {
             Ok(status) => {
                 reply.return_status(status);
                 for (name, sql_type) in outputs {
-                    let value = self.variables.get(&name).map_or(Value::Null, |(_, value)| value.clone());
+                    let value = self
+                        .variables
+                        .get(&name)
+                        .map_or(Value::Null, |(_, value)| value.clone());
                     if let Err(error) = reply.output(&name, sql_type, &value) {
                         self.failure(&error, &mut reply);
                     }
@@ -143,7 +156,9 @@ impl Engine {
             8 => self.execute(&Statement::Rollback, &mut reply),
             _ => Err(SqlError::malformed()),
         };
-        let failed = result.map_err(|error| self.failure(&error, &mut reply)).is_err();
+        let failed = result
+            .map_err(|error| self.failure(&error, &mut reply))
+            .is_err();
         reply.finish(failed)
     }
 
@@ -169,11 +184,23 @@ impl Engine {
         }
         match statement {
             Statement::Query(words) => return self.query(words, reply),
-            Statement::If { condition, then, otherwise } => {
+            Statement::If {
+                condition,
+                then,
+                otherwise,
+            } => {
                 return self.branch(condition, then, otherwise.as_deref(), reply);
             }
-            Statement::Block(inside) => return inside.iter().try_for_each(|statement| self.execute(statement, reply)),
-            Statement::Execute { result, procedure, arguments } => {
+            Statement::Block(inside) => {
+                return inside
+                    .iter()
+                    .try_for_each(|statement| self.execute(statement, reply));
+            }
+            Statement::Execute {
+                result,
+                procedure,
+                arguments,
+            } => {
                 return self.run_procedure(result.as_ref(), procedure, arguments, reply);
             }
             Statement::Begin => self.begin(reply),
@@ -185,10 +212,13 @@ impl Engine {
             Statement::Declare(declared) => self.declare(declared)?,
             Statement::Assign { variable, value } => self.assign(variable, value)?,
             Statement::Option => {}
-            Statement::AlterLogin { login, password } => self.server.store.set_password(login, password)?,
+            Statement::AlterLogin { login, password } => {
+                self.server.store.set_password(login, password)?;
+            }
             Statement::Shutdown { nowait } => {
                 reply.notice(6006, "Server shut down by request from login sa.");
-                self.server.stop(if *nowait { Stop::NoWait } else { Stop::Orderly });
+                self.server
+                    .stop(if *nowait { Stop::NoWait } else { Stop::Orderly });
             }
             Statement::Wait(time) => self.wait(*time)?,
             Statement::Print(words) => {
@@ -209,7 +239,11 @@ impl Engine {
         Scope {
             database: self.database.clone(),
             databases: self.server.store.databases(),
-            variables: self.variables.iter().map(|(name, (sql_type, _))| (name.clone(), *sql_type)).collect(),
+            variables: self
+                .variables
+                .iter()
+                .map(|(name, (sql_type, _))| (name.clone(), *sql_type))
+                .collect(),
             spid: self.spid,
             transactions: self.transactions,
             rows: self.rows,
@@ -225,7 +259,10 @@ impl Engine {
     ) -> Result<(), SqlError> {
         let translated = translate::condition(condition, &self.scope())?;
         let (_, rows) = self.rows(&translated)?;
-        let holds = matches!(rows.first().and_then(|row| row.first()), Some(Value::Integer(1)));
+        let holds = matches!(
+            rows.first().and_then(|row| row.first()),
+            Some(Value::Integer(1))
+        );
         match (holds, otherwise) {
             (true, _) => self.execute(then, reply),
             (false, Some(otherwise)) => self.execute(otherwise, reply),
@@ -239,15 +276,19 @@ impl Engine {
         if !translated.assigned.is_empty() {
             let last = rows.into_iter().next_back().unwrap_or_default();
             for (name, value) in translated.assigned.iter().zip(last) {
-                self.variables.entry(name.clone()).and_modify(|variable| variable.1 = value);
+                self.variables
+                    .entry(name.clone())
+                    .and_modify(|variable| variable.1 = value);
             }
             reply.done(None, false);
             return Ok(());
         }
         if columns.is_empty() {
-            let counted = words
-                .first()
-                .is_some_and(|word| ["INSERT", "UPDATE", "DELETE", "WITH"].iter().any(|keyword| word.is(keyword)));
+            let counted = words.first().is_some_and(|word| {
+                ["INSERT", "UPDATE", "DELETE", "WITH"]
+                    .iter()
+                    .any(|keyword| word.is(keyword))
+            });
             reply.done(counted.then_some(self.rows), false);
             return Ok(());
         }
@@ -255,7 +296,9 @@ impl Engine {
         let start = reply.len();
         reply.columns(&columns);
         for row in &rows {
-            reply.row(&columns, row).inspect_err(|_| reply.truncate(start))?;
+            reply
+                .row(&columns, row)
+                .inspect_err(|_| reply.truncate(start))?;
         }
         reply.done(Some(self.rows), false);
         Ok(())
@@ -268,7 +311,13 @@ impl Engine {
             self.begun = true;
         }
         let found = self.patiently(|engine| engine.once(translated))?;
-        found.ok_or_else(|| SqlError::new(701, 17, "There is insufficient system memory to run this query."))
+        found.ok_or_else(|| {
+            SqlError::new(
+                701,
+                17,
+                "There is insufficient system memory to run this query.",
+            )
+        })
     }
 
     pub(super) fn patiently<T>(
@@ -279,7 +328,8 @@ impl Engine {
         loop {
             match attempt(self) {
                 Err(error)
-                    if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && Instant::now() < deadline =>
+                    if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                        && Instant::now() < deadline =>
                 {
                     if self.cancel.asked() {
                         return Err(SqlError::cancelled());
@@ -303,7 +353,9 @@ impl Engine {
         let mut size = 0;
         let mut rows = prepared.raw_query();
         while let Some(row) = rows.next()? {
-            let row = (0..width).map(|at| row.get(at)).collect::<rusqlite::Result<Vec<Value>>>()?;
+            let row = (0..width)
+                .map(|at| row.get(at))
+                .collect::<rusqlite::Result<Vec<Value>>>()?;
             size += row.iter().map(size_of_value).sum::<usize>();
             if size > MAX_REPLY {
                 return Ok(None);
@@ -323,7 +375,9 @@ impl Engine {
         let kept = self.rows;
         let (columns, mut rows) = self.rows(&translated)?;
         self.rows = kept;
-        let sql_type = columns.first().map_or(SqlType::Int, |column| column.sql_type);
+        let sql_type = columns
+            .first()
+            .map_or(SqlType::Int, |column| column.sql_type);
         let value = rows
             .first_mut()
             .and_then(|row| row.first_mut())
@@ -333,7 +387,8 @@ impl Engine {
 
     fn declare(&mut self, declared: &[Declared]) -> Result<(), SqlError> {
         for one in declared {
-            self.variables.insert(one.variable.clone(), (one.sql_type, Value::Null));
+            self.variables
+                .insert(one.variable.clone(), (one.sql_type, Value::Null));
             if let Some(words) = &one.value {
                 self.assign(&one.variable, words)?;
             }
@@ -343,7 +398,10 @@ impl Engine {
 
     fn assign(&mut self, variable: &str, words: &[Token]) -> Result<(), SqlError> {
         let (_, value) = self.value(words)?;
-        let known = self.variables.get_mut(variable).ok_or_else(|| SqlError::undeclared(variable))?;
+        let known = self
+            .variables
+            .get_mut(variable)
+            .ok_or_else(|| SqlError::undeclared(variable))?;
         known.1 = value;
         Ok(())
     }

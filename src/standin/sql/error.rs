@@ -12,7 +12,12 @@ pub(super) struct SqlError {
 
 impl SqlError {
     pub(super) fn new(number: i32, class: u8, message: impl Into<String>) -> Self {
-        Self { number, state: 1, class, message: message.into() }
+        Self {
+            number,
+            state: 1,
+            class,
+            message: message.into(),
+        }
     }
 
     /// What every refused login looks like from outside, whatever the reason.
@@ -21,7 +26,13 @@ impl SqlError {
     }
 
     pub(super) fn cannot_open(database: &str) -> Self {
-        Self::new(4060, 11, format!("Cannot open database \"{database}\" requested by the login. The login failed."))
+        Self::new(
+            4060,
+            11,
+            format!(
+                "Cannot open database \"{database}\" requested by the login. The login failed."
+            ),
+        )
     }
 
     pub(super) fn upgrading(user: &str) -> Self {
@@ -30,7 +41,11 @@ impl SqlError {
     }
 
     pub(super) fn shutting_down() -> Self {
-        Self::new(6005, 14, "SHUTDOWN is in progress. Login failed for user 'sa'.")
+        Self::new(
+            6005,
+            14,
+            "SHUTDOWN is in progress. Login failed for user 'sa'.",
+        )
     }
 
     /// Words that are no T-SQL, or T-SQL that the stand-in does not know: never a success.
@@ -42,15 +57,29 @@ impl SqlError {
     }
 
     pub(super) fn keyword(near: &str) -> Self {
-        Self::new(156, 15, format!("Incorrect syntax near the keyword '{near}'."))
+        Self::new(
+            156,
+            15,
+            format!("Incorrect syntax near the keyword '{near}'."),
+        )
     }
 
     pub(super) fn undeclared(variable: &str) -> Self {
-        Self::new(137, 15, format!("Must declare the scalar variable \"{variable}\"."))
+        Self::new(
+            137,
+            15,
+            format!("Must declare the scalar variable \"{variable}\"."),
+        )
     }
 
     pub(super) fn no_database(name: &str) -> Self {
-        Self::new(911, 16, format!("Database '{name}' does not exist. Make sure that the name is entered correctly."))
+        Self::new(
+            911,
+            16,
+            format!(
+                "Database '{name}' does not exist. Make sure that the name is entered correctly."
+            ),
+        )
     }
 
     pub(super) fn no_object(name: &str) -> Self {
@@ -59,7 +88,11 @@ impl SqlError {
 
     pub(super) fn conversion(value: &str, wanted: &str) -> Self {
         let value: String = value.chars().take(100).collect();
-        Self::new(245, 16, format!("Conversion failed when converting the value '{value}' to data type {wanted}."))
+        Self::new(
+            245,
+            16,
+            format!("Conversion failed when converting the value '{value}' to data type {wanted}."),
+        )
     }
 
     pub(super) fn cancelled() -> Self {
@@ -81,42 +114,72 @@ impl SqlError {
             rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
             other => other.to_string(),
         };
-        let rest =
-            |prefix: &str| text.split(prefix).nth(1).map(|rest| rest.split(" in \"").next().unwrap_or(rest).to_owned());
+        let rest = |prefix: &str| {
+            text.split(prefix)
+                .nth(1)
+                .map(|rest| rest.split(" in \"").next().unwrap_or(rest).to_owned())
+        };
         if let Some(name) = rest("no such table: ") {
             return Self::no_object(name.trim_start_matches("main."));
         }
         if let Some(name) = rest("no such column: ") {
-            return Self::new(207, 16, format!("Invalid column name '{}'.", name.trim_matches('"')));
+            return Self::new(
+                207,
+                16,
+                format!("Invalid column name '{}'.", name.trim_matches('"')),
+            );
         }
         if let Some(column) = rest("has no column named ") {
             return Self::new(207, 16, format!("Invalid column name '{column}'."));
         }
         if let Some(name) = rest("no such function: ") {
-            return Self::new(195, 15, format!("'{name}' is not a recognized built-in function name."));
+            return Self::new(
+                195,
+                15,
+                format!("'{name}' is not a recognized built-in function name."),
+            );
         }
         if let Some(name) = rest("UNIQUE constraint failed: ") {
             return Self::new(
                 2627,
                 14,
-                format!("Violation of UNIQUE KEY or PRIMARY KEY constraint. Cannot insert duplicate key in '{name}'."),
+                format!(
+                    "Violation of UNIQUE KEY or PRIMARY KEY constraint. Cannot insert duplicate key in '{name}'."
+                ),
             );
         }
         if let Some(name) = rest("NOT NULL constraint failed: ") {
             return Self::new(
                 515,
                 16,
-                format!("Cannot insert the value NULL into column '{name}'; column does not allow nulls."),
+                format!(
+                    "Cannot insert the value NULL into column '{name}'; column does not allow nulls."
+                ),
             );
         }
         if text.contains("constraint failed") {
-            return Self::new(547, 16, format!("The statement conflicted with a constraint: {text}."));
+            return Self::new(
+                547,
+                16,
+                format!("The statement conflicted with a constraint: {text}."),
+            );
         }
         if text.contains("already exists") {
-            let name = text.split(['"', ' ']).filter(|word| !word.is_empty()).nth(1).unwrap_or_default().to_owned();
-            return Self::new(2714, 16, format!("There is already an object named '{name}' in the database."));
+            let name = text
+                .split(['"', ' '])
+                .filter(|word| !word.is_empty())
+                .nth(1)
+                .unwrap_or_default()
+                .to_owned();
+            return Self::new(
+                2714,
+                16,
+                format!("There is already an object named '{name}' in the database."),
+            );
         }
-        if let Some(near) = rest("near \"").and_then(|rest| Some(rest.split('"').next()?.to_owned())) {
+        if let Some(near) =
+            rest("near \"").and_then(|rest| Some(rest.split('"').next()?.to_owned()))
+        {
             return Self::syntax(&near);
         }
         Self::of_code(error, &text)
@@ -126,16 +189,24 @@ impl SqlError {
         use rusqlite::ErrorCode;
         match error.sqlite_error_code() {
             Some(ErrorCode::OperationInterrupted) => Self::cancelled(),
-            Some(ErrorCode::DiskFull) => {
-                Self::new(1105, 17, "Could not allocate space for object: there is not enough space on the disk.")
-            }
+            Some(ErrorCode::DiskFull) => Self::new(
+                1105,
+                17,
+                "Could not allocate space for object: there is not enough space on the disk.",
+            ),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 Self::new(1222, 16, "Lock request time out period exceeded.")
             }
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                Self::new(824, 24, format!("SQL Server detected a logical consistency-based I/O error: {text}."))
-            }
-            _ => Self::new(102, 15, format!("Incorrect syntax or unsupported by the stand-in: {text}.")),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::new(
+                824,
+                24,
+                format!("SQL Server detected a logical consistency-based I/O error: {text}."),
+            ),
+            _ => Self::new(
+                102,
+                15,
+                format!("Incorrect syntax or unsupported by the stand-in: {text}."),
+            ),
         }
     }
 }

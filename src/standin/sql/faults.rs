@@ -39,7 +39,11 @@ pub(super) struct Faults {
 /// Reads the variable's value: faults separated by commas. `Err` names the one that is not known.
 pub(super) fn parse(text: &str) -> Result<Faults, String> {
     let mut faults = Faults::default();
-    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+    for word in text
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
+    {
         faults.add(word).ok_or_else(|| word.to_owned())?;
     }
     Ok(faults)
@@ -60,7 +64,9 @@ impl Faults {
             "hang-login" => self.hang_login = true,
             "upgrade-mode" => self.upgrade_mode = Some(seconds(value)?),
             "crash-after" => self.crash_after = Some(seconds(value)?),
-            "log-flood" => self.log_flood = Some((value.parse::<f64>().ok()? * 1_048_576.0) as usize),
+            "log-flood" => {
+                self.log_flood = Some((value.parse::<f64>().ok()? * 1_048_576.0) as usize);
+            }
             "suspect" => self.breaks(value, Broken::Suspect)?,
             "recovery-pending" => self.breaks(value, Broken::RecoveryPending)?,
             "recovering" => self.breaks(value, Broken::Recovering)?,
@@ -70,7 +76,9 @@ impl Faults {
     }
 
     fn breaks(&mut self, value: &str, how: Broken) -> Option<()> {
-        let (name, time) = value.split_once(':').map_or((value, None), |(name, time)| (name, Some(time)));
+        let (name, time) = value
+            .split_once(':')
+            .map_or((value, None), |(name, time)| (name, Some(time)));
         let time = match time {
             Some(time) => Some(seconds(time)?),
             None => None,
@@ -93,7 +101,14 @@ mod tests {
         let faults = parse("hang-login, recovering=Octopus:2.5,crash-after=3").unwrap();
         assert!(faults.hang_login);
         assert_eq!(faults.crash_after, Some(Duration::from_secs(3)));
-        assert_eq!(faults.broken, [("octopus".to_owned(), Broken::Recovering, Some(Duration::from_millis(2500)))]);
+        assert_eq!(
+            faults.broken,
+            [(
+                "octopus".to_owned(),
+                Broken::Recovering,
+                Some(Duration::from_millis(2500))
+            )]
+        );
         assert_eq!(parse("memory,typo=1").unwrap_err(), "typo=1");
         assert_eq!(parse("suspect=").unwrap_err(), "suspect=");
     }

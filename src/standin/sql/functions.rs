@@ -12,14 +12,18 @@ const NOW: &str = "strftime('%Y-%m-%d %H:%M:%f0000','now')";
 
 impl Writer<'_> {
     pub(super) fn catalogue(&self, name: &[String]) -> Result<String, SqlError> {
-        let user_tables = "FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!')";
+        let user_tables =
+            "FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!')";
         Ok(match name.join(".").as_str() {
             "sys.databases" => databases(&self.scope.databases),
             "sys.tables" | "sys.objects" => {
-                format!("(SELECT name, rowid AS object_id, 'U' AS type, 1 AS schema_id {user_tables}")
+                format!(
+                    "(SELECT name, rowid AS object_id, 'U' AS type, 1 AS schema_id {user_tables}"
+                )
             }
             "information_schema.tables" => {
-                let columns = "'dbo' AS TABLE_SCHEMA, name AS TABLE_NAME, 'BASE TABLE' AS TABLE_TYPE";
+                let columns =
+                    "'dbo' AS TABLE_SCHEMA, name AS TABLE_NAME, 'BASE TABLE' AS TABLE_TYPE";
                 format!(
                     "(SELECT '{}' AS TABLE_CATALOG, {columns} {user_tables}",
                     self.scope.database.replace('\'', "''")
@@ -73,7 +77,10 @@ impl Writer<'_> {
 
     fn cast(&self, function: &str, inside: &[Token]) -> Result<String, SqlError> {
         let (value, type_words) = if function == "CAST" {
-            let at = inside.iter().rposition(|word| word.is("AS")).ok_or_else(|| SqlError::syntax(")"))?;
+            let at = inside
+                .iter()
+                .rposition(|word| word.is("AS"))
+                .ok_or_else(|| SqlError::syntax(")"))?;
             (&inside[..at], &inside[at + 1..])
         } else {
             let at = item_end(inside, 0);
@@ -119,5 +126,8 @@ fn databases(list: &[Listed]) -> String {
             row.state_desc
         )
     });
-    format!("(SELECT * FROM ({}))", rows.collect::<Vec<_>>().join(" UNION ALL "))
+    format!(
+        "(SELECT * FROM ({}))",
+        rows.collect::<Vec<_>>().join(" UNION ALL ")
+    )
 }

@@ -33,7 +33,11 @@ impl Token {
     pub(super) fn name(&self) -> Option<&str> {
         match self {
             Self::Word(name) | Self::Name(name) => Some(name),
-            Self::Text(_) | Self::Number(_) | Self::Hex(_) | Self::Variable(_) | Self::Symbol(_) => None,
+            Self::Text(_)
+            | Self::Number(_)
+            | Self::Hex(_)
+            | Self::Variable(_)
+            | Self::Symbol(_) => None,
         }
     }
 
@@ -52,7 +56,10 @@ impl Token {
 
 /// The words of a batch, comments left out.
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>, SqlError> {
-    let mut lexer = Lexer { chars: text.chars().collect(), at: 0 };
+    let mut lexer = Lexer {
+        chars: text.chars().collect(),
+        at: 0,
+    };
     let mut found = Vec::new();
     while let Some(token) = lexer.next()? {
         found.push(token);
@@ -89,8 +96,12 @@ impl Lexer {
                 self.at += 2;
                 Token::Hex(self.take_while(|c| c.is_ascii_hexdigit()))
             }
-            _ if first.is_ascii_digit() => Token::Number(self.take_while(|c| c.is_ascii_digit() || c == '.')),
-            _ if first.is_alphabetic() || first == '_' || first == '#' => Token::Word(self.while_word()),
+            _ if first.is_ascii_digit() => {
+                Token::Number(self.take_while(|c| c.is_ascii_digit() || c == '.'))
+            }
+            _ if first.is_alphabetic() || first == '_' || first == '#' => {
+                Token::Word(self.while_word())
+            }
             _ => Token::Symbol(self.symbol()),
         };
         Ok(Some(token))
@@ -103,7 +114,9 @@ impl Lexer {
                     self.take_while(|c| c != '\n');
                 }
                 ('/', '*') => self.skip_comment()?,
-                (c, _) if self.at < self.chars.len() && (c.is_whitespace() || c == '\u{feff}') => self.at += 1,
+                (c, _) if self.at < self.chars.len() && (c.is_whitespace() || c == '\u{feff}') => {
+                    self.at += 1;
+                }
                 _ => return Ok(()),
             }
         }
@@ -148,12 +161,20 @@ impl Lexer {
                 return Ok(text);
             }
         }
-        Err(SqlError::new(105, 15, "Unclosed quotation mark after the character string."))
+        Err(SqlError::new(
+            105,
+            15,
+            "Unclosed quotation mark after the character string.",
+        ))
     }
 
     fn symbol(&mut self) -> String {
         let pair: String = [self.peek(0), self.peek(1)].iter().collect();
-        let length = if ["<>", "<=", ">=", "!=", "||", "=="].contains(&pair.as_str()) { 2 } else { 1 };
+        let length = if ["<>", "<=", ">=", "!=", "||", "=="].contains(&pair.as_str()) {
+            2
+        } else {
+            1
+        };
         self.at += length;
         self.chars[self.at - length..self.at].iter().collect()
     }

@@ -1,4 +1,5 @@
-//! The stand-in SQL Server of `up --demo` and the tests: TDS 7.4 in front of SQLite. It is no SQL Server, and says so in its log.
+//! The stand-in SQL Server of `up --demo` and the tests: TDS 7.4 in front of SQLite. It is no SQL
+//! Server, and says so in its log.
 //!
 //! | variable | meaning, default |
 //! |---|---|

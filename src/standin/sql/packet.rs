@@ -1,4 +1,5 @@
-//! TDS packets: a message is one or more of them, each with a header of eight bytes, the last one marked.
+//! TDS packets: a message is one or more of them, each with a header of eight bytes, the last one
+//! marked.
 
 use std::io;
 
@@ -38,12 +39,20 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
         let mut header = [0; HEADER];
         match stream.read_exact(&mut header).await {
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && body.is_empty() => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && body.is_empty() => {
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         }
         let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        let Some(payload) = length.checked_sub(HEADER).filter(|payload| body.len() + payload <= MAX_MESSAGE) else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "packet length out of bounds"));
+        let Some(payload) = length
+            .checked_sub(HEADER)
+            .filter(|payload| body.len() + payload <= MAX_MESSAGE)
+        else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "packet length out of bounds",
+            ));
         };
         let start = body.len();
         body.resize(start + payload, 0);
@@ -51,7 +60,10 @@ pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
         if header[1] & IGNORE != 0 {
             body.clear();
         } else if header[1] & LAST != 0 {
-            return Ok(Some(Message { kind: header[0], body }));
+            return Ok(Some(Message {
+                kind: header[0],
+                body,
+            }));
         }
     }
 }
@@ -74,9 +86,20 @@ fn framed(kind: u8, body: &[u8], packet: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + count * HEADER);
     for number in 0..count {
         let payload = &body[number * room..body.len().min((number + 1) * room)];
-        let length = u16::try_from(payload.len() + HEADER).expect("a packet is at most 32767 bytes").to_be_bytes();
+        let length = u16::try_from(payload.len() + HEADER)
+            .expect("a packet is at most 32767 bytes")
+            .to_be_bytes();
         let status = u8::from(number + 1 == count) * LAST;
-        out.extend([kind, status, length[0], length[1], 0, 0, (number + 1) as u8, 0]);
+        out.extend([
+            kind,
+            status,
+            length[0],
+            length[1],
+            0,
+            0,
+            (number + 1) as u8,
+            0,
+        ]);
         out.extend_from_slice(payload);
     }
     out

@@ -1,4 +1,5 @@
-//! Words to statements. T-SQL needs no semicolons: a statement ends where the next one can only begin.
+//! Words to statements. T-SQL needs no semicolons: a statement ends where the next one can only
+//! begin.
 
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ pub(super) struct Parser {
 }
 
 const STARTERS: [&str; 23] = [
-    "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "IF", "ELSE", "BEGIN", "END", "COMMIT",
-    "ROLLBACK", "DECLARE", "SET", "EXEC", "EXECUTE", "USE", "SHUTDOWN", "WAITFOR", "PRINT", "TRUNCATE", "GO",
+    "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "IF", "ELSE", "BEGIN",
+    "END", "COMMIT", "ROLLBACK", "DECLARE", "SET", "EXEC", "EXECUTE", "USE", "SHUTDOWN", "WAITFOR",
+    "PRINT", "TRUNCATE", "GO",
 ];
 /// Options of SET that only change what a client of this server cannot see.
 const SET_OPTIONS: [&str; 18] = [
@@ -44,11 +46,17 @@ const MAX_DEPTH: usize = 32;
 
 impl Parser {
     pub(super) fn new(tokens: Vec<Token>) -> Self {
-        Self { tokens, at: 0, depth: 0 }
+        Self {
+            tokens,
+            at: 0,
+            depth: 0,
+        }
     }
 
     fn peek(&self, keyword: &str) -> bool {
-        self.tokens.get(self.at).is_some_and(|token| token.is(keyword))
+        self.tokens
+            .get(self.at)
+            .is_some_and(|token| token.is(keyword))
     }
 
     fn eat(&mut self, keyword: &str) -> bool {
@@ -58,7 +66,10 @@ impl Parser {
     }
 
     fn eat_symbol(&mut self, symbol: &str) -> bool {
-        let found = self.tokens.get(self.at).is_some_and(|token| token.is_symbol(symbol));
+        let found = self
+            .tokens
+            .get(self.at)
+            .is_some_and(|token| token.is_symbol(symbol));
         self.at += usize::from(found);
         found
     }
@@ -74,7 +85,11 @@ impl Parser {
     }
 
     fn expect(&mut self, keyword: &str) -> Result<(), SqlError> {
-        if self.eat(keyword) { Ok(()) } else { self.wrong() }
+        if self.eat(keyword) {
+            Ok(())
+        } else {
+            self.wrong()
+        }
     }
 
     fn name(&mut self) -> Result<String, SqlError> {
@@ -115,7 +130,9 @@ impl Parser {
     }
 
     pub(super) fn statement(&mut self) -> Result<Statement, SqlError> {
-        let Some(Token::Word(word)) = self.tokens.get(self.at) else { return self.wrong() };
+        let Some(Token::Word(word)) = self.tokens.get(self.at) else {
+            return self.wrong();
+        };
         let start = self.at;
         self.at += 1;
         match word.to_ascii_uppercase().as_str() {
@@ -125,7 +142,10 @@ impl Parser {
                 if if_exists {
                     self.expect("EXISTS")?;
                 }
-                Ok(Statement::DropDatabase { name: self.name()?, if_exists })
+                Ok(Statement::DropDatabase {
+                    name: self.name()?,
+                    if_exists,
+                })
             }
             "ALTER" if self.eat("LOGIN") => self.alter_login(),
             "USE" => Ok(Statement::Use(self.name()?)),
@@ -145,7 +165,8 @@ impl Parser {
             }
             "WAITFOR" => self.wait(),
             "PRINT" => Ok(Statement::Print(self.until_next(&[])?)),
-            "SELECT" | "WITH" | "INSERT" | "UPDATE" | "DELETE" | "CREATE" | "ALTER" | "DROP" | "TRUNCATE" => {
+            "SELECT" | "WITH" | "INSERT" | "UPDATE" | "DELETE" | "CREATE" | "ALTER" | "DROP"
+            | "TRUNCATE" => {
                 self.at = start;
                 Ok(self.query())
             }
@@ -163,7 +184,10 @@ impl Parser {
         if !self.eat_symbol("=") {
             return self.wrong();
         }
-        Ok(Statement::AlterLogin { login, password: self.text()? })
+        Ok(Statement::AlterLogin {
+            login,
+            password: self.text()?,
+        })
     }
 
     fn condition(&mut self) -> Result<Statement, SqlError> {
@@ -179,13 +203,21 @@ impl Parser {
             None
         };
         self.depth -= 1;
-        Ok(Statement::If { condition, then, otherwise })
+        Ok(Statement::If {
+            condition,
+            then,
+            otherwise,
+        })
     }
 
     fn deeper(&mut self) -> Result<(), SqlError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(SqlError::new(191, 15, "Some part of your SQL statement is nested too deeply."));
+            return Err(SqlError::new(
+                191,
+                15,
+                "Some part of your SQL statement is nested too deeply.",
+            ));
         }
         Ok(())
     }
@@ -219,11 +251,21 @@ impl Parser {
     fn declare(&mut self) -> Result<Statement, SqlError> {
         let mut declared = Vec::new();
         loop {
-            let Some(variable) = self.variable() else { return self.wrong() };
+            let Some(variable) = self.variable() else {
+                return self.wrong();
+            };
             self.eat("AS");
             let sql_type = self.sql_type()?;
-            let value = if self.eat_symbol("=") { Some(self.until_next(&[","])?) } else { None };
-            declared.push(Declared { variable, sql_type, value });
+            let value = if self.eat_symbol("=") {
+                Some(self.until_next(&[","])?)
+            } else {
+                None
+            };
+            declared.push(Declared {
+                variable,
+                sql_type,
+                value,
+            });
             if !self.eat_symbol(",") {
                 return Ok(Statement::Declare(declared));
             }
@@ -235,7 +277,9 @@ impl Parser {
         if self.eat_symbol("(") {
             text.push('(');
             while !self.eat_symbol(")") {
-                let Some(token) = self.tokens.get(self.at) else { return self.wrong() };
+                let Some(token) = self.tokens.get(self.at) else {
+                    return self.wrong();
+                };
                 text.push_str(token.shown());
                 self.at += 1;
             }
@@ -248,7 +292,10 @@ impl Parser {
             if !self.eat_symbol("=") {
                 return self.wrong();
             }
-            return Ok(Statement::Assign { variable, value: self.until_next(&[])? });
+            return Ok(Statement::Assign {
+                variable,
+                value: self.until_next(&[])?,
+            });
         }
         if !SET_OPTIONS.iter().any(|option| self.peek(option)) {
             return self.wrong();
@@ -267,16 +314,31 @@ impl Parser {
             procedure = self.name()?;
         }
         let mut arguments = Vec::new();
-        while self.tokens.get(self.at).is_some_and(|token| !matches!(token, Token::Word(_)) && !token.is_symbol(";")) {
-            let named = self.tokens.get(self.at + 1).is_some_and(|token| token.is_symbol("="));
-            let name = if named { self.variable().unwrap_or_default() } else { String::new() };
+        while self
+            .tokens
+            .get(self.at)
+            .is_some_and(|token| !matches!(token, Token::Word(_)) && !token.is_symbol(";"))
+        {
+            let named = self
+                .tokens
+                .get(self.at + 1)
+                .is_some_and(|token| token.is_symbol("="));
+            let name = if named {
+                self.variable().unwrap_or_default()
+            } else {
+                String::new()
+            };
             self.at += usize::from(named);
             arguments.push((name, self.until_next(&[","])?));
             if !self.eat_symbol(",") {
                 break;
             }
         }
-        Ok(Statement::Execute { result, procedure: procedure.to_ascii_lowercase(), arguments })
+        Ok(Statement::Execute {
+            result,
+            procedure: procedure.to_ascii_lowercase(),
+            arguments,
+        })
     }
 
     fn wait(&mut self) -> Result<Statement, SqlError> {
@@ -294,14 +356,20 @@ impl Parser {
                 ));
             }
         };
-        Ok(Statement::Wait(Duration::try_from_secs_f64(seconds.min(86_400.0)).unwrap_or_default()))
+        Ok(Statement::Wait(
+            Duration::try_from_secs_f64(seconds.min(86_400.0)).unwrap_or_default(),
+        ))
     }
 
     /// The words up to the next statement, or to one of these symbols.
     fn until_next(&mut self, symbols: &[&str]) -> Result<Vec<Token>, SqlError> {
         let start = self.at;
         self.advance(|_, _, _| false, symbols);
-        if self.at == start { self.wrong() } else { Ok(self.tokens[start..self.at].to_vec()) }
+        if self.at == start {
+            self.wrong()
+        } else {
+            Ok(self.tokens[start..self.at].to_vec())
+        }
     }
 
     fn query(&mut self) -> Statement {
@@ -311,7 +379,9 @@ impl Parser {
         let mut bodies = 0;
         self.advance(
             |previous, word, values| {
-                let joined = ["UNION", "ALL", "EXCEPT", "INTERSECT"].iter().any(|keyword| previous.is(keyword));
+                let joined = ["UNION", "ALL", "EXCEPT", "INTERSECT"]
+                    .iter()
+                    .any(|keyword| previous.is(keyword));
                 let belongs = match (first.as_str(), word) {
                     (_, "SELECT") if joined => return true,
                     ("INSERT", "SELECT") => bodies == 0 && !values,
@@ -329,13 +399,17 @@ impl Parser {
         Statement::Query(self.tokens[start..self.at].to_vec())
     }
 
-    /// Moves to the end of a statement. `belongs` says whether a word that could start a statement is part of this one,
-    /// from the word before it, the word, and whether there was a VALUES.
+    /// Moves to the end of a statement. `belongs` says whether a word that could start a statement
+    /// is part of this one, from the word before it, the word, and whether there was a VALUES.
     fn advance(&mut self, mut belongs: impl FnMut(&Token, &str, bool) -> bool, symbols: &[&str]) {
         let (mut parens, mut cases, mut values) = (0_usize, 0_usize, false);
         while let Some(token) = self.tokens.get(self.at) {
             match token {
-                Token::Symbol(symbol) if parens == 0 && (symbol == ";" || symbols.contains(&symbol.as_str())) => return,
+                Token::Symbol(symbol)
+                    if parens == 0 && (symbol == ";" || symbols.contains(&symbol.as_str())) =>
+                {
+                    return;
+                }
                 Token::Symbol(symbol) if symbol == "(" => parens += 1,
                 Token::Symbol(symbol) if symbol == ")" => parens = parens.saturating_sub(1),
                 Token::Word(word) if parens == 0 => {

@@ -33,7 +33,8 @@ pub(super) struct Call {
 /// Days between 0001-01-01 and 1900-01-01, where DATETIME counts from.
 const DAYS_TO_1900: i64 = 693_595;
 
-/// The encryption level that a PRELOGIN message asks for: 0 login only, 1 on, 2 not supported, 3 required.
+/// The encryption level that a PRELOGIN message asks for: 0 login only, 1 on, 2 not supported, 3
+/// required.
 pub(super) fn encryption(body: &[u8]) -> Option<u8> {
     let mut at = 0;
     while *body.get(at)? != 0xFF {
@@ -48,7 +49,9 @@ pub(super) fn encryption(body: &[u8]) -> Option<u8> {
 
 /// The answer to PRELOGIN.
 pub(super) fn prelogin_reply(encryption: u8, version: [u8; 4]) -> Vec<u8> {
-    let mut out = vec![0, 0, 21, 0, 6, 1, 0, 27, 0, 1, 2, 0, 28, 0, 1, 4, 0, 29, 0, 1, 0xFF];
+    let mut out = vec![
+        0, 0, 21, 0, 6, 1, 0, 27, 0, 1, 2, 0, 28, 0, 1, 4, 0, 29, 0, 1, 0xFF,
+    ];
     out.extend(version);
     out.extend([0, 0, encryption, 0, 0]);
     out
@@ -56,13 +59,21 @@ pub(super) fn prelogin_reply(encryption: u8, version: [u8; 4]) -> Vec<u8> {
 
 pub(super) fn login(body: &[u8]) -> Option<Login> {
     let text = |at: usize| -> Option<Vec<u8>> {
-        let word = |at: usize| Some(usize::from(u16::from_le_bytes([*body.get(at)?, *body.get(at + 1)?])));
+        let word = |at: usize| {
+            Some(usize::from(u16::from_le_bytes([
+                *body.get(at)?,
+                *body.get(at + 1)?,
+            ])))
+        };
         let (start, units) = (word(at)?, word(at + 2)?);
         Some(body.get(start..start + units * 2)?.to_vec())
     };
     let packet = u32::from_le_bytes(body.get(8..12)?.try_into().ok()?) as usize;
     let scrambled = text(44)?;
-    let password: Vec<u8> = scrambled.iter().map(|byte| (byte ^ 0xA5).rotate_left(4)).collect();
+    let password: Vec<u8> = scrambled
+        .iter()
+        .map(|byte| (byte ^ 0xA5).rotate_left(4))
+        .collect();
     Some(Login {
         packet,
         user: from_utf16(&text(40)?),
@@ -78,11 +89,16 @@ pub(super) fn batch(body: &[u8]) -> Result<String, SqlError> {
 
 /// The kind of a transaction manager request: 5 begin, 7 commit, 8 roll back.
 pub(super) fn transaction(body: &[u8]) -> Result<u16, SqlError> {
-    Reader { rest: after_headers(body)? }.u16()
+    Reader {
+        rest: after_headers(body)?,
+    }
+    .u16()
 }
 
 pub(super) fn call(body: &[u8]) -> Result<Call, SqlError> {
-    let mut reader = Reader { rest: after_headers(body)? };
+    let mut reader = Reader {
+        rest: after_headers(body)?,
+    };
     let procedure = match reader.u16()? {
         0xFFFF => match reader.u16()? {
             10 => "sp_executesql".to_owned(),
@@ -97,20 +113,36 @@ pub(super) fn call(body: &[u8]) -> Result<Call, SqlError> {
         let name = from_utf16(reader.take(units * 2)?).to_ascii_lowercase();
         let output = reader.u8()? & 1 != 0;
         let (sql_type, value) = reader.typed()?;
-        parameters.push(Parameter { name, sql_type, value, output });
+        parameters.push(Parameter {
+            name,
+            sql_type,
+            value,
+            output,
+        });
     }
     let procedure = procedure.replace(['[', ']'], "");
     let procedure = procedure.rsplit('.').next().unwrap_or_default().to_owned();
-    Ok(Call { procedure, parameters })
+    Ok(Call {
+        procedure,
+        parameters,
+    })
 }
 
 fn after_headers(body: &[u8]) -> Result<&[u8], SqlError> {
-    let length = body.get(..4).and_then(|bytes| Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize));
-    length.filter(|length| *length >= 4).and_then(|length| body.get(length..)).ok_or_else(SqlError::malformed)
+    let length = body
+        .get(..4)
+        .and_then(|bytes| Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize));
+    length
+        .filter(|length| *length >= 4)
+        .and_then(|length| body.get(length..))
+        .ok_or_else(SqlError::malformed)
 }
 
 fn from_utf16(bytes: &[u8]) -> String {
-    let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+    let units: Vec<u16> = bytes
+        .chunks_exact(2)
+        .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+        .collect();
     String::from_utf16_lossy(&units)
 }
 
@@ -128,7 +160,10 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8], SqlError> {
-        let (taken, rest) = self.rest.split_at_checked(count).ok_or_else(SqlError::malformed)?;
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(count)
+            .ok_or_else(SqlError::malformed)?;
         self.rest = rest;
         Ok(taken)
     }
@@ -172,10 +207,17 @@ impl<'a> Reader<'a> {
             kind @ (0xA7 | 0xAF) => self.characters(kind, false),
             0xA5 | 0xAD => {
                 let max = self.u16()?;
-                Ok((SqlType::Binary, self.long(max)?.map_or(Value::Null, Value::Blob)))
+                Ok((
+                    SqlType::Binary,
+                    self.long(max)?.map_or(Value::Null, Value::Blob),
+                ))
             }
             kind @ (0x63 | 0x23) => self.old_text(kind == 0x63),
-            _ => Err(SqlError::new(8007, 16, "The parameter's data type is not known to the stand-in.")),
+            _ => Err(SqlError::new(
+                8007,
+                16,
+                "The parameter's data type is not known to the stand-in.",
+            )),
         }
     }
 
@@ -191,7 +233,14 @@ impl<'a> Reader<'a> {
             return Err(SqlError::malformed());
         }
         let bytes = self.take(size)?;
-        Ok((sql_type, if bytes.is_empty() { Value::Null } else { number(sql_type, bytes)? }))
+        Ok((
+            sql_type,
+            if bytes.is_empty() {
+                Value::Null
+            } else {
+                number(sql_type, bytes)?
+            },
+        ))
     }
 
     fn guid(&mut self) -> Result<(SqlType, Value), SqlError> {
@@ -202,19 +251,35 @@ impl<'a> Reader<'a> {
         };
         swap_guid(&mut bytes);
         let hex = format!("{:032X}", u128::from_be_bytes(bytes));
-        let text = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
+        let text = [
+            &hex[..8],
+            &hex[8..12],
+            &hex[12..16],
+            &hex[16..20],
+            &hex[20..],
+        ]
+        .join("-");
         Ok((SqlType::Guid, Value::Text(text)))
     }
 
-    /// Decimals become floats: near enough for a stand-in, and never stored as something else than a number.
+    /// Decimals become floats: near enough for a stand-in, and never stored as something else than
+    /// a number.
     fn decimal(&mut self) -> Result<(SqlType, Value), SqlError> {
         let scale = i32::from(self.take(3)?[2]);
         let size = usize::from(self.u8()?);
         let bytes = self.take(size)?;
-        let Some((sign, digits)) = bytes.split_first() else { return Ok((SqlType::Float, Value::Null)) };
-        let whole = digits.iter().rev().fold(0.0, |sum: f64, byte| sum * 256.0 + f64::from(*byte));
+        let Some((sign, digits)) = bytes.split_first() else {
+            return Ok((SqlType::Float, Value::Null));
+        };
+        let whole = digits
+            .iter()
+            .rev()
+            .fold(0.0, |sum: f64, byte| sum * 256.0 + f64::from(*byte));
         let value = whole / 10_f64.powi(scale);
-        Ok((SqlType::Float, Value::Real(if *sign == 0 { -value } else { value })))
+        Ok((
+            SqlType::Float,
+            Value::Real(if *sign == 0 { -value } else { value }),
+        ))
     }
 
     /// DATETIME: days since 1900 and 1/300 s; SMALLDATETIME: days and minutes.
@@ -223,8 +288,14 @@ impl<'a> Reader<'a> {
         let size = usize::from(self.u8()?);
         let bytes = self.take(size)?;
         let (days, ticks) = match size {
-            8 => (signed(&bytes[..4]), (signed(&bytes[4..]) * 10_000_000 + 150) / 300),
-            4 => (i64::from(signed(&bytes[..2]) as u16), signed(&bytes[2..]) * 600_000_000),
+            8 => (
+                signed(&bytes[..4]),
+                (signed(&bytes[4..]) * 10_000_000 + 150) / 300,
+            ),
+            4 => (
+                i64::from(signed(&bytes[..2]) as u16),
+                signed(&bytes[2..]) * 600_000_000,
+            ),
             _ => return Ok((SqlType::DateTime2, Value::Null)),
         };
         moment(days + DAYS_TO_1900, ticks)
@@ -232,7 +303,11 @@ impl<'a> Reader<'a> {
 
     /// DATE (28), TIME (29), DATETIME2 (2A) and DATETIMEOFFSET (2B); the latter as its UTC time.
     fn date(&mut self, kind: u8) -> Result<(SqlType, Value), SqlError> {
-        let scale = if kind == 0x28 { 0 } else { u32::from(self.u8()?) };
+        let scale = if kind == 0x28 {
+            0
+        } else {
+            u32::from(self.u8()?)
+        };
         let size = usize::from(self.u8()?);
         let bytes = self.take(size)?;
         if bytes.is_empty() {
@@ -243,21 +318,33 @@ impl<'a> Reader<'a> {
             0x29 => 0,
             _ => 5,
         };
-        let Some(split) = size.checked_sub(tail).filter(|split| *split <= 5 && scale <= 7) else {
+        let Some(split) = size
+            .checked_sub(tail)
+            .filter(|split| *split <= 5 && scale <= 7)
+        else {
             return Err(SqlError::malformed());
         };
         let mut time = [0; 8];
         time[..split].copy_from_slice(&bytes[..split]);
         let mut days = [0; 8];
         days[..tail.min(3)].copy_from_slice(&bytes[split..split + tail.min(3)]);
-        moment(i64::from_le_bytes(days), i64::from_le_bytes(time) * 10_i64.pow(7 - scale))
+        moment(
+            i64::from_le_bytes(days),
+            i64::from_le_bytes(time) * 10_i64.pow(7 - scale),
+        )
     }
 
     fn characters(&mut self, kind: u8, wide: bool) -> Result<(SqlType, Value), SqlError> {
         let max = self.u16()?;
         self.take(5)?;
-        let sql_type = SqlType::Text { max: max == 0xFFFF && kind & 0x08 == 0 };
-        Ok((sql_type, self.long(max)?.map_or(Value::Null, |bytes| Value::Text(text_of(&bytes, wide)))))
+        let sql_type = SqlType::Text {
+            max: max == 0xFFFF && kind & 0x08 == 0,
+        };
+        Ok((
+            sql_type,
+            self.long(max)?
+                .map_or(Value::Null, |bytes| Value::Text(text_of(&bytes, wide))),
+        ))
     }
 
     fn old_text(&mut self, wide: bool) -> Result<(SqlType, Value), SqlError> {
@@ -292,7 +379,11 @@ impl<'a> Reader<'a> {
 }
 
 fn text_of(bytes: &[u8], wide: bool) -> String {
-    if wide { from_utf16(bytes) } else { bytes.iter().map(|byte| char::from(*byte)).collect() }
+    if wide {
+        from_utf16(bytes)
+    } else {
+        bytes.iter().map(|byte| char::from(*byte)).collect()
+    }
 }
 
 fn moment(days: i64, ticks: i64) -> Result<(SqlType, Value), SqlError> {
@@ -306,7 +397,9 @@ fn number(sql_type: SqlType, bytes: &[u8]) -> Result<Value, SqlError> {
     }
     match bytes {
         [a, b, c, d] => Ok(Value::Real(f64::from(f32::from_le_bytes([*a, *b, *c, *d])))),
-        _ => Ok(Value::Real(f64::from_le_bytes(bytes.try_into().map_err(|_| SqlError::malformed())?))),
+        _ => Ok(Value::Real(f64::from_le_bytes(
+            bytes.try_into().map_err(|_| SqlError::malformed())?,
+        ))),
     }
 }
 
@@ -325,7 +418,8 @@ mod tests {
         let mut body = vec![4, 0, 0, 0, 0xFF, 0xFF, 10, 0, 0, 0];
         body.extend([0, 0, 0x26, 4, 4, 7, 0, 0, 0]);
         body.extend([
-            0, 0, 0xE7, 0xFF, 0xFF, 9, 4, 0xD0, 0, 0x34, 2, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, b'x', 0, 0, 0, 0, 0,
+            0, 0, 0xE7, 0xFF, 0xFF, 9, 4, 0xD0, 0, 0x34, 2, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, b'x',
+            0, 0, 0, 0, 0,
         ]);
         let whole = call(&body).unwrap();
         assert_eq!(whole.procedure, "sp_executesql");
@@ -338,9 +432,19 @@ mod tests {
 
     #[test]
     fn old_and_new_dates_mean_the_same_moment() {
-        let mut old = Reader { rest: &[0x6F, 8, 8, 0, 0, 0, 0, 44, 1, 0, 0] };
-        assert_eq!(old.typed().unwrap().1, Value::Text("1900-01-01 00:00:01.0000000".into()));
-        let mut new = Reader { rest: &[0x2A, 0, 6, 1, 0, 0, 91, 149, 10] };
-        assert_eq!(new.typed().unwrap().1, Value::Text("1900-01-01 00:00:01.0000000".into()));
+        let mut old = Reader {
+            rest: &[0x6F, 8, 8, 0, 0, 0, 0, 44, 1, 0, 0],
+        };
+        assert_eq!(
+            old.typed().unwrap().1,
+            Value::Text("1900-01-01 00:00:01.0000000".into())
+        );
+        let mut new = Reader {
+            rest: &[0x2A, 0, 6, 1, 0, 0, 91, 149, 10],
+        };
+        assert_eq!(
+            new.typed().unwrap().1,
+            Value::Text("1900-01-01 00:00:01.0000000".into())
+        );
     }
 }

@@ -19,7 +19,8 @@ use super::request::Login;
 use super::session;
 use super::store::Store;
 
-/// Connections at a time: enough for any stack of this project, few enough for the threads their statements take.
+/// Connections at a time: enough for any stack of this project, few enough for the threads their
+/// statements take.
 const MAX_CONNECTIONS: usize = 256;
 /// How long SHUTDOWN waits for running statements. A supervisor kills the server later than that.
 const SHUTDOWN_TIME: Duration = Duration::from_mins(1);
@@ -27,7 +28,8 @@ const SHUTDOWN_TIME: Duration = Duration::from_mins(1);
 const SIGNAL_TIME: Duration = Duration::from_secs(5);
 /// The same for SHUTDOWN WITH NOWAIT: only for its own reply to get out.
 const NOWAIT_TIME: Duration = Duration::from_millis(200);
-/// A pause after a failed accept, so that running out of file descriptors does not turn into a busy loop.
+/// A pause after a failed accept, so that running out of file descriptors does not turn into a busy
+/// loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How the server stops.
@@ -91,10 +93,16 @@ impl Server {
         if self.stopping.is_cancelled() {
             return Err(SqlError::shutting_down());
         }
-        if self.faults.upgrade_mode.is_some_and(|time| self.started.elapsed() < time) {
+        if self
+            .faults
+            .upgrade_mode
+            .is_some_and(|time| self.started.elapsed() < time)
+        {
             return Err(SqlError::upgrading(&login.user));
         }
-        if self.recovered.load(Ordering::SeqCst) && self.store.login_matches(&login.user, &login.password) {
+        if self.recovered.load(Ordering::SeqCst)
+            && self.store.login_matches(&login.user, &login.password)
+        {
             return Ok(());
         }
         Err(SqlError::login_failed(&login.user))

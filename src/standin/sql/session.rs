@@ -65,22 +65,37 @@ async fn open(server: &Arc<Server>, mut tcp: TcpStream, spid: u32) -> io::Result
     if server.faults.hang_prelogin {
         return std::future::pending().await;
     }
-    let Some(prelogin) = packet::read(&mut tcp).await?.filter(|message| message.kind == kind::PRELOGIN) else {
+    let Some(prelogin) = packet::read(&mut tcp)
+        .await?
+        .filter(|message| message.kind == kind::PRELOGIN)
+    else {
         return Ok(None);
     };
     let level = agreed(request::encryption(&prelogin.body));
-    packet::write(&mut tcp, kind::REPLY, &request::prelogin_reply(level, VERSION), LOGIN_PACKET).await?;
+    packet::write(
+        &mut tcp,
+        kind::REPLY,
+        &request::prelogin_reply(level, VERSION),
+        LOGIN_PACKET,
+    )
+    .await?;
     let (message, stream): (_, Box<dyn Stream>) = if level == 2 {
         (packet::read(&mut tcp).await?, Box::new(tcp))
     } else {
         let mut stream = tls::accept(&server.tls, tcp).await?;
         let message = packet::read(&mut stream).await?;
-        if level == 0 { (message, Box::new(tls::unwrap(stream))) } else { (message, Box::new(stream)) }
+        if level == 0 {
+            (message, Box::new(tls::unwrap(stream)))
+        } else {
+            (message, Box::new(stream))
+        }
     };
     if server.faults.hang_login {
         return std::future::pending().await;
     }
-    let login = message.filter(|message| message.kind == kind::LOGIN).and_then(|message| request::login(&message.body));
+    let login = message
+        .filter(|message| message.kind == kind::LOGIN)
+        .and_then(|message| request::login(&message.body));
     match login {
         Some(login) => admit(server, stream, spid, &login).await,
         None => Ok(None),
@@ -95,19 +110,42 @@ async fn admit(
 ) -> io::Result<Option<Session>> {
     let cancel = Arc::new(Cancel::default());
     let mut reply = Reply::default();
-    let wanted = if login.database.is_empty() { "master" } else { &login.database };
-    let entered = server.admits(login).map_err(|error| vec![error]).and_then(|()| enter(server, spid, wanted, &cancel));
+    let wanted = if login.database.is_empty() {
+        "master"
+    } else {
+        &login.database
+    };
+    let entered = server
+        .admits(login)
+        .map_err(|error| vec![error])
+        .and_then(|()| enter(server, spid, wanted, &cancel));
     match entered {
         Ok((engine, database)) => {
             let packet = login.packet.clamp(512, MAX_PACKET);
-            let packet = if login.packet == 0 { LOGIN_PACKET } else { packet };
+            let packet = if login.packet == 0 {
+                LOGIN_PACKET
+            } else {
+                packet
+            };
             welcome(&mut reply, &database, packet);
             packet::write(&mut stream, kind::REPLY, &reply.finish(false), LOGIN_PACKET).await?;
-            Ok(Some(Session { server: server.clone(), stream, engine, cancel, packet }))
+            Ok(Some(Session {
+                server: server.clone(),
+                stream,
+                engine,
+                cancel,
+                packet,
+            }))
         }
         Err(errors) => {
             let main = &errors[0];
-            log::line("Logon", &format!("Error: {}, Severity: {}, State: {}.", main.number, main.class, main.state));
+            log::line(
+                "Logon",
+                &format!(
+                    "Error: {}, Severity: {}, State: {}.",
+                    main.number, main.class, main.state
+                ),
+            );
             log::line("Logon", &main.message);
             for error in &errors {
                 reply.error(error);
@@ -126,12 +164,18 @@ fn enter(
     wanted: &str,
     cancel: &Arc<Cancel>,
 ) -> Result<(Engine, String), Vec<SqlError>> {
-    let opened = server
-        .store
-        .usable(wanted)
-        .and_then(|name| Ok((Engine::new(server.clone(), spid, &name, cancel.clone())?, name)));
+    let opened = server.store.usable(wanted).and_then(|name| {
+        Ok((
+            Engine::new(server.clone(), spid, &name, cancel.clone())?,
+            name,
+        ))
+    });
     opened.map_err(|error| {
-        let first = if error.number == 911 { SqlError::cannot_open(wanted) } else { error };
+        let first = if error.number == 911 {
+            SqlError::cannot_open(wanted)
+        } else {
+            error
+        };
         vec![first, SqlError::login_failed("sa")]
     })
 }
@@ -161,7 +205,13 @@ fn read_ahead(mut half: ReadHalf<Box<dyn Stream>>) -> (mpsc::Receiver<Message>, 
 
 impl Session {
     async fn run(self) -> io::Result<()> {
-        let Self { server, stream, mut engine, cancel, packet } = self;
+        let Self {
+            server,
+            stream,
+            mut engine,
+            cancel,
+            packet,
+        } = self;
         let (half, mut writer) = tokio::io::split(stream);
         let (mut inbox, reader) = read_ahead(half);
         loop {
@@ -175,7 +225,11 @@ impl Session {
             let (back, bytes) = exchange(engine, message, &mut inbox, &cancel).await?;
             engine = back;
             let Some(bytes) = bytes else { break };
-            tokio::time::timeout(WRITE_TIME, packet::write(&mut writer, kind::REPLY, &bytes, packet)).await??;
+            tokio::time::timeout(
+                WRITE_TIME,
+                packet::write(&mut writer, kind::REPLY, &bytes, packet),
+            )
+            .await??;
         }
         reader.abort();
         Ok(())
@@ -215,11 +269,12 @@ fn answer(engine: &mut Engine, message: &Message) -> Option<Vec<u8>> {
         reply.finish(true)
     };
     Some(match message.kind {
-        kind::BATCH => request::batch(&message.body).map_or_else(|error| refused(&error), |text| engine.batch(&text)),
-        kind::RPC => request::call(&message.body).map_or_else(|error| refused(&error), |call| engine.call(call)),
-        kind::TRANSACTION => {
-            request::transaction(&message.body).map_or_else(|error| refused(&error), |what| engine.transaction(what))
-        }
+        kind::BATCH => request::batch(&message.body)
+            .map_or_else(|error| refused(&error), |text| engine.batch(&text)),
+        kind::RPC => request::call(&message.body)
+            .map_or_else(|error| refused(&error), |call| engine.call(call)),
+        kind::TRANSACTION => request::transaction(&message.body)
+            .map_or_else(|error| refused(&error), |what| engine.transaction(what)),
         _ => return None,
     })
 }

@@ -1,4 +1,5 @@
-//! `sqlcmd` as the vendor's images carry it, as far as health checks use it: it logs in, runs one batch, prints the rows.
+//! `sqlcmd` as the vendor's images carry it, as far as health checks use it: it logs in, runs one
+//! batch, prints the rows.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -46,16 +47,22 @@ struct Arguments {
     encrypt: bool,
 }
 
-/// Runs one batch. The exit code is the vendor's: 1 without a login, or with `-b` for a batch that fails.
+/// Runs one batch. The exit code is the vendor's: 1 without a login, or with `-b` for a batch that
+/// fails.
 pub(super) fn run(words: &[String]) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(std::iter::once("sqlcmd".to_owned()).chain(words.iter().cloned())) {
+    let arguments = match Arguments::try_parse_from(
+        std::iter::once("sqlcmd".to_owned()).chain(words.iter().cloned()),
+    ) {
         Ok(arguments) => arguments,
         Err(error) => {
             log::plain(&error.to_string());
             return ExitCode::FAILURE;
         }
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             log::plain(&format!("Sqlcmd: Error: {error}"));
@@ -92,7 +99,11 @@ async fn ask(arguments: &Arguments) -> ExitCode {
         }
         Err(error) => {
             log::plain(&error.to_string());
-            if arguments.exit_on_error { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+            if arguments.exit_on_error {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            }
         }
     }
 }
@@ -100,7 +111,9 @@ async fn ask(arguments: &Arguments) -> ExitCode {
 /// Host and port of a server's name.
 fn server(name: &str) -> (&str, u16) {
     let name = name.strip_prefix("tcp:").unwrap_or(name);
-    name.split_once(',').and_then(|(host, port)| Some((host, port.trim().parse().ok()?))).unwrap_or((name, SQL_PORT))
+    name.split_once(',')
+        .and_then(|(host, port)| Some((host, port.trim().parse().ok()?)))
+        .unwrap_or((name, SQL_PORT))
 }
 
 #[cfg(test)]
@@ -111,7 +124,10 @@ mod tests {
     fn the_health_check_of_the_article_is_understood() {
         let words = ["sqlcmd", "-C", "-U", "sa", "-P", "-x-$1", "-Q", "SELECT 1"];
         let arguments = Arguments::try_parse_from(words).unwrap();
-        assert_eq!((arguments.query.as_str(), arguments.password.as_str()), ("SELECT 1", "-x-$1"));
+        assert_eq!(
+            (arguments.query.as_str(), arguments.password.as_str()),
+            ("SELECT 1", "-x-$1")
+        );
         assert_eq!(server("localhost"), ("localhost", SQL_PORT));
         assert_eq!(server("tcp:db, 1434"), ("db", 1434));
     }

@@ -70,7 +70,11 @@ pub(super) fn statements(tokens: Vec<Token>) -> Result<Vec<Statement>, SqlError>
 
 /// Vendor's words for a type that does not exist, here also for those the stand-in lacks.
 pub(super) fn no_type(name: &str) -> SqlError {
-    SqlError::new(243, 16, format!("Type {name} is not a defined system type."))
+    SqlError::new(
+        243,
+        16,
+        format!("Type {name} is not a defined system type."),
+    )
 }
 
 #[cfg(test)]
@@ -89,16 +93,34 @@ mod tests {
         )
         .unwrap();
         assert_eq!(found.len(), 4);
-        assert!(matches!(&found[2], Statement::Query(words) if words.len() == 17), "{found:?}");
+        assert!(
+            matches!(&found[2], Statement::Query(words) if words.len() == 17),
+            "{found:?}"
+        );
         assert_eq!(parsed("SET NOCOUNT ON SELECT 1; ;").unwrap().len(), 2);
-        assert_eq!(parsed("INSERT INTO t (a) VALUES (1) SELECT 1").unwrap().len(), 2);
+        assert_eq!(
+            parsed("INSERT INTO t (a) VALUES (1) SELECT 1")
+                .unwrap()
+                .len(),
+            2
+        );
     }
 
     #[test]
     fn conditions_take_one_statement_or_a_block() {
-        let found =
-            parsed("IF DB_ID(N'x') IS NULL CREATE DATABASE [x] ELSE BEGIN SELECT 1; SELECT 2 END SELECT 3").unwrap();
-        let [Statement::If { then, otherwise: Some(otherwise), .. }, Statement::Query(_)] = found.as_slice() else {
+        let found = parsed(
+            "IF DB_ID(N'x') IS NULL CREATE DATABASE [x] ELSE BEGIN SELECT 1; SELECT 2 END SELECT 3",
+        )
+        .unwrap();
+        let [
+            Statement::If {
+                then,
+                otherwise: Some(otherwise),
+                ..
+            },
+            Statement::Query(_),
+        ] = found.as_slice()
+        else {
             panic!("{found:?}")
         };
         assert_eq!(**then, Statement::CreateDatabase("x".into()));
@@ -126,7 +148,12 @@ mod tests {
         let found =
             parsed("DECLARE @r INT; EXEC @r = sp_getapplock @Resource = N'x', @LockTimeout = -1; SELECT @r").unwrap();
         assert_eq!(found.len(), 3);
-        let Statement::Execute { result, arguments, .. } = &found[1] else { panic!("{found:?}") };
+        let Statement::Execute {
+            result, arguments, ..
+        } = &found[1]
+        else {
+            panic!("{found:?}")
+        };
         assert_eq!((result.as_deref(), arguments.len()), (Some("@r"), 2));
         assert_eq!(arguments[1].0, "@locktimeout");
     }

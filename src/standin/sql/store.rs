@@ -19,7 +19,8 @@ use super::error::SqlError;
 use super::faults::Broken;
 use super::translate::Listed;
 
-/// How long SQLite itself waits for another writer before the caller may look whether it was cancelled.
+/// How long SQLite itself waits for another writer before the caller may look whether it was
+/// cancelled.
 const BUSY: Duration = Duration::from_millis(50);
 /// The databases that every instance has, with their ids.
 const SYSTEM: [(i64, &str); 4] = [(1, "master"), (2, "tempdb"), (3, "model"), (4, "msdb")];
@@ -73,10 +74,19 @@ pub(super) struct Opening<'a> {
 
 /// SQL Server's policy: 8 to 128 characters of three classes, without the account's name.
 pub(super) fn strong(password: &str) -> bool {
-    let classes: [fn(char) -> bool; 4] =
-        [|c| c.is_uppercase(), |c| c.is_lowercase(), |c| c.is_numeric(), |c| !c.is_alphanumeric()];
-    let found = classes.iter().filter(|class| password.chars().any(**class)).count();
-    (8..=128).contains(&password.chars().count()) && found >= 3 && !password.to_lowercase().contains("sa")
+    let classes: [fn(char) -> bool; 4] = [
+        |c| c.is_uppercase(),
+        |c| c.is_lowercase(),
+        |c| c.is_numeric(),
+        |c| !c.is_alphanumeric(),
+    ];
+    let found = classes
+        .iter()
+        .filter(|class| password.chars().any(**class))
+        .count();
+    (8..=128).contains(&password.chars().count())
+        && found >= 3
+        && !password.to_lowercase().contains("sa")
 }
 
 impl Store {
@@ -86,20 +96,27 @@ impl Store {
         let system = root.join(".system");
         fs::create_dir_all(&system)?;
         fs::create_dir_all(root.join("data"))?;
-        let lock = File::options().create(true).write(true).truncate(false).open(system.join("instance.lock"))?;
+        let lock = File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(system.join("instance.lock"))?;
         lock.try_lock().map_err(|error| match error {
             fs::TryLockError::WouldBlock => OpenError::Locked,
             fs::TryLockError::Error(error) => OpenError::Io(error),
         })?;
         let instance = match fs::read(system.join("instance.json")) {
             Ok(bytes) => serde_json::from_slice::<Instance>(&bytes).map_err(io::Error::other)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => first(opening.password, opening.version)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                first(opening.password, opening.version)?
+            }
             Err(error) => return Err(error.into()),
         };
         if instance.data_version > opening.version {
             return Err(OpenError::Newer(instance.data_version));
         }
-        let upgraded_from = (instance.data_version < opening.version).then_some(instance.data_version);
+        let upgraded_from =
+            (instance.data_version < opening.version).then_some(instance.data_version);
         let running = system.join("running");
         let clean = !running.exists();
         let broken = opening
@@ -155,8 +172,9 @@ impl Store {
 
     pub(super) fn set_password(&self, login: &str, password: &str) -> Result<(), SqlError> {
         if !login.eq_ignore_ascii_case("sa") {
-            let text =
-                format!("Cannot alter the login '{login}', because it does not exist or you do not have permission.");
+            let text = format!(
+                "Cannot alter the login '{login}', because it does not exist or you do not have permission."
+            );
             return Err(SqlError::new(15151, 16, text));
         }
         if !strong(password) {
@@ -174,7 +192,10 @@ impl Store {
     /// `sys.databases`.
     pub(super) fn databases(&self) -> Vec<Listed> {
         let user = self.instance().databases.clone();
-        let all = SYSTEM.iter().map(|(id, name)| (*id, (*name).to_owned())).chain(user);
+        let all = SYSTEM
+            .iter()
+            .map(|(id, name)| (*id, (*name).to_owned()))
+            .chain(user);
         let listed = all.map(|(id, name)| {
             let (state, state_desc) = match self.broken(&name) {
                 None => (0, "ONLINE"),
@@ -182,7 +203,12 @@ impl Store {
                 Some(Broken::RecoveryPending) => (3, "RECOVERY_PENDING"),
                 Some(Broken::Suspect) => (4, "SUSPECT"),
             };
-            Listed { id, name, state, state_desc }
+            Listed {
+                id,
+                name,
+                state,
+                state_desc,
+            }
         });
         listed.collect()
     }
@@ -198,15 +224,22 @@ impl Store {
 
     /// The database's name as it was created, if it is there and can be opened.
     pub(super) fn usable(&self, name: &str) -> Result<String, SqlError> {
-        let found = self.databases().into_iter().find(|database| database.name.to_lowercase() == name.to_lowercase());
-        let Some(found) = found else { return Err(SqlError::no_database(name)) };
+        let found = self
+            .databases()
+            .into_iter()
+            .find(|database| database.name.to_lowercase() == name.to_lowercase());
+        let Some(found) = found else {
+            return Err(SqlError::no_database(name));
+        };
         let name = found.name;
         Err(match self.broken(&name) {
             None => return Ok(name),
             Some(Broken::Recovering) => SqlError::new(
                 922,
                 14,
-                format!("Database '{name}' is being recovered. Waiting until recovery is finished."),
+                format!(
+                    "Database '{name}' is being recovered. Waiting until recovery is finished."
+                ),
             ),
             Some(Broken::RecoveryPending) => {
                 let why = "cannot be opened due to inaccessible files or insufficient memory or disk space. See the SQL Server errorlog for details.";
@@ -232,35 +265,61 @@ impl Store {
 
     pub(super) fn create(&self, name: &str) -> Result<(), SqlError> {
         if name.is_empty() || name.chars().count() > MAX_NAME {
-            return Err(SqlError::new(103, 15, "The identifier is too long. Maximum length is 128."));
+            return Err(SqlError::new(
+                103,
+                15,
+                "The identifier is too long. Maximum length is 128.",
+            ));
         }
         let mut instance = self.instance();
-        let taken =
-            SYSTEM.iter().map(|(_, taken)| *taken).chain(instance.databases.iter().map(|(_, taken)| taken.as_str()));
-        if taken.into_iter().any(|taken| taken.to_lowercase() == name.to_lowercase()) {
+        let taken = SYSTEM
+            .iter()
+            .map(|(_, taken)| *taken)
+            .chain(instance.databases.iter().map(|(_, taken)| taken.as_str()));
+        if taken
+            .into_iter()
+            .any(|taken| taken.to_lowercase() == name.to_lowercase())
+        {
             return Err(SqlError::new(
                 1801,
                 16,
                 format!("Database '{name}' already exists. Choose a different database name."),
             ));
         }
-        self.remove_file(name).and_then(|()| self.create_file(name)).map_err(|error| broken_disk(&error))?;
-        let id = instance.databases.iter().map(|(id, _)| *id).max().unwrap_or(4) + 1;
+        self.remove_file(name)
+            .and_then(|()| self.create_file(name))
+            .map_err(|error| broken_disk(&error))?;
+        let id = instance
+            .databases
+            .iter()
+            .map(|(id, _)| *id)
+            .max()
+            .unwrap_or(4)
+            + 1;
         instance.databases.push((id, name.to_owned()));
         self.save(&instance).map_err(|error| broken_disk(&error))
     }
 
     pub(super) fn drop(&self, name: &str) -> Result<(), SqlError> {
         let mut instance = self.instance();
-        let Some(at) = instance.databases.iter().position(|(_, known)| known.to_lowercase() == name.to_lowercase())
+        let Some(at) = instance
+            .databases
+            .iter()
+            .position(|(_, known)| known.to_lowercase() == name.to_lowercase())
         else {
             return Err(SqlError::new(
                 3701,
                 11,
-                format!("Cannot drop the database '{name}', because it does not exist or you do not have permission."),
+                format!(
+                    "Cannot drop the database '{name}', because it does not exist or you do not have permission."
+                ),
             ));
         };
-        if self.sessions().values().any(|used| *used == instance.databases[at].1) {
+        if self
+            .sessions()
+            .values()
+            .any(|used| *used == instance.databases[at].1)
+        {
             return Err(SqlError::new(
                 3702,
                 16,
@@ -268,7 +327,9 @@ impl Store {
             ));
         }
         let (_, name) = instance.databases.remove(at);
-        self.save(&instance).and_then(|()| self.remove_file(&name)).map_err(|error| broken_disk(&error))
+        self.save(&instance)
+            .and_then(|()| self.remove_file(&name))
+            .map_err(|error| broken_disk(&error))
     }
 
     /// Writes every log back into its database and takes the mark away: the end of a clean stop.
@@ -281,12 +342,19 @@ impl Store {
         fs::remove_file(self.root.join(".system/running"))
     }
 
-    /// The file of a database. Everything but letters and digits is written as its code, in lower case as names compare.
+    /// The file of a database. Everything but letters and digits is written as its code, in lower
+    /// case as names compare.
     fn file(&self, name: &str) -> PathBuf {
         let safe: String = name
             .to_lowercase()
             .chars()
-            .map(|c| if c.is_alphanumeric() { c.to_string() } else { format!("%{:x}", u32::from(c)) })
+            .map(|c| {
+                if c.is_alphanumeric() {
+                    c.to_string()
+                } else {
+                    format!("%{:x}", u32::from(c))
+                }
+            })
             .collect();
         self.root.join("data").join(format!("{safe}.mdf"))
     }
@@ -294,7 +362,9 @@ impl Store {
     fn create_file(&self, name: &str) -> io::Result<()> {
         let path = self.file(name);
         let connection = Connection::open(path).map_err(io::Error::other)?;
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(io::Error::other)
+        connection
+            .pragma_update(None, "journal_mode", "WAL")
+            .map_err(io::Error::other)
     }
 
     fn remove_file(&self, name: &str) -> io::Result<()> {
@@ -318,13 +388,24 @@ fn first(password: &str, version: u32) -> Result<Instance, OpenError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
     let salt = hex(&bytes);
-    let password = if password.is_empty() { String::new() } else { hashed(&salt, password) };
-    Ok(Instance { data_version: version, salt, password, databases: Vec::new() })
+    let password = if password.is_empty() {
+        String::new()
+    } else {
+        hashed(&salt, password)
+    };
+    Ok(Instance {
+        data_version: version,
+        salt,
+        password,
+        databases: Vec::new(),
+    })
 }
 
 fn open(path: &Path) -> rusqlite::Result<Connection> {
-    let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
     connection.busy_timeout(BUSY)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
@@ -334,7 +415,11 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn broken_disk(error: &io::Error) -> SqlError {
-    SqlError::new(5123, 16, format!("CREATE FILE encountered operating system error: {error}."))
+    SqlError::new(
+        5123,
+        16,
+        format!("CREATE FILE encountered operating system error: {error}."),
+    )
 }
 
 fn hashed(salt: &str, password: &str) -> String {
@@ -354,7 +439,14 @@ mod tests {
 
     #[test]
     fn the_password_policy() {
-        for weak in ["", "Short1!", "alllowercase1", "NoDigitsHere", "Has-sa-1-Inside", &"aB3!".repeat(33)] {
+        for weak in [
+            "",
+            "Short1!",
+            "alllowercase1",
+            "NoDigitsHere",
+            "Has-sa-1-Inside",
+            &"aB3!".repeat(33),
+        ] {
             assert!(!strong(weak), "{weak}");
         }
         assert!(strong("N0tS3cr3t!") && strong("Abcdefg1"));

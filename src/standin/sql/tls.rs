@@ -26,8 +26,17 @@ pub(super) struct Wrapped {
 }
 
 /// Takes the client's handshake. Afterwards the stream is plain TLS.
-pub(super) async fn accept(acceptor: &TlsAcceptor, tcp: TcpStream) -> io::Result<TlsStream<Wrapped>> {
-    let wrapped = Wrapped { tcp, handshake: true, header: Vec::new(), left: 0, out: Vec::new() };
+pub(super) async fn accept(
+    acceptor: &TlsAcceptor,
+    tcp: TcpStream,
+) -> io::Result<TlsStream<Wrapped>> {
+    let wrapped = Wrapped {
+        tcp,
+        handshake: true,
+        header: Vec::new(),
+        left: 0,
+        out: Vec::new(),
+    };
     let mut stream = acceptor.accept(wrapped).await?;
     stream.get_mut().0.handshake = false;
     Ok(stream)
@@ -38,17 +47,23 @@ pub(super) fn unwrap(stream: TlsStream<Wrapped>) -> TcpStream {
     stream.into_inner().0.tcp
 }
 
-/// The self-signed certificate in `secrets`, made at the first start. TLS 1.2 only, as SQL Server on Linux.
+/// The self-signed certificate in `secrets`, made at the first start. TLS 1.2 only, as SQL Server
+/// on Linux.
 pub(super) fn acceptor(secrets: &Path) -> io::Result<TlsAcceptor> {
     fs::create_dir_all(secrets)?;
-    let (cert, key) = (secrets.join("standin-cert.pem"), secrets.join("standin-key.pem"));
+    let (cert, key) = (
+        secrets.join("standin-cert.pem"),
+        secrets.join("standin-key.pem"),
+    );
     if !cert.exists() || !key.exists() {
-        let made =
-            rcgen::generate_simple_self_signed(["localhost".to_owned(), "db".to_owned()]).map_err(io::Error::other)?;
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "db".to_owned()])
+            .map_err(io::Error::other)?;
         fs::write(&key, made.signing_key.serialize_pem())?;
         fs::write(&cert, made.cert.pem())?;
     }
-    let chain = CertificateDer::pem_file_iter(&cert).and_then(Iterator::collect).map_err(io::Error::other)?;
+    let chain = CertificateDer::pem_file_iter(&cert)
+        .and_then(Iterator::collect)
+        .map_err(io::Error::other)?;
     let key = PrivateKeyDer::from_pem_file(&key).map_err(io::Error::other)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -76,14 +91,19 @@ impl Wrapped {
                 "no PRELOGIN packet in the TLS handshake",
             )));
         }
-        self.left = usize::from(u16::from_be_bytes([self.header[2], self.header[3]])).saturating_sub(HEADER);
+        self.left = usize::from(u16::from_be_bytes([self.header[2], self.header[3]]))
+            .saturating_sub(HEADER);
         self.header.clear();
         Poll::Ready(Ok(true))
     }
 }
 
 impl AsyncRead for Wrapped {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.handshake {
             return Pin::new(&mut this.tcp).poll_read(cx, buf);
@@ -103,7 +123,11 @@ impl AsyncRead for Wrapped {
 }
 
 impl AsyncWrite for Wrapped {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if !this.handshake {
             return Pin::new(&mut this.tcp).poll_write(cx, buf);
@@ -115,12 +139,24 @@ impl AsyncWrite for Wrapped {
         Poll::Ready(Ok(buf.len()))
     }
 
-    /// A flight of the handshake is far below a packet's limit; it goes as one packet, whose header is written last.
+    /// A flight of the handshake is far below a packet's limit; it goes as one packet, whose header
+    /// is written last.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.handshake && this.out.first() == Some(&0) {
-            let length = u16::try_from(this.out.len()).map_err(io::Error::other)?.to_be_bytes();
-            this.out[..HEADER].copy_from_slice(&[kind::PRELOGIN, 1, length[0], length[1], 0, 0, 0, 0]);
+            let length = u16::try_from(this.out.len())
+                .map_err(io::Error::other)?
+                .to_be_bytes();
+            this.out[..HEADER].copy_from_slice(&[
+                kind::PRELOGIN,
+                1,
+                length[0],
+                length[1],
+                0,
+                0,
+                0,
+                0,
+            ]);
         }
         while !this.out.is_empty() {
             let written = ready!(Pin::new(&mut this.tcp).poll_write(cx, &this.out))?;

@@ -13,7 +13,8 @@ pub(super) const VERSION: [u8; 4] = [16, 0, 0x10, 0x27];
 pub(super) const PRODUCT_VERSION: &str = "16.0.4135.0";
 /// TDS 7.4 as LOGINACK spells it.
 const TDS_7_4: [u8; 4] = [0x74, 0, 0, 4];
-/// Longest NVARCHAR that is sent with its length up front, in bytes; beyond it the value goes in chunks.
+/// Longest NVARCHAR that is sent with its length up front, in bytes; beyond it the value goes in
+/// chunks.
 const INLINE_BYTES: usize = 8000;
 
 const DONE: u8 = 0xFD;
@@ -35,7 +36,8 @@ pub(super) struct Column {
 #[derive(Default)]
 pub(super) struct Reply {
     bytes: Vec<u8>,
-    /// Where the last DONE's status stands, so that the last one can be told from those with more to come.
+    /// Where the last DONE's status stands, so that the last one can be told from those with more
+    /// to come.
     last_done: Option<usize>,
     in_proc: bool,
 }
@@ -43,7 +45,10 @@ pub(super) struct Reply {
 impl Reply {
     /// A reply to an RPC: its statements end with DONEINPROC.
     pub(super) fn of_proc() -> Self {
-        Self { in_proc: true, ..Self::default() }
+        Self {
+            in_proc: true,
+            ..Self::default()
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -56,7 +61,15 @@ impl Reply {
 
     /// An INFO token: the same fields with a class of at most 10.
     pub(super) fn notice(&mut self, number: i32, text: &str) {
-        self.message(0xAB, &SqlError { number, state: 1, class: 0, message: text.to_owned() });
+        self.message(
+            0xAB,
+            &SqlError {
+                number,
+                state: 1,
+                class: 0,
+                message: text.to_owned(),
+            },
+        );
     }
 
     fn message(&mut self, token: u8, error: &SqlError) {
@@ -132,7 +145,8 @@ impl Reply {
         Ok(())
     }
 
-    /// Removes what was written after `length`: the rows of a result that turned out to be an error.
+    /// Removes what was written after `length`: the rows of a result that turned out to be an
+    /// error.
     pub(super) fn truncate(&mut self, length: usize) {
         self.bytes.truncate(length);
     }
@@ -148,12 +162,18 @@ impl Reply {
         self.last_done = Some(self.bytes.len());
         let status = status | STATUS_MORE | if rows.is_some() { STATUS_COUNT } else { 0 };
         self.bytes.extend(status.to_le_bytes());
-        self.bytes.extend([if rows.is_some() { 0xC1 } else { 0 }, 0]);
+        self.bytes
+            .extend([if rows.is_some() { 0xC1 } else { 0 }, 0]);
         self.bytes.extend(rows.unwrap_or_default().to_le_bytes());
     }
 
     /// The value of an output parameter.
-    pub(super) fn output(&mut self, name: &str, sql_type: SqlType, value: &Value) -> Result<(), SqlError> {
+    pub(super) fn output(
+        &mut self,
+        name: &str,
+        sql_type: SqlType,
+        value: &Value,
+    ) -> Result<(), SqlError> {
         self.bytes.extend([0xAC, 0, 0]);
         put_b_text(&mut self.bytes, name);
         self.bytes.extend([1, 0, 0, 0, 0, 0, 0]);
@@ -166,7 +186,8 @@ impl Reply {
         self.bytes.extend(status.to_le_bytes());
     }
 
-    /// The whole reply. A procedure ends with its own token; a reply always ends with one that says "no more".
+    /// The whole reply. A procedure ends with its own token; a reply always ends with one that says
+    /// "no more".
     pub(super) fn finish(mut self, failed: bool) -> Vec<u8> {
         let status = if failed { STATUS_ERROR } else { 0 };
         if self.in_proc {
@@ -211,10 +232,15 @@ pub(super) fn inferred<'a>(values: impl Iterator<Item = &'a Value>) -> SqlType {
 }
 
 /// Makes a text column `(MAX)` when one of its values is too long for the short form.
-pub(super) fn widened<'a>(sql_type: SqlType, mut values: impl Iterator<Item = &'a Value>) -> SqlType {
+pub(super) fn widened<'a>(
+    sql_type: SqlType,
+    mut values: impl Iterator<Item = &'a Value>,
+) -> SqlType {
     let long = |value: &Value| matches!(value, Value::Text(text) if text.encode_utf16().count() * 2 > INLINE_BYTES);
     match sql_type {
-        SqlType::Text { max } => SqlType::Text { max: max || values.any(long) },
+        SqlType::Text { max } => SqlType::Text {
+            max: max || values.any(long),
+        },
         other => other,
     }
 }
@@ -229,7 +255,11 @@ fn put_type(out: &mut Vec<u8>, sql_type: SqlType) {
         SqlType::Float => out.extend([0x6D, 8]),
         SqlType::Text { max } => {
             out.push(0xE7);
-            out.extend(if max { [0xFF, 0xFF] } else { (INLINE_BYTES as u16).to_le_bytes() });
+            out.extend(if max {
+                [0xFF, 0xFF]
+            } else {
+                (INLINE_BYTES as u16).to_le_bytes()
+            });
             out.extend(COLLATION);
         }
         SqlType::Binary => out.extend([0xA5, 0xFF, 0xFF]),
@@ -281,8 +311,15 @@ fn put_int(out: &mut Vec<u8>, sql_type: SqlType, number: i64) -> Result<(), SqlE
         SqlType::SmallInt => 2,
         SqlType::Int => 4,
         SqlType::BigInt => 8,
-        SqlType::Float | SqlType::Text { .. } | SqlType::Binary | SqlType::DateTime2 | SqlType::Guid => {
-            return Err(SqlError::conversion(&number.to_string(), "datetime2 or uniqueidentifier"));
+        SqlType::Float
+        | SqlType::Text { .. }
+        | SqlType::Binary
+        | SqlType::DateTime2
+        | SqlType::Guid => {
+            return Err(SqlError::conversion(
+                &number.to_string(),
+                "datetime2 or uniqueidentifier",
+            ));
         }
     };
     let fits = match sql_type {
@@ -290,7 +327,11 @@ fn put_int(out: &mut Vec<u8>, sql_type: SqlType, number: i64) -> Result<(), SqlE
         _ => size == 8 || (number >> (size * 8 - 1) == 0) || (number >> (size * 8 - 1) == -1),
     };
     if !fits {
-        return Err(SqlError::new(8115, 16, "Arithmetic overflow error converting expression to data type int."));
+        return Err(SqlError::new(
+            8115,
+            16,
+            "Arithmetic overflow error converting expression to data type int.",
+        ));
     }
     out.push(size as u8);
     out.extend_from_slice(&number.to_le_bytes()[..size]);
@@ -312,8 +353,12 @@ fn put_date(out: &mut Vec<u8>, text: &str) -> Result<(), SqlError> {
 
 fn put_guid(out: &mut Vec<u8>, text: &str) -> Result<(), SqlError> {
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    let number = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32);
-    let mut bytes = number.ok_or_else(|| SqlError::conversion(text, "uniqueidentifier"))?.to_be_bytes();
+    let number = u128::from_str_radix(&digits, 16)
+        .ok()
+        .filter(|_| digits.len() == 32);
+    let mut bytes = number
+        .ok_or_else(|| SqlError::conversion(text, "uniqueidentifier"))?
+        .to_be_bytes();
     swap_guid(&mut bytes);
     out.push(16);
     out.extend(bytes);
@@ -378,14 +423,29 @@ mod tests {
     #[test]
     fn a_number_too_large_for_its_column_is_an_error() {
         let mut out = Vec::new();
-        assert_eq!(put_value(&mut out, SqlType::Int, &Value::Integer(1 << 31)).unwrap_err().number, 8115);
+        assert_eq!(
+            put_value(&mut out, SqlType::Int, &Value::Integer(1 << 31))
+                .unwrap_err()
+                .number,
+            8115
+        );
         assert!(put_value(&mut out, SqlType::Int, &Value::Integer(-(1 << 31))).is_ok());
-        assert_eq!(put_value(&mut out, SqlType::Int, &Value::Text("x".into())).unwrap_err().number, 245);
+        assert_eq!(
+            put_value(&mut out, SqlType::Int, &Value::Text("x".into()))
+                .unwrap_err()
+                .number,
+            245
+        );
     }
 
     #[test]
     fn undeclared_columns_get_the_type_of_their_values() {
-        let values = [Value::Null, Value::Integer(1), Value::Integer(1 << 40), Value::Integer(2)];
+        let values = [
+            Value::Null,
+            Value::Integer(1),
+            Value::Integer(1 << 40),
+            Value::Integer(2),
+        ];
         assert_eq!(inferred(values.iter()), SqlType::BigInt);
         assert_eq!(inferred([].iter()), SqlType::Int);
     }

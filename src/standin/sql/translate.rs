@@ -1,4 +1,5 @@
-//! The T-SQL subset to SQLite's dialect, word by word. Pure: what it must know of the session comes in `Scope`.
+//! The T-SQL subset to SQLite's dialect, word by word. Pure: what it must know of the session comes
+//! in `Scope`.
 
 use std::collections::HashMap;
 
@@ -28,7 +29,8 @@ pub(super) struct Scope {
     pub(super) rows: u64,
 }
 
-/// What a column of a top-level SELECT says about itself, where it is not simply a column of a table.
+/// What a column of a top-level SELECT says about itself, where it is not simply a column of a
+/// table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Hint {
     pub(super) sql_type: Option<SqlType>,
@@ -50,17 +52,36 @@ pub(super) struct Translated {
 /// Translates one SELECT, INSERT, UPDATE, DELETE, or CREATE, ALTER, DROP of a table or index.
 pub(super) fn query(words: &[Token], scope: &Scope) -> Result<Translated, SqlError> {
     let selects = words.first().is_some_and(|word| word.is("SELECT"));
-    let creates =
-        words.first().is_some_and(|word| word.is("CREATE")) && words.get(1).is_some_and(|word| word.is("TABLE"));
-    let (hints, assigned, stripped) =
-        if selects { select_list(words, scope) } else { (Vec::new(), Vec::new(), words.to_vec()) };
-    let stripped = if creates { without_table_key(&stripped) } else { stripped };
-    let mut writer =
-        Writer { words: &stripped, at: 0, out: String::new(), scope, limits: vec![None], creates, output: None };
+    let creates = words.first().is_some_and(|word| word.is("CREATE"))
+        && words.get(1).is_some_and(|word| word.is("TABLE"));
+    let (hints, assigned, stripped) = if selects {
+        select_list(words, scope)
+    } else {
+        (Vec::new(), Vec::new(), words.to_vec())
+    };
+    let stripped = if creates {
+        without_table_key(&stripped)
+    } else {
+        stripped
+    };
+    let mut writer = Writer {
+        words: &stripped,
+        at: 0,
+        out: String::new(),
+        scope,
+        limits: vec![None],
+        creates,
+        output: None,
+    };
     writer.leading()?;
     writer.rest()?;
     let sql = writer.finish();
-    Ok(Translated { sql, hints, assigned, writes: !selects && !reads_only(words) })
+    Ok(Translated {
+        sql,
+        hints,
+        assigned,
+        writes: !selects && !reads_only(words),
+    })
 }
 
 /// An expression, as the only column of a SELECT.
@@ -72,7 +93,9 @@ pub(super) fn scalar(words: &[Token], scope: &Scope) -> Result<Translated, SqlEr
 
 /// A condition, as the only column of a SELECT: 1 or 0.
 pub(super) fn condition(words: &[Token], scope: &Scope) -> Result<Translated, SqlError> {
-    let mut select: Vec<Token> = ["SELECT", "CASE", "WHEN"].map(|word| Token::Word(word.to_owned())).to_vec();
+    let mut select: Vec<Token> = ["SELECT", "CASE", "WHEN"]
+        .map(|word| Token::Word(word.to_owned()))
+        .to_vec();
     select.extend_from_slice(words);
     select.extend(["THEN"].map(|word| Token::Word(word.to_owned())));
     select.push(Token::Number("1".to_owned()));
@@ -84,13 +107,20 @@ pub(super) fn condition(words: &[Token], scope: &Scope) -> Result<Translated, Sq
 
 fn reads_only(words: &[Token]) -> bool {
     words.first().is_some_and(|word| word.is("WITH"))
-        && !words.iter().any(|word| ["INSERT", "UPDATE", "DELETE"].iter().any(|keyword| word.is(keyword)))
+        && !words.iter().any(|word| {
+            ["INSERT", "UPDATE", "DELETE"]
+                .iter()
+                .any(|keyword| word.is(keyword))
+        })
 }
 
 /// Hints for the columns of a SELECT, the variables it assigns, and its words without `@x =`.
 fn select_list(words: &[Token], scope: &Scope) -> (Vec<Hint>, Vec<String>, Vec<Token>) {
     let mut start = 1;
-    while words.get(start).is_some_and(|word| word.is("DISTINCT") || word.is("ALL")) {
+    while words
+        .get(start)
+        .is_some_and(|word| word.is("DISTINCT") || word.is("ALL"))
+    {
         start += 1;
     }
     if words.get(start).is_some_and(|word| word.is("TOP")) {
@@ -132,7 +162,17 @@ pub(super) fn item_end(words: &[Token], start: usize) -> usize {
         if words[at].is_symbol("(") {
             at = closing(words, at);
         } else if words[at].is_symbol(",")
-            || ["FROM", "WHERE", "UNION", "ORDER", "EXCEPT", "INTERSECT", "INTO"].iter().any(|word| words[at].is(word))
+            || [
+                "FROM",
+                "WHERE",
+                "UNION",
+                "ORDER",
+                "EXCEPT",
+                "INTERSECT",
+                "INTO",
+            ]
+            .iter()
+            .any(|word| words[at].is(word))
         {
             break;
         }
@@ -156,11 +196,18 @@ pub(super) fn closing(words: &[Token], open: usize) -> usize {
 
 fn hint(item: &[Token], scope: &Scope) -> Hint {
     let named = match item {
-        [.., last] if item.len() > 1 && last.name().is_some() && !last.is("END") && !last.is("NULL") => true,
+        [.., last]
+            if item.len() > 1 && last.name().is_some() && !last.is("END") && !last.is("NULL") =>
+        {
+            true
+        }
         [single] => single.name().is_some() && !single.is("NULL"),
         _ => false,
     };
-    Hint { sql_type: item_type(item, scope), unnamed: !named }
+    Hint {
+        sql_type: item_type(item, scope),
+        unnamed: !named,
+    }
 }
 
 fn item_type(item: &[Token], scope: &Scope) -> Option<SqlType> {
@@ -209,10 +256,22 @@ mod tests {
     use super::*;
 
     fn scope() -> Scope {
-        let variables =
-            HashMap::from([("@p1".to_owned(), SqlType::BigInt), ("@name".to_owned(), SqlType::Text { max: false })]);
-        let octo = Listed { id: 5, name: "Octo".to_owned(), state: 0, state_desc: "ONLINE" };
-        Scope { database: "Octo".to_owned(), databases: vec![octo], variables, ..Scope::default() }
+        let variables = HashMap::from([
+            ("@p1".to_owned(), SqlType::BigInt),
+            ("@name".to_owned(), SqlType::Text { max: false }),
+        ]);
+        let octo = Listed {
+            id: 5,
+            name: "Octo".to_owned(),
+            state: 0,
+            state_desc: "ONLINE",
+        };
+        Scope {
+            database: "Octo".to_owned(),
+            databases: vec![octo],
+            variables,
+            ..Scope::default()
+        }
     }
 
     fn sql(text: &str) -> Result<String, SqlError> {
@@ -222,18 +281,39 @@ mod tests {
     #[test]
     fn statements_in_sqlites_words() {
         for (text, expected) in [
-            ("SELECT TOP (2) [a b], N'it''s' FROM dbo.T", "SELECT \"a b\" , 'it''s' FROM \"T\" LIMIT 2"),
-            ("SELECT * FROM (SELECT TOP 1 a FROM T) x", "SELECT * FROM ( SELECT a FROM T LIMIT 1 ) x"),
-            ("DELETE T WITH (UPDLOCK, HOLDLOCK) WHERE a = 0xAF", "DELETE FROM \"T\" WHERE a = x'AF'"),
+            (
+                "SELECT TOP (2) [a b], N'it''s' FROM dbo.T",
+                "SELECT \"a b\" , 'it''s' FROM \"T\" LIMIT 2",
+            ),
+            (
+                "SELECT * FROM (SELECT TOP 1 a FROM T) x",
+                "SELECT * FROM ( SELECT a FROM T LIMIT 1 ) x",
+            ),
+            (
+                "DELETE T WITH (UPDLOCK, HOLDLOCK) WHERE a = 0xAF",
+                "DELETE FROM \"T\" WHERE a = x'AF'",
+            ),
             (
                 "INSERT Octo.dbo.T (a) OUTPUT INSERTED.Id VALUES (@P1)",
                 "INSERT INTO \"T\" ( a ) VALUES ( @p1 ) RETURNING \"Id\"",
             ),
-            ("SELECT ISNULL(a, 'x' + @name) FROM T", "SELECT ifnull(a , 'x' || @name) FROM T"),
-            ("SELECT CAST(a AS NVARCHAR(60)) FROM T", "SELECT CAST(a AS TEXT) FROM T"),
-            ("SELECT COUNT_BIG(*) FROM T WITH (NOLOCK)", "SELECT count(*) FROM T"),
+            (
+                "SELECT ISNULL(a, 'x' + @name) FROM T",
+                "SELECT ifnull(a , 'x' || @name) FROM T",
+            ),
+            (
+                "SELECT CAST(a AS NVARCHAR(60)) FROM T",
+                "SELECT CAST(a AS TEXT) FROM T",
+            ),
+            (
+                "SELECT COUNT_BIG(*) FROM T WITH (NOLOCK)",
+                "SELECT count(*) FROM T",
+            ),
             ("TRUNCATE TABLE T", "DELETE FROM \"T\""),
-            ("ALTER TABLE T ADD b BIT NULL", "ALTER TABLE \"T\" ADD COLUMN b BIT NULL"),
+            (
+                "ALTER TABLE T ADD b BIT NULL",
+                "ALTER TABLE \"T\" ADD COLUMN b BIT NULL",
+            ),
         ] {
             assert_eq!(sql(text).as_deref(), Ok(expected), "{text}");
         }
@@ -242,8 +322,7 @@ mod tests {
     #[test]
     fn tables_keep_their_types_and_number_their_rows() {
         let text = "CREATE TABLE [dbo].[T] ([Id] INT IDENTITY(1,1) NOT NULL, Name NVARCHAR(MAX) NULL, CONSTRAINT PK_T PRIMARY KEY CLUSTERED (Id ASC))";
-        let expected =
-            "CREATE TABLE \"T\" ( \"Id\" INTEGER PRIMARY KEY AUTOINCREMENT , Name NVARCHAR(-1) COLLATE NOCASE NULL )";
+        let expected = "CREATE TABLE \"T\" ( \"Id\" INTEGER PRIMARY KEY AUTOINCREMENT , Name NVARCHAR(-1) COLLATE NOCASE NULL )";
         assert_eq!(sql(text).as_deref(), Ok(expected));
     }
 
@@ -260,16 +339,39 @@ mod tests {
             ("SELECT * FROM other.dbo.T", 208),
             ("SELECT * FROM sys.nothing", 208),
         ] {
-            assert_eq!(sql(text).map_err(|error| error.number), Err(number), "{text}");
+            assert_eq!(
+                sql(text).map_err(|error| error.number),
+                Err(number),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn select_lists_tell_types_names_and_assignments() {
-        let translated = query(&tokens("SELECT @p1, CAST(a AS BIT) AS b, c, 1 + 1 FROM T").unwrap(), &scope()).unwrap();
-        let types: Vec<_> = translated.hints.iter().map(|hint| (hint.sql_type, hint.unnamed)).collect();
-        assert_eq!(types, [(Some(SqlType::BigInt), true), (Some(SqlType::Bit), false), (None, false), (None, true)]);
+        let translated = query(
+            &tokens("SELECT @p1, CAST(a AS BIT) AS b, c, 1 + 1 FROM T").unwrap(),
+            &scope(),
+        )
+        .unwrap();
+        let types: Vec<_> = translated
+            .hints
+            .iter()
+            .map(|hint| (hint.sql_type, hint.unnamed))
+            .collect();
+        assert_eq!(
+            types,
+            [
+                (Some(SqlType::BigInt), true),
+                (Some(SqlType::Bit), false),
+                (None, false),
+                (None, true)
+            ]
+        );
         let assigning = query(&tokens("SELECT @p1 = COUNT(*) FROM T").unwrap(), &scope()).unwrap();
-        assert_eq!((assigning.assigned, assigning.sql.as_str()), (vec!["@p1".to_owned()], "SELECT COUNT ( * ) FROM T"));
+        assert_eq!(
+            (assigning.assigned, assigning.sql.as_str()),
+            (vec!["@p1".to_owned()], "SELECT COUNT ( * ) FROM T")
+        );
     }
 }

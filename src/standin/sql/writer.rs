@@ -1,4 +1,5 @@
-//! Writes one statement's words in SQLite's dialect: names, literals, row limits, and what T-SQL leaves out.
+//! Writes one statement's words in SQLite's dialect: names, literals, row limits, and what T-SQL
+//! leaves out.
 
 use std::fmt::Write as _;
 
@@ -63,7 +64,8 @@ impl Writer<'_> {
         self.out.push(' ');
     }
 
-    /// The first words, where T-SQL leaves out what SQLite wants: `INSERT t`, `DELETE t`, `TRUNCATE TABLE t`.
+    /// The first words, where T-SQL leaves out what SQLite wants: `INSERT t`, `DELETE t`, `TRUNCATE
+    /// TABLE t`.
     pub(super) fn leading(&mut self) -> Result<(), SqlError> {
         if self.next_is(0, "INSERT") {
             self.at += 1 + usize::from(self.next_is(1, "INTO"));
@@ -93,8 +95,15 @@ impl Writer<'_> {
         if self.next_is(0, "CREATE") && self.next_is(2, "IF") {
             return Err(SqlError::keyword("IF"));
         }
-        while let Some(word) = self.peek(0).filter(|word| !word.is("TABLE") && !word.is("INDEX")).cloned() {
-            if !["CREATE", "DROP", "UNIQUE", "NONCLUSTERED", "CLUSTERED"].iter().any(|known| word.is(known)) {
+        while let Some(word) = self
+            .peek(0)
+            .filter(|word| !word.is("TABLE") && !word.is("INDEX"))
+            .cloned()
+        {
+            if !["CREATE", "DROP", "UNIQUE", "NONCLUSTERED", "CLUSTERED"]
+                .iter()
+                .any(|known| word.is(known))
+            {
                 return Err(SqlError::syntax(word.shown()));
             }
             self.at += 1;
@@ -208,13 +217,20 @@ impl Writer<'_> {
     fn joins_text(&self) -> bool {
         let is_text = |word: Option<&Token>| match word {
             Some(Token::Text(_)) => true,
-            Some(Token::Variable(name)) => matches!(self.scope.variables.get(name), Some(SqlType::Text { .. })),
+            Some(Token::Variable(name)) => {
+                matches!(self.scope.variables.get(name), Some(SqlType::Text { .. }))
+            }
             _ => false,
         };
-        is_text(self.at.checked_sub(2).and_then(|before| self.words.get(before))) || is_text(self.peek(0))
+        is_text(
+            self.at
+                .checked_sub(2)
+                .and_then(|before| self.words.get(before)),
+        ) || is_text(self.peek(0))
     }
 
-    /// A name of one to four parts: the schema is dropped, catalogue views become queries, other databases are refused.
+    /// A name of one to four parts: the schema is dropped, catalogue views become queries, other
+    /// databases are refused.
     pub(super) fn name(&mut self) -> Result<(), SqlError> {
         let mut parts = Vec::new();
         loop {
@@ -241,24 +257,38 @@ impl Writer<'_> {
 
     fn resolved(&self, mut parts: Vec<String>) -> Result<String, SqlError> {
         let lower: Vec<String> = parts.iter().map(|part| part.to_lowercase()).collect();
-        let view = lower.len() >= 2 && matches!(lower[lower.len() - 2].as_str(), "sys" | "information_schema");
+        let view = lower.len() >= 2
+            && matches!(
+                lower[lower.len() - 2].as_str(),
+                "sys" | "information_schema"
+            );
         if view {
             return self.catalogue(&lower[lower.len() - 2..]);
         }
-        if let Some(schema) = lower.iter().position(|part| part == "dbo" || part.is_empty()) {
+        if let Some(schema) = lower
+            .iter()
+            .position(|part| part == "dbo" || part.is_empty())
+        {
             let whole = parts.join(".");
             if schema > 0 && !parts[schema - 1].eq_ignore_ascii_case(&self.scope.database) {
                 return Err(SqlError::no_object(&whole));
             }
             parts.drain(..=schema);
         }
-        let quoted =
-            |part: &String| if part == "*" { part.clone() } else { format!("\"{}\"", part.replace('"', "\"\"")) };
+        let quoted = |part: &String| {
+            if part == "*" {
+                part.clone()
+            } else {
+                format!("\"{}\"", part.replace('"', "\"\""))
+            }
+        };
         Ok(parts.iter().map(quoted).collect::<Vec<_>>().join("."))
     }
 
     fn word(&mut self) -> Result<(), SqlError> {
-        let Some(Token::Word(word)) = self.peek(0) else { return Ok(()) };
+        let Some(Token::Word(word)) = self.peek(0) else {
+            return Ok(());
+        };
         let (word, upper) = (word.clone(), word.to_ascii_uppercase());
         if self.peek(1).is_some_and(|next| next.is_symbol(".")) {
             return self.name();
@@ -270,7 +300,8 @@ impl Writer<'_> {
             "TOP" => return self.top(),
             "OUTPUT" => return self.output(),
             "WITH"
-                if self.peek(1).is_some_and(|next| next.is_symbol("(")) && self.peek(2).is_some_and(is_table_hint) =>
+                if self.peek(1).is_some_and(|next| next.is_symbol("("))
+                    && self.peek(2).is_some_and(is_table_hint) =>
             {
                 self.at = closing(self.words, self.at + 1) + 1;
                 return Ok(());
@@ -295,10 +326,16 @@ impl Writer<'_> {
     fn top(&mut self) -> Result<(), SqlError> {
         self.at += 1;
         let start = self.at;
-        let end =
-            if self.peek(0).is_some_and(|word| word.is_symbol("(")) { closing(self.words, self.at) } else { start };
+        let end = if self.peek(0).is_some_and(|word| word.is_symbol("(")) {
+            closing(self.words, self.at)
+        } else {
+            start
+        };
         let mark = self.out.len();
-        let words = self.words.get(start..=end).ok_or_else(|| SqlError::syntax("TOP"))?;
+        let words = self
+            .words
+            .get(start..=end)
+            .ok_or_else(|| SqlError::syntax("TOP"))?;
         for word in words {
             match word {
                 Token::Number(text) => self.push(text),
@@ -323,7 +360,10 @@ impl Writer<'_> {
         self.at += 1;
         let mut columns = String::new();
         while let Some(word) = self.peek(0).cloned() {
-            if ["VALUES", "SELECT", "WHERE", "FROM", "DEFAULT"].iter().any(|keyword| word.is(keyword)) {
+            if ["VALUES", "SELECT", "WHERE", "FROM", "DEFAULT"]
+                .iter()
+                .any(|keyword| word.is(keyword))
+            {
                 break;
             }
             self.at += 1;
@@ -337,7 +377,9 @@ impl Writer<'_> {
                 Token::Word(name) | Token::Name(name) => {
                     let _ = write!(columns, "\"{}\"", name.replace('"', "\"\""));
                 }
-                word if word.is_symbol(",") || word.is_symbol("*") => columns.push_str(word.shown()),
+                word if word.is_symbol(",") || word.is_symbol("*") => {
+                    columns.push_str(word.shown());
+                }
                 word => return Err(SqlError::syntax(word.shown())),
             }
         }
@@ -349,7 +391,8 @@ impl Writer<'_> {
 fn is_table_hint(word: &Token) -> bool {
     TABLE_HINTS.iter().any(|hint| word.is(hint))
 }
-/// What `@@VERSION` says. It begins as the vendor's does, for clients that parse it, and says what it is.
+/// What `@@VERSION` says. It begins as the vendor's does, for clients that parse it, and says what
+/// it is.
 pub(super) fn version() -> String {
     format!(
         "Microsoft SQL Server 2022 (octo-local STAND-IN, not a Microsoft product) - {PRODUCT_VERSION} (X64) on Linux"

@@ -1,7 +1,9 @@
-//! Privileged containers where this machine's own capabilities are not complete: a runtime that asks for no more than there is.
+//! Privileged containers where this machine's own capabilities are not complete: a runtime that
+//! asks for no more than there is.
 //!
-//! The engine gives a privileged container every capability that the kernel knows. Where one is missing from the bounding
-//! set, as in many sandboxes, runc then answers `unable to apply caps`. Leaving out just what is missing is enough.
+//! The engine gives a privileged container every capability that the kernel knows. Where one is
+//! missing from the bounding set, as in many sandboxes, runc then answers `unable to apply caps`.
+//! Leaving out just what is missing is enough.
 
 use std::fs;
 
@@ -58,7 +60,11 @@ pub(super) fn missing() -> Vec<&'static str> {
 }
 
 fn absent(status: &str, last: usize) -> Vec<&'static str> {
-    let hex = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap().trim();
+    let hex = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapBnd:"))
+        .unwrap()
+        .trim();
     let bounding = u64::from_str_radix(hex, 16).unwrap();
     NAMES
         .into_iter()
@@ -69,7 +75,8 @@ fn absent(status: &str, last: usize) -> Vec<&'static str> {
         .collect()
 }
 
-/// A script in runc's place that takes these capabilities out of what `create` and `exec` are given, and is runc otherwise.
+/// A script in runc's place that takes these capabilities out of what `create` and `exec` are
+/// given, and is runc otherwise.
 pub(super) fn runtime(missing: &[&str]) -> String {
     let edits: String = missing
         .iter()
@@ -98,8 +105,14 @@ exec runc "$@"
 fn what_is_missing_is_named_and_only_that_is_taken_out() {
     let status = "CapEff:\t0\nCapBnd:\t000001fffeffffff\n";
     assert_eq!(absent(status, 40), ["SYS_RESOURCE"]);
-    assert_eq!(absent("CapBnd:\t000001ffffffffff\n", 40), Vec::<&str>::new());
-    assert_eq!(absent("CapBnd:\t0000007fffffffff\n", 40), ["BPF", "CHECKPOINT_RESTORE"]);
+    assert_eq!(
+        absent("CapBnd:\t000001ffffffffff\n", 40),
+        Vec::<&str>::new()
+    );
+    assert_eq!(
+        absent("CapBnd:\t0000007fffffffff\n", 40),
+        ["BPF", "CHECKPOINT_RESTORE"]
+    );
     assert!(!runtime(&[]).contains("sed"));
 }
 
@@ -112,10 +125,24 @@ fn the_runtime_edits_what_create_and_exec_are_given() {
     fs::write(at("runtime"), script).unwrap();
     fs::set_permissions(at("runtime"), fs::Permissions::from_mode(0o755)).unwrap();
     let given = r#"{"bounding":["CAP_SYS_RESOURCE","CAP_KILL","CAP_BPF"],"ambient":["CAP_BPF"]}"#;
-    for (name, words) in [("config.json", ["create", "--bundle", "."]), ("process", ["exec", "--process", "process"])] {
+    for (name, words) in [
+        ("config.json", ["create", "--bundle", "."]),
+        ("process", ["exec", "--process", "process"]),
+    ] {
         fs::write(at(name), given).unwrap();
-        let said = std::process::Command::new(at("runtime")).args(words).current_dir(dir.path()).output().unwrap();
-        assert_eq!(String::from_utf8(said.stdout).unwrap().trim(), words.join(" "), "runc is given the same words");
-        assert_eq!(fs::read_to_string(at(name)).unwrap(), r#"{"bounding":["CAP_KILL"],"ambient":[]}"#);
+        let said = std::process::Command::new(at("runtime"))
+            .args(words)
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        assert_eq!(
+            String::from_utf8(said.stdout).unwrap().trim(),
+            words.join(" "),
+            "runc is given the same words"
+        );
+        assert_eq!(
+            fs::read_to_string(at(name)).unwrap(),
+            r#"{"bounding":["CAP_KILL"],"ambient":[]}"#
+        );
     }
 }

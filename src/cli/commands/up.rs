@@ -4,23 +4,23 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::args::UpFlags;
-use super::context::Context;
-use super::demo;
-use super::outcome::FAILED;
-use super::outcome::Failure;
-use super::outcome::INTERRUPTED;
-use super::outcome::Outcome;
-use super::outcome::TIMED_OUT;
-use super::plan;
-use super::print;
-use super::progress::Progress;
-use super::request;
-use super::spawn;
-use super::succession;
-use super::succession::Followed;
-use super::succession::Next;
 use crate::api::client::ClientError;
+use crate::cli::args::UpFlags;
+use crate::cli::commands::plan;
+use crate::cli::context::Context;
+use crate::cli::daemon_client::daemon_process;
+use crate::cli::daemon_client::reattach;
+use crate::cli::daemon_client::reattach::Followed;
+use crate::cli::daemon_client::reattach::Next;
+use crate::cli::daemon_client::request;
+use crate::cli::demo;
+use crate::cli::outcome::FAILED;
+use crate::cli::outcome::Failure;
+use crate::cli::outcome::INTERRUPTED;
+use crate::cli::outcome::Outcome;
+use crate::cli::outcome::TIMED_OUT;
+use crate::cli::terminal::print;
+use crate::cli::terminal::progress::Progress;
 use crate::daemon::event::Accepted;
 use crate::daemon::event::UpRequest;
 use crate::daemon::store::UNFINISHED;
@@ -38,7 +38,8 @@ const WORTH_TELLING: Duration = Duration::from_millis(100);
 /// Brings the stack up and waits until it serves.
 pub async fn up(context: &Context, flags: &UpFlags) -> Outcome {
     let mut session = None;
-    // Cancel-safe: what the daemon was asked for is taken back, and nothing else outlives this process.
+    // Cancel-safe: what the daemon was asked for is taken back, and nothing else outlives this
+    // process.
     let outcome = tokio::select! {
         outcome = bring_up(context, flags, &mut session) => outcome,
         _ = tokio::signal::ctrl_c() => interrupted(context, session).await,
@@ -57,7 +58,7 @@ async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>)
         demo::import(&context.engine().await?, demo).await?;
     }
     let request = resolved.into_request(context);
-    let accepted: Accepted = match spawn::ask(context, "/v1/up", &request).await {
+    let accepted: Accepted = match daemon_process::ask(context, "/v1/up", &request).await {
         Ok(accepted) => accepted,
         Err(failure) => return Err(with_what_is_unfinished(context, failure).await),
     };
@@ -78,22 +79,32 @@ async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>)
         End::TimedOut(status) => Err(timed_out(flags, status.as_deref())),
         End::DaemonGone(_) => {
             let log = context.paths.log();
-            Err(Failure::new(FAILED, format!("the daemon ended meanwhile; its log is {}", log.display())))
+            Err(Failure::new(
+                FAILED,
+                format!("the daemon ended meanwhile; its log is {}", log.display()),
+            ))
         }
     }
 }
 
-/// A refused configuration goes on with nothing, least of all with what is half taken away: that is said.
+/// A refused configuration goes on with nothing, least of all with what is half taken away: that is
+/// said.
 async fn with_what_is_unfinished(context: &Context, mut failure: Failure) -> Failure {
     let status = context.client.status().await.unwrap_or_default();
-    failure.lines.extend(status.notes.into_iter().filter(|note| note == UNFINISHED));
+    failure
+        .lines
+        .extend(status.notes.into_iter().filter(|note| note == UNFINISHED));
     failure
 }
 
 /// What is worth a line before it happens: what goes away or is interrupted, and why.
 fn tell_accepted(accepted: &Accepted) {
     let disturbs = |step: Step| matches!(step, Step::Recreate | Step::Restart | Step::Remove);
-    for change in accepted.changes.iter().filter(|change| disturbs(change.what)) {
+    for change in accepted
+        .changes
+        .iter()
+        .filter(|change| disturbs(change.what))
+    {
         print::tell(plan::line_of(change));
     }
     for note in &accepted.notes {
@@ -112,7 +123,8 @@ enum End {
     DaemonGone(Option<Box<Status>>),
 }
 
-/// Follows the stack, also from one daemon to the next: one that was killed or replaced is no end of the wait.
+/// Follows the stack, also from one daemon to the next: one that was killed or replaced is no end
+/// of the wait.
 async fn follow(
     context: &Context,
     flags: &UpFlags,
@@ -121,21 +133,32 @@ async fn follow(
     mut accepted: Accepted,
     progress: &mut Progress,
 ) -> Result<End, Failure> {
-    let limit = flags.wait_timeout.map_or(A_YEAR, Duration::from_secs).min(A_YEAR);
+    let limit = flags
+        .wait_timeout
+        .map_or(A_YEAR, Duration::from_secs)
+        .min(A_YEAR);
     let deadline = Instant::now() + limit;
     let mut replaced = 0;
     loop {
         let last = match wait(context, deadline, accepted.generation, progress).await? {
-            End::DaemonGone(last) if replaced < succession::REPLACED => last,
+            End::DaemonGone(last) if replaced < reattach::REPLACED => last,
             end => return Ok(end),
         };
         let (generation, config) = (accepted.generation, Some(&request.config));
-        let followed = Followed { goal: "up", generation, config, last: last.as_deref() };
+        let followed = Followed {
+            goal: "up",
+            generation,
+            config,
+            last: last.as_deref(),
+        };
         let again = async {
-            let next = succession::next(context, followed).await;
+            let next = reattach::next(context, followed).await;
             if next == Next::AskAgain {
                 progress.interject("the daemon is gone; another one goes on");
-                return Ok((next, Some(spawn::ask::<Accepted>(context, "/v1/up", request).await?)));
+                return Ok((
+                    next,
+                    Some(daemon_process::ask::<Accepted>(context, "/v1/up", request).await?),
+                ));
             }
             Ok::<_, Failure>((next, None))
         };
@@ -153,7 +176,12 @@ async fn follow(
     }
 }
 
-async fn wait(context: &Context, deadline: Instant, generation: u64, progress: &mut Progress) -> Result<End, Failure> {
+async fn wait(
+    context: &Context,
+    deadline: Instant,
+    generation: u64,
+    progress: &mut Progress,
+) -> Result<End, Failure> {
     let mut statuses = match context.client.follow_up(generation).await {
         Err(ClientError::Absent | ClientError::Broken(_)) => return Ok(End::DaemonGone(None)),
         statuses => statuses?,
@@ -166,7 +194,9 @@ async fn wait(context: &Context, deadline: Instant, generation: u64, progress: &
             () = tokio::time::sleep_until(deadline) => return Ok(End::TimedOut(last)),
             () = progress.tick() => continue,
         };
-        let Some(status) = status else { return Ok(End::DaemonGone(last)) };
+        let Some(status) = status else {
+            return Ok(End::DaemonGone(last));
+        };
         if status.generation < generation {
             continue;
         }
@@ -181,17 +211,26 @@ async fn wait(context: &Context, deadline: Instant, generation: u64, progress: &
     }
 }
 
-/// The first Ctrl-C: nothing further is started, unless another `up` follows. The second ends this process at once.
+/// The first Ctrl-C: nothing further is started, unless another `up` follows. The second ends this
+/// process at once.
 async fn interrupted(context: &Context, session: Option<u64>) -> Outcome {
     let second = tokio::spawn(async {
         let _ = tokio::signal::ctrl_c().await;
-        #[expect(clippy::exit, reason = "the second Ctrl-C ends the process at once, whatever it waits for")]
+        #[expect(
+            clippy::exit,
+            reason = "the second Ctrl-C ends the process at once, whatever it waits for"
+        )]
         std::process::exit(i32::from(INTERRUPTED));
     });
-    let alone: Result<bool, _> = context.client.post("/v1/cancel", &session.unwrap_or_default()).await;
+    let alone: Result<bool, _> = context
+        .client
+        .post("/v1/cancel", &session.unwrap_or_default())
+        .await;
     second.abort();
     let line = match alone {
-        Ok(true) => "interrupted: nothing further is started; `octo-local up` goes on, `octo-local down` takes it away",
+        Ok(true) => {
+            "interrupted: nothing further is started; `octo-local up` goes on, `octo-local down` takes it away"
+        }
         Ok(false) => "interrupted; another `up` follows, so the start goes on",
         Err(_) => "interrupted",
     };
@@ -200,23 +239,46 @@ async fn interrupted(context: &Context, session: Option<u64>) -> Outcome {
 
 fn timed_out(flags: &UpFlags, status: Option<&Status>) -> Failure {
     let seconds = flags.wait_timeout.unwrap_or_default();
-    let why = status.map(|status| format!(": {}", status.message)).unwrap_or_default();
-    let line = format!("not ready after {seconds}s{why}; the daemon goes on, see `octo-local status`");
+    let why = status
+        .map(|status| format!(": {}", status.message))
+        .unwrap_or_default();
+    let line =
+        format!("not ready after {seconds}s{why}; the daemon goes on, see `octo-local status`");
     Failure::new(TIMED_OUT, line)
 }
 
 fn summary(context: &Context, status: &Status, progress: &Progress) {
     let seconds = progress.elapsed().as_secs_f64();
-    let stand_in = if status.demo { " (stand-ins, not the real servers)" } else { "" };
-    print::tell(format_args!("{} is ready after {seconds:.1}s{stand_in}", status.project));
+    let stand_in = if status.demo {
+        " (stand-ins, not the real servers)"
+    } else {
+        ""
+    };
+    print::tell(format_args!(
+        "{} is ready after {seconds:.1}s{stand_in}",
+        status.project
+    ));
     if let Some(url) = &status.url {
         print::tell(format_args!("  open      {url}"));
     }
     print::tell(format_args!("  user      {}", status.admin_username));
-    let place = if status.demo { "generated or given; kept in" } else { "as in your .env; what was generated is in" };
-    print::tell(format_args!("  secrets   {place} {}", context.paths.store().display()));
-    if let Some((unit, waited)) = progress.longest().filter(|(_, waited)| *waited >= WORTH_TELLING) {
-        print::tell(format_args!("  waited    longest for {unit}: {:.1}s", waited.as_secs_f64()));
+    let place = if status.demo {
+        "generated or given; kept in"
+    } else {
+        "as in your .env; what was generated is in"
+    };
+    print::tell(format_args!(
+        "  secrets   {place} {}",
+        context.paths.store().display()
+    ));
+    if let Some((unit, waited)) = progress
+        .longest()
+        .filter(|(_, waited)| *waited >= WORTH_TELLING)
+    {
+        print::tell(format_args!(
+            "  waited    longest for {unit}: {:.1}s",
+            waited.as_secs_f64()
+        ));
     }
     for note in &status.notes {
         print::tell(format_args!("  note      {note}"));
@@ -224,11 +286,22 @@ fn summary(context: &Context, status: &Status, progress: &Progress) {
 }
 
 fn failure(context: &Context, status: &Status) -> Failure {
-    let mut lines = vec![format!("{} failed: {}", context.project, print::plain(&status.message))];
+    let mut lines = vec![format!(
+        "{} failed: {}",
+        context.project,
+        print::plain(&status.message)
+    )];
     for unit in status.units.iter().filter(|unit| unit.cause.is_some()) {
         let from = unit.lines.len().saturating_sub(LINES);
-        lines.extend(unit.lines[from..].iter().map(|line| format!("  {} | {}", unit.unit, print::plain(line))));
+        lines.extend(
+            unit.lines[from..]
+                .iter()
+                .map(|line| format!("  {} | {}", unit.unit, print::plain(line))),
+        );
         lines.extend(unit.fix.iter().map(|fix| format!("{}: {fix}", unit.unit)));
     }
-    Failure { code: FAILED, lines }
+    Failure {
+        code: FAILED,
+        lines,
+    }
 }

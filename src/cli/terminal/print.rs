@@ -1,15 +1,20 @@
-//! What is printed: data on standard output, words for people on standard error, and whether in colour.
+//! What is printed: data on standard output, words for people on standard error, and whether in
+//! colour.
 
-#![expect(clippy::print_stderr, reason = "this is the one place that talks to people")]
+#![expect(
+    clippy::print_stderr,
+    reason = "this is the one place that talks to people"
+)]
 
 use std::fmt::Display;
 use std::io::IsTerminal as _;
 use std::io::Write as _;
 
-use super::outcome::FAILED;
-use super::variables::environment;
+use crate::cli::outcome::FAILED;
+use crate::cli::variables::environment;
 
-/// The exit code that a shell shows for a program that SIGPIPE ended, as in `octo-local events | head -1`.
+/// The exit code that a shell shows for a program that SIGPIPE ended, as in `octo-local events |
+/// head -1`.
 const READER_GONE: i32 = 141;
 
 /// How something that people should see quickly is coloured.
@@ -23,7 +28,8 @@ pub enum Colour {
     Yellow,
 }
 
-/// A line of data. When the reader went away there is nothing left to do; when it cannot be written, that is a failure.
+/// A line of data. When the reader went away there is nothing left to do; when it cannot be
+/// written, that is a failure.
 pub fn line(text: impl Display) {
     if let Err(error) = writeln!(std::io::stdout().lock(), "{text}") {
         cannot_print(&error);
@@ -50,7 +56,10 @@ fn cannot_print(error: &std::io::Error) -> ! {
         tell(format_args!("write standard output: {error}"));
         i32::from(FAILED)
     };
-    #[expect(clippy::exit, reason = "nobody reads what would follow, whatever command this is")]
+    #[expect(
+        clippy::exit,
+        reason = "nobody reads what would follow, whatever command this is"
+    )]
     std::process::exit(code)
 }
 
@@ -82,9 +91,12 @@ pub fn has_colour() -> bool {
     can_redraw() && environment().get("NO_COLOR").is_none_or(String::is_empty)
 }
 
-/// Text of somebody else, such as a log line, without what would move the cursor or change the terminal.
+/// Text of somebody else, such as a log line, without what would move the cursor or change the
+/// terminal.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+    text.chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .collect()
 }
 
 impl Colour {

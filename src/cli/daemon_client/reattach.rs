@@ -1,7 +1,8 @@
-//! What becomes of a wish whose daemon is gone before it was true: one place judges that, for `up` and for `down`.
+//! What becomes of a wish whose daemon is gone before it was true: one place judges that, for `up`
+//! and for `down`.
 
-use super::context::Context;
-use super::spawn;
+use crate::cli::context::Context;
+use crate::cli::daemon_client::daemon_process;
 use crate::config::Config;
 use crate::daemon::store;
 use crate::daemon::store::Stored;
@@ -53,20 +54,29 @@ pub async fn next(context: &Context, followed: Followed<'_>) -> Next {
         Fate::Overruled => Next::Overruled,
         Fate::Killed => Next::AskAgain,
         Fate::KilledAndRestarted => {
-            spawn::successor(context).await;
+            daemon_process::successor(context).await;
             Next::AskAgain
         }
-        Fate::Left if spawn::successor(context).await => Next::AskAgain,
+        Fate::Left if daemon_process::successor(context).await => Next::AskAgain,
         Fate::Left => Next::Gone,
     }
 }
 
-/// One that leaves in order takes its socket along. A `down` is in the file before anybody is told of it. Another `up` of the
-/// same configuration wishes the same.
+/// One that leaves in order takes its socket along. A `down` is in the file before anybody is told
+/// of it. Another `up` of the same configuration wishes the same.
 fn fate(followed: Followed<'_>, kept: &Stored, has_socket: bool) -> Fate {
-    let Followed { goal, generation, config, last } = followed;
-    let is_kept = config.is_some() && kept.config.as_ref() == config && kept.is_up() && kept.stopped.is_empty();
-    let is_same = |status: &Status| status.goal == goal && (status.generation == generation || is_kept);
+    let Followed {
+        goal,
+        generation,
+        config,
+        last,
+    } = followed;
+    let is_kept = config.is_some()
+        && kept.config.as_ref() == config
+        && kept.is_up()
+        && kept.stopped.is_empty();
+    let is_same =
+        |status: &Status| status.goal == goal && (status.generation == generation || is_kept);
     if !last.is_none_or(is_same) || (kept.is_going_down() && goal == "up") {
         return Fate::Overruled;
     }
@@ -87,11 +97,22 @@ mod tests {
     #[test]
     fn only_a_wish_that_nobody_overruled_is_made_again() {
         let said = |goal: &str, generation, ends_when_down| {
-            Some(Status { goal: goal.to_owned(), generation, ends_when_down, ..Status::default() })
+            Some(Status {
+                goal: goal.to_owned(),
+                generation,
+                ends_when_down,
+                ..Status::default()
+            })
         };
         for (goal, last, goes_down, has_socket, fate_of_it) in [
             ("up", said("up", 2, true), false, true, Fate::Killed),
-            ("up", said("up", 2, false), false, true, Fate::KilledAndRestarted),
+            (
+                "up",
+                said("up", 2, false),
+                false,
+                true,
+                Fate::KilledAndRestarted,
+            ),
             ("up", None, false, true, Fate::KilledAndRestarted),
             ("up", said("up", 2, true), false, false, Fate::Left),
             ("up", said("up", 3, true), false, true, Fate::Overruled),
@@ -103,10 +124,26 @@ mod tests {
             ("down", said("down", 3, true), true, true, Fate::Overruled),
             ("down", None, true, false, Fate::Left),
         ] {
-            let followed = Followed { goal, generation: 2, config: None, last: last.as_ref() };
-            let wish = if goes_down { Wish::Down { volumes: false } } else { Wish::Up };
-            let kept = Stored { wish, ..Stored::default() };
-            assert_eq!(fate(followed, &kept, has_socket), fate_of_it, "{followed:?}");
+            let followed = Followed {
+                goal,
+                generation: 2,
+                config: None,
+                last: last.as_ref(),
+            };
+            let wish = if goes_down {
+                Wish::Down { volumes: false }
+            } else {
+                Wish::Up
+            };
+            let kept = Stored {
+                wish,
+                ..Stored::default()
+            };
+            assert_eq!(
+                fate(followed, &kept, has_socket),
+                fate_of_it,
+                "{followed:?}"
+            );
         }
     }
 
@@ -120,16 +157,40 @@ mod tests {
                 ("ACCEPT_OCTOPUS_EULA", "Y"),
                 ("OCTOPUS_SERVER_TAG", tag),
             ];
-            let vars = vars.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-            read(&Input { vars, ..Input::default() }).unwrap().config
+            let vars = vars
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into();
+            read(&Input {
+                vars,
+                ..Input::default()
+            })
+            .unwrap()
+            .config
         };
         let (ours, theirs) = (config("2026.1"), config("2026.2"));
-        let last = Status { goal: "up".to_owned(), generation: 3, ends_when_down: true, ..Status::default() };
-        let followed = Followed { goal: "up", generation: 2, config: Some(&ours), last: Some(&last) };
-        let kept = |config: &Config| Stored { wish: Wish::Up, config: Some(config.clone()), ..Stored::default() };
+        let last = Status {
+            goal: "up".to_owned(),
+            generation: 3,
+            ends_when_down: true,
+            ..Status::default()
+        };
+        let followed = Followed {
+            goal: "up",
+            generation: 2,
+            config: Some(&ours),
+            last: Some(&last),
+        };
+        let kept = |config: &Config| Stored {
+            wish: Wish::Up,
+            config: Some(config.clone()),
+            ..Stored::default()
+        };
         assert_eq!(fate(followed, &kept(&ours), true), Fate::Killed);
         assert_eq!(fate(followed, &kept(&theirs), true), Fate::Overruled);
-        let stopped = Stored { stopped: [crate::spec::UnitId::Sql].into(), ..kept(&ours) };
+        let stopped = Stored {
+            stopped: [crate::spec::UnitId::Sql].into(),
+            ..kept(&ours)
+        };
         assert_eq!(fate(followed, &stopped, true), Fate::Overruled);
     }
 }

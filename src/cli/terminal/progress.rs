@@ -1,15 +1,16 @@
-//! Progress of a stack: transitions as lines for a pipe, a block redrawn in place for a terminal. What to say is pure.
+//! Progress of a stack: transitions as lines for a pipe, a block redrawn in place for a terminal.
+//! What to say is pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::args::Format;
-use super::print;
-use super::print::Colour;
-use super::screen::Line;
-use super::screen::Screen;
+use crate::cli::args::Format;
+use crate::cli::terminal::print;
+use crate::cli::terminal::print::Colour;
+use crate::cli::terminal::screen::Line;
+use crate::cli::terminal::screen::Screen;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::UnitStatus;
 
@@ -30,8 +31,15 @@ pub struct Progress {
 impl Progress {
     /// Begins now.
     pub fn new(format: Format) -> Self {
-        let block = (format == Format::Table && print::can_redraw()).then(|| (Screen::new(print::has_colour()), None));
-        Self { began: Instant::now(), format, block, told: BTreeMap::new(), waits: BTreeMap::new() }
+        let block = (format == Format::Table && print::can_redraw())
+            .then(|| (Screen::new(print::has_colour()), None));
+        Self {
+            began: Instant::now(),
+            format,
+            block,
+            told: BTreeMap::new(),
+            waits: BTreeMap::new(),
+        }
     }
 
     /// Tells what is new.
@@ -58,7 +66,8 @@ impl Progress {
         self.draw();
     }
 
-    /// Tells something besides. A block on a terminal stays as it was, and another one begins below.
+    /// Tells something besides. A block on a terminal stays as it was, and another one begins
+    /// below.
     pub fn interject(&mut self, line: &str) {
         if let Some(block) = &mut self.block {
             *block = (Screen::new(print::has_colour()), None);
@@ -86,7 +95,11 @@ impl Progress {
         let seconds = self.began.elapsed().as_secs_f64();
         let mut lines = Vec::new();
         for (name, text) in facts(status) {
-            if self.told.get(&name).is_none_or(|before| before.split(" (").next() != text.split(" (").next()) {
+            if self
+                .told
+                .get(&name)
+                .is_none_or(|before| before.split(" (").next() != text.split(" (").next())
+            {
                 lines.push(format!("{seconds:7.2}s  {name}: {text}"));
                 self.told.insert(name, text);
             }
@@ -98,7 +111,10 @@ impl Progress {
         let now = Instant::now();
         for unit in &status.units {
             let name = unit.unit.to_string();
-            let entry = self.waits.entry(name).or_insert_with(|| (unit.phase.clone(), now, Duration::ZERO));
+            let entry = self
+                .waits
+                .entry(name)
+                .or_insert_with(|| (unit.phase.clone(), now, Duration::ZERO));
             if entry.0 == "starting" {
                 entry.2 += now - entry.1;
             }
@@ -109,7 +125,10 @@ impl Progress {
 
     /// What was waited for longest, and for how long.
     pub fn longest(&self) -> Option<(String, Duration)> {
-        self.waits.iter().map(|(name, (_, _, waited))| (name.clone(), *waited)).max_by_key(|(_, waited)| *waited)
+        self.waits
+            .iter()
+            .map(|(name, (_, _, waited))| (name.clone(), *waited))
+            .max_by_key(|(_, waited)| *waited)
     }
 
     /// How long it has been.
@@ -125,20 +144,30 @@ impl Progress {
 
 /// Everything that is told about, by name.
 fn facts(status: &Status) -> Vec<(String, String)> {
-    let units = status.units.iter().map(|unit| (unit.unit.to_string(), text_of(unit)));
-    let engine = status.engine_problem.iter().map(|problem| ("engine".to_owned(), problem.clone()));
+    let units = status
+        .units
+        .iter()
+        .map(|unit| (unit.unit.to_string(), text_of(unit)));
+    let engine = status
+        .engine_problem
+        .iter()
+        .map(|problem| ("engine".to_owned(), problem.clone()));
     work_of(status).chain(units).chain(engine).collect()
 }
 
-/// What is under way or blocked besides the units. Volumes come and go in a moment: they are told about only when blocked.
+/// What is under way or blocked besides the units. Volumes come and go in a moment: they are told
+/// about only when blocked.
 fn work_of(status: &Status) -> impl Iterator<Item = (String, String)> {
-    status.work.iter().filter_map(|work| match work.split_once(": ") {
-        Some((what, why)) => Some((what.to_owned(), print::plain(why))),
-        None => {
-            let (verb, what) = work.split_once(' ')?;
-            (!what.starts_with("volume ")).then(|| (what.to_owned(), verb.to_owned()))
-        }
-    })
+    status
+        .work
+        .iter()
+        .filter_map(|work| match work.split_once(": ") {
+            Some((what, why)) => Some((what.to_owned(), print::plain(why))),
+            None => {
+                let (verb, what) = work.split_once(' ')?;
+                (!what.starts_with("volume ")).then(|| (what.to_owned(), verb.to_owned()))
+            }
+        })
 }
 
 /// The phase, and more in brackets where there is more to say.
@@ -153,10 +182,23 @@ fn text_of(unit: &UnitStatus) -> String {
 /// The block for a terminal: a head line and a line for each unit.
 fn block_of(status: &Status, elapsed: Duration) -> Vec<Line> {
     let ready = status.units.iter().filter(|unit| is_ready(unit)).count();
-    let head = format!("{} {}/{} ready, {:.1}s", status.project, ready, status.units.len(), elapsed.as_secs_f64());
+    let head = format!(
+        "{} {}/{} ready, {:.1}s",
+        status.project,
+        ready,
+        status.units.len(),
+        elapsed.as_secs_f64()
+    );
     let work = work_of(status).map(|(what, how)| format!("   {what}: {how}").into());
-    let engine = status.engine_problem.iter().map(|problem| format!(" ✘ engine: {problem}").into());
-    std::iter::once(head.into()).chain(engine).chain(work).chain(status.units.iter().map(line_of)).collect()
+    let engine = status
+        .engine_problem
+        .iter()
+        .map(|problem| format!(" ✘ engine: {problem}").into());
+    std::iter::once(head.into())
+        .chain(engine)
+        .chain(work)
+        .chain(status.units.iter().map(line_of))
+        .collect()
 }
 
 fn is_ready(unit: &UnitStatus) -> bool {
@@ -169,7 +211,10 @@ fn line_of(unit: &UnitStatus) -> Line {
         "failed" | "crash-loop" => ('✘', Colour::Red),
         _ => ('·', Colour::Yellow),
     };
-    Line { text: format!(" {mark} {:<17} {}", unit.unit, text_of(unit)), colour: Some(colour) }
+    Line {
+        text: format!(" {mark} {:<17} {}", unit.unit, text_of(unit)),
+        colour: Some(colour),
+    }
 }
 
 #[cfg(test)]
@@ -189,8 +234,15 @@ mod tests {
 
     #[test]
     fn work_is_told_by_its_name() {
-        let work = ["pulling image a:1", "creating volume x", "image b:2: the image is not there (no such image: b:2)"];
-        let status = Status { work: work.map(str::to_owned).to_vec(), ..Status::default() };
+        let work = [
+            "pulling image a:1",
+            "creating volume x",
+            "image b:2: the image is not there (no such image: b:2)",
+        ];
+        let status = Status {
+            work: work.map(str::to_owned).to_vec(),
+            ..Status::default()
+        };
         let told: Vec<(String, String)> = work_of(&status).collect();
         let fact = |name: &str, text: &str| (name.to_owned(), text.to_owned());
         let blocked = fact("image b:2", "the image is not there (no such image: b:2)");
@@ -199,7 +251,10 @@ mod tests {
 
     #[tokio::test]
     async fn one_line_a_transition() {
-        let mut progress = Progress { block: None, ..Progress::new(Format::Table) };
+        let mut progress = Progress {
+            block: None,
+            ..Progress::new(Format::Table)
+        };
         assert_eq!(progress.news(&status("starting", "")).len(), 1);
         assert_eq!(progress.news(&status("starting", "still nothing")).len(), 0);
         assert_eq!(progress.news(&status("ready", "")).len(), 1);

@@ -1,12 +1,13 @@
-//! The daemon's looks and probes, as `engine/observe.rs`, `daemon/prober.rs` and `daemon/probing.rs` make them: each shows the
-//! world at some instant between its beginning and its end, and a look may trust what an earlier one saw.
+//! The daemon's looks and probes, as `engine/observe.rs`, `daemon/prober.rs` and
+//! `daemon/probing.rs` make them: each shows the world at some instant between its beginning and
+//! its end, and a look may trust what an earlier one saw.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use octo_local::reconcile::Observed;
+use octo_local::reconcile::container_event::ContainerEvent;
 use octo_local::reconcile::health::Probe;
-use octo_local::reconcile::heard::Heard;
 use octo_local::reconcile::observed::Container;
 use octo_local::reconcile::observed::Instance;
 use octo_local::reconcile::observed::Run;
@@ -61,10 +62,18 @@ pub(super) struct Prober {
 
 impl Sim {
     pub(super) fn begin_look(&mut self) {
-        let Some(daemon) = &mut self.daemon else { return };
-        let (mut memory, stale) = (std::mem::take(&mut daemon.memory), std::mem::take(&mut daemon.stale));
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
+        let (mut memory, stale) = (
+            std::mem::take(&mut daemon.memory),
+            std::mem::take(&mut daemon.stale),
+        );
         if stale.everything {
-            memory = Memory { silent: memory.silent, ..Memory::default() };
+            memory = Memory {
+                silent: memory.silent,
+                ..Memory::default()
+            };
         }
         stale.containers.iter().for_each(|id| {
             memory.containers.remove(id);
@@ -75,47 +84,94 @@ impl Sim {
         if stale.images {
             memory.images.clear();
         }
-        let images = daemon.state.desired.spec.as_ref().map(|spec| spec.images()).unwrap_or_default();
+        let images = daemon
+            .state
+            .desired
+            .spec
+            .as_ref()
+            .map(|spec| spec.images())
+            .unwrap_or_default();
         let images = images.into_iter().map(str::to_owned).collect();
         let epoch = daemon.epoch;
-        let look = Look { memory, images, listed: Vec::new() };
+        let look = Look {
+            memory,
+            images,
+            listed: Vec::new(),
+        };
         if self.chaos && self.chance.percent(self.mix.blind) {
-            let wait = if self.chance.percent(50) { LOOK_LIMIT } else { self.chance.between(5, 500) };
-            return self.later(wait, Event::Deliver(epoch, Input::Looked(Err("blind".to_owned()), look.memory)));
+            let wait = if self.chance.percent(50) {
+                LOOK_LIMIT
+            } else {
+                self.chance.between(5, 500)
+            };
+            return self.later(
+                wait,
+                Event::Deliver(epoch, Input::Looked(Err("blind".to_owned()), look.memory)),
+            );
         }
         let wait = self.look_time();
         self.later(wait, Event::List(epoch, Box::new(look)));
     }
 
     fn look_time(&mut self) -> Ms {
-        if self.is_slow_engine() { self.chance.between(100, 4_000) } else { self.chance.between(1, 20) }
+        if self.is_slow_engine() {
+            self.chance.between(100, 4_000)
+        } else {
+            self.chance.between(1, 20)
+        }
     }
 
     /// The first half of a look: the list.
     pub(super) fn list(&mut self, epoch: u64, mut look: Look) {
         if self.world.down {
-            return self.deliver(epoch, Input::Looked(Err("unreachable".to_owned()), look.memory));
+            return self.deliver(
+                epoch,
+                Input::Looked(Err("unreachable".to_owned()), look.memory),
+            );
         }
         look.listed = self.world.list();
-        let silent = look.listed.iter().any(|one| self.world.containers[&one.id].hangs);
-        let wait = if silent { INSPECT_LIMIT } else { self.look_time() };
+        let silent = look
+            .listed
+            .iter()
+            .any(|one| self.world.containers[&one.id].hangs);
+        let wait = if silent {
+            INSPECT_LIMIT
+        } else {
+            self.look_time()
+        };
         self.later(wait, Event::Inspect(epoch, Box::new(look)));
     }
 
     /// The second half: containers that memory does not know as they are listed, and the rest.
     pub(super) fn inspect(&mut self, epoch: u64, look: Look) {
-        let Look { mut memory, images, listed } = look;
+        let Look {
+            mut memory,
+            images,
+            listed,
+        } = look;
         if self.world.down {
             return self.deliver(epoch, Input::Looked(Err("unreachable".to_owned()), memory));
         }
         let now = self.now;
-        memory.containers.retain(|id, _| listed.iter().any(|one| one.id == *id));
-        memory.silent.retain(|id, since| listed.iter().any(|one| one.id == *id) && now - *since < SILENT_FOR);
+        memory
+            .containers
+            .retain(|id, _| listed.iter().any(|one| one.id == *id));
+        memory.silent.retain(|id, since| {
+            listed.iter().any(|one| one.id == *id) && now - *since < SILENT_FOR
+        });
         for one in &listed {
-            if memory.containers.get(&one.id).is_some_and(|known| !is_stale(one, known)) {
+            if memory
+                .containers
+                .get(&one.id)
+                .is_some_and(|known| !is_stale(one, known))
+            {
                 continue;
             }
-            let hangs = self.world.containers.get(&one.id).is_some_and(|made| made.hangs);
+            let hangs = self
+                .world
+                .containers
+                .get(&one.id)
+                .is_some_and(|made| made.hangs);
             if hangs || memory.silent.contains_key(&one.id) {
                 memory.silent.entry(one.id.clone()).or_insert(now);
                 self.keep_listed(&mut memory, one);
@@ -135,21 +191,35 @@ impl Sim {
         let mut containers: Vec<Container> = memory.containers.values().cloned().collect();
         containers.sort_by(|one, other| (one.unit, &one.id).cmp(&(other.unit, &other.id)));
         let (networks, volumes) = memory.rest.clone().unwrap_or_default();
-        let seen = Observed { containers, networks, volumes, images: memory.images.clone() };
+        let seen = Observed {
+            containers,
+            networks,
+            volumes,
+            images: memory.images.clone(),
+        };
         let wait = self.look_time();
         self.later(wait, Event::Deliver(epoch, Input::Looked(Ok(seen), memory)));
     }
 
     /// Of a container that does not answer only what the list says is known.
     fn keep_listed(&self, memory: &mut Memory, one: &Listed) {
-        let Some(mut container) = self.world.inspect(&one.id) else { return };
+        let Some(mut container) = self.world.inspect(&one.id) else {
+            return;
+        };
         let known = memory.containers.get(&one.id).and_then(Container::instance);
-        let started_at = known.map(|instance| instance.started_at).unwrap_or_default();
+        let started_at = known
+            .map(|instance| instance.started_at)
+            .unwrap_or_default();
         container.run = match one.doing {
             Doing::Created => Run::Created,
             Doing::Running => Run::Running { started_at },
             Doing::Paused => Run::Paused { started_at },
-            Doing::Exited => Run::Exited { started_at, code: -1, oom: false, error: String::new() },
+            Doing::Exited => Run::Exited {
+                started_at,
+                code: -1,
+                oom: false,
+                error: String::new(),
+            },
             Doing::Removing => Run::Removing,
         };
         container.networks.clone_from(&one.networks);
@@ -161,10 +231,23 @@ impl Sim {
     pub(super) fn hint(&mut self, id: &str, word: &str, signal: Option<&str>) {
         let now = self.now;
         let at = Some(self.world.clock(now));
-        let Some(made) = self.world.containers.get(id).filter(|made| made.of.is_some()) else { return };
+        let Some(made) = self
+            .world
+            .containers
+            .get(id)
+            .filter(|made| made.of.is_some())
+        else {
+            return;
+        };
         let code = (word == "die").then_some(made.code);
         let signal = signal.map(str::to_owned);
-        let heard = Heard { id: id.to_owned(), word: word.to_owned(), at, signal, code };
+        let heard = ContainerEvent {
+            id: id.to_owned(),
+            word: word.to_owned(),
+            at,
+            signal,
+            code,
+        };
         if self.chaos && self.chance.percent(self.mix.lost_events / 2) {
             self.tell_within(3_000, Input::Container(heard.clone()));
         }
@@ -188,27 +271,35 @@ impl Sim {
 
     fn tell_within(&mut self, limit: Ms, input: Input) {
         let wait = self.chance.between(1, limit);
-        let Some(daemon) = self.daemon.as_ref().filter(|daemon| daemon.follows) else { return };
+        let Some(daemon) = self.daemon.as_ref().filter(|daemon| daemon.follows) else {
+            return;
+        };
         let epoch = daemon.epoch;
         self.later(wait, Event::Deliver(epoch, input));
     }
 
     /// Keeps one prober for each run, and none for what does not run.
     pub(super) fn probe(&mut self) {
-        let Some(daemon) = &mut self.daemon else { return };
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
         let Some(spec) = daemon.state.desired.spec.as_ref().filter(|_| daemon.engine) else {
             return daemon.probers.clear();
         };
         let mut wanted = BTreeMap::new();
         let moves = |container: &&Container| matches!(container.run, Run::Running { .. });
         for container in daemon.state.seen.containers.iter().filter(moves) {
-            let current = spec.container(container.unit).filter(|_| self.judge.is_current(container));
+            let current = spec
+                .container(container.unit)
+                .filter(|_| self.invariants.is_current(container));
             if let Some(port) = current.and_then(|current| current.ports.first()) {
                 wanted.insert(container.unit, (container.instance(), port.host));
             }
         }
         daemon.probers.retain(|unit, prober| {
-            wanted.get(unit).is_some_and(|(instance, port)| *instance == prober.instance && *port == prober.port)
+            wanted.get(unit).is_some_and(|(instance, port)| {
+                *instance == prober.instance && *port == prober.port
+            })
         });
         wanted.retain(|unit, _| !daemon.probers.contains_key(unit));
         for (unit, (instance, port)) in wanted {
@@ -232,12 +323,19 @@ impl Sim {
     }
 
     fn prober(&mut self, number: u64) -> Option<&mut Prober> {
-        self.daemon.as_mut()?.probers.values_mut().find(|prober| prober.number == number)
+        self.daemon
+            .as_mut()?
+            .probers
+            .values_mut()
+            .find(|prober| prober.number == number)
     }
 
     pub(super) fn nudge(&mut self, unit: UnitId) {
         let now = self.now;
-        let prober = self.daemon.as_mut().and_then(|daemon| daemon.probers.get_mut(&unit));
+        let prober = self
+            .daemon
+            .as_mut()
+            .and_then(|daemon| daemon.probers.get_mut(&unit));
         let Some(prober) = prober else { return };
         prober.nudged = true;
         if prober.due < Ms::MAX {
@@ -251,7 +349,9 @@ impl Sim {
     pub(super) fn ask(&mut self, number: u64) {
         let now = self.now;
         let frozen_until = self.daemon.as_ref().map_or(0, |daemon| daemon.frozen_until);
-        let Some(prober) = self.prober(number).filter(|prober| prober.due == now) else { return };
+        let Some(prober) = self.prober(number).filter(|prober| prober.due == now) else {
+            return;
+        };
         if frozen_until > now {
             prober.due = frozen_until;
             return self.later(frozen_until - now, Event::Ask(number));
@@ -259,10 +359,17 @@ impl Sim {
         (prober.due, prober.nudged) = (Ms::MAX, false);
         let (unit, port) = (prober.unit, prober.port);
         let limit = self.probe_limit();
-        let (probe, wait) =
-            if unit == UnitId::Sql { self.sql_answers(port, limit) } else { self.node_answers(port, limit) };
+        let (probe, wait) = if unit == UnitId::Sql {
+            self.sql_answers(port, limit)
+        } else {
+            self.node_answers(port, limit)
+        };
         let unknown = self.chaos && self.chance.percent(self.mix.starved);
-        let probe = if unknown { Probe::Unknown("starved".to_owned()) } else { probe };
+        let probe = if unknown {
+            Probe::Unknown("starved".to_owned())
+        } else {
+            probe
+        };
         let asked = self.now;
         self.later(wait, Event::Answered(number, asked, probe));
     }
@@ -278,8 +385,14 @@ impl Sim {
             return self.later(frozen_until - now, Event::Answered(number, asked, probe));
         }
         let timing = self.timing();
-        let Some(prober) = self.prober(number) else { return };
-        let longest = if prober.unit == UnitId::Sql { timing.probe_timeout_ms * 4 } else { timing.probe_timeout_ms };
+        let Some(prober) = self.prober(number) else {
+            return;
+        };
+        let longest = if prober.unit == UnitId::Sql {
+            timing.probe_timeout_ms * 4
+        } else {
+            timing.probe_timeout_ms
+        };
         let probe = match probe {
             Probe::Failure(why) if now - asked > longest + STARVED => Probe::Unknown(why),
             other => other,
@@ -308,15 +421,27 @@ impl Sim {
 
     fn log_moved(&mut self, number: u64) -> bool {
         let now = self.now;
-        let Some(prober) = self.prober(number) else { return false };
+        let Some(prober) = self.prober(number) else {
+            return false;
+        };
         prober.log_at = Some(now);
-        let id = prober.instance.as_ref().map(|instance| instance.id.clone()).unwrap_or_default();
+        let id = prober
+            .instance
+            .as_ref()
+            .map(|instance| instance.id.clone())
+            .unwrap_or_default();
         if self.world.down {
             return false;
         }
-        let log =
-            self.world.containers.get(&id).and_then(|made| made.process.as_ref()).map_or(0, |process| process.log);
-        let Some(prober) = self.prober(number) else { return false };
+        let log = self
+            .world
+            .containers
+            .get(&id)
+            .and_then(|made| made.process.as_ref())
+            .map_or(0, |process| process.log);
+        let Some(prober) = self.prober(number) else {
+            return false;
+        };
         std::mem::replace(&mut prober.log, log) != log
     }
 }

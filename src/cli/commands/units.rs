@@ -1,18 +1,18 @@
-//! `restart`, `stop` and `start`: wishes about single units, which the daemon carries out in order. And what names of units
-//! mean, for every command that takes some.
+//! `restart`, `stop` and `start`: wishes about single units, which the daemon carries out in order.
+//! And what names of units mean, for every command that takes some.
 
 use std::collections::BTreeSet;
 
-use super::args::Format;
-use super::context::Context;
-use super::outcome::FAILED;
-use super::outcome::Failure;
-use super::outcome::Outcome;
-use super::outcome::USAGE;
-use super::outcome::interruptible;
-use super::progress::Progress;
-use super::status;
 use crate::api::UnitsBody;
+use crate::cli::args::Format;
+use crate::cli::commands::status;
+use crate::cli::context::Context;
+use crate::cli::outcome::FAILED;
+use crate::cli::outcome::Failure;
+use crate::cli::outcome::Outcome;
+use crate::cli::outcome::USAGE;
+use crate::cli::outcome::interruptible;
+use crate::cli::terminal::progress::Progress;
 use crate::config::project::ProjectName;
 use crate::reconcile::status::Verdict;
 use crate::spec::UnitId;
@@ -44,14 +44,25 @@ async fn wish(context: &Context, path: &str, names: &[String]) -> Outcome {
 async fn carry_out(context: &Context, path: &str, units: Vec<UnitId>) -> Outcome {
     let mut progress = Progress::new(Format::Table);
     let mut statuses = context.client.follow().await?;
-    let generation: u64 = context.client.post(path, &UnitsBody { units, endpoint: Some(context.endpoint()) }).await?;
+    let generation: u64 = context
+        .client
+        .post(
+            path,
+            &UnitsBody {
+                units,
+                endpoint: Some(context.endpoint()),
+            },
+        )
+        .await?;
     loop {
         // Cancel-safe: the stream keeps what it read; the tick is awaited again.
         let status = tokio::select! {
             status = statuses.next() => status?,
             () = progress.tick() => continue,
         };
-        let Some(status) = status else { return Err(Failure::new(FAILED, "the daemon ended meanwhile")) };
+        let Some(status) = status else {
+            return Err(Failure::new(FAILED, "the daemon ended meanwhile"));
+        };
         if status.generation < generation {
             continue;
         }
@@ -59,7 +70,9 @@ async fn carry_out(context: &Context, path: &str, units: Vec<UnitId>) -> Outcome
         match status.verdict {
             Verdict::Ready => return Ok(()),
             Verdict::Failed | Verdict::Held => return Err(Failure::new(FAILED, status.message)),
-            Verdict::Down if status.goal != "up" => return Err(Failure::new(FAILED, status.message)),
+            Verdict::Down if status.goal != "up" => {
+                return Err(Failure::new(FAILED, status.message));
+            }
             Verdict::Down | Verdict::Working | Verdict::Degraded | Verdict::EngineDown => {}
         }
     }
@@ -70,15 +83,27 @@ pub async fn named(context: &Context, names: &[String]) -> Result<Vec<UnitId>, F
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let known: Vec<UnitId> = status::fetch(context).await?.units.iter().map(|unit| unit.unit).collect();
+    let known: Vec<UnitId> = status::fetch(context)
+        .await?
+        .units
+        .iter()
+        .map(|unit| unit.unit)
+        .collect();
     choose(&context.project, &known, names).map_err(|why| Failure::new(USAGE, why))
 }
 
 /// A name is a unit's, a container's, or that of compose's service, which is all its units.
-fn choose(project: &ProjectName, known: &[UnitId], names: &[String]) -> Result<Vec<UnitId>, String> {
+fn choose(
+    project: &ProjectName,
+    known: &[UnitId],
+    names: &[String],
+) -> Result<Vec<UnitId>, String> {
     let mut chosen = BTreeSet::new();
     for name in names {
-        let short = name.strip_prefix(project.as_str()).and_then(|rest| rest.strip_prefix('-')).unwrap_or(name);
+        let short = name
+            .strip_prefix(project.as_str())
+            .and_then(|rest| rest.strip_prefix('-'))
+            .unwrap_or(name);
         let fits = |unit: &&UnitId| unit.service() == short || short.parse() == Ok(**unit);
         let units: Vec<UnitId> = known.iter().filter(fits).copied().collect();
         if units.is_empty() {
@@ -90,9 +115,15 @@ fn choose(project: &ProjectName, known: &[UnitId], names: &[String]) -> Result<V
 }
 
 fn unknown(project: &ProjectName, known: &[UnitId], name: &str) -> String {
-    let names = known.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let names = known
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
     if names.is_empty() {
-        return format!("no unit is called {name}: nothing of {project} is there; `octo-local up` makes it");
+        return format!(
+            "no unit is called {name}: nothing of {project} is there; `octo-local up` makes it"
+        );
     }
     format!("no unit is called {name}: {project} has {names}")
 }
@@ -109,10 +140,22 @@ mod tests {
 
     #[test]
     fn units_containers_and_services_can_be_named() {
-        assert_eq!(chosen(&["octopus-server-2", "db"]), Ok(vec![UnitId::Sql, UnitId::Node(2)]));
-        assert_eq!(chosen(&["octo-db-1", "octo-octopus-server-1"]), Ok(vec![UnitId::Sql, UnitId::Node(1)]));
-        assert_eq!(chosen(&["octopus-server", "octopus-server-1"]), Ok(vec![UnitId::Node(1), UnitId::Node(2)]));
+        assert_eq!(
+            chosen(&["octopus-server-2", "db"]),
+            Ok(vec![UnitId::Sql, UnitId::Node(2)])
+        );
+        assert_eq!(
+            chosen(&["octo-db-1", "octo-octopus-server-1"]),
+            Ok(vec![UnitId::Sql, UnitId::Node(1)])
+        );
+        assert_eq!(
+            chosen(&["octopus-server", "octopus-server-1"]),
+            Ok(vec![UnitId::Node(1), UnitId::Node(2)])
+        );
         let why = chosen(&["db", "octopus-server-3"]).unwrap_err();
-        assert_eq!(why, "no unit is called octopus-server-3: octo has db, octopus-server-1, octopus-server-2");
+        assert_eq!(
+            why,
+            "no unit is called octopus-server-3: octo has db, octopus-server-1, octopus-server-2"
+        );
     }
 }

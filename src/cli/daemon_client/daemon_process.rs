@@ -1,4 +1,5 @@
-//! The daemon's process, from the command line's side: run it, start it when none answers, replace an older one.
+//! The daemon's process, from the command line's side: run it, start it when none answers, replace
+//! an older one.
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::Command;
@@ -9,15 +10,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::context::Context;
-use super::outcome::BUG;
-use super::outcome::FAILED;
-use super::outcome::Failure;
-use super::outcome::Outcome;
-use super::outcome::TIMED_OUT;
-use super::tail::Tail;
 use crate::api::Identity;
 use crate::api::client::ClientError;
+use crate::cli::context::Context;
+use crate::cli::daemon_client::tail::Tail;
+use crate::cli::outcome::BUG;
+use crate::cli::outcome::FAILED;
+use crate::cli::outcome::Failure;
+use crate::cli::outcome::Outcome;
+use crate::cli::outcome::TIMED_OUT;
 use crate::daemon::driver::Leave;
 use crate::daemon::run;
 use crate::daemon::run::DaemonError;
@@ -32,7 +33,8 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(5);
 const ASK_EVERY: Duration = Duration::from_millis(3);
 /// How often a request is made to daemons that end before they answer.
 const TRIES: u32 = 5;
-/// How long another daemon may take to come in the place of one that went: systemd restarts it after a second.
+/// How long another daemon may take to come in the place of one that went: systemd restarts it
+/// after a second.
 const SUCCESSOR_WITHIN: Duration = Duration::from_secs(5);
 /// How often a successor is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -44,39 +46,58 @@ pub async fn daemon(context: &Context, detached: bool, held: bool) -> Outcome {
     if !detached && context.env.contains_key(SYSTEMD) {
         take_over(context).await;
     }
-    let options = run::Options { project: context.project.clone(), detached, held, env: context.env.clone() };
+    let options = run::Options {
+        project: context.project.clone(),
+        detached,
+        held,
+        env: context.env.clone(),
+    };
     let left = run::run(options).await.map_err(|error| match error {
         DaemonError::Owned(..) if detached => Failure::new(TIMED_OUT, error.to_string()),
-        DaemonError::Owned(..) | DaemonError::Prepare { .. } => Failure::new(FAILED, error.to_string()),
+        DaemonError::Owned(..) | DaemonError::Prepare { .. } => {
+            Failure::new(FAILED, error.to_string())
+        }
     })?;
     match left {
         Leave::End => Ok(()),
-        Leave::Broken => Err(Failure::new(BUG, "the daemon met too many bugs of its own; its log has them")),
+        Leave::Broken => Err(Failure::new(
+            BUG,
+            "the daemon met too many bugs of its own; its log has them",
+        )),
         Leave::Reload => Err(reload()),
     }
 }
 
-/// Becomes the program that is now at this one's place, with the same arguments; returns only if that fails. It goes on with
-/// what was applied, also where this one was started to wait for a request.
+/// Becomes the program that is now at this one's place, with the same arguments; returns only if
+/// that fails. It goes on with what was applied, also where this one was started to wait for a
+/// request.
 fn reload() -> Failure {
     use std::os::unix::process::CommandExt as _;
     let mut words = std::env::args_os();
     let own = words.next().unwrap_or_default();
     let program = program_of(&std::env::current_exe().unwrap_or_else(|_| own.into()));
-    let error = Command::new(&program).args(words.filter(|word| word != "--held")).exec();
+    let error = Command::new(&program)
+        .args(words.filter(|word| word != "--held"))
+        .exec();
     Failure::new(FAILED, format!("start {} anew: {error}", program.display()))
 }
 
 /// Where the program was started from: the kernel marks a path whose file was replaced meanwhile.
-pub(super) fn program_of(path: &std::path::Path) -> std::path::PathBuf {
+pub fn program_of(path: &std::path::Path) -> std::path::PathBuf {
     let text = path.to_string_lossy();
-    text.strip_suffix(" (deleted)").map_or_else(|| path.to_owned(), std::path::PathBuf::from)
+    text.strip_suffix(" (deleted)")
+        .map_or_else(|| path.to_owned(), std::path::PathBuf::from)
 }
 
-/// systemd's daemon takes the stack over from one that `up` started. Containers are not touched. Whoever it cannot take it
-/// over from still holds the lock, and is named because of that.
+/// systemd's daemon takes the stack over from one that `up` started. Containers are not touched.
+/// Whoever it cannot take it over from still holds the lock, and is named because of that.
 async fn take_over(context: &Context) {
-    if !context.client.status().await.is_ok_and(|status| status.ends_when_down) {
+    if !context
+        .client
+        .status()
+        .await
+        .is_ok_and(|status| status.ends_when_down)
+    {
         return;
     }
     let _: Result<bool, _> = context.client.post("/v1/handover", &()).await;
@@ -87,8 +108,13 @@ async fn take_over(context: &Context) {
     }
 }
 
-/// Asks the daemon. One that is just ending (a `down` came before) breaks off; then a new one is started and asked.
-pub async fn ask<T: DeserializeOwned>(context: &Context, path: &str, body: &impl Serialize) -> Result<T, Failure> {
+/// Asks the daemon. One that is just ending (a `down` came before) breaks off; then a new one is
+/// started and asked.
+pub async fn ask<T: DeserializeOwned>(
+    context: &Context,
+    path: &str,
+    body: &impl Serialize,
+) -> Result<T, Failure> {
     for _ in 1..TRIES {
         ensure(context).await?;
         match context.client.post(path, body).await {
@@ -100,10 +126,12 @@ pub async fn ask<T: DeserializeOwned>(context: &Context, path: &str, body: &impl
     Ok(context.client.post(path, body).await?)
 }
 
-/// Makes sure that a daemon answers which is not older than this program. Containers are not touched.
+/// Makes sure that a daemon answers which is not older than this program. Containers are not
+/// touched.
 pub async fn ensure(context: &Context) -> Result<(), Failure> {
     let mut answer = context.client.identity().await;
-    // Whoever dies while being asked breaks the connection. Nobody listens there any more then, or somebody else does.
+    // Whoever dies while being asked breaks the connection. Nobody listens there any more then, or
+    // somebody else does.
     if let Err(ClientError::Broken(_)) = answer {
         answer = context.client.identity().await;
     }
@@ -113,13 +141,19 @@ pub async fn ensure(context: &Context) -> Result<(), Failure> {
             let status = context.client.status().await.ok();
             let returns = status.as_ref().is_some_and(|status| !status.ends_when_down);
             let _: bool = context.client.post("/v1/handover", &()).await?;
-            // systemd starts its own again, from the same path: after an upgrade that is this program.
+            // systemd starts its own again, from the same path: after an upgrade that is this
+            // program.
             if returns && successor(context).await {
                 return Ok(());
             }
-            // The other one goes on with what the older one was at; whoever asks may only want to know something.
+            // The other one goes on with what the older one was at; whoever asks may only want to
+            // know something.
             let goal = status.map(|status| status.goal).unwrap_or_default();
-            return start(context, !goes_on_alone(&goal, store::read(&context.paths.store()).as_ref())).await;
+            return start(
+                context,
+                !goes_on_alone(&goal, store::read(&context.paths.store()).as_ref()),
+            )
+            .await;
         }
         Err(ClientError::Absent) => {}
         Err(error) => return Err(error.into()),
@@ -127,8 +161,9 @@ pub async fn ensure(context: &Context) -> Result<(), Failure> {
     start(context, true).await
 }
 
-/// Whether a daemon that nobody asks for anything goes on with what the one before was at. An older one may not have written
-/// that it takes the stack down: then its file says that the stack is to run.
+/// Whether a daemon that nobody asks for anything goes on with what the one before was at. An older
+/// one may not have written that it takes the stack down: then its file says that the stack is to
+/// run.
 fn goes_on_alone(goal: &str, kept: Option<&Stored>) -> bool {
     match goal {
         "up" => true,
@@ -149,13 +184,16 @@ pub async fn successor(context: &Context) -> bool {
     false
 }
 
-/// Starts a daemon and waits until it answers. One that is held starts nothing by itself before the request that it was started
-/// for. One that is leaving still holds the lock for a moment: the new one then ends with [`TIMED_OUT`], and another is started.
+/// Starts a daemon and waits until it answers. One that is held starts nothing by itself before the
+/// request that it was started for. One that is leaving still holds the lock for a moment: the new
+/// one then ends with [`TIMED_OUT`], and another is started.
 async fn start(context: &Context, held: bool) -> Result<(), Failure> {
-    context
-        .paths
-        .create()
-        .map_err(|error| Failure::new(FAILED, format!("make {}: {error}", context.paths.state.display())))?;
+    context.paths.create().map_err(|error| {
+        Failure::new(
+            FAILED,
+            format!("make {}: {error}", context.paths.state.display()),
+        )
+    })?;
     let began = Instant::now();
     let mut child = spawn(context, held)?;
     let mut pause = ASK_EVERY;
@@ -163,10 +201,18 @@ async fn start(context: &Context, held: bool) -> Result<(), Failure> {
         if matches!(context.client.identity().await, Ok(identity) if identity >= Identity::own()) {
             return Ok(());
         }
-        let ended = child.try_wait().map_err(|error| Failure::new(FAILED, error.to_string()))?;
-        let another_has_it = |ended: std::process::ExitStatus| ended.code() == Some(i32::from(TIMED_OUT));
+        let ended = child
+            .try_wait()
+            .map_err(|error| Failure::new(FAILED, error.to_string()))?;
+        let another_has_it =
+            |ended: std::process::ExitStatus| ended.code() == Some(i32::from(TIMED_OUT));
         if ended.is_some_and(|ended| !another_has_it(ended))
-            || began.elapsed() >= if ended.is_some() { LEAVES_WITHIN } else { ANSWERS_WITHIN }
+            || began.elapsed()
+                >= if ended.is_some() {
+                    LEAVES_WITHIN
+                } else {
+                    ANSWERS_WITHIN
+                }
         {
             return Err(silent(context));
         }
@@ -182,13 +228,24 @@ async fn start(context: &Context, held: bool) -> Result<(), Failure> {
 fn silent(context: &Context) -> Failure {
     let path = context.paths.log();
     let words = Tail::of(path.clone()).lines().pop().unwrap_or_default();
-    Failure::new(FAILED, format!("the daemon does not answer; the last words of its log {}: {words}", path.display()))
+    Failure::new(
+        FAILED,
+        format!(
+            "the daemon does not answer; the last words of its log {}: {words}",
+            path.display()
+        ),
+    )
 }
 
 fn spawn(context: &Context, held: bool) -> Result<std::process::Child, Failure> {
-    let failure = |error: std::io::Error| Failure::new(FAILED, format!("start the daemon: {error}"));
-    let log =
-        std::fs::File::options().append(true).create(true).mode(0o600).open(context.paths.log()).map_err(failure)?;
+    let failure =
+        |error: std::io::Error| Failure::new(FAILED, format!("start the daemon: {error}"));
+    let log = std::fs::File::options()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(context.paths.log())
+        .map_err(failure)?;
     let program = program_of(&std::env::current_exe().map_err(failure)?);
     Command::new(program)
         .args(context.same_project())
@@ -209,9 +266,15 @@ mod tests {
 
     #[test]
     fn what_an_older_daemon_takes_down_is_not_brought_up() {
-        let kept = |wish| Stored { wish, ..Stored::default() };
+        let kept = |wish| Stored {
+            wish,
+            ..Stored::default()
+        };
         assert!(goes_on_alone("up", Some(&kept(Wish::Up))));
-        assert!(goes_on_alone("down", Some(&kept(Wish::Down { volumes: false }))));
+        assert!(goes_on_alone(
+            "down",
+            Some(&kept(Wish::Down { volumes: false }))
+        ));
         assert!(!goes_on_alone("down", Some(&kept(Wish::Up))) && !goes_on_alone("down", None));
         assert!(!goes_on_alone("hold", Some(&kept(Wish::Up))));
     }

@@ -1,4 +1,5 @@
-//! What a person does to containers and networks with the docker command, behind the product's back.
+//! What a person does to containers and networks with the docker command, behind the product's
+//! back.
 
 use bollard::models::ContainerUpdateBody;
 use bollard::models::ExecConfig;
@@ -18,7 +19,8 @@ impl Witness {
 
     /// `docker start`.
     pub(crate) fn start(&self, name: &str) {
-        self.wait(self.docker().start_container(name, None)).unwrap();
+        self.wait(self.docker().start_container(name, None))
+            .unwrap();
     }
 
     /// `docker pause`.
@@ -33,21 +35,35 @@ impl Witness {
 
     /// `docker rename`.
     pub(crate) fn rename(&self, name: &str, to: &str) {
-        let options = query::RenameContainerOptionsBuilder::default().name(to).build();
-        self.wait(self.docker().rename_container(name, options)).unwrap();
+        let options = query::RenameContainerOptionsBuilder::default()
+            .name(to)
+            .build();
+        self.wait(self.docker().rename_container(name, options))
+            .unwrap();
     }
 
     /// `docker update --restart always`.
     pub(crate) fn restart_always(&self, name: &str) {
-        let policy = RestartPolicy { name: Some(RestartPolicyNameEnum::ALWAYS), maximum_retry_count: None };
-        let body = ContainerUpdateBody { restart_policy: Some(policy), ..ContainerUpdateBody::default() };
-        self.wait(self.docker().update_container(name, body)).unwrap();
+        let policy = RestartPolicy {
+            name: Some(RestartPolicyNameEnum::ALWAYS),
+            maximum_retry_count: None,
+        };
+        let body = ContainerUpdateBody {
+            restart_policy: Some(policy),
+            ..ContainerUpdateBody::default()
+        };
+        self.wait(self.docker().update_container(name, body))
+            .unwrap();
     }
 
     /// `docker network disconnect -f`.
     pub(crate) fn disconnect(&self, network: &str, name: &str) {
-        let request = NetworkDisconnectRequest { container: name.to_owned(), force: Some(true) };
-        self.wait(self.docker().disconnect_network(network, request)).unwrap();
+        let request = NetworkDisconnectRequest {
+            container: name.to_owned(),
+            force: Some(true),
+        };
+        self.wait(self.docker().disconnect_network(network, request))
+            .unwrap();
     }
 
     /// `docker network rm`.
@@ -73,35 +89,59 @@ impl Witness {
                     written.push_str(&String::from_utf8_lossy(piece.as_ref()));
                 }
             }
-            (self.docker().inspect_exec(&id).await.unwrap().exit_code.unwrap_or(-1), written)
+            (
+                self.docker()
+                    .inspect_exec(&id)
+                    .await
+                    .unwrap()
+                    .exit_code
+                    .unwrap_or(-1),
+                written,
+            )
         })
     }
 
-    /// `docker logs -t`: each line with its time in nanoseconds since 1970, from the last start on; none without a container.
+    /// `docker logs -t`: each line with its time in nanoseconds since 1970, from the last start on;
+    /// none without a container.
     pub(crate) fn log(&self, name: &str) -> Vec<(i64, String)> {
-        let Some(container) = self.inspect(name) else { return Vec::new() };
+        let Some(container) = self.inspect(name) else {
+            return Vec::new();
+        };
         let began = nanos(&container.state.unwrap().started_at.unwrap());
-        let options = query::LogsOptionsBuilder::default().stdout(true).stderr(true).timestamps(true).build();
+        let options = query::LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .timestamps(true)
+            .build();
         let pieces: Vec<String> = self.wait(
             self.docker()
                 .logs(name, Some(options))
-                .filter_map(|piece| async { Some(String::from_utf8_lossy(piece.ok()?.as_ref()).into_owned()) })
+                .filter_map(|piece| async {
+                    Some(String::from_utf8_lossy(piece.ok()?.as_ref()).into_owned())
+                })
                 .collect(),
         );
         let lines = pieces.iter().flat_map(|piece| piece.lines());
-        let timed = lines.filter_map(|line| line.split_once(' ')).map(|(at, line)| (nanos(at), line.to_owned()));
+        let timed = lines
+            .filter_map(|line| line.split_once(' '))
+            .map(|(at, line)| (nanos(at), line.to_owned()));
         timed.filter(|(at, _)| *at >= began).collect()
     }
 
     /// When a container first logged these words in its last run, in nanoseconds since 1970.
     pub(crate) fn said_at(&self, name: &str, words: &str) -> Option<i64> {
-        self.log(name).into_iter().find(|(_, line)| line.contains(words)).map(|(at, _)| at)
+        self.log(name)
+            .into_iter()
+            .find(|(_, line)| line.contains(words))
+            .map(|(at, _)| at)
     }
 }
 
-/// A time as the engine writes it, in nanoseconds since 1970; 0 where it is none, or that of a container never started.
+/// A time as the engine writes it, in nanoseconds since 1970; 0 where it is none, or that of a
+/// container never started.
 fn nanos(text: &str) -> i64 {
     let format = &time::format_description::well_known::Rfc3339;
-    let time = time::OffsetDateTime::parse(text, format).map_or(0, time::OffsetDateTime::unix_timestamp_nanos);
+    let time = time::OffsetDateTime::parse(text, format)
+        .map_or(0, time::OffsetDateTime::unix_timestamp_nanos);
     i64::try_from(time).unwrap_or(0)
 }

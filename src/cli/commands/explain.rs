@@ -1,12 +1,12 @@
 //! `explain`: what a unit is doing, since when and why, what was tried, what happens next and when.
 
-use super::context::Context;
-use super::events;
-use super::outcome::Outcome;
-use super::print;
-use super::status;
-use super::status::duration;
-use super::units;
+use crate::cli::commands::events;
+use crate::cli::commands::status;
+use crate::cli::commands::status::duration;
+use crate::cli::commands::units;
+use crate::cli::context::Context;
+use crate::cli::outcome::Outcome;
+use crate::cli::terminal::print;
 use crate::config::Timing;
 use crate::daemon::journal::Entry;
 use crate::daemon::journal::now_ms;
@@ -21,7 +21,7 @@ const RECENT: usize = 8;
 const LINES: u32 = 8;
 
 /// What explanations are made from, besides the unit.
-struct Circumstances {
+struct StatusInput {
     status: Status,
     history: Vec<Entry>,
     timing: Timing,
@@ -33,7 +33,7 @@ struct Circumstances {
 pub async fn explain(context: &Context, names: &[String]) -> Outcome {
     let units = units::named(context, names).await?;
     let applied = context.applied().await.and_then(|stored| stored.config);
-    let around = Circumstances {
+    let around = StatusInput {
         status: status::fetch(context).await?,
         history: events::history(context),
         timing: applied.map(|config| config.timing).unwrap_or_default(),
@@ -41,18 +41,35 @@ pub async fn explain(context: &Context, names: &[String]) -> Outcome {
     };
     if units.is_empty() {
         print::line(status::head(&around.status));
-        around.status.work.iter().for_each(|work| print::line(format_args!("  {}", print::plain(work))));
+        around
+            .status
+            .work
+            .iter()
+            .for_each(|work| print::line(format_args!("  {}", print::plain(work))));
     }
-    for unit in around.status.units.iter().filter(|unit| units.is_empty() || units.contains(&unit.unit)) {
+    for unit in around
+        .status
+        .units
+        .iter()
+        .filter(|unit| units.is_empty() || units.contains(&unit.unit))
+    {
         explain_unit(unit, &around).await;
     }
     Ok(())
 }
 
-async fn explain_unit(unit: &UnitStatus, around: &Circumstances) {
-    let past: Vec<&Entry> = around.history.iter().filter(|entry| entry.subject == unit.unit.to_string()).collect();
+async fn explain_unit(unit: &UnitStatus, around: &StatusInput) {
+    let past: Vec<&Entry> = around
+        .history
+        .iter()
+        .filter(|entry| entry.subject == unit.unit.to_string())
+        .collect();
     let recent = &past[past.len().saturating_sub(RECENT)..];
-    print::line(format_args!("{}: {}", unit.unit, state(unit, recent.last().copied())));
+    print::line(format_args!(
+        "{}: {}",
+        unit.unit,
+        state(unit, recent.last().copied())
+    ));
     if !unit.reason.is_empty() {
         print::line(format_args!("  why    {}", print::plain(&unit.reason)));
     }
@@ -60,15 +77,23 @@ async fn explain_unit(unit: &UnitStatus, around: &Circumstances) {
         print::line(format_args!("  fix    {fix}"));
     }
     for entry in recent {
-        print::line(format_args!("  past   {}  {}", events::time_of(entry.at_ms), print::plain(&entry.what)));
+        print::line(format_args!(
+            "  past   {}  {}",
+            events::time_of(entry.at_ms),
+            print::plain(&entry.what)
+        ));
     }
-    print::line(format_args!("  next   {}", next(unit, &around.status, &around.timing)));
+    print::line(format_args!(
+        "  next   {}",
+        next(unit, &around.status, &around.timing)
+    ));
     for line in log_lines(unit, around.engine.as_ref()).await {
         print::line(format_args!("  log    {}", print::plain(&line)));
     }
 }
 
-/// The phase, since when, and how often it was restarted. What does not run has been so since something last happened to it.
+/// The phase, since when, and how often it was restarted. What does not run has been so since
+/// something last happened to it.
 fn state(unit: &UnitStatus, last: Option<&Entry>) -> String {
     let now = now_ms();
     let since_ms = match unit.for_seconds {
@@ -96,11 +121,17 @@ fn next(unit: &UnitStatus, status: &Status, timing: &Timing) -> String {
         return "nothing until the Docker Engine answers, which is tried every second".to_owned();
     }
     if unit.stopped {
-        return format!("nothing until `octo-local start {}` or `octo-local up`", unit.unit);
+        return format!(
+            "nothing until `octo-local start {}` or `octo-local up`",
+            unit.unit
+        );
     }
     if let Some(seconds) = unit.retry_in_seconds {
         let at = events::time_of(now_ms().saturating_add(seconds.saturating_mul(1_000)));
-        return format!("it is tried again in {seconds}s, at {at}; `octo-local start {}` does so now", unit.unit);
+        return format!(
+            "it is tried again in {seconds}s, at {at}; `octo-local start {}` does so now",
+            unit.unit
+        );
     }
     let seconds = |ms: u64| duration(ms.div_ceil(1_000));
     match unit.phase.rsplit(' ').next().unwrap_or_default() {
@@ -110,13 +141,23 @@ fn next(unit: &UnitStatus, status: &Status, timing: &Timing) -> String {
             timing.misses
         ),
         "failed" => {
-            format!("nothing until the configuration changes, or `octo-local start {}` asks for another try", unit.unit)
+            format!(
+                "nothing until the configuration changes, or `octo-local start {}` asks for another try",
+                unit.unit
+            )
         }
         "created" | "absent" => "it is started when what it waits for is ready".to_owned(),
         "paused" => "nothing until somebody unpauses it".to_owned(),
         "starting" => {
-            let limit = if unit.unit == UnitId::Sql { timing.sql_start_limit_ms } else { timing.node_start_limit_ms };
-            format!("it is waited for while it moves; after {} without progress it is restarted", seconds(limit))
+            let limit = if unit.unit == UnitId::Sql {
+                timing.sql_start_limit_ms
+            } else {
+                timing.node_start_limit_ms
+            };
+            format!(
+                "it is waited for while it moves; after {} without progress it is restarted",
+                seconds(limit)
+            )
         }
         "stopping" => "it ends, at the latest when its grace is over".to_owned(),
         _ => "it is looked at again within seconds".to_owned(),
@@ -129,7 +170,10 @@ async fn log_lines(unit: &UnitStatus, engine: Option<&Engine>) -> Vec<String> {
         return unit.lines.clone();
     }
     match engine.filter(|_| !unit.container.is_empty()) {
-        Some(engine) => engine.last_lines(&unit.container, LINES, false).await.unwrap_or_default(),
+        Some(engine) => engine
+            .last_lines(&unit.container, LINES, false)
+            .await
+            .unwrap_or_default(),
         None => Vec::new(),
     }
 }

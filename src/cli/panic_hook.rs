@@ -3,10 +3,10 @@
 use std::panic::AssertUnwindSafe;
 use std::panic::PanicHookInfo;
 
-use super::outcome::BUG;
-use super::outcome::Failure;
-use super::outcome::Outcome;
-use super::print;
+use crate::cli::outcome::BUG;
+use crate::cli::outcome::Failure;
+use crate::cli::outcome::Outcome;
+use crate::cli::terminal::print;
 use crate::daemon::guard;
 
 /// Says where it was. Not what: the words of a panic may hold a value that is secret.
@@ -36,11 +36,19 @@ mod tests {
     #[test]
     fn a_panic_becomes_exit_code_70_and_shows_no_value() {
         let this = std::env::current_exe().unwrap();
-        let child = ["--exact", "cli::bug::tests::panics", "--ignored", "--nocapture"];
+        let child = [
+            "--exact",
+            "cli::panic_hook::tests::panics",
+            "--ignored",
+            "--nocapture",
+        ];
         let ended = Command::new(this).args(child).output().unwrap();
         let said = String::from_utf8_lossy(&ended.stdout) + String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(i32::from(BUG)), "{said}");
-        assert!(said.contains("made a mistake of its own at src/cli/bug.rs:"), "{said}");
+        assert!(
+            said.contains("made a mistake of its own at src/cli/panic_hook.rs:"),
+            "{said}"
+        );
         assert!(!said.contains(SECRET), "{said}");
     }
 

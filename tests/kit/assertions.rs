@@ -16,15 +16,23 @@ const SQL_READY: &str = "Recovery is complete";
 impl Stack {
     /// The units that died since then, in order.
     pub(crate) fn deaths(&self, since: i64) -> Vec<String> {
-        self.events(since).into_iter().filter(|told| told.action == "die").map(|told| told.name).collect()
+        self.events(since)
+            .into_iter()
+            .filter(|told| told.action == "die")
+            .map(|told| told.name)
+            .collect()
     }
 
     /// When the engine first told this of a unit since then, in nanoseconds since 1970.
     #[track_caller]
     pub(crate) fn told_at(&self, since: i64, action: &str, unit: &str) -> i64 {
         let events = self.events(since);
-        let found = events.iter().find(|told| told.action == action && told.name == unit);
-        found.unwrap_or_else(|| panic!("no {action} of {unit} in {events:#?}")).at
+        let found = events
+            .iter()
+            .find(|told| told.action == action && told.name == unit);
+        found
+            .unwrap_or_else(|| panic!("no {action} of {unit} in {events:#?}"))
+            .at
     }
 
     /// When a unit's last run began to serve, by its own log, in nanoseconds since 1970.
@@ -35,12 +43,22 @@ impl Stack {
         said.unwrap_or_else(|| panic!("{unit} never said `{words}`"))
     }
 
-    /// Fails the test unless each of these units, which start in this order, was started only when the one before it served.
+    /// Fails the test unless each of these units, which start in this order, was started only when
+    /// the one before it served.
     #[track_caller]
     pub(crate) fn assert_gated(&self, since: i64, units: &[&str]) {
         for pair in units.windows(2) {
-            let (ready, started) = (self.ready_at(pair[0]), self.told_at(since, "start", pair[1]));
-            assert!(ready < started, "{} was started {} ns before {} served", pair[1], ready - started, pair[0]);
+            let (ready, started) = (
+                self.ready_at(pair[0]),
+                self.told_at(since, "start", pair[1]),
+            );
+            assert!(
+                ready < started,
+                "{} was started {} ns before {} served",
+                pair[1],
+                ready - started,
+                pair[0]
+            );
         }
     }
 
@@ -48,8 +66,12 @@ impl Stack {
     #[track_caller]
     pub(crate) fn assert_moved(&self, before: &BTreeMap<String, String>, units: &[&str]) {
         let after = self.started();
-        let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
-        let mut moved: Vec<&String> = names.filter(|name| before.get(*name) != after.get(*name)).collect();
+        let names = before
+            .keys()
+            .chain(after.keys().filter(|name| !before.contains_key(*name)));
+        let mut moved: Vec<&String> = names
+            .filter(|name| before.get(*name) != after.get(*name))
+            .collect();
         moved.sort();
         let mut wanted: Vec<String> = units.iter().map(|unit| self.container(unit)).collect();
         wanted.sort();
@@ -59,16 +81,20 @@ impl Stack {
     /// Waits until something of the stack was started since then, and everything serves again.
     #[track_caller]
     pub(crate) fn wait_for_repair(&self, since: i64) {
-        wait_until("something was started again", || (!self.starts(since).is_empty()).then_some(()));
+        wait_until("something was started again", || {
+            (!self.starts(since).is_empty()).then_some(())
+        });
         self.wait_for("ready");
     }
 
-    /// What the strict stand-in found of starts at once, mixed versions and downgrades: there must be nothing. After an
-    /// absence of its database node 1 takes a moment to answer.
+    /// What the strict stand-in found of starts at once, mixed versions and downgrades: there must
+    /// be nothing. After an absence of its database node 1 takes a moment to answer.
     #[track_caller]
     pub(crate) fn assert_no_violation(&self) {
         let ask = || http::get(self.port("octopus-server-1"), "/api/standin/violations", "");
-        let (_, found) = wait_until("node 1 answers", || ask().filter(|(status, _)| *status == 200));
+        let (_, found) = wait_until("node 1 answers", || {
+            ask().filter(|(status, _)| *status == 200)
+        });
         assert_eq!(found, "[]");
     }
 
@@ -77,20 +103,31 @@ impl Stack {
     pub(crate) fn history(&self) -> Vec<(String, String)> {
         let lines = self.run(&["events", "--format", "json"]).ok().out;
         let text = |entry: &Value, key: &str| entry[key].as_str().unwrap().to_owned();
-        let entries = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        entries.map(|entry| (text(&entry, "subject"), text(&entry, "what"))).collect()
+        let entries = lines
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        entries
+            .map(|entry| (text(&entry, "subject"), text(&entry, "what")))
+            .collect()
     }
 
     /// How often the history says this of a unit; the words may be a part of what it says.
     #[track_caller]
     pub(crate) fn recorded(&self, unit: &str, words: &str) -> usize {
-        self.history().iter().filter(|(subject, what)| subject == unit && what.contains(words)).count()
+        self.history()
+            .iter()
+            .filter(|(subject, what)| subject == unit && what.contains(words))
+            .count()
     }
 
     /// The processes of this host that work for the project, by their command lines.
     pub(crate) fn processes(&self) -> Vec<String> {
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
-        let lines = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
-        lines.map(|line| line.replace('\0', " ")).filter(|line| line.contains(&self.name)).collect()
+        let lines =
+            entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
+        lines
+            .map(|line| line.replace('\0', " "))
+            .filter(|line| line.contains(&self.name))
+            .collect()
     }
 }

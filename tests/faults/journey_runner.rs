@@ -1,5 +1,5 @@
-//! One journey after the other on one fake engine: an `up` or a `down` in which something happens at single calls of the
-//! daemon, and what must be true at its end.
+//! One journey after the other on one fake engine: an `up` or a `down` in which something happens
+//! at single calls of the daemon, and what must be true at its end.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -47,7 +47,8 @@ impl Journey {
         matches!(self, Self::Cold | Self::Change | Self::Version)
     }
 
-    /// The units that start, each once: whatever happens, nothing that runs as it should is restarted.
+    /// The units that start, each once: whatever happens, nothing that runs as it should is
+    /// restarted.
     fn starts(self) -> BTreeMap<String, usize> {
         let units: &[&str] = match self {
             Self::Cold => &["db", "octopus-server-1", "octopus-server-2"],
@@ -59,7 +60,7 @@ impl Journey {
 }
 
 /// Whoever makes the journeys.
-pub(super) struct Traveller {
+pub(super) struct JourneyRunner {
     case: Case,
     is_up: bool,
     /// Counts the journeys: each change is another one.
@@ -68,35 +69,60 @@ pub(super) struct Traveller {
 }
 
 /// Lets several travel at once, each on an engine of its own; gives the journeys that failed.
-pub(super) fn in_parallel(work: impl Fn(&mut Traveller) + Sync) -> Vec<String> {
+pub(super) fn in_parallel(work: impl Fn(&mut JourneyRunner) + Sync) -> Vec<String> {
     let failures = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
-                let mut traveller = Traveller { case: Case::new(), is_up: false, round: 0, failures: Vec::new() };
-                work(&mut traveller);
-                failures.lock().unwrap().append(&mut traveller.failures);
+                let mut journey_runner = JourneyRunner {
+                    case: Case::new(),
+                    is_up: false,
+                    round: 0,
+                    failures: Vec::new(),
+                };
+                work(&mut journey_runner);
+                failures
+                    .lock()
+                    .unwrap()
+                    .append(&mut journey_runner.failures);
             });
         }
     });
     failures.into_inner().unwrap()
 }
 
-impl Traveller {
+impl JourneyRunner {
     /// One journey. Gives the call that the last turn came to; none when the journey ended before.
     pub(super) fn travel(&mut self, journey: Journey, turns: &[Turn]) -> Option<Verb> {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             self.prepare(journey);
             self.go(journey, turns);
         }));
-        let came_to = self.case.engine.turns().get(turns.len() - 1).and_then(|turn| turn.came_to);
+        let came_to = self
+            .case
+            .engine
+            .turns()
+            .get(turns.len() - 1)
+            .and_then(|turn| turn.came_to);
         if let Err(error) = outcome {
             let why = error.downcast_ref::<String>().cloned();
-            let why = why.or_else(|| error.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
+            let why = why
+                .or_else(|| error.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                .unwrap_or_default();
             // The first one is shown whole: the others often have the same cause.
-            let told = if self.failures.is_empty() { self.case.engine.world().timeline.told() } else { String::new() };
-            let turns: Vec<String> = turns.iter().map(|turn| format!("{:?} at call {}", turn.act, turn.at)).collect();
-            self.failures.push(format!("{journey:?}, {}, last at {came_to:?}: {why}\n{told}", turns.join(" and ")));
+            let told = if self.failures.is_empty() {
+                self.case.engine.world().timeline.told()
+            } else {
+                String::new()
+            };
+            let turns: Vec<String> = turns
+                .iter()
+                .map(|turn| format!("{:?} at call {}", turn.act, turn.at))
+                .collect();
+            self.failures.push(format!(
+                "{journey:?}, {}, last at {came_to:?}: {why}\n{told}",
+                turns.join(" and ")
+            ));
             self.case.clear();
             self.is_up = false;
         }
@@ -133,19 +159,31 @@ impl Traveller {
         self.insist(journey);
         case.engine.calm();
         let started = more(&before, &case.starts());
-        assert_eq!(started, journey.starts(), "each unit that must start starts once, and no other");
+        assert_eq!(
+            started,
+            journey.starts(),
+            "each unit that must start starts once, and no other"
+        );
         let data_goes = journey == Journey::DownWithData;
-        case.check(&Allowed { data_goes, ..Allowed::default() });
+        case.check(&Allowed {
+            data_goes,
+            ..Allowed::default()
+        });
         if journey.goes_up() {
             case.run(&["plan"]).with(0);
         } else {
             assert!(case.is_gone(), "nothing is left");
-            assert_eq!(case.engine.world().volumes.is_empty(), data_goes, "the data stays or goes");
+            assert_eq!(
+                case.engine.world().volumes.is_empty(),
+                data_goes,
+                "the data stays or goes"
+            );
         }
     }
 
-    /// What follows a death takes turns: an `up` goes on by itself; a person interrupts the command and asks again; systemd
-    /// puts another daemon in the dead one's place, which goes on with what was applied. A `down` is asked for again.
+    /// What follows a death takes turns: an `up` goes on by itself; a person interrupts the command
+    /// and asks again; systemd puts another daemon in the dead one's place, which goes on with what
+    /// was applied. A `down` is asked for again.
     fn insist(&self, journey: Journey) {
         let mut successors = Vec::new();
         loop {
@@ -168,7 +206,9 @@ impl Traveller {
             }
             let ended = command.end();
             // An `up` goes on by itself, unless its daemon died before it ever answered.
-            let goes_on = self.round % 3 == 1 && journey.goes_up() && !ended.err.contains("the daemon does not answer");
+            let goes_on = self.round % 3 == 1
+                && journey.goes_up()
+                && !ended.err.contains("the daemon does not answer");
             let may_fail = self.dies() && self.came() > before && !goes_on;
             if ended.code == 0 || !may_fail {
                 ended.ok();
@@ -178,15 +218,27 @@ impl Traveller {
     }
 
     fn came(&self) -> usize {
-        self.case.engine.turns().iter().filter(|turn| turn.came_to.is_some()).count()
+        self.case
+            .engine
+            .turns()
+            .iter()
+            .filter(|turn| turn.came_to.is_some())
+            .count()
     }
 
     fn dies(&self) -> bool {
-        self.case.engine.turns().iter().any(|turn| !matches!(turn.act, Act::Fails(_)))
+        self.case
+            .engine
+            .turns()
+            .iter()
+            .any(|turn| !matches!(turn.act, Act::Fails(_)))
     }
 }
 
-fn more(before: &BTreeMap<String, usize>, after: &BTreeMap<String, usize>) -> BTreeMap<String, usize> {
+fn more(
+    before: &BTreeMap<String, usize>,
+    after: &BTreeMap<String, usize>,
+) -> BTreeMap<String, usize> {
     let more = |(unit, count): (&String, &usize)| {
         let more = count - before.get(unit).copied().unwrap_or(0);
         (more > 0).then(|| (unit.clone(), more))

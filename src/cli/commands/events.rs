@@ -5,14 +5,14 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::args::EventFlags;
-use super::args::Format;
-use super::context::Context;
-use super::logs;
-use super::outcome::Outcome;
-use super::outcome::interruptible;
-use super::print;
-use super::tail::Tail;
+use crate::cli::args::EventFlags;
+use crate::cli::args::Format;
+use crate::cli::commands::logs;
+use crate::cli::context::Context;
+use crate::cli::daemon_client::tail::Tail;
+use crate::cli::outcome::Outcome;
+use crate::cli::outcome::interruptible;
+use crate::cli::terminal::print;
 use crate::daemon::journal::Entry;
 
 /// How often the history is looked at for more.
@@ -20,11 +20,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Shows the history.
 pub async fn events(context: &Context, flags: &EventFlags) -> Outcome {
-    let from_ms = flags.since.as_deref().map(logs::since).transpose()?.unwrap_or(0);
+    let from_ms = flags
+        .since
+        .as_deref()
+        .map(logs::since)
+        .transpose()?
+        .unwrap_or(0);
     let mut tail = Tail::of(context.paths.events());
     let mut count = tell(&mut tail, from_ms, flags.format);
     if count == 0 && flags.format == Format::Table {
-        print::tell(format_args!("{}: nothing has happened yet", context.project));
+        print::tell(format_args!(
+            "{}: nothing has happened yet",
+            context.project
+        ));
     }
     if !flags.follow {
         return Ok(());
@@ -44,7 +52,9 @@ pub fn history(context: &Context) -> Vec<Entry> {
 }
 
 fn entries(tail: &mut Tail) -> impl Iterator<Item = Entry> {
-    tail.lines().into_iter().filter_map(|line| serde_json::from_str(&line).ok())
+    tail.lines()
+        .into_iter()
+        .filter_map(|line| serde_json::from_str(&line).ok())
 }
 
 fn tell(tail: &mut Tail, from_ms: u64, format: Format) -> usize {
@@ -66,7 +76,8 @@ fn tell(tail: &mut Tail, from_ms: u64, format: Format) -> usize {
 pub fn time_of(at_ms: u64) -> String {
     let seconds = i64::try_from(at_ms / 1_000).ok();
     let time = seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
-    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| at_ms.to_string())
+    time.and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| at_ms.to_string())
 }
 
 #[cfg(test)]
@@ -79,11 +90,18 @@ mod tests {
     fn entries_of_one_moment_are_all_told_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events.jsonl");
-        let told = |tail: &mut Tail| entries(tail).map(|entry| (entry.at_ms, entry.what)).collect::<Vec<_>>();
+        let told = |tail: &mut Tail| {
+            entries(tail)
+                .map(|entry| (entry.at_ms, entry.what))
+                .collect::<Vec<_>>()
+        };
         let mut tail = Tail::of(path.clone());
         let line = |what: &str| format!("{{\"at_ms\":7,\"subject\":\"\",\"what\":\"{what}\"}}\n");
         std::fs::write(&path, line("one") + &line("two")).unwrap();
-        assert_eq!(told(&mut tail), [(7, "one".to_owned()), (7, "two".to_owned())]);
+        assert_eq!(
+            told(&mut tail),
+            [(7, "one".to_owned()), (7, "two".to_owned())]
+        );
         let mut file = std::fs::File::options().append(true).open(&path).unwrap();
         std::io::Write::write_all(&mut file, line("three").as_bytes()).unwrap();
         assert_eq!(told(&mut tail), [(7, "three".to_owned())]);

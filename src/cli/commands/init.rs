@@ -1,14 +1,15 @@
-//! `init`: a commented `.env` with strong passwords. The licences are asked for; nothing is overwritten.
+//! `init`: a commented `.env` with strong passwords. The licences are asked for; nothing is
+//! overwritten.
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 
-use super::context::Context;
-use super::outcome::CONFIGURATION;
-use super::outcome::Failure;
-use super::outcome::Outcome;
-use super::outcome::USAGE;
-use super::print;
+use crate::cli::context::Context;
+use crate::cli::outcome::CONFIGURATION;
+use crate::cli::outcome::Failure;
+use crate::cli::outcome::Outcome;
+use crate::cli::outcome::USAGE;
+use crate::cli::terminal::print;
 use crate::config::ENV_EXAMPLE;
 use crate::config::Secret;
 
@@ -17,23 +18,54 @@ pub fn init(context: &Context) -> Outcome {
     let path = match context.files.given.as_slice() {
         [] => context.files.default(),
         [one] => one.clone(),
-        _ => return Err(Failure::new(USAGE, "init writes one file: give --env-file once")),
+        _ => {
+            return Err(Failure::new(
+                USAGE,
+                "init writes one file: give --env-file once",
+            ));
+        }
     };
     if path.symlink_metadata().is_ok() {
-        let line = format!("{} exists and is left as it is; move it away to begin anew", path.display());
+        let line = format!(
+            "{} exists and is left as it is; move it away to begin anew",
+            path.display()
+        );
         return Err(Failure::new(CONFIGURATION, line));
     }
-    let sql = accepted("SQL Server", "https://go.microsoft.com/fwlink/?linkid=857698");
-    let octopus = accepted("Octopus Server", "https://octopus.com/legal/customer-agreement");
-    let text = fill(ENV_EXAMPLE, sql, octopus, &strong_password(), &strong_password());
+    let sql = accepted(
+        "SQL Server",
+        "https://go.microsoft.com/fwlink/?linkid=857698",
+    );
+    let octopus = accepted(
+        "Octopus Server",
+        "https://octopus.com/legal/customer-agreement",
+    );
+    let text = fill(
+        ENV_EXAMPLE,
+        sql,
+        octopus,
+        &strong_password(),
+        &strong_password(),
+    );
     let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+        let mut file = std::fs::File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
         file.write_all(text.as_bytes())
     };
-    write().map_err(|error| Failure::new(CONFIGURATION, format!("write {}: {error}", path.display())))?;
-    print::tell(format_args!("wrote {} (only you may read it), with new passwords", path.display()));
+    write().map_err(|error| {
+        Failure::new(CONFIGURATION, format!("write {}: {error}", path.display()))
+    })?;
+    print::tell(format_args!(
+        "wrote {} (only you may read it), with new passwords",
+        path.display()
+    ));
     if !(sql && octopus) {
-        print::tell("set ACCEPT_EULA and ACCEPT_OCTOPUS_EULA to Y in it once you have read the licences");
+        print::tell(
+            "set ACCEPT_EULA and ACCEPT_OCTOPUS_EULA to Y in it once you have read the licences",
+        );
     }
     print::tell("next: `octo-local up`");
     Ok(())
@@ -56,7 +88,8 @@ fn fill(example: &str, sql: bool, octopus: bool, sa: &Secret, admin: &Secret) ->
     lines.collect::<Vec<_>>().join("\n") + "\n"
 }
 
-/// A password of 24 letters and digits with every kind in it, free of characters that files and connection strings quote.
+/// A password of 24 letters and digits with every kind in it, free of characters that files and
+/// connection strings quote.
 pub fn strong_password() -> Secret {
     const LETTERS: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrtuvwxyz23456789";
     loop {
@@ -80,18 +113,35 @@ mod tests {
 
     #[test]
     fn generated_passwords_satisfy_the_policy_and_differ() {
-        let passwords: std::collections::BTreeSet<String> =
-            (0..200).map(|_| strong_password().expose().to_owned()).collect();
+        let passwords: std::collections::BTreeSet<String> = (0..200)
+            .map(|_| strong_password().expose().to_owned())
+            .collect();
         assert_eq!(passwords.len(), 200);
-        assert!(passwords.iter().all(|password| crate::config::password::faults(password, "sa").is_empty()));
+        assert!(
+            passwords
+                .iter()
+                .all(|password| crate::config::password::faults(password, "sa").is_empty())
+        );
     }
 
     #[test]
     fn the_filled_file_lacks_nothing() {
-        let text = fill(ENV_EXAMPLE, true, true, &strong_password(), &strong_password());
-        let source = crate::dotenv::Source { name: ".env", bytes: text.as_bytes() };
+        let text = fill(
+            ENV_EXAMPLE,
+            true,
+            true,
+            &strong_password(),
+            &strong_password(),
+        );
+        let source = crate::dotenv::Source {
+            name: ".env",
+            bytes: text.as_bytes(),
+        };
         let parsed = crate::dotenv::parse(&[source], &crate::dotenv::Vars::new()).unwrap();
-        let input = crate::config::Input { vars: parsed.vars, ..crate::config::Input::default() };
+        let input = crate::config::Input {
+            vars: parsed.vars,
+            ..crate::config::Input::default()
+        };
         assert!(crate::config::read(&input).is_ok());
     }
 }

@@ -12,7 +12,7 @@ use crate::spec::UnitId;
 
 /// Something that the engine told about a container, as it said it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct ContainerEvent {
     /// The container's ID.
     pub id: String,
     /// The event: `die`, `kill`, `pause`, …
@@ -28,15 +28,27 @@ pub struct Heard {
 impl State {
     /// What we are at with a unit.
     fn verb_of(&self, unit: UnitId) -> Option<&'static str> {
-        self.tracks.busy.get(&Subject::Unit(unit)).map(|(verb, _)| *verb)
+        self.records
+            .busy
+            .get(&Subject::Unit(unit))
+            .map(|(verb, _)| *verb)
     }
 
-    /// Takes in what the engine told about a container of ours, and describes what somebody else does to it.
-    pub fn heard(&mut self, heard: &Heard, now: Mono) {
-        let Some(unit) = self.seen.containers.iter().find(|one| one.id == heard.id).map(|one| one.unit) else { return };
+    /// Takes in what the engine told about a container of ours, and describes what somebody else
+    /// does to it.
+    pub fn heard(&mut self, heard: &ContainerEvent, now: Mono) {
+        let Some(unit) = self
+            .seen
+            .containers
+            .iter()
+            .find(|one| one.id == heard.id)
+            .map(|one| one.unit)
+        else {
+            return;
+        };
         match heard.word.as_str() {
             "die" => self.ended(heard, now),
-            "oom" if self.run_of(heard).is_some() => self.tracks.of(unit).oom = true,
+            "oom" if self.run_of(heard).is_some() => self.records.of(unit).oom = true,
             _ => {}
         }
         let what = match (heard.word.as_str(), heard.signal.as_deref()) {
@@ -54,27 +66,51 @@ impl State {
         self.tell(&unit, what);
     }
 
-    /// The engine told of the end of a run. It answers no question about that container for a while, and need not be asked: the
-    /// run that was seen is over, if it is an older one than the end.
-    fn ended(&mut self, heard: &Heard, now: Mono) {
-        let Some((instance, code)) = self.run_of(heard).zip(heard.code) else { return };
-        for container in self.seen.containers.iter_mut().filter(|one| one.id == heard.id) {
-            container.end(code, self.tracks.get(container.unit).is_some_and(|track| track.oom));
+    /// The engine told of the end of a run. It answers no question about that container for a
+    /// while, and need not be asked: the run that was seen is over, if it is an older one than the
+    /// end.
+    fn ended(&mut self, heard: &ContainerEvent, now: Mono) {
+        let Some((instance, code)) = self.run_of(heard).zip(heard.code) else {
+            return;
+        };
+        for container in self
+            .seen
+            .containers
+            .iter_mut()
+            .filter(|one| one.id == heard.id)
+        {
+            container.end(
+                code,
+                self.records
+                    .get(container.unit)
+                    .is_some_and(|record| record.oom),
+            );
         }
         self.deaths.insert(instance, code);
-        self.tracks.absorb(&self.seen, now);
+        self.records.absorb(&self.seen, now);
     }
 
     /// The run that was seen running, if what was heard is about it and not about an earlier one.
-    fn run_of(&self, heard: &Heard) -> Option<Instance> {
-        let container = self.seen.containers.iter().find(|one| one.id == heard.id && one.is_running())?;
-        container.instance().filter(|instance| instance.began().is_some_and(|began| heard.at > Some(began)))
+    fn run_of(&self, heard: &ContainerEvent) -> Option<Instance> {
+        let container = self
+            .seen
+            .containers
+            .iter()
+            .find(|one| one.id == heard.id && one.is_running())?;
+        container
+            .instance()
+            .filter(|instance| instance.began().is_some_and(|began| heard.at > Some(began)))
     }
 
     /// What is gone was removed by somebody else, if we were not at it.
     pub(super) fn tell_of_what_somebody_removed(&mut self, before: &Observed) {
         let is_gone = |old: &&Container| self.seen.containers.iter().all(|one| one.id != old.id);
-        let gone: Vec<UnitId> = before.containers.iter().filter(is_gone).map(|one| one.unit).collect();
+        let gone: Vec<UnitId> = before
+            .containers
+            .iter()
+            .filter(is_gone)
+            .map(|one| one.unit)
+            .collect();
         for unit in gone {
             if self.verb_of(unit) != Some("removing") {
                 self.tell(&unit, "somebody removed its container");

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::args::UpFlags;
-use super::context::Context;
-use super::demo;
-use super::init;
-use super::outcome::Failure;
-use super::print;
-use super::variables::Variables;
+use crate::cli::args::UpFlags;
+use crate::cli::commands::init;
+use crate::cli::context::Context;
+use crate::cli::demo;
+use crate::cli::outcome::Failure;
+use crate::cli::terminal::print;
+use crate::cli::variables::Variables;
 use crate::config::Config;
 use crate::config::Problem;
 use crate::config::Pull;
@@ -33,7 +33,11 @@ pub struct Wish {
 
 impl From<&UpFlags> for Wish {
     fn from(flags: &UpFlags) -> Self {
-        Self { demo: flags.demo, nodes: flags.nodes, pull: flags.pull }
+        Self {
+            demo: flags.demo,
+            nodes: flags.nodes,
+            pull: flags.pull,
+        }
     }
 }
 
@@ -58,16 +62,41 @@ pub async fn resolve(context: &Context, wish: &Wish) -> Result<Resolved, Failure
     let unset = variables.unset.iter().cloned().collect();
     let (input, generated) = input(context, variables, wish).await;
     let Read { config, warnings } = read(&input).map_err(|problems| refused(context, &problems))?;
-    Ok(Resolved { config, warnings, unset, demo: input.demo, generated })
+    Ok(Resolved {
+        config,
+        warnings,
+        unset,
+        demo: input.demo,
+        generated,
+    })
 }
 
 /// What a configuration is read from, and the passwords made for a demo.
-pub async fn input(context: &Context, variables: Variables, wish: &Wish) -> (Input, Option<(Secret, Secret)>) {
-    let applied = if wish.demo { context.applied().await.unwrap_or_default() } else { Stored::default() };
+pub async fn input(
+    context: &Context,
+    variables: Variables,
+    wish: &Wish,
+) -> (Input, Option<(Secret, Secret)>) {
+    let applied = if wish.demo {
+        context.applied().await.unwrap_or_default()
+    } else {
+        Stored::default()
+    };
     let generated = wish.demo.then(|| passwords(&applied));
-    let demo = generated.as_ref().map(|passwords| demo::demo(&demo_tag(&applied), passwords));
+    let demo = generated
+        .as_ref()
+        .map(|passwords| demo::demo(&demo_tag(&applied), passwords));
     let (vars, origins) = (variables.vars, variables.origins);
-    (Input { vars, origins, demo, nodes: wish.nodes, pull: wish.pull }, generated)
+    (
+        Input {
+            vars,
+            origins,
+            demo,
+            nodes: wish.nodes,
+            pull: wish.pull,
+        },
+        generated,
+    )
 }
 
 /// Says what should be known about a configuration that can be applied.
@@ -76,7 +105,9 @@ pub fn tell_warnings(resolved: &Resolved) {
         print::tell(format_args!("warning: {warning}"));
     }
     for name in &resolved.unset {
-        print::tell(format_args!("warning: the .env uses {name}, which is not set; it counts as empty"));
+        print::tell(format_args!(
+            "warning: the .env uses {name}, which is not set; it counts as empty"
+        ));
     }
 }
 
@@ -106,11 +137,17 @@ fn refused(context: &Context, problems: &[Problem]) -> Failure {
 
 /// A demo that is up keeps its images: a newer octo-local recreates nothing.
 fn demo_tag(applied: &Stored) -> String {
-    let config = applied.config.as_ref().filter(|config| config.demo && applied.is_up());
+    let config = applied
+        .config
+        .as_ref()
+        .filter(|config| config.demo && applied.is_up());
     config.map_or_else(demo::own_tag, |config| config.octopus.tag.clone())
 }
 
 /// The passwords of this project's demo: those made before, else new ones.
 fn passwords(applied: &Stored) -> (Secret, Secret) {
-    applied.generated.clone().unwrap_or_else(|| (init::strong_password(), init::strong_password()))
+    applied
+        .generated
+        .clone()
+        .unwrap_or_else(|| (init::strong_password(), init::strong_password()))
 }

@@ -1,31 +1,33 @@
-//! `down`: the daemon stops everything in order and removes it; the data stays unless a person asks in so many words.
+//! `down`: the daemon stops everything in order and removes it; the data stays unless a person asks
+//! in so many words.
 
-use super::args::DownFlags;
-use super::args::Format;
-use super::context::Context;
-use super::outcome::FAILED;
-use super::outcome::Failure;
-use super::outcome::Outcome;
-use super::outcome::USAGE;
-use super::outcome::interruptible;
-use super::print;
-use super::progress::Progress;
-use super::spawn;
-use super::succession;
-use super::succession::Followed;
-use super::succession::Next;
 use crate::api::DownBody;
 use crate::api::client::ClientError;
 use crate::api::client::Statuses;
+use crate::cli::args::DownFlags;
+use crate::cli::args::Format;
+use crate::cli::context::Context;
+use crate::cli::daemon_client::daemon_process;
+use crate::cli::daemon_client::reattach;
+use crate::cli::daemon_client::reattach::Followed;
+use crate::cli::daemon_client::reattach::Next;
+use crate::cli::outcome::FAILED;
+use crate::cli::outcome::Failure;
+use crate::cli::outcome::Outcome;
+use crate::cli::outcome::USAGE;
+use crate::cli::outcome::interruptible;
+use crate::cli::terminal::print;
+use crate::cli::terminal::progress::Progress;
 use crate::daemon::admit;
 use crate::daemon::store;
 use crate::daemon::store::Wish;
-use crate::engine::observe::Memory;
+use crate::engine::observe::ObservationCache;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::Verdict;
 
 /// What Ctrl-C says: the wish was taken, and the daemon keeps it.
-const GOES_ON: &str = "interrupted; the daemon goes on taking the stack down, see `octo-local status`";
+const GOES_ON: &str =
+    "interrupted; the daemon goes on taking the stack down, see `octo-local status`";
 
 /// Takes the stack down. Works with a broken `.env`, and without a daemon by starting one for it.
 pub async fn down(context: &Context, flags: &DownFlags) -> Outcome {
@@ -50,18 +52,38 @@ pub async fn down(context: &Context, flags: &DownFlags) -> Outcome {
 async fn carry_out(context: &Context, flags: &DownFlags) -> Outcome {
     let mut progress = Progress::new(Format::Table);
     let endpoint = Some(context.endpoint());
-    let body = DownBody { volumes: flags.volumes, timeout_s: flags.timeout, endpoint };
-    for _ in 0..=succession::REPLACED {
-        let Some(end) = follow(context, &body, &mut progress).await? else { continue };
+    let body = DownBody {
+        volumes: flags.volumes,
+        timeout_s: flags.timeout,
+        endpoint,
+    };
+    for _ in 0..=reattach::REPLACED {
+        let Some(end) = follow(context, &body, &mut progress).await? else {
+            continue;
+        };
         let last = end.last.as_ref();
-        if last.is_some_and(|status| status.verdict == Verdict::Down) || is_over(context, flags.volumes).await? {
+        if last.is_some_and(|status| status.verdict == Verdict::Down)
+            || is_over(context, flags.volumes).await?
+        {
             progress.end();
-            let data = if flags.volumes { ", with its data" } else { "; the data stays" };
+            let data = if flags.volumes {
+                ", with its data"
+            } else {
+                "; the data stays"
+            };
             print::tell(format_args!("{} is down{data}", context.project));
             return Ok(());
         }
-        let next =
-            succession::next(context, Followed { goal: "down", generation: end.generation, config: None, last }).await;
+        let next = reattach::next(
+            context,
+            Followed {
+                goal: "down",
+                generation: end.generation,
+                config: None,
+                last,
+            },
+        )
+        .await;
         match next {
             Next::AskAgain => progress.interject("the daemon is gone; another one goes on"),
             Next::Overruled => {
@@ -72,19 +94,27 @@ async fn carry_out(context: &Context, flags: &DownFlags) -> Outcome {
         }
     }
     progress.end();
-    Err(Failure::new(FAILED, "the daemon ended before everything was gone; `octo-local down` again"))
+    Err(Failure::new(
+        FAILED,
+        "the daemon ended before everything was gone; `octo-local down` again",
+    ))
 }
 
 /// How a daemon that was asked went, or was done.
 struct End {
     generation: u64,
-    /// What it said last about this wish or a later one. A daemon that was killed may not have said anything.
+    /// What it said last about this wish or a later one. A daemon that was killed may not have said
+    /// anything.
     last: Option<Status>,
 }
 
 /// Follows one daemon. None: it went before it answered.
-async fn follow(context: &Context, body: &DownBody, progress: &mut Progress) -> Result<Option<End>, Failure> {
-    spawn::ensure(context).await?;
+async fn follow(
+    context: &Context,
+    body: &DownBody,
+    progress: &mut Progress,
+) -> Result<Option<End>, Failure> {
+    daemon_process::ensure(context).await?;
     let asking = async {
         let statuses = context.client.follow().await?;
         Ok::<(Statuses, u64), ClientError>((statuses, context.client.post("/v1/down", body).await?))
@@ -118,9 +148,14 @@ async fn follow(context: &Context, body: &DownBody, progress: &mut Progress) -> 
 
 /// What is kept tells which engine this is about. Nothing is started to find it out.
 async fn must_be_on_this_engine(context: &Context) -> Result<(), Failure> {
-    let (kept, here) = (context.applied().await.unwrap_or_default(), context.endpoint());
+    let (kept, here) = (
+        context.applied().await.unwrap_or_default(),
+        context.endpoint(),
+    );
     let there = kept.elsewhere(&here);
-    there.map_or(Ok(()), |there| Err(Failure::problems(&[admit::moved(&there.0, &here.0)])))
+    there.map_or(Ok(()), |there| {
+        Err(Failure::problems(&[admit::moved(&there.0, &here.0)]))
+    })
 }
 
 fn confirm(context: &Context) -> Result<(), Failure> {
@@ -131,10 +166,14 @@ fn confirm(context: &Context) -> Result<(), Failure> {
     if answer == project.as_str() {
         return Ok(());
     }
-    Err(Failure::new(USAGE, format!("that is not its name, {project}: nothing was removed")))
+    Err(Failure::new(
+        USAGE,
+        format!("that is not its name, {project}: nothing was removed"),
+    ))
 }
 
-/// Whether there is nothing to take down, and nobody who comes later would bring anything up again. For when no daemon is there.
+/// Whether there is nothing to take down, and nobody who comes later would bring anything up again.
+/// For when no daemon is there.
 async fn is_over(context: &Context, volumes: bool) -> Result<bool, Failure> {
     if !nothing_is_there(context, volumes).await? {
         return Ok(false);
@@ -145,6 +184,10 @@ async fn is_over(context: &Context, volumes: bool) -> Result<bool, Failure> {
 
 async fn nothing_is_there(context: &Context, volumes: bool) -> Result<bool, Failure> {
     let engine = context.engine().await?;
-    let seen = engine.observe(&context.project, &[], &mut Memory::default()).await?;
-    Ok(seen.containers.is_empty() && seen.networks.is_empty() && (!volumes || seen.volumes.is_empty()))
+    let seen = engine
+        .observe(&context.project, &[], &mut ObservationCache::default())
+        .await?;
+    Ok(seen.containers.is_empty()
+        && seen.networks.is_empty()
+        && (!volumes || seen.volumes.is_empty()))
 }

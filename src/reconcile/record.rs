@@ -1,4 +1,5 @@
-//! What the daemon alone saw: probes, failures, waits, actions under way. Its loss is harmless, because Docker is the store.
+//! What the daemon alone saw: probes, failures, waits, actions under way. Its loss is harmless,
+//! because Docker is the store.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -20,10 +21,12 @@ use crate::spec::UnitId;
 /// How long after this process or the host slept silence is not held against a unit.
 pub const WAKING: Duration = Duration::from_secs(30);
 
-/// How long after its database came back a node that lived through that is not held to account: it connects again first.
+/// How long after its database came back a node that lived through that is not held to account: it
+/// connects again first.
 pub const RECONNECTING: Duration = Duration::from_secs(10);
 
-/// What is not tried again for so long although it may be is no longer wanted, so its failure is past.
+/// What is not tried again for so long although it may be is no longer wanted, so its failure is
+/// past.
 const UNTRIED: Duration = Duration::from_secs(10);
 
 /// How long the engine may take for a start although nobody waits for its answer any more.
@@ -34,16 +37,18 @@ pub const HOST_RECHECK: Duration = Duration::from_secs(5);
 
 /// The memory of all units, and of what is under way.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tracks {
+pub struct UnitRecords {
     /// By unit.
-    pub units: BTreeMap<UnitId, Track>,
+    pub units: BTreeMap<UnitId, UnitRecord>,
     /// What an action is working on now, with its verb and since when.
     pub busy: BTreeMap<Subject, (&'static str, Mono)>,
     /// Failures of what is no unit: images, networks, volumes.
     pub blocked: BTreeMap<Subject, Blocked>,
-    /// What was under way when failures were forgiven: how it ends says nothing about what is wanted now.
+    /// What was under way when failures were forgiven: how it ends says nothing about what is
+    /// wanted now.
     pub excused: BTreeSet<Subject>,
-    /// Until then silence of a unit says nothing about it: this process or the whole host was just asleep.
+    /// Until then silence of a unit says nothing about it: this process or the whole host was just
+    /// asleep.
     pub lenient_until: Mono,
 }
 
@@ -56,13 +61,14 @@ pub struct Blocked {
     pub failures: u32,
     /// When it is tried again.
     pub retry_at: Mono,
-    /// Whether it was there at that time. Once that differs, somebody else did what failed, and it is past.
+    /// Whether it was there at that time. Once that differs, somebody else did what failed, and it
+    /// is past.
     pub there: bool,
 }
 
 /// The memory of one unit.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Track {
+pub struct UnitRecord {
     /// The run that `health` is about.
     pub instance: Option<Instance>,
     /// When this daemon first saw that run.
@@ -85,13 +91,15 @@ pub struct Track {
     pub oom: bool,
     /// The run that ended and was not examined yet.
     pub unexamined: Option<Instance>,
-    /// The run that `failure` is about, until its last log lines were read, where nothing waits for that.
+    /// The run that `failure` is about, until its last log lines were read, where nothing waits for
+    /// that.
     pub unread: Option<Instance>,
     /// The last failure, until the unit is ready again.
     pub failure: Option<Failure>,
     /// Failures in a row, for the backoff.
     pub failures: u32,
-    /// Until then the engine may still do a start of which nothing was heard: the time it may take, from the first such one.
+    /// Until then the engine may still do a start of which nothing was heard: the time it may take,
+    /// from the first such one.
     pub may_start_until: Option<Mono>,
     /// No start before this.
     pub retry_at: Option<Mono>,
@@ -99,14 +107,14 @@ pub struct Track {
     pub restarts: u32,
 }
 
-impl Tracks {
+impl UnitRecords {
     /// The memory of a unit, made when first needed.
-    pub fn of(&mut self, unit: UnitId) -> &mut Track {
+    pub fn of(&mut self, unit: UnitId) -> &mut UnitRecord {
         self.units.entry(unit).or_default()
     }
 
     /// The memory of a unit, if there is any.
-    pub fn get(&self, unit: UnitId) -> Option<&Track> {
+    pub fn get(&self, unit: UnitId) -> Option<&UnitRecord> {
         self.units.get(&unit)
     }
 
@@ -115,28 +123,38 @@ impl Tracks {
         self.busy.contains_key(subject)
     }
 
-    /// Takes in what Docker showed: new runs begin with clean health, ended runs wait to be examined.
+    /// Takes in what Docker showed: new runs begin with clean health, ended runs wait to be
+    /// examined.
     pub fn absorb(&mut self, seen: &Observed, now: Mono) {
-        let units: BTreeSet<UnitId> = seen.containers.iter().map(|container| container.unit).collect();
+        let units: BTreeSet<UnitId> = seen
+            .containers
+            .iter()
+            .map(|container| container.unit)
+            .collect();
         for unit in units {
-            let Some(container) = seen.container(unit) else { continue };
-            let Some(instance) = container.instance() else { continue };
+            let Some(container) = seen.container(unit) else {
+                continue;
+            };
+            let Some(instance) = container.instance() else {
+                continue;
+            };
             let ended = matches!(container.run, Run::Exited { .. });
             self.of(unit).absorb(instance, ended, now);
             if matches!(container.run, Run::Paused { .. }) {
-                let track = self.of(unit);
-                track.pause(now);
-                track.health.doubt();
+                let record = self.of(unit);
+                record.pause(now);
+                record.health.doubt();
             }
         }
-        for (unit, track) in &mut self.units {
-            // An external database has no container, and what is remembered of it is of no instance.
-            if track.instance.is_some() && seen.container(*unit).is_none() {
-                track.instance = None;
-                track.health = Health::default();
-                track.unexamined = None;
-                track.unread = None;
-                track.may_start_until = None;
+        for (unit, record) in &mut self.units {
+            // An external database has no container, and what is remembered of it is of no
+            // instance.
+            if record.instance.is_some() && seen.container(*unit).is_none() {
+                record.instance = None;
+                record.health = Health::default();
+                record.unexamined = None;
+                record.unread = None;
+                record.may_start_until = None;
             }
         }
         let busy = &self.busy;
@@ -149,13 +167,17 @@ impl Tracks {
     /// Takes in that this process did not run for a while: what was silent meanwhile may be well.
     pub fn wake(&mut self, now: Mono) {
         self.lenient_until = now.after(WAKING);
-        self.units.values_mut().for_each(|track| track.pause(now));
+        self.units.values_mut().for_each(|record| record.pause(now));
     }
 
     /// The database is back: nodes connect again first.
     pub fn nodes_reconnect(&mut self, now: Mono) {
-        for (_, track) in self.units.iter_mut().filter(|(unit, _)| **unit != UnitId::Sql) {
-            track.reconnects_until = now.after(RECONNECTING);
+        for (_, record) in self
+            .units
+            .iter_mut()
+            .filter(|(unit, _)| **unit != UnitId::Sql)
+        {
+            record.reconnects_until = now.after(RECONNECTING);
         }
     }
 
@@ -163,18 +185,19 @@ impl Tracks {
     pub fn forgive(&mut self) {
         self.blocked.clear();
         self.excused = self.busy.keys().cloned().collect();
-        for track in self.units.values_mut() {
-            track.failure = None;
-            track.unread = None;
-            track.failures = 0;
-            track.retry_at = None;
+        for record in self.units.values_mut() {
+            record.failure = None;
+            record.unread = None;
+            record.failures = 0;
+            record.retry_at = None;
         }
     }
 }
 
-impl Track {
+impl UnitRecord {
     fn absorb(&mut self, instance: Instance, ended: bool, now: Mono) {
-        // Of a container that the engine cannot inspect no start time is known: two runs look the same, save for the end between.
+        // Of a container that the engine cannot inspect no start time is known: two runs look the
+        // same, save for the end between.
         let runs_again = self.ended && !ended;
         if self.instance.as_ref() != Some(&instance) || runs_again {
             self.seen_at = now;
@@ -189,7 +212,8 @@ impl Track {
             self.ended = true;
             self.served = self.health.started;
             self.health = Health::default();
-            // A run that this daemon only ever saw ended is examined as well: its cause may be permanent.
+            // A run that this daemon only ever saw ended is examined as well: its cause may be
+            // permanent.
             self.unexamined = (self.ending.as_ref() != Some(&instance)).then_some(instance);
         }
     }
@@ -200,7 +224,8 @@ impl Track {
         self.progress_at = now;
     }
 
-    /// Counts a failure and sets when the next start may be. What was to be read about an earlier one no longer matters.
+    /// Counts a failure and sets when the next start may be. What was to be read about an earlier
+    /// one no longer matters.
     pub fn fail(&mut self, failure: Failure, seed: u64, timing: &Timing, now: Mono) {
         match failure.cause.class() {
             Class::Permanent => self.retry_at = None,
@@ -216,15 +241,22 @@ impl Track {
 
     /// Takes in that what the host had refused was done.
     pub fn host_is_well(&mut self) {
-        if self.failure.as_ref().is_some_and(|failure| failure.cause.class() == Class::Host) {
+        if self
+            .failure
+            .as_ref()
+            .is_some_and(|failure| failure.cause.class() == Class::Host)
+        {
             self.failure = None;
             self.retry_at = None;
         }
     }
 
-    /// Takes in that the unit is ready: the failure is past, and after long enough the count of failures too.
+    /// Takes in that the unit is ready: the failure is past, and after long enough the count of
+    /// failures too.
     pub fn settle(&mut self, timing: &Timing, now: Mono) {
-        let Some(since) = self.health.ready_since else { return };
+        let Some(since) = self.health.ready_since else {
+            return;
+        };
         self.failure = None;
         self.unread = None;
         self.retry_at = None;
@@ -233,8 +265,9 @@ impl Track {
         }
     }
 
-    /// Whether a start must wait until the end of the last run was examined: its cause may be permanent. One that served and
-    /// fails for the first time is started again at once, and examined meanwhile.
+    /// Whether a start must wait until the end of the last run was examined: its cause may be
+    /// permanent. One that served and fails for the first time is started again at once, and
+    /// examined meanwhile.
     pub fn waits_for_examination(&self) -> bool {
         let first = self.failures == 0 && self.failure.is_none();
         self.unexamined.is_some() && !(self.served && first)
@@ -247,7 +280,10 @@ impl Track {
 
     /// Whether the last failure stops the retrying.
     pub fn gave_up(&self) -> Option<Cause> {
-        self.failure.as_ref().map(|failure| failure.cause).filter(|cause| cause.class() == Class::Permanent)
+        self.failure
+            .as_ref()
+            .map(|failure| failure.cause)
+            .filter(|cause| cause.class() == Class::Permanent)
     }
 }
 
@@ -287,36 +323,70 @@ mod tests {
             networks: std::collections::BTreeSet::new(),
             engine_restarts: false,
         };
-        Observed { containers: vec![container], ..Observed::default() }
+        Observed {
+            containers: vec![container],
+            ..Observed::default()
+        }
     }
 
     #[test]
     fn what_somebody_else_did_meanwhile_is_no_failure_any_more() {
         let engine = Some("no such image: octopus:1, and PULL=never");
-        let failure = of_unit(UnitId::Node(1), &Evidence { engine, ..Evidence::default() });
+        let failure = of_unit(
+            UnitId::Node(1),
+            &Evidence {
+                engine,
+                ..Evidence::default()
+            },
+        );
         let subject = Subject::Image("octopus:1".to_owned());
-        let mut tracks = Tracks::default();
+        let mut records = UnitRecords::default();
         for there in [false, true] {
-            let blocked = Blocked { failure: failure.clone(), failures: 1, retry_at: at(9), there };
-            tracks.blocked.insert(subject.clone(), blocked);
+            let blocked = Blocked {
+                failure: failure.clone(),
+                failures: 1,
+                retry_at: at(9),
+                there,
+            };
+            records.blocked.insert(subject.clone(), blocked);
             let mut seen = Observed::default();
-            tracks.absorb(&seen, at(1));
-            assert_eq!(tracks.blocked.contains_key(&subject), !there);
+            records.absorb(&seen, at(1));
+            assert_eq!(records.blocked.contains_key(&subject), !there);
             seen.images.insert("octopus:1".to_owned(), "id".to_owned());
-            tracks.absorb(&seen, at(2));
-            assert!(tracks.blocked.is_empty());
+            records.absorb(&seen, at(2));
+            assert!(records.blocked.is_empty());
         }
     }
 
     #[test]
     fn a_frozen_unit_is_neither_hung_nor_stuck_when_it_thaws() {
-        let mut tracks = Tracks::default();
-        tracks.absorb(&seen(Run::Running { started_at: "1".into() }), at(1));
+        let mut records = UnitRecords::default();
+        records.absorb(
+            &seen(Run::Running {
+                started_at: "1".into(),
+            }),
+            at(1),
+        );
         for second in 2..9 {
-            tracks.of(UnitId::Node(1)).health.record(&Probe::Failure("silent".into()), at(second));
+            records
+                .of(UnitId::Node(1))
+                .health
+                .record(&Probe::Failure("silent".into()), at(second));
         }
-        tracks.absorb(&seen(Run::Paused { started_at: "1".into() }), at(500));
-        let track = tracks.of(UnitId::Node(1));
-        assert_eq!((track.health.misses, track.health.failing_since, track.progress_at), (0, None, at(500)));
+        records.absorb(
+            &seen(Run::Paused {
+                started_at: "1".into(),
+            }),
+            at(500),
+        );
+        let record = records.of(UnitId::Node(1));
+        assert_eq!(
+            (
+                record.health.misses,
+                record.health.failing_since,
+                record.progress_at
+            ),
+            (0, None, at(500))
+        );
     }
 }

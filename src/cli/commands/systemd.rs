@@ -1,28 +1,31 @@
-//! `systemd`: the unit that supervises this project from boot on, with the paths that this very call uses.
+//! `systemd`: the unit that supervises this project from boot on, with the paths that this very
+//! call uses.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::context::Context;
-use super::outcome::FAILED;
-use super::outcome::Failure;
-use super::outcome::Outcome;
-use super::print;
-use super::request;
-use super::request::Wish;
-use super::spawn;
+use crate::cli::context::Context;
+use crate::cli::daemon_client::daemon_process;
+use crate::cli::daemon_client::request;
+use crate::cli::daemon_client::request::Wish;
+use crate::cli::outcome::FAILED;
+use crate::cli::outcome::Failure;
+use crate::cli::outcome::Outcome;
+use crate::cli::terminal::print;
 use crate::config::Timing;
 use crate::engine::connect;
 
 /// The unit, with `@…@` for what differs.
-const TEMPLATE: &str = include_str!("../../compose/octo-local.service");
-/// Begins the settings that only the system's manager can make: a user's has no right to mount anything.
+const TEMPLATE: &str = include_str!("../../../compose/octo-local.service");
+/// Begins the settings that only the system's manager can make: a user's has no right to mount
+/// anything.
 const SYSTEM_ONLY: &str = "# system only\n";
 /// The engine that is looked for where nothing else is said.
 const USUAL_ENGINE: &str = "unix:///var/run/docker.sock";
-/// What stopping takes besides the graces of nodes and SQL Server: removing, the engine's own pace, one SIGKILL each.
+/// What stopping takes besides the graces of nodes and SQL Server: removing, the engine's own pace,
+/// one SIGKILL each.
 const STOP_MARGIN: Duration = Duration::from_secs(30);
 
 /// What the unit is made from.
@@ -44,7 +47,9 @@ struct Facts {
 
 /// Prints the unit.
 pub async fn systemd(context: &Context) -> Outcome {
-    let facts = facts(context).await.map_err(|why| Failure::new(FAILED, why))?;
+    let facts = facts(context)
+        .await
+        .map_err(|why| Failure::new(FAILED, why))?;
     print::bytes(unit(&facts).as_bytes());
     if print::can_redraw() {
         print::tell(install(&facts));
@@ -55,17 +60,37 @@ pub async fn systemd(context: &Context) -> Outcome {
 async fn facts(context: &Context) -> Result<Facts, String> {
     let endpoint = connect::endpoint(&context.env);
     let base = |path: &Path| path.parent().unwrap_or(path).display().to_string();
-    let variable = |key: &str| Some((key.to_owned(), context.env.get(key).filter(|value| !value.is_empty())?.clone()));
+    let variable = |key: &str| {
+        Some((
+            key.to_owned(),
+            context
+                .env
+                .get(key)
+                .filter(|value| !value.is_empty())?
+                .clone(),
+        ))
+    };
     let mut environment = vec![
-        ("OCTO_LOCAL_STATE_DIR".to_owned(), base(&context.paths.state)),
-        ("OCTO_LOCAL_RUNTIME_DIR".to_owned(), base(&context.paths.runtime)),
+        (
+            "OCTO_LOCAL_STATE_DIR".to_owned(),
+            base(&context.paths.state),
+        ),
+        (
+            "OCTO_LOCAL_RUNTIME_DIR".to_owned(),
+            base(&context.paths.runtime),
+        ),
     ];
-    // The engine of now, also where a context chose it; HOME and DOCKER_CONFIG lead to what `docker login` left.
-    environment.extend((endpoint.0 != USUAL_ENGINE).then(|| ("DOCKER_HOST".to_owned(), endpoint.0.clone())));
+    // The engine of now, also where a context chose it; HOME and DOCKER_CONFIG lead to what `docker
+    // login` left.
+    environment.extend(
+        (endpoint.0 != USUAL_ENGINE).then(|| ("DOCKER_HOST".to_owned(), endpoint.0.clone())),
+    );
     environment.extend(["HOME", "DOCKER_CONFIG"].into_iter().filter_map(variable));
     let facts = Facts {
         project: context.project.to_string(),
-        program: spawn::program_of(&std::env::current_exe().map_err(|error| format!("find this program: {error}"))?),
+        program: daemon_process::program_of(
+            &std::env::current_exe().map_err(|error| format!("find this program: {error}"))?,
+        ),
         directory: context.files.directory.clone(),
         places: [context.paths.state.clone(), context.paths.runtime.clone()],
         environment,
@@ -73,10 +98,20 @@ async fn facts(context: &Context) -> Result<Facts, String> {
         is_system: rustix::process::geteuid().is_root(),
         stop_limit: stop_limit(&timing(context).await),
     };
-    let paths =
-        [&facts.program, &facts.directory, &facts.places[0], &facts.places[1]].map(|path| path.display().to_string());
-    let texts = paths.iter().chain(facts.environment.iter().map(|(_, value)| value));
-    match texts.into_iter().find(|text| text.chars().any(char::is_control)) {
+    let paths = [
+        &facts.program,
+        &facts.directory,
+        &facts.places[0],
+        &facts.places[1],
+    ]
+    .map(|path| path.display().to_string());
+    let texts = paths
+        .iter()
+        .chain(facts.environment.iter().map(|(_, value)| value));
+    match texts
+        .into_iter()
+        .find(|text| text.chars().any(char::is_control))
+    {
         Some(text) => Err(format!("{text:?} cannot be written into a unit")),
         None => Ok(facts),
     }
@@ -86,14 +121,21 @@ async fn facts(context: &Context) -> Result<Facts, String> {
 async fn timing(context: &Context) -> Timing {
     let config = match context.applied().await.and_then(|stored| stored.config) {
         Some(config) => Some(config),
-        None => request::resolve(context, &Wish::default()).await.ok().map(|resolved| resolved.config),
+        None => request::resolve(context, &Wish::default())
+            .await
+            .ok()
+            .map(|resolved| resolved.config),
     };
     config.map(|config| config.timing).unwrap_or_default()
 }
 
 /// Nodes stop together, then SQL Server.
 fn stop_limit(timing: &Timing) -> Duration {
-    Duration::from_millis(timing.node_stop_grace_ms.saturating_add(timing.sql_stop_limit_ms)) + STOP_MARGIN
+    Duration::from_millis(
+        timing
+            .node_stop_grace_ms
+            .saturating_add(timing.sql_stop_limit_ms),
+    ) + STOP_MARGIN
 }
 
 fn unit(facts: &Facts) -> String {
@@ -102,22 +144,43 @@ fn unit(facts: &Facts) -> String {
         Some((head, tail)) => format!("{head}{}", tail.find("\n[").map_or("", |end| &tail[end..])),
         None => TEMPLATE.to_owned(),
     };
-    let places: String =
-        facts.places.iter().zip(["State", "Runtime"]).map(|(path, kind)| place(path, kind, facts)).collect();
-    let environment =
-        facts.environment.iter().map(|(key, value)| format!("Environment={}\n", quoted(&format!("{key}={value}"))));
-    let private_tmp = !paths(facts).iter().any(|path| path.starts_with("/tmp") || path.starts_with("/var/tmp"));
+    let places: String = facts
+        .places
+        .iter()
+        .zip(["State", "Runtime"])
+        .map(|(path, kind)| place(path, kind, facts))
+        .collect();
+    let environment = facts
+        .environment
+        .iter()
+        .map(|(key, value)| format!("Environment={}\n", quoted(&format!("{key}={value}"))));
+    let private_tmp = !paths(facts)
+        .iter()
+        .any(|path| path.starts_with("/tmp") || path.starts_with("/var/tmp"));
     [
         ("@INSTALL@", install(facts).as_str()),
         ("@PROJECT@", &facts.project),
         ("@ENGINE@", engine(facts)),
-        ("@PROGRAM@", &quoted(&facts.program.display().to_string()).replace('$', "$$")),
-        ("@DIRECTORY@", &facts.directory.display().to_string().replace('%', "%%")),
+        (
+            "@PROGRAM@",
+            &quoted(&facts.program.display().to_string()).replace('$', "$$"),
+        ),
+        (
+            "@DIRECTORY@",
+            &facts.directory.display().to_string().replace('%', "%%"),
+        ),
         ("@ENVIRONMENT@", environment.collect::<String>().trim_end()),
         ("@PLACES@", places.trim_end()),
         ("@STOP_SECONDS@", &facts.stop_limit.as_secs().to_string()),
         ("@PRIVATE_TMP@", if private_tmp { "yes" } else { "no" }),
-        ("@TARGET@", if facts.is_system { "multi-user.target" } else { "default.target" }),
+        (
+            "@TARGET@",
+            if facts.is_system {
+                "multi-user.target"
+            } else {
+                "default.target"
+            },
+        ),
     ]
     .into_iter()
     .fold(text, |text, (name, value)| text.replace(name, value))
@@ -125,27 +188,42 @@ fn unit(facts: &Facts) -> String {
 
 /// Everything that the daemon must see in the file system.
 fn paths(facts: &Facts) -> Vec<PathBuf> {
-    let values = facts.environment.iter().map(|(_, value)| PathBuf::from(value.trim_start_matches("unix://")));
-    facts.places.iter().cloned().chain(values).chain([facts.program.clone()]).collect()
+    let values = facts
+        .environment
+        .iter()
+        .map(|(_, value)| PathBuf::from(value.trim_start_matches("unix://")));
+    facts
+        .places
+        .iter()
+        .cloned()
+        .chain(values)
+        .chain([facts.program.clone()])
+        .collect()
 }
 
 fn engine(facts: &Facts) -> &'static str {
     match (facts.is_system, facts.engine_is_local) {
-        (true, true) => "Wants=docker.service network-online.target\nAfter=docker.service network-online.target",
+        (true, true) => {
+            "Wants=docker.service network-online.target\nAfter=docker.service network-online.target"
+        }
         (true, false) => "Wants=network-online.target\nAfter=network-online.target",
         (false, true) => "After=docker.service",
         (false, false) => "# The engine is on another machine.",
     }
 }
 
-/// Makes a directory of ours writable. systemd makes those in its own places itself, also after a reboot.
+/// Makes a directory of ours writable. systemd makes those in its own places itself, also after a
+/// reboot.
 fn place(path: &Path, kind: &str, facts: &Facts) -> String {
     if !facts.is_system {
         return String::new();
     }
     let root = if kind == "State" { "/var/lib" } else { "/run" };
     let mut text = match path.strip_prefix(root) {
-        Ok(name) => format!("{kind}Directory={}\n{kind}DirectoryMode=0700\n", quoted(&name.display().to_string())),
+        Ok(name) => format!(
+            "{kind}Directory={}\n{kind}DirectoryMode=0700\n",
+            quoted(&name.display().to_string())
+        ),
         Err(_) => format!("ReadWritePaths={}\n", quoted(&path.display().to_string())),
     };
     if text.starts_with("Runtime") {
@@ -167,8 +245,16 @@ fn quoted(text: &str) -> String {
 /// How it is put to use.
 fn install(facts: &Facts) -> String {
     let name = format!("octo-local-{}", facts.project);
-    let (dir, user) = if facts.is_system { ("/etc/systemd/system", "") } else { ("~/.config/systemd/user", " --user") };
-    let linger = if facts.is_system { "" } else { " && loginctl enable-linger" };
+    let (dir, user) = if facts.is_system {
+        ("/etc/systemd/system", "")
+    } else {
+        ("~/.config/systemd/user", " --user")
+    };
+    let linger = if facts.is_system {
+        ""
+    } else {
+        " && loginctl enable-linger"
+    };
     format!(
         "octo-local -p {} systemd >{dir}/{name}.service && systemctl{user} daemon-reload && systemctl{user} enable --now {name}{linger}",
         facts.project

@@ -1,4 +1,5 @@
-//! A bounded file as the daemon writes it: lines are added, and when it has grown it is set aside and begun anew.
+//! A bounded file as the daemon writes it: lines are added, and when it has grown it is set aside
+//! and begun anew.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -22,7 +23,12 @@ pub struct Tail {
 impl Tail {
     /// Begins with the oldest line that is kept.
     pub fn of(path: PathBuf) -> Self {
-        Self { path, file: None, begun: false, rest: Vec::new() }
+        Self {
+            path,
+            file: None,
+            begun: false,
+            rest: Vec::new(),
+        }
     }
 
     /// The lines since the last look. A file that cannot be read has none.
@@ -37,9 +43,15 @@ impl Tail {
             self.file = None;
             self.read_on(&mut bytes);
         }
-        let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let end = bytes
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
         self.rest = bytes.split_off(end);
-        String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
+        String::from_utf8_lossy(&bytes)
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     fn read_on(&mut self, bytes: &mut Vec<u8>) {

@@ -1,4 +1,5 @@
-//! `logs -f`: the logs of containers as they grow, also from one run of a unit to the next, and of nodes that come later.
+//! `logs -f`: the logs of containers as they grow, also from one run of a unit to the next, and of
+//! nodes that come later.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,14 +9,14 @@ use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::context::Context;
-use super::logs::show;
-use super::outcome::Failure;
-use super::outcome::Outcome;
+use crate::cli::commands::logs::show;
+use crate::cli::context::Context;
+use crate::cli::outcome::Failure;
+use crate::cli::outcome::Outcome;
 use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::engine::logs::Selection;
-use crate::engine::observe::Memory;
+use crate::engine::observe::ObservationCache;
 use crate::reconcile::observed::Container;
 use crate::reconcile::observed::Instance;
 use crate::spec::UnitId;
@@ -35,22 +36,28 @@ struct Followed {
     run: Option<Instance>,
     /// The one that reads it.
     reader: Option<JoinHandle<()>>,
-    /// The time of the line that was printed last, as the engine writes it: in UTC and of one length, so that text compares.
+    /// The time of the line that was printed last, as the engine writes it: in UTC and of one
+    /// length, so that text compares.
     last: String,
 }
 
 /// Follows until Ctrl-C, or until nothing is left to follow.
-pub async fn follow(context: &Context, engine: &Engine, units: &[UnitId], selection: &Selection) -> Outcome {
+pub async fn follow(
+    context: &Context,
+    engine: &Engine,
+    units: &[UnitId],
+    selection: &Selection,
+) -> Outcome {
     let (lines, mut printed) = mpsc::channel(QUEUE);
     let mut logs: BTreeMap<UnitId, Followed> = BTreeMap::new();
-    let mut memory = Memory::default();
+    let mut cache = ObservationCache::default();
     let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
         // Cancel-safe: an interval keeps its next tick, a channel what was not received.
         tokio::select! {
             _ = look.tick() => {
-                memory.forget();
-                let seen = engine.observe(&context.project, &[], &mut memory).await?;
+                cache.forget();
+                let seen = engine.observe(&context.project, &[], &mut cache).await?;
                 let wanted = |container: &&Container| units.is_empty() || units.contains(&container.unit);
                 seen.containers.iter().filter(wanted).for_each(|container| {
                     let log = logs.entry(container.unit).or_default();
@@ -77,15 +84,25 @@ impl Followed {
         self.reader.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Reads a run that nobody reads. One that ended before it was seen is read only if it is the first.
-    fn keep_up(&mut self, engine: &Engine, container: &Container, selection: &Selection, lines: &mpsc::Sender<Line>) {
+    /// Reads a run that nobody reads. One that ended before it was seen is read only if it is the
+    /// first.
+    fn keep_up(
+        &mut self,
+        engine: &Engine,
+        container: &Container,
+        selection: &Selection,
+        lines: &mpsc::Sender<Line>,
+    ) {
         let first = self.reader.is_none();
         let run = container.instance();
         if !self.has_ended() || (!first && (run == self.run || !container.is_running())) {
             return;
         }
         self.run = run;
-        let mut selection = Selection { timestamps: true, ..selection.clone() };
+        let mut selection = Selection {
+            timestamps: true,
+            ..selection.clone()
+        };
         if !first {
             // The log of a container holds its earlier runs too: go on behind the last line.
             selection.tail = None;
@@ -104,14 +121,16 @@ fn read(
     after: String,
 ) -> impl Stream<Item = Line> + Send + use<> {
     let unit = container.unit;
-    engine.log(&container.id, selection).filter_map(move |line| {
-        let line = line.map(|(is_error, line)| {
-            let (time, text) = line.split_once(' ').unwrap_or((&line, ""));
-            (is_error, time.to_owned(), text.to_owned())
-        });
-        let is_new = line.as_ref().map_or(true, |(_, time, _)| *time > after);
-        std::future::ready(is_new.then_some((unit, line)))
-    })
+    engine
+        .log(&container.id, selection)
+        .filter_map(move |line| {
+            let line = line.map(|(is_error, line)| {
+                let (time, text) = line.split_once(' ').unwrap_or((&line, ""));
+                (is_error, time.to_owned(), text.to_owned())
+            });
+            let is_new = line.as_ref().map_or(true, |(_, time, _)| *time > after);
+            std::future::ready(is_new.then_some((unit, line)))
+        })
 }
 
 async fn pass_on(lines: impl Stream<Item = Line>, queue: mpsc::Sender<Line>) {
@@ -124,6 +143,7 @@ async fn pass_on(lines: impl Stream<Item = Line>, queue: mpsc::Sender<Line>) {
 }
 
 fn second_of(time: &str) -> Option<i32> {
-    let time = time::OffsetDateTime::parse(time, &time::format_description::well_known::Rfc3339).ok()?;
+    let time =
+        time::OffsetDateTime::parse(time, &time::format_description::well_known::Rfc3339).ok()?;
     i32::try_from(time.unix_timestamp()).ok()
 }
