@@ -120,11 +120,22 @@ fn every_file_says_what_it_is_for() {
     assert!(silent.is_empty(), "no opening line: {silent:?}");
 }
 
-/// Every test that the manual's table of faults names, and every number of it.
+/// How many faults the table had when it began to be counted: rows are added, never taken away.
+const FAULTS: usize = 72;
+
+/// Every test that the table of faults names exists, and its numbers have no gap.
 #[test]
-fn the_manuals_faults_are_tried_by_tests_that_exist() {
-    let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
-    let (_, table) = readme.split_once("## What can go wrong").unwrap();
+fn the_tables_faults_are_tried_by_tests_that_exist() {
+    let table = fs::read_to_string(Path::new(ROOT).join("tests/FAULTS.md")).unwrap();
+    let number = |line: &str| {
+        line.strip_prefix("| ")?
+            .split_once(" | ")?
+            .0
+            .parse::<usize>()
+            .ok()
+    };
+    let rows = table.lines().filter_map(number).count();
+    assert!(rows >= FAULTS, "{rows} rows");
     let all = [
         sources(&Path::new(ROOT).join("src")),
         sources(&Path::new(ROOT).join("tests")),
@@ -135,7 +146,7 @@ fn the_manuals_faults_are_tried_by_tests_that_exist() {
         .map(|path| fs::read_to_string(path).unwrap())
         .collect();
     let mut missing = Vec::new();
-    for number in 1..=72 {
+    for number in 1..=rows {
         let row = table
             .lines()
             .find(|line| line.starts_with(&format!("| {number} | ")));
