@@ -71,7 +71,7 @@ pub const KEYS: &[Key] = &[
     key("PROBE_INTERVAL", "5s"),
     key("PROBE_TIMEOUT", "2s"),
     key("PROBE_MISSES", "3"),
-    key("NODE_START_LIMIT", "15m"),
+    key("NODE_START_LIMIT", "30m"),
     key("SQL_START_LIMIT", "10m"),
     key("SQL_REFUSED_GRACE", "20s"),
     key("NODE_STOP_GRACE", "60s"),
@@ -149,6 +149,13 @@ pub fn default_of(name: &str) -> Option<&'static str> {
     KEYS.iter()
         .find(|key| key.name == name)
         .and_then(|key| key.default)
+}
+
+/// The default of a known key that has one, as what it means.
+pub fn default_as<T: std::str::FromStr>(name: &str) -> T {
+    default_of(name)
+        .and_then(|text| text.parse().ok())
+        .expect("whoever asks names a key whose default is of this type, and tests read each")
 }
 
 /// Words in the names of variables whose values are secret.
@@ -284,5 +291,65 @@ mod tests {
         );
         assert_eq!(shown("HTTP_PROXY", "http://me:secret@proxy:3128"), "***");
         assert_eq!(shown("SA_PASSWORD", ""), "");
+    }
+
+    /// Every known key with a default; `MSSQL_SA_PASSWORD` stands with `SA_PASSWORD`.
+    fn expected() -> Vec<(&'static str, Option<&'static str>)> {
+        KEYS.iter().map(|key| (key.name, key.default)).collect()
+    }
+
+    #[test]
+    fn the_example_names_every_key_once_with_its_default() {
+        for (name, default) in expected() {
+            if name == "MSSQL_SA_PASSWORD" {
+                continue;
+            }
+            let values: Vec<&str> = super::super::ENV_EXAMPLE
+                .lines()
+                .filter_map(|line| line.trim_start_matches("# ").split_once('='))
+                .filter_map(|(key, value)| (key == name).then_some(value))
+                .collect();
+            assert_eq!(values.len(), 1, "{name}");
+            assert!(
+                default.is_none_or(|default| values == [default]),
+                "{name}: {values:?}"
+            );
+        }
+    }
+
+    /// The names and defaults of one row of the README's tables: a default is what stands in
+    /// backticks as a whole.
+    fn row(line: &str) -> Vec<(String, Option<String>)> {
+        let cells: Vec<&str> = line.split(" | ").collect();
+        let (Some(names), Some(defaults)) = (cells.first(), cells.get(1)) else {
+            return Vec::new();
+        };
+        let names = names.split('`').skip(1).step_by(2);
+        let plain = |text: &str| {
+            let inner = text.trim().strip_prefix('`')?.strip_suffix('`')?;
+            (!inner.contains('`')).then(|| inner.to_owned())
+        };
+        let defaults: Vec<Option<String>> = defaults.split(", ").map(plain).collect();
+        names
+            .enumerate()
+            .map(|(at, name)| (name.to_owned(), defaults.get(at).cloned().flatten()))
+            .collect()
+    }
+
+    #[test]
+    fn the_manual_names_every_key_once_with_its_default() {
+        let manual = include_str!("../../README.md");
+        let rows: Vec<_> = manual
+            .split_once("\n## Configuration\n")
+            .and_then(|(_, rest)| rest.split_once("\n## "))
+            .map(|(section, _)| section.lines().filter(|line| line.starts_with("| `")))
+            .unwrap()
+            .flat_map(row)
+            .collect();
+        for (name, default) in expected() {
+            let found: Vec<_> = rows.iter().filter(|(key, _)| key == name).collect();
+            assert_eq!(found.len(), 1, "{name}");
+            assert_eq!(found[0].1.as_deref(), default, "{name}");
+        }
     }
 }

@@ -7,6 +7,7 @@ mod octopus;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::Config;
 use super::OctopusConfig;
@@ -16,6 +17,7 @@ use super::Secret;
 use super::SqlConfig;
 use super::Timing;
 use super::keys;
+use super::timing;
 pub(super) use database::generated_database;
 
 /// What a configuration is made from.
@@ -104,11 +106,7 @@ impl Reader<'_> {
             pull: self.pull(),
             timing: self.timing(),
             log_max_size: self.log_size(),
-            log_max_files: self
-                .parsed("LOG_MAX_FILES", "a number from 1", |number: &u32| {
-                    *number > 0
-                })
-                .unwrap_or(3),
+            log_max_files: self.parsed("LOG_MAX_FILES", "a number from 1", |n: &u32| *n > 0),
         }
     }
 
@@ -153,32 +151,26 @@ impl Reader<'_> {
         self.warnings.push(warning);
     }
 
-    fn parsed<T: FromStr>(
-        &mut self,
-        key: &str,
-        what: &str,
-        fits: impl Fn(&T) -> bool,
-    ) -> Option<T> {
+    /// A value of some type; with a problem, the default stands in for it.
+    fn parsed<T: FromStr>(&mut self, key: &str, what: &str, fits: impl Fn(&T) -> bool) -> T {
         let text = self.text(key);
         let value = text.trim().parse().ok().filter(fits);
-        if value.is_none() {
+        value.unwrap_or_else(|| {
             self.problem(
                 key,
                 format!("it is not {what}"),
                 format!("set it to {what}"),
             );
-        }
-        value
+            keys::default_as(key)
+        })
     }
 
     fn port(&mut self, key: &str) -> u16 {
         self.parsed(key, "a port from 1 to 65535", |port: &u16| *port > 0)
-            .unwrap_or(1)
     }
 
     fn address(&mut self, key: &str) -> IpAddr {
         self.parsed(key, "an IP address", |_| true)
-            .unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST))
     }
 
     /// `Y` or `N`; other spellings of either are taken too.
@@ -297,55 +289,45 @@ impl Reader<'_> {
     }
 
     fn timing(&mut self) -> Timing {
-        let sql_stop_limit_ms = self.duration("SQL_STOP_LIMIT");
         Timing {
-            start_probe_fast_ms: self.duration("START_PROBE_INTERVAL").max(1),
-            start_probe_slow_ms: self.duration("START_PROBE_SLOW_INTERVAL").max(1),
-            fast_window_ms: self.duration("START_PROBE_FAST_WINDOW"),
-            steady_probe_ms: self.duration("PROBE_INTERVAL").max(1),
-            probe_timeout_ms: self.duration("PROBE_TIMEOUT").max(1),
-            misses: self
-                .parsed("PROBE_MISSES", "a number from 1", |misses: &u32| {
-                    *misses > 0
-                })
-                .unwrap_or(3),
-            node_start_limit_ms: self.duration("NODE_START_LIMIT"),
-            sql_start_limit_ms: self.duration("SQL_START_LIMIT"),
-            refused_grace_ms: self.duration("SQL_REFUSED_GRACE"),
-            node_stop_grace_ms: self.duration("NODE_STOP_GRACE"),
-            sql_stop_limit_ms,
-            backoff_first_ms: self.duration("RESTART_BACKOFF_FIRST"),
-            backoff_max_ms: self.duration("RESTART_BACKOFF_MAX"),
-            backoff_reset_ms: self.duration("RESTART_BACKOFF_RESET"),
+            start_probe_fast: self.some_duration("START_PROBE_INTERVAL"),
+            start_probe_slow: self.some_duration("START_PROBE_SLOW_INTERVAL"),
+            fast_window: self.duration("START_PROBE_FAST_WINDOW"),
+            steady_probe: self.some_duration("PROBE_INTERVAL"),
+            probe_timeout: self.some_duration("PROBE_TIMEOUT"),
+            misses: self.parsed("PROBE_MISSES", "a number from 1", |n: &u32| *n > 0),
+            node_start_limit: self.duration("NODE_START_LIMIT"),
+            sql_start_limit: self.duration("SQL_START_LIMIT"),
+            refused_grace: self.duration("SQL_REFUSED_GRACE"),
+            node_stop_grace: self.duration("NODE_STOP_GRACE"),
+            sql_stop_limit: self.duration("SQL_STOP_LIMIT"),
+            backoff_first: self.duration("RESTART_BACKOFF_FIRST"),
+            backoff_max: self.duration("RESTART_BACKOFF_MAX"),
+            backoff_reset: self.duration("RESTART_BACKOFF_RESET"),
         }
     }
 
     /// A duration such as `50ms`, `5s`, `2m`, `1h`; a bare number is seconds.
-    fn duration(&mut self, key: &str) -> u64 {
-        let text = self.text(key);
-        let milliseconds = duration_ms(&text);
-        if milliseconds.is_none() {
-            self.problem(key, "it is no duration", "write it as 50ms, 5s, 2m or 1h");
+    fn duration(&mut self, key: &str) -> Duration {
+        let duration = timing::duration(&self.text(key));
+        if duration.is_none() {
+            self.problem(
+                key,
+                "it is no duration up to a year",
+                "write it as 50ms, 5s, 2m or 1h",
+            );
         }
-        milliseconds.unwrap_or(1_000)
+        duration.unwrap_or_default()
     }
-}
 
-/// A duration with its unit as milliseconds.
-pub fn duration_ms(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let split = text
-        .find(|letter: char| !letter.is_ascii_digit())
-        .unwrap_or(text.len());
-    let number: u64 = text[..split].parse().ok()?;
-    let unit = match text[split..].trim() {
-        "ms" => 1,
-        "" | "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    number.checked_mul(unit)
+    /// A duration that zero would make a loop without a pause, or a deadline that nothing meets.
+    fn some_duration(&mut self, key: &str) -> Duration {
+        let duration = self.duration(key);
+        if timing::duration(&self.text(key)) == Some(Duration::ZERO) {
+            self.problem(key, "it is no time at all", "set it to 1ms or more");
+        }
+        duration
+    }
 }
 
 #[cfg(test)]
@@ -532,37 +514,5 @@ mod tests {
             .map(|warning| warning.key)
             .collect();
         assert_eq!(warnings, ["OCTOPUS_NODE", "MASTER_KEY", "OCTOPUS_NODES"]);
-    }
-
-    #[test]
-    fn durations_have_units() {
-        let cases = [
-            ("50ms", Some(50)),
-            ("5", Some(5_000)),
-            ("2m", Some(120_000)),
-            ("1h", Some(3_600_000)),
-            ("x", None),
-            ("5 days", None),
-        ];
-        for (text, milliseconds) in cases {
-            assert_eq!(duration_ms(text), milliseconds, "{text}");
-        }
-    }
-
-    #[test]
-    fn every_key_has_one_line_in_the_example() {
-        for key in keys::KEYS
-            .iter()
-            .filter(|key| key.name != "MSSQL_SA_PASSWORD")
-        {
-            let lines = super::super::ENV_EXAMPLE.lines();
-            let count = lines
-                .filter(|line| {
-                    line.trim_start_matches("# ")
-                        .starts_with(&format!("{}=", key.name))
-                })
-                .count();
-            assert_eq!(count, 1, "{}", key.name);
-        }
     }
 }

@@ -8,6 +8,7 @@ use super::Pull;
 use super::Secret;
 use super::Timing;
 use super::read::generated_database;
+use super::timing::shown;
 
 /// Every known variable with the value it has here, empty where it has none, and the vendors' that
 /// are handed on. A password has one name only: `SA_PASSWORD` stands for `MSSQL_SA_PASSWORD` too.
@@ -103,23 +104,23 @@ fn given_connection_string(config: &Config) -> Secret {
 
 fn timing(timing: &Timing) -> Vec<(&'static str, Secret)> {
     let durations = [
-        ("START_PROBE_INTERVAL", timing.start_probe_fast_ms),
-        ("START_PROBE_SLOW_INTERVAL", timing.start_probe_slow_ms),
-        ("START_PROBE_FAST_WINDOW", timing.fast_window_ms),
-        ("PROBE_INTERVAL", timing.steady_probe_ms),
-        ("PROBE_TIMEOUT", timing.probe_timeout_ms),
-        ("NODE_START_LIMIT", timing.node_start_limit_ms),
-        ("SQL_START_LIMIT", timing.sql_start_limit_ms),
-        ("SQL_REFUSED_GRACE", timing.refused_grace_ms),
-        ("NODE_STOP_GRACE", timing.node_stop_grace_ms),
-        ("SQL_STOP_LIMIT", timing.sql_stop_limit_ms),
-        ("RESTART_BACKOFF_FIRST", timing.backoff_first_ms),
-        ("RESTART_BACKOFF_MAX", timing.backoff_max_ms),
-        ("RESTART_BACKOFF_RESET", timing.backoff_reset_ms),
+        ("START_PROBE_INTERVAL", timing.start_probe_fast),
+        ("START_PROBE_SLOW_INTERVAL", timing.start_probe_slow),
+        ("START_PROBE_FAST_WINDOW", timing.fast_window),
+        ("PROBE_INTERVAL", timing.steady_probe),
+        ("PROBE_TIMEOUT", timing.probe_timeout),
+        ("NODE_START_LIMIT", timing.node_start_limit),
+        ("SQL_START_LIMIT", timing.sql_start_limit),
+        ("SQL_REFUSED_GRACE", timing.refused_grace),
+        ("NODE_STOP_GRACE", timing.node_stop_grace),
+        ("SQL_STOP_LIMIT", timing.sql_stop_limit),
+        ("RESTART_BACKOFF_FIRST", timing.backoff_first),
+        ("RESTART_BACKOFF_MAX", timing.backoff_max),
+        ("RESTART_BACKOFF_RESET", timing.backoff_reset),
     ];
     let mut values: Vec<_> = durations
         .into_iter()
-        .map(|(key, ms)| (key, Secret::new(duration(ms))))
+        .map(|(key, duration)| (key, Secret::new(shown(duration))))
         .collect();
     values.push(("PROBE_MISSES", Secret::new(timing.misses.to_string())));
     values
@@ -131,18 +132,6 @@ fn pull(pull: Pull) -> &'static str {
         Pull::Always => "always",
         Pull::Never => "never",
     }
-}
-
-/// A duration in the largest unit that divides it.
-fn duration(ms: u64) -> String {
-    let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-    let unit = units
-        .into_iter()
-        .find(|(size, _)| ms > 0 && ms.is_multiple_of(*size));
-    unit.map_or_else(
-        || format!("{ms}ms"),
-        |(size, name)| format!("{}{name}", ms / size),
-    )
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ impl Prober {
     /// Probes until the driver drops it.
     pub async fn run(self) {
         let begun = Instant::now();
-        let limit = Duration::from_millis(self.timing.probe_timeout_ms);
+        let limit = self.timing.probe_timeout;
         let mut started = false;
         let mut log = LogMark::default();
         loop {
@@ -110,17 +110,15 @@ impl Prober {
     ) -> Duration {
         let timing = &self.timing;
         if started && failed {
-            return AFTER_MISS
-                .min(Duration::from_millis(timing.steady_probe_ms))
-                .saturating_sub(took);
+            return AFTER_MISS.min(timing.steady_probe).saturating_sub(took);
         }
-        Duration::from_millis(if started {
-            timing.steady_probe_ms
-        } else if since_begun < Duration::from_millis(timing.fast_window_ms) {
-            timing.start_probe_fast_ms
+        if started {
+            timing.steady_probe
+        } else if since_begun < timing.fast_window {
+            timing.start_probe_fast
         } else {
-            timing.start_probe_slow_ms
-        })
+            timing.start_probe_slow
+        }
     }
 
     async fn log_moved(&self, log: &mut LogMark) -> bool {

@@ -3,6 +3,7 @@
 //! none that leaves what the file says is to be taken away.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::driver::Driver;
 use super::event::Denied;
@@ -40,7 +41,7 @@ impl Driver {
         self.on_trial = false;
         self.state.records.blocked.clear();
         if let (Some(spec), Some(seconds)) = (&mut self.state.desired.spec, timeout_s) {
-            spec.timing.node_stop_grace_ms = seconds.saturating_mul(1_000);
+            spec.timing.node_stop_grace = Duration::from_secs(seconds);
         }
         self.look_at_everything();
         self.wish();

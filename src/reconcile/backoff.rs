@@ -12,9 +12,10 @@ pub fn wait(failures: u32, seed: u64, timing: &Timing) -> Duration {
         return Duration::ZERO;
     };
     let plain = timing
-        .backoff_first_ms
+        .backoff_first
         .saturating_mul(1 << doublings.min(20))
-        .min(timing.backoff_max_ms);
+        .min(timing.backoff_max)
+        .as_millis() as u64;
     let tenth = plain / 10;
     let jitter = if tenth == 0 {
         0

@@ -269,7 +269,7 @@ impl State {
         if record.gave_up().is_some() || !is_current {
             return;
         }
-        let grace = Duration::from_millis(timing.refused_grace_ms);
+        let grace = timing.refused_grace;
         let believed =
             |since: Option<Mono>| now.since(since.unwrap_or(now).max(record.progress_at)) >= grace;
         let (cause, detail) = match probe {

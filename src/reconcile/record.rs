@@ -260,7 +260,7 @@ impl UnitRecord {
         self.failure = None;
         self.unread = None;
         self.retry_at = None;
-        if now.since(since) >= Duration::from_millis(timing.backoff_reset_ms) {
+        if now.since(since) >= timing.backoff_reset {
             self.failures = 0;
         }
     }

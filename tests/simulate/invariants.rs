@@ -821,12 +821,12 @@ impl Sim {
             }
             Cause::StuckStarting => {
                 let limit = if unit == UnitId::Sql {
-                    timing.sql_start_limit_ms
+                    timing.sql_start_limit
                 } else {
-                    timing.node_start_limit_ms
+                    timing.node_start_limit
                 };
                 let moved = process.map_or(0, |process| process.began.max(process.logged_at));
-                self.must(now - moved + LOG_LAG >= limit, || {
+                self.must(now - moved + LOG_LAG >= limit.as_millis() as Ms, || {
                     format!("{unit} counts as stuck and moved at {moved}")
                 });
                 let was_ready = self.invariants.ready.get(&unit) == Some(instance);

@@ -375,7 +375,7 @@ impl Sim {
     }
 
     fn probe_limit(&self) -> Ms {
-        self.timing().probe_timeout_ms
+        self.timing().probe_timeout.as_millis() as Ms
     }
 
     pub(super) fn answered(&mut self, number: u64, asked: Ms, probe: Probe) {
@@ -384,14 +384,14 @@ impl Sim {
         if frozen_until > now {
             return self.later(frozen_until - now, Event::Answered(number, asked, probe));
         }
-        let timing = self.timing();
+        let (timing, limit) = (self.timing(), self.probe_limit());
         let Some(prober) = self.prober(number) else {
             return;
         };
         let longest = if prober.unit == UnitId::Sql {
-            timing.probe_timeout_ms * 4
+            limit * 4
         } else {
-            timing.probe_timeout_ms
+            limit
         };
         let probe = match probe {
             Probe::Failure(why) if now - asked > longest + STARVED => Probe::Unknown(why),
@@ -400,14 +400,15 @@ impl Sim {
         prober.started |= probe == Probe::Ready;
         let failed = matches!(probe, Probe::Failure(_));
         let (unit, instance, started) = (prober.unit, prober.instance.clone(), prober.started);
+        let ms = |duration: std::time::Duration| duration.as_millis() as Ms;
         let pause = if started && failed {
             AFTER_MISS.saturating_sub(now - asked)
         } else if started {
-            timing.steady_probe_ms
-        } else if now - prober.begun < timing.fast_window_ms {
-            timing.start_probe_fast_ms
+            ms(timing.steady_probe)
+        } else if now - prober.begun < ms(timing.fast_window) {
+            ms(timing.start_probe_fast)
         } else {
-            timing.start_probe_slow_ms
+            ms(timing.start_probe_slow)
         };
         let pause = if prober.nudged { 0 } else { pause };
         prober.due = now + pause;

@@ -1,5 +1,7 @@
 //! `explain`: what a unit is doing, since when and why, what was tried, what happens next and when.
 
+use std::time::Duration;
+
 use crate::cli::commands::events;
 use crate::cli::commands::status;
 use crate::cli::commands::status::duration;
@@ -133,11 +135,11 @@ fn next(unit: &UnitStatus, status: &Status, timing: &Timing) -> String {
             unit.unit
         );
     }
-    let seconds = |ms: u64| duration(ms.div_ceil(1_000));
+    let seconds = |limit: Duration| duration(limit.as_millis().div_ceil(1_000) as u64);
     match unit.phase.rsplit(' ').next().unwrap_or_default() {
         "ready" => format!(
             "it is probed every {}; {} failures in a row, and it is restarted",
-            seconds(timing.steady_probe_ms),
+            seconds(timing.steady_probe),
             timing.misses
         ),
         "failed" => {
@@ -150,9 +152,9 @@ fn next(unit: &UnitStatus, status: &Status, timing: &Timing) -> String {
         "paused" => "nothing until somebody unpauses it".to_owned(),
         "starting" => {
             let limit = if unit.unit == UnitId::Sql {
-                timing.sql_start_limit_ms
+                timing.sql_start_limit
             } else {
-                timing.node_start_limit_ms
+                timing.node_start_limit
             };
             format!(
                 "it is waited for while it moves; after {} without progress it is restarted",

@@ -17,7 +17,7 @@ use crate::cli::outcome::Outcome;
 use crate::cli::outcome::USAGE;
 use crate::cli::outcome::interruptible;
 use crate::cli::terminal::print;
-use crate::config::read::duration_ms;
+use crate::config::timing::duration;
 use crate::daemon::journal::now_ms;
 use crate::engine::logs::Selection;
 use crate::engine::observe::ObservationCache;
@@ -136,8 +136,8 @@ fn is_before(line: &str, from_ms: u64) -> bool {
 
 /// A time of day or a duration before now, as milliseconds since 1970.
 pub fn since(text: &str) -> Result<u64, Failure> {
-    if let Some(ago) = duration_ms(text) {
-        return Ok(now_ms().saturating_sub(ago));
+    if let Some(ago) = duration(text) {
+        return Ok(now_ms().saturating_sub(ago.as_millis() as u64));
     }
     let bad = || {
         Failure::new(

@@ -131,11 +131,7 @@ async fn timing(context: &Context) -> Timing {
 
 /// Nodes stop together, then SQL Server.
 fn stop_limit(timing: &Timing) -> Duration {
-    Duration::from_millis(
-        timing
-            .node_stop_grace_ms
-            .saturating_add(timing.sql_stop_limit_ms),
-    ) + STOP_MARGIN
+    timing.node_stop_grace + timing.sql_stop_limit + STOP_MARGIN
 }
 
 fn unit(facts: &Facts) -> String {

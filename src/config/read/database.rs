@@ -62,13 +62,11 @@ impl Reader<'_> {
             sa_password: self.sa_password(),
             port: self.port("SQL_PORT"),
             bind: self.address("SQL_BIND_ADDRESS"),
-            memory_limit_mb: self
-                .parsed(
-                    "SQL_MEMORY_LIMIT_MB",
-                    "a number of megabytes from 1024",
-                    |limit: &u32| *limit >= 1024,
-                )
-                .unwrap_or(2048),
+            memory_limit_mb: self.parsed(
+                "SQL_MEMORY_LIMIT_MB",
+                "a number of megabytes from 1024",
+                |limit: &u32| *limit >= 1024,
+            ),
             edition,
             extra: self.extra(keys::SQL_VARIABLES, keys::STANDIN_SQL),
         })

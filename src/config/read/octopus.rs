@@ -39,11 +39,7 @@ impl Reader<'_> {
                 .map(Secret::new),
             master_key: self.given("MASTER_KEY").map(Secret::new),
             disable_dind: self.switch("DISABLE_DIND"),
-            task_cap: self
-                .given("TASK_CAP")
-                .is_some()
-                .then(|| self.parsed("TASK_CAP", "a number", |_| true))
-                .flatten(),
+            task_cap: self.task_cap(),
             extra: self.extra(keys::OCTOPUS_VARIABLES, keys::STANDIN_OCTOPUS),
         }
     }
@@ -63,6 +59,20 @@ impl Reader<'_> {
         Secret::default()
     }
 
+    /// Zero too: a node that takes no tasks serves the portal only (octopus.com/docs, high
+    /// availability, task cap).
+    fn task_cap(&mut self) -> Option<u32> {
+        let cap = self.given("TASK_CAP")?.trim().parse().ok();
+        if cap.is_none() {
+            self.problem(
+                "TASK_CAP",
+                "it is not a number",
+                "set it to a number, or leave it out",
+            );
+        }
+        cap
+    }
+
     fn nodes(&mut self) -> u8 {
         let fits = |nodes: &u8| (1..=MAX_NODES).contains(nodes);
         match self.input.nodes {
@@ -78,13 +88,10 @@ impl Reader<'_> {
                 });
                 1
             }
-            None => self
-                .parsed(
-                    "OCTOPUS_NODES",
-                    &format!("a number from 1 to {MAX_NODES}"),
-                    fits,
-                )
-                .unwrap_or(1),
+            None => {
+                let what = format!("a number from 1 to {MAX_NODES}");
+                self.parsed("OCTOPUS_NODES", &what, fits)
+            }
         }
     }
 

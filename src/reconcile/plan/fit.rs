@@ -1,7 +1,5 @@
 //! Whether a container may stay as it is, or why not.
 
-use std::time::Duration;
-
 use super::Pass;
 use crate::reconcile::Cause;
 use crate::reconcile::Mono;
@@ -145,11 +143,8 @@ impl Pass<'_> {
 /// When a unit that is starting and no longer moves counts as stuck. Progress puts it off.
 fn start_deadline(unit: UnitId, spec: &StackSpec, record: &UnitRecord) -> Mono {
     let limit = match unit {
-        UnitId::Sql => spec.timing.sql_start_limit_ms,
-        UnitId::Node(_) => spec.timing.node_start_limit_ms,
+        UnitId::Sql => spec.timing.sql_start_limit,
+        UnitId::Node(_) => spec.timing.node_start_limit,
     };
-    record
-        .progress_at
-        .max(record.seen_at)
-        .after(Duration::from_millis(limit))
+    record.progress_at.max(record.seen_at).after(limit)
 }

@@ -170,8 +170,8 @@ impl<'a> Pass<'a> {
             .map(|spec| spec.timing.clone())
             .unwrap_or_default();
         match unit {
-            UnitId::Sql => Duration::from_millis(timing.sql_stop_limit_ms),
-            UnitId::Node(_) => Duration::from_millis(timing.node_stop_grace_ms),
+            UnitId::Sql => timing.sql_stop_limit,
+            UnitId::Node(_) => timing.node_stop_grace,
         }
     }
 
