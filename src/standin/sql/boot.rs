@@ -11,7 +11,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::faults::{self, Faults, StartFault};
-use super::server::{self, Server, Stop};
+use super::listener;
+use super::server::{Server, Stop};
 use super::store::{OpenError, Opening, Store};
 use super::writer::version;
 use super::{log, tls};
@@ -251,7 +252,7 @@ async fn listen(settings: &Settings, server: &Arc<Server>) -> std::io::Result<()
             );
         }
     });
-    server::accept(server, listener).await;
+    listener::accept(server, listener).await;
     recovery.abort();
     Ok(())
 }

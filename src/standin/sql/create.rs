@@ -1,9 +1,8 @@
 //! Column types and identity columns of CREATE TABLE.
 
 use super::error::SqlError;
-use super::lexer::Token;
+use super::lexer::{Token, closing};
 use super::statement::no_type;
-use super::translate::closing;
 use super::types::SqlType;
 use super::writer::Writer;
 

@@ -12,12 +12,14 @@ use rusqlite::{Connection, ErrorCode, InterruptHandle};
 
 use super::error::SqlError;
 use super::lexer::{self, Token};
+use super::parser;
 use super::request::Call;
 use super::result::{columns, size_of_value};
+use super::scope::Scope;
 use super::server::{Server, Stop};
-use super::statement::{self, Declared, Statement};
+use super::statement::{Declared, Statement};
 use super::tokens::{Column, Reply};
-use super::translate::{self, Scope, Translated};
+use super::translate::{self, Translated};
 use super::types::SqlType;
 
 /// How long a statement waits for another connection's transaction.
@@ -172,7 +174,7 @@ impl Engine {
     }
 
     pub(super) fn script(&mut self, text: &str, reply: &mut Reply) -> Result<(), SqlError> {
-        for statement in statement::statements(lexer::tokens(text)?)? {
+        for statement in parser::statements(lexer::tokens(text)?)? {
             self.execute(&statement, reply)?;
         }
         Ok(())

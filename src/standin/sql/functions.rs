@@ -1,10 +1,10 @@
 //! The functions and catalogue views of T-SQL that SQLite spells otherwise.
 
 use super::error::SqlError;
-use super::lexer::Token;
+use super::lexer::{Token, closing, item_end};
+use super::scope::Listed;
 use super::statement::no_type;
 use super::tokens::PRODUCT_VERSION;
-use super::translate::{Listed, closing, item_end};
 use super::types::SqlType;
 use super::writer::Writer;
 

@@ -67,6 +67,45 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, SqlError> {
     Ok(found)
 }
 
+/// Where an item of a select list ends: at a comma or a clause outside of parentheses.
+pub(super) fn item_end(words: &[Token], start: usize) -> usize {
+    let mut at = start;
+    while at < words.len() {
+        if words[at].is_symbol("(") {
+            at = closing(words, at);
+        } else if words[at].is_symbol(",")
+            || [
+                "FROM",
+                "WHERE",
+                "UNION",
+                "ORDER",
+                "EXCEPT",
+                "INTERSECT",
+                "INTO",
+            ]
+            .iter()
+            .any(|word| words[at].is(word))
+        {
+            break;
+        }
+        at += 1;
+    }
+    at.min(words.len())
+}
+
+/// The parenthesis that closes the one at `open`, or the last word.
+pub(super) fn closing(words: &[Token], open: usize) -> usize {
+    let mut depth = 0_usize;
+    for (at, word) in words.iter().enumerate().skip(open) {
+        depth += usize::from(word.is_symbol("("));
+        depth -= usize::from(word.is_symbol(")"));
+        if depth == 0 {
+            return at;
+        }
+    }
+    words.len().saturating_sub(1)
+}
+
 struct Lexer {
     chars: Vec<char>,
     at: usize,

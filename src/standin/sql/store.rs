@@ -17,7 +17,7 @@ use sha2::Digest as _;
 
 use super::error::SqlError;
 use super::faults::Broken;
-use super::translate::Listed;
+use super::scope::Listed;
 
 /// How long SQLite itself waits for another writer before the caller may look whether it was
 /// cancelled.

@@ -1,33 +1,12 @@
 //! The T-SQL subset to SQLite's dialect, word by word. Pure: what it must know of the session comes
 //! in `Scope`.
 
-use std::collections::HashMap;
-
 use super::create::without_table_key;
 use super::error::SqlError;
-use super::lexer::Token;
+use super::lexer::{Token, closing, item_end};
+use super::scope::Scope;
 use super::types::SqlType;
 use super::writer::Writer;
-
-/// One row of `sys.databases`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Listed {
-    pub(super) id: i64,
-    pub(super) name: String,
-    pub(super) state: i64,
-    pub(super) state_desc: &'static str,
-}
-
-/// What a statement can see of its session.
-#[derive(Debug, Default)]
-pub(super) struct Scope {
-    pub(super) database: String,
-    pub(super) databases: Vec<Listed>,
-    pub(super) variables: HashMap<String, SqlType>,
-    pub(super) spid: u32,
-    pub(super) transactions: u32,
-    pub(super) rows: u64,
-}
 
 /// What a column of a top-level SELECT says about itself, where it is not simply a column of a
 /// table.
@@ -155,45 +134,6 @@ fn select_list(words: &[Token], scope: &Scope) -> (Vec<Hint>, Vec<String>, Vec<T
     }
 }
 
-/// Where an item of a select list ends: at a comma or a clause outside of parentheses.
-pub(super) fn item_end(words: &[Token], start: usize) -> usize {
-    let mut at = start;
-    while at < words.len() {
-        if words[at].is_symbol("(") {
-            at = closing(words, at);
-        } else if words[at].is_symbol(",")
-            || [
-                "FROM",
-                "WHERE",
-                "UNION",
-                "ORDER",
-                "EXCEPT",
-                "INTERSECT",
-                "INTO",
-            ]
-            .iter()
-            .any(|word| words[at].is(word))
-        {
-            break;
-        }
-        at += 1;
-    }
-    at.min(words.len())
-}
-
-/// The parenthesis that closes the one at `open`, or the last word.
-pub(super) fn closing(words: &[Token], open: usize) -> usize {
-    let mut depth = 0_usize;
-    for (at, word) in words.iter().enumerate().skip(open) {
-        depth += usize::from(word.is_symbol("("));
-        depth -= usize::from(word.is_symbol(")"));
-        if depth == 0 {
-            return at;
-        }
-    }
-    words.len().saturating_sub(1)
-}
-
 fn hint(item: &[Token], scope: &Scope) -> Hint {
     let named = match item {
         [.., last]
@@ -252,7 +192,10 @@ fn declared(words: &[Token]) -> Option<SqlType> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::super::lexer::tokens;
+    use super::super::scope::Listed;
     use super::*;
 
     fn scope() -> Scope {

@@ -4,9 +4,9 @@
 use std::fmt::Write as _;
 
 use super::error::SqlError;
-use super::lexer::Token;
+use super::lexer::{Token, closing};
+use super::scope::Scope;
 use super::tokens::PRODUCT_VERSION;
-use super::translate::{Scope, closing};
 use super::types::SqlType;
 
 pub(super) struct Writer<'a> {
