@@ -228,13 +228,7 @@ fn a_start_without_an_answer_in_time_keeps_others_from_starting_while_the_engine
         scene.state.begin(&start, scene.now);
         scene.wait(20);
         scene.is(ONE, Run::Created);
-        scene.end(
-            start,
-            Err(Trouble {
-                words: "nothing".to_owned(),
-                doubt,
-            }),
-        );
+        scene.end(start, Err(Trouble::engine("nothing", doubt)));
         assert_eq!(scene.starts().is_empty(), is_held, "{doubt:?}");
         scene.wait(39);
         assert_eq!(scene.starts().is_empty(), is_held, "{doubt:?}");
@@ -255,13 +249,7 @@ fn an_unknown_outcome_is_no_failure_of_the_unit() {
         scene.is(TWO, Run::Created);
         let start = scene.plan().remove(0);
         scene.state.begin(&start, scene.now);
-        scene.end(
-            start,
-            Err(Trouble {
-                words: "broken".to_owned(),
-                doubt,
-            }),
-        );
+        scene.end(start, Err(Trouble::engine("broken", doubt)));
         assert_eq!(scene.state.records.get(TWO).unwrap().failures, failures);
         assert_eq!(
             scene.starts().is_empty(),
@@ -299,10 +287,7 @@ fn a_host_that_is_well_again_is_not_called_ill() {
     scene.state.begin(&create, scene.now);
     scene.end(
         create.clone(),
-        Err(Trouble {
-            words: "no space left on device".to_owned(),
-            doubt: Doubt::Refused,
-        }),
+        Err(Trouble::refused("no space left on device")),
     );
     assert_eq!(
         scene
@@ -395,12 +380,7 @@ fn a_restart_is_done_once_also_where_two_runs_look_the_same() {
 
 #[test]
 fn a_call_that_took_effect_did_not_fail_whatever_its_answer_was() {
-    let refused = || {
-        Err(Trouble {
-            words: "the engine says no".to_owned(),
-            doubt: Doubt::Refused,
-        })
-    };
+    let refused = || Err(Trouble::refused("the engine says no"));
     let mut scene = Scene::all_ready();
     let name = scene.state.seen.volumes.first().cloned().unwrap();
     let made = scene.instance(TWO).id;
@@ -444,13 +424,7 @@ fn a_unit_that_was_ready_for_long_begins_its_waits_anew() {
     scene.is(TWO, Run::Created);
     let start = scene.plan().remove(0);
     scene.state.begin(&start, scene.now);
-    scene.end(
-        start,
-        Err(Trouble {
-            words: "no".to_owned(),
-            doubt: Doubt::Refused,
-        }),
-    );
+    scene.end(start, Err(Trouble::refused("no")));
     scene.wait(2);
     scene.is(TWO, runs());
     let failures = |scene: &Scene| scene.state.records.get(TWO).unwrap().failures;
@@ -470,13 +444,7 @@ fn what_was_under_way_for_an_earlier_wish_is_not_held_against_the_next() {
     let start = scene.plan().remove(0);
     scene.state.begin(&start, scene.now);
     scene.state.records.forgive();
-    scene.end(
-        start,
-        Err(Trouble {
-            words: "no space left on device".to_owned(),
-            doubt: Doubt::Refused,
-        }),
-    );
+    scene.end(start, Err(Trouble::refused("no space left on device")));
     assert_eq!(scene.state.records.get(TWO).unwrap().failure, None);
     assert_eq!(scene.starts(), [TWO]);
 }
@@ -488,13 +456,7 @@ fn an_image_that_turns_out_to_be_missing_is_fetched() {
     let create = scene.plan().remove(0);
     assert_eq!(create, Action::Create(TWO));
     scene.state.begin(&create, scene.now);
-    scene.end(
-        create,
-        Err(Trouble {
-            words: "No such image: octopus:1".to_owned(),
-            doubt: Doubt::Refused,
-        }),
-    );
+    scene.end(create, Err(Trouble::refused("No such image: octopus:1")));
     assert_eq!(scene.plan(), [Action::Pull("octopus:1".to_owned())]);
 }
 

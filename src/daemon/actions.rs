@@ -54,10 +54,7 @@ impl Driver {
                 Ok(result) => result,
                 Err(words) => {
                     let _ = events.send(Event::Panicked(words.clone())).await;
-                    Err(Trouble {
-                        words,
-                        doubt: Doubt::Unknown,
-                    })
+                    Err(Trouble::engine(words, Doubt::Unknown))
                 }
             };
             let _ = events.send(Event::Done(action, result)).await;

@@ -13,6 +13,7 @@ use crate::reconcile::Cause;
 use crate::reconcile::action::Doubt;
 use crate::reconcile::action::Outcome;
 use crate::reconcile::action::Trouble;
+use crate::reconcile::action::TroubleKind;
 use crate::reconcile::cause;
 use crate::reconcile::observed::Instance;
 use crate::spec::DatabaseTarget;
@@ -46,19 +47,41 @@ pub struct Means {
     pub env: BTreeMap<String, String>,
 }
 
+/// Why an attempt failed: the engine's error, or what was found without asking for the action.
+enum Failed {
+    Engine(EngineError),
+    Known(Trouble),
+}
+
+impl Failed {
+    fn known(kind: TroubleKind, words: String) -> Self {
+        Self::Known(Trouble {
+            kind,
+            words,
+            doubt: Doubt::Refused,
+        })
+    }
+}
+
+impl From<EngineError> for Failed {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
 impl Means {
     /// Does it.
     pub async fn carry_out(&self, action: &Action) -> Result<Outcome, Trouble> {
         let result = self.attempt(action).await;
-        result.map_err(|error| {
-            let doubt = match &error {
-                EngineError::TimedOut { .. } => Doubt::MayStillHappen,
-                other if other.is_unreachable() => Doubt::Unknown,
-                _ => Doubt::Refused,
-            };
-            Trouble {
-                doubt,
-                words: self.words_of(action, &error),
+        result.map_err(|failure| match failure {
+            Failed::Known(trouble) => trouble,
+            Failed::Engine(error) => {
+                let doubt = match &error {
+                    EngineError::TimedOut { .. } => Doubt::MayStillHappen,
+                    other if other.is_unreachable() => Doubt::Unknown,
+                    _ => Doubt::Refused,
+                };
+                Trouble::engine(self.words_of(action, &error), doubt)
             }
         })
     }
@@ -83,10 +106,10 @@ impl Means {
         }
     }
 
-    async fn attempt(&self, action: &Action) -> Result<Outcome, EngineError> {
+    async fn attempt(&self, action: &Action) -> Result<Outcome, Failed> {
         let engine = &self.engine;
         match (action, &self.spec) {
-            (Action::Examine(_, instance), _) => return self.examine(instance).await,
+            (Action::Examine(_, instance), _) => return Ok(self.examine(instance).await?),
             (Action::Start(unit, id), spec) => {
                 self.refuse_company(*unit, spec.as_ref()).await?;
                 engine.start_container(id).await?;
@@ -128,11 +151,7 @@ impl Means {
 
     /// Two SQL Servers on one volume destroy it, so one that somebody else started meanwhile is
     /// looked for each time.
-    async fn refuse_company(
-        &self,
-        unit: UnitId,
-        spec: Option<&StackSpec>,
-    ) -> Result<(), EngineError> {
+    async fn refuse_company(&self, unit: UnitId, spec: Option<&StackSpec>) -> Result<(), Failed> {
         let Some(spec) = spec.filter(|_| unit == UnitId::Sql) else {
             return Ok(());
         };
@@ -143,15 +162,11 @@ impl Means {
         if users.is_empty() {
             return Ok(());
         }
-        let message = format!(
+        let words = format!(
             "the data volume {volume} is mounted by {}",
             users.join(", ")
         );
-        Err(EngineError::Refused {
-            attempt: "start SQL Server".to_owned(),
-            status: 409,
-            message,
-        })
+        Err(Failed::known(TroubleKind::VolumeInUse, words))
     }
 
     /// A tag that was moved since the last `up` must not slip in another version next to the one
@@ -166,20 +181,17 @@ impl Means {
             .await
     }
 
-    async fn pull(&self, spec: &StackSpec, image: &str) -> Result<(), EngineError> {
+    async fn pull(&self, spec: &StackSpec, image: &str) -> Result<(), Failed> {
         if spec.pull == crate::config::Pull::Never {
-            let message = format!("no such image: {image}, and PULL=never");
-            return Err(EngineError::Refused {
-                attempt: format!("pull image {image}"),
-                status: 404,
-                message,
-            });
+            let words = format!("no such image: {image}, and PULL=never");
+            return Err(Failed::known(TroubleKind::MayNotPull, words));
         }
         self.engine
             .pull(image, &self.env, |step| {
                 tracing::debug!(image, step, "pulling");
             })
-            .await
+            .await?;
+        Ok(())
     }
 
     /// Today's SQL Server images do not hand SIGTERM on to the server (mssql-docker issue 968), so

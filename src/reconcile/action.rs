@@ -37,10 +37,8 @@ pub enum Action {
         instance: Instance,
         /// How long it may take before SIGKILL.
         grace: Duration,
-        /// Why, for people.
-        why: String,
-        /// The failure that this is, if the run is not ended by choice.
-        cause: Option<Cause>,
+        /// Why; a failure, if the run is not ended by choice.
+        why: Why,
     },
     /// End a run at once: somebody asked twice to end, and will not wait for its grace.
     Kill(UnitId, Instance),
@@ -50,6 +48,54 @@ pub enum Action {
     RemoveNetwork(String),
     /// Remove a data volume by name.
     RemoveVolume(String),
+}
+
+/// Why a run is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Another container takes its place: its definition changed.
+    Replaced,
+    /// A person asked for a restart.
+    Restarted,
+    /// The configuration has fewer nodes now.
+    Surplus,
+    /// The operator stopped this unit.
+    Halted,
+    /// The whole stack is stopped or taken down.
+    Down,
+    /// A node ends because its database is about to.
+    DatabaseEnds,
+    /// It is beyond waiting for, and is started again.
+    Broken(Cause),
+}
+
+impl Why {
+    /// The failure that ends the run, if it is not ended by choice.
+    pub fn cause(self) -> Option<Cause> {
+        match self {
+            Self::Broken(cause) => Some(cause),
+            Self::Replaced
+            | Self::Restarted
+            | Self::Surplus
+            | Self::Halted
+            | Self::Down
+            | Self::DatabaseEnds => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Replaced => "it is replaced",
+            Self::Restarted => "it is restarted, as somebody asked",
+            Self::Surplus => "it is one node too many",
+            Self::Halted => "the operator stopped it",
+            Self::Down => "the stack goes down",
+            Self::DatabaseEnds => "SQL Server is stopped too",
+            Self::Broken(cause) => cause.title(),
+        })
+    }
 }
 
 /// What an action works on. At most one action at a time on each.
@@ -98,19 +144,59 @@ impl Action {
         }
     }
 
-    /// What people read while it is under way.
-    pub fn verb(&self) -> &'static str {
+    /// What is being done.
+    pub fn verb(&self) -> Verb {
         match self {
-            Self::Pull(_) => "pulling",
-            Self::CreateNetwork | Self::CreateVolume(_) | Self::Create(_) => "creating",
-            Self::Connect(..) => "connecting",
-            Self::DisarmRestartPolicy(..) => "disarming the engine's restart policy",
-            Self::Start(..) => "starting",
-            Self::Examine(..) => "examining",
-            Self::Stop { .. } => "stopping",
-            Self::Kill(..) => "killing",
-            Self::Remove(..) | Self::RemoveNetwork(_) | Self::RemoveVolume(_) => "removing",
+            Self::Pull(_) => Verb::Pull,
+            Self::CreateNetwork | Self::CreateVolume(_) | Self::Create(_) => Verb::Create,
+            Self::Connect(..) => Verb::Connect,
+            Self::DisarmRestartPolicy(..) => Verb::Disarm,
+            Self::Start(..) => Verb::Start,
+            Self::Examine(..) => Verb::Examine,
+            Self::Stop { .. } => Verb::Stop,
+            Self::Kill(..) => Verb::Kill,
+            Self::Remove(..) | Self::RemoveNetwork(_) | Self::RemoveVolume(_) => Verb::Remove,
         }
+    }
+}
+
+/// What an action does to its subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// An image is fetched.
+    Pull,
+    /// A container, the network or a volume is made.
+    Create,
+    /// A container is attached to the network again.
+    Connect,
+    /// The engine's restart policy is set back to `no`.
+    Disarm,
+    /// A container is started.
+    Start,
+    /// The log of an ended run is read.
+    Examine,
+    /// A run is ended with grace.
+    Stop,
+    /// A run is ended at once.
+    Kill,
+    /// A container, a network or a volume is removed.
+    Remove,
+}
+
+/// What people read while it is under way.
+impl std::fmt::Display for Verb {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.pad(match self {
+            Self::Pull => "pulling",
+            Self::Create => "creating",
+            Self::Connect => "connecting",
+            Self::Disarm => "disarming the engine's restart policy",
+            Self::Start => "starting",
+            Self::Examine => "examining",
+            Self::Stop => "stopping",
+            Self::Kill => "killing",
+            Self::Remove => "removing",
+        })
     }
 }
 
@@ -126,10 +212,25 @@ pub struct Outcome {
 /// Why an action failed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trouble {
-    /// The engine's words, or ours.
+    /// What kind of failure this is.
+    pub kind: TroubleKind,
+    /// The engine's words, or ours, for people.
     pub words: String,
     /// Whether it may have been done all the same.
     pub doubt: Doubt,
+}
+
+/// Kinds of failures of actions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TroubleKind {
+    /// The engine answered, or did not: what its words mean is looked up.
+    Engine,
+    /// A data volume is mounted by a container that is not ours: nothing was asked of the engine.
+    VolumeInUse,
+    /// The image is not there, and the configuration forbids to fetch it.
+    MayNotPull,
+    /// A volume or network of that name is not ours.
+    NotOurs,
 }
 
 /// How far an action that failed may have taken effect.
@@ -144,6 +245,20 @@ pub enum Doubt {
 }
 
 impl Trouble {
+    /// The engine refused, with these words.
+    pub fn refused(words: impl Into<String>) -> Self {
+        Self::engine(words, Doubt::Refused)
+    }
+
+    /// The engine failed in a call.
+    pub fn engine(words: impl Into<String>, doubt: Doubt) -> Self {
+        Self {
+            kind: TroubleKind::Engine,
+            words: words.into(),
+            doubt,
+        }
+    }
+
     /// Whether nothing was learnt about the thing itself.
     pub fn is_unknown(&self) -> bool {
         self.doubt != Doubt::Refused

@@ -141,8 +141,6 @@ const ENGINE_WORDS: &[(&[&str], Cause)] = &[
     (&["no matching manifest for"], Cause::WrongArchitecture),
     (&["is already in use by container"], Cause::NameTaken),
     (&["network with name", "already exists"], Cause::NameTaken),
-    (&["exists and is not ours"], Cause::NameTaken),
-    (&["the data volume", "is mounted by"], Cause::VolumeInUse),
     (&["non-overlapping ipv4 address pool"], Cause::NoSubnet),
     (&["all predefined address pools"], Cause::NoSubnet),
 ];

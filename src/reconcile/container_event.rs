@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 use super::Mono;
 use super::Observed;
 use super::action::Subject;
+use super::action::Verb;
 use super::observed::Container;
 use super::observed::Instance;
 use super::state::State;
@@ -27,7 +28,7 @@ pub struct ContainerEvent {
 
 impl State {
     /// What we are at with a unit.
-    fn verb_of(&self, unit: UnitId) -> Option<&'static str> {
+    fn verb_of(&self, unit: UnitId) -> Option<Verb> {
         self.records
             .busy
             .get(&Subject::Unit(unit))
@@ -52,7 +53,7 @@ impl State {
             _ => {}
         }
         let what = match (heard.word.as_str(), heard.signal.as_deref()) {
-            ("kill", _) if matches!(self.verb_of(unit), Some("stopping" | "removing")) => return,
+            ("kill", _) if matches!(self.verb_of(unit), Some(Verb::Stop | Verb::Remove)) => return,
             ("kill", signal) => format!(
                 "somebody sent it signal {} (docker stop or kill); `octo-local stop {unit}` keeps it stopped",
                 signal.unwrap_or("?")
@@ -112,7 +113,7 @@ impl State {
             .map(|one| one.unit)
             .collect();
         for unit in gone {
-            if self.verb_of(unit) != Some("removing") {
+            if self.verb_of(unit) != Some(Verb::Remove) {
                 self.tell(&unit, "somebody removed its container");
             }
         }

@@ -8,6 +8,7 @@ use super::Mono;
 use super::action::Outcome;
 use super::action::Subject;
 use super::action::Trouble;
+use super::action::TroubleKind;
 use super::backoff;
 use super::cause;
 use super::cause::Class;
@@ -35,16 +36,7 @@ impl State {
     /// A call failed, and what it was to do was not done.
     pub(super) fn failed(&mut self, action: &Action, trouble: &Trouble, now: Mono) {
         let subject = action.subject();
-        let evidence = Evidence {
-            engine: Some(&trouble.words),
-            ..Evidence::default()
-        };
-        let mut failure = cause::of_unit(UnitId::Node(0), &evidence);
-        // Whatever words a registry or the way to it has: the image is not there and cannot be
-        // fetched.
-        if matches!(action, Action::Pull(_)) && failure.cause == Cause::EngineError {
-            failure.cause = Cause::ImageMissing;
-        }
+        let failure = failure_of(action, trouble);
         self.tell(
             &subject,
             format!("{} failed: {}", action.verb(), trouble.words),
@@ -232,7 +224,7 @@ impl State {
         if *probe == Probe::Ready {
             record.settle(&timing, now);
         }
-        if unit == UnitId::Sql && is_ready && !was_ready {
+        if unit.is_database() && is_ready && !was_ready {
             self.records.nodes_reconnect(now);
         }
         match (was_ready, is_ready, probe) {
@@ -246,10 +238,10 @@ impl State {
             }
             _ => {}
         }
-        if matches!(probe, Probe::Failure(_)) && unit != UnitId::Sql {
+        if matches!(probe, Probe::Failure(_)) && unit.is_server() {
             self.announce(News::Ask(UnitId::Sql));
         }
-        if is_ready && unit == UnitId::Sql && !was_ready {
+        if is_ready && unit.is_database() && !was_ready {
             self.announce(News::PasswordAccepted);
         }
         self.judge_refusal(unit, probe, now);
@@ -302,6 +294,30 @@ impl State {
             now,
         );
         self.records.of(unit).unread = instance;
+    }
+}
+
+/// What a failed call means: what we found out ourselves needs no words, the engine's are looked
+/// up.
+fn failure_of(action: &Action, trouble: &Trouble) -> Failure {
+    let looked_up = || match cause::of_words(&trouble.words) {
+        Some(cause) => cause,
+        // Whatever words a registry or the way to it has: the image is not there and cannot be
+        // fetched.
+        None if matches!(action, Action::Pull(_)) => Cause::ImageMissing,
+        None => Cause::EngineError,
+    };
+    let cause = match trouble.kind {
+        TroubleKind::Engine => looked_up(),
+        TroubleKind::VolumeInUse => Cause::VolumeInUse,
+        TroubleKind::MayNotPull => Cause::ImageMissing,
+        TroubleKind::NotOurs => Cause::NameTaken,
+    };
+    Failure {
+        cause,
+        detail: trouble.words.clone(),
+        lines: Vec::new(),
+        code: None,
     }
 }
 

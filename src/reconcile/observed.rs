@@ -179,6 +179,6 @@ impl Observed {
     pub fn any_node_runs(&self) -> bool {
         self.containers
             .iter()
-            .any(|container| container.unit != UnitId::Sql && container.is_running())
+            .any(|container| container.unit.is_server() && container.is_running())
     }
 }

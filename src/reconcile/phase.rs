@@ -14,6 +14,7 @@ use super::Mono;
 use super::Observed;
 use super::UnitRecords;
 use super::action::Subject;
+use super::action::Verb;
 use super::cause::Class;
 use super::observed::Run;
 use super::record::UnitRecord;
@@ -76,7 +77,7 @@ pub fn phase_of(
     };
     let stopping = matches!(
         records.busy.get(&Subject::Unit(unit)),
-        Some(("stopping" | "removing", _))
+        Some((Verb::Stop | Verb::Remove, _))
     );
     match &container.run {
         Run::Removing => Phase::Stopping,

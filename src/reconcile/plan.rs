@@ -20,6 +20,8 @@ use super::Phase;
 use super::Plan;
 use super::UnitRecords;
 use super::action::Subject;
+use super::action::Verb;
+use super::action::Why;
 use super::images;
 use super::observed::Container;
 use super::observed::Instance;
@@ -27,6 +29,7 @@ use super::observed::Run;
 use super::phase::phase_of;
 use crate::spec::ContainerSpec;
 use crate::spec::Digest;
+use crate::spec::Role;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 use fit::Fit;
@@ -103,12 +106,10 @@ impl<'a> Pass<'a> {
             .filter(|container| container.is_running())
             .collect();
         for container in &running {
-            if container.unit != UnitId::Sql || self.no_node_runs() {
-                self.stop(container, "the stack goes down", None);
+            if container.unit.is_server() || self.no_node_runs() {
+                self.stop(container, Why::Down);
             }
-            if self.desired.hurry
-                && container.unit != UnitId::Sql
-                && self.is_stopping(container.unit)
+            if self.desired.hurry && container.unit.is_server() && self.is_stopping(container.unit)
             {
                 self.kill(container);
             }
@@ -119,7 +120,7 @@ impl<'a> Pass<'a> {
     fn down(&mut self, volumes: bool) {
         let stopped = self.halt();
         for container in &self.seen.containers {
-            if !container.is_running() && (container.unit != UnitId::Sql || self.no_node_runs()) {
+            if !container.is_running() && (container.unit.is_server() || self.no_node_runs()) {
                 self.act(Action::Remove(container.unit, container.id.clone()));
             }
         }
@@ -276,10 +277,10 @@ impl<'a> Pass<'a> {
         }
         for unit in spec.units() {
             if self.desired.stopped.contains(&unit) {
-                if unit == UnitId::Sql {
-                    return;
+                match unit.role() {
+                    Role::Database => return,
+                    Role::Server => continue,
                 }
-                continue;
             }
             let is_drained = self
                 .records
@@ -288,7 +289,7 @@ impl<'a> Pass<'a> {
             if is_drained || self.phase(spec, unit) == Phase::Ready {
                 continue;
             }
-            let is_node = unit != UnitId::Sql;
+            let is_node = unit.is_server();
             if !(self.something_starts(spec, unit) || is_node && self.database_ends) {
                 self.start(spec, unit);
             }
@@ -300,9 +301,9 @@ impl<'a> Pass<'a> {
     /// readiness. A node also meets one that is being stopped, or is frozen, before it ever served:
     /// until it ends it may migrate the database.
     fn something_starts(&mut self, spec: &StackSpec, unit: UnitId) -> bool {
-        let in_the_way = |container: &&Container| match unit {
-            UnitId::Sql => self.phase(spec, container.unit) == Phase::Starting,
-            UnitId::Node(_) => !self.has_served(container),
+        let in_the_way = |container: &&Container| match unit.role() {
+            Role::Database => self.phase(spec, container.unit) == Phase::Starting,
+            Role::Server => !self.has_served(container),
         };
         let mut running = self
             .seen
@@ -314,7 +315,7 @@ impl<'a> Pass<'a> {
                 .records
                 .busy
                 .values()
-                .any(|(verb, _)| *verb == "starting")
+                .any(|(verb, _)| *verb == Verb::Start)
             || self.some_other_may_start(unit)
     }
 
@@ -366,7 +367,7 @@ impl<'a> Pass<'a> {
     fn phase(&self, spec: &StackSpec, unit: UnitId) -> Phase {
         phase_of(
             unit,
-            unit == UnitId::Sql && spec.sql.is_none(),
+            unit.is_database() && spec.sql.is_none(),
             self.seen,
             self.records,
             self.now,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Mono;
 use super::action::Subject;
+use super::action::Verb;
 use super::backoff;
 use super::cause::Cause;
 use super::cause::Class;
@@ -41,7 +42,7 @@ pub struct UnitRecords {
     /// By unit.
     pub units: BTreeMap<UnitId, UnitRecord>,
     /// What an action is working on now, with its verb and since when.
-    pub busy: BTreeMap<Subject, (&'static str, Mono)>,
+    pub busy: BTreeMap<Subject, (Verb, Mono)>,
     /// Failures of what is no unit: images, networks, volumes.
     pub blocked: BTreeMap<Subject, Blocked>,
     /// What was under way when failures were forgiven: how it ends says nothing about what is
@@ -172,11 +173,7 @@ impl UnitRecords {
 
     /// The database is back: nodes connect again first.
     pub fn nodes_reconnect(&mut self, now: Mono) {
-        for (_, record) in self
-            .units
-            .iter_mut()
-            .filter(|(unit, _)| **unit != UnitId::Sql)
-        {
+        for (_, record) in self.units.iter_mut().filter(|(unit, _)| unit.is_server()) {
             record.reconnects_until = now.after(RECONNECTING);
         }
     }
@@ -331,7 +328,7 @@ mod tests {
 
     #[test]
     fn what_somebody_else_did_meanwhile_is_no_failure_any_more() {
-        let engine = Some("no such image: octopus:1, and PULL=never");
+        let engine = Some("no such image: octopus:1");
         let failure = of_unit(
             UnitId::Node(1),
             &Evidence {

@@ -15,6 +15,7 @@ use super::UnitRecords;
 use super::action::Doubt;
 use super::action::Outcome;
 use super::action::Trouble;
+use super::action::TroubleKind;
 use super::action::took_effect;
 use super::cause::Failure;
 use super::images;
@@ -24,6 +25,7 @@ use super::observed::Run;
 use super::plan;
 use super::record::LATE_START;
 use crate::config::Timing;
+use crate::spec::Role;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
@@ -107,7 +109,6 @@ impl State {
             unit,
             instance,
             why,
-            cause,
             ..
         } = action
         else {
@@ -117,7 +118,7 @@ impl State {
         let record = self.records.of(*unit);
         record.ending = Some(instance.clone());
         record.ending_at = now;
-        let Some(cause) = *cause else { return };
+        let Some(cause) = why.cause() else { return };
         let detail = record.health.last_problem.clone().unwrap_or_default();
         self.unit_failed(
             *unit,
@@ -217,7 +218,7 @@ impl State {
     /// Whether a node of the definition that is wanted was ever started. What Docker shows counts:
     /// an answer may be lost, and another daemon may have started it.
     fn version_ran(&self) -> bool {
-        let is_node = |one: &&Container| one.unit != UnitId::Sql;
+        let is_node = |one: &&Container| one.unit.is_server();
         let mut started = self
             .seen
             .containers
@@ -257,15 +258,12 @@ impl State {
                 if matches!(action, Action::CreateVolume(_))
                     && !took_effect(action, &self.seen) =>
             {
-                let words = format!("{subject} exists and is not ours");
-                self.failed(
-                    action,
-                    &Trouble {
-                        words,
-                        doubt: Doubt::Refused,
-                    },
-                    now,
-                );
+                let trouble = Trouble {
+                    kind: TroubleKind::NotOurs,
+                    words: format!("{subject} exists and is not ours"),
+                    doubt: Doubt::Refused,
+                };
+                self.failed(action, &trouble, now);
             }
             Ok(_) => {
                 self.records.blocked.remove(&subject);
@@ -434,7 +432,11 @@ impl State {
     }
 
     pub(super) fn seed_of(&self, unit: UnitId) -> u64 {
-        self.seed ^ u64::from(unit.number()) ^ if unit == UnitId::Sql { 1 << 32 } else { 0 }
+        let role = match unit.role() {
+            Role::Database => 1 << 32,
+            Role::Server => 0,
+        };
+        self.seed ^ u64::from(unit.number()) ^ role
     }
 
     /// Whether a run is of the definition that is wanted now, and goes on if it can: how another

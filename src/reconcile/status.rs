@@ -11,6 +11,7 @@ use super::Observed;
 use super::Phase;
 use super::UnitRecords;
 use super::action::Subject;
+use super::action::Verb;
 use super::cause::Cause;
 use super::cause::Class;
 use super::cause::Failure;
@@ -351,7 +352,7 @@ fn reason(
     phase: &Phase,
     record: &UnitRecord,
     failure: Option<&Failure>,
-    busy: Option<&str>,
+    busy: Option<Verb>,
     ahead: Option<UnitId>,
 ) -> String {
     let turn = || ahead.map(|ahead| format!("waits for {ahead}"));

@@ -22,6 +22,7 @@ use crate::config::Secret;
 use crate::config::Timing;
 use crate::config::project::ProjectName;
 pub use digest::Digest;
+pub use unit::Role;
 pub use unit::UnitId;
 
 /// What is to run, for one project.

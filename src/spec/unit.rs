@@ -17,6 +17,16 @@ pub enum UnitId {
     Node(u8),
 }
 
+/// What a unit is for. What holds for one role says nothing about another: rules match on it
+/// exhaustively.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The database: one, started first and ended last; it may be external, without a container.
+    Database,
+    /// An Octopus Server node: it migrates the database at its start, and serves.
+    Server,
+}
+
 const NODE_PREFIX: &str = "octopus-server-";
 
 /// A name that is no unit.
@@ -25,6 +35,30 @@ const NODE_PREFIX: &str = "octopus-server-";
 pub struct UnknownUnit(pub String);
 
 impl UnitId {
+    /// What it is for.
+    pub fn role(self) -> Role {
+        match self {
+            Self::Sql => Role::Database,
+            Self::Node(_) => Role::Server,
+        }
+    }
+
+    /// Whether it is an Octopus Server node, to which the rules of versions and turns apply.
+    pub fn is_server(self) -> bool {
+        match self.role() {
+            Role::Server => true,
+            Role::Database => false,
+        }
+    }
+
+    /// Whether it is the database.
+    pub fn is_database(self) -> bool {
+        match self.role() {
+            Role::Database => true,
+            Role::Server => false,
+        }
+    }
+
     /// The name of the compose service that the unit is an instance of.
     pub fn service(self) -> &'static str {
         match self {

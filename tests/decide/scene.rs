@@ -189,7 +189,7 @@ impl Scene {
 
     pub(super) fn stops(&self) -> Vec<(UnitId, Option<Cause>)> {
         let stops = self.plan().into_iter().filter_map(|action| match action {
-            Action::Stop { unit, cause, .. } => Some((unit, cause)),
+            Action::Stop { unit, why, .. } => Some((unit, why.cause())),
             _ => None,
         });
         stops.collect()

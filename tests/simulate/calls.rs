@@ -5,6 +5,7 @@ use octo_local::reconcile::Action;
 use octo_local::reconcile::action::Doubt;
 use octo_local::reconcile::action::Outcome;
 use octo_local::reconcile::action::Trouble;
+use octo_local::reconcile::action::TroubleKind;
 use octo_local::spec::ContainerSpec;
 use octo_local::spec::StackSpec;
 use octo_local::spec::UnitId;
@@ -40,24 +41,15 @@ pub(super) struct Call {
 pub(super) type Answer = Result<Outcome, Trouble>;
 
 fn refused(words: impl Into<String>) -> Answer {
-    Err(Trouble {
-        words: words.into(),
-        doubt: Doubt::Refused,
-    })
+    Err(Trouble::refused(words))
 }
 
 fn unknown(words: &str) -> Answer {
-    Err(Trouble {
-        words: words.to_owned(),
-        doubt: Doubt::Unknown,
-    })
+    Err(Trouble::engine(words, Doubt::Unknown))
 }
 
 fn late() -> Answer {
-    Err(Trouble {
-        words: "no answer in time".to_owned(),
-        doubt: Doubt::MayStillHappen,
-    })
+    Err(Trouble::engine("no answer in time", Doubt::MayStillHappen))
 }
 
 impl Sim {
@@ -230,7 +222,10 @@ impl Sim {
             .as_ref()
             .is_some_and(|spec| spec.pull == octo_local::config::Pull::Never)
         {
-            return refused(format!("no such image: {image}, and PULL=never"));
+            return Err(Trouble {
+                kind: TroubleKind::MayNotPull,
+                ..Trouble::refused(format!("no such image: {image}, and PULL=never"))
+            });
         }
         let Some(id) = self.world.registry.get(image).cloned() else {
             return refused("manifest unknown");
@@ -367,10 +362,11 @@ impl Sim {
                 && made.volumes.contains(&"p_sql-data".to_owned())
         });
         if let Some(company) = company {
-            return refused(format!(
-                "the data volume p_sql-data is mounted by {}",
-                company.name
-            ));
+            let words = format!("the data volume p_sql-data is mounted by {}", company.name);
+            return Err(Trouble {
+                kind: TroubleKind::VolumeInUse,
+                ..Trouble::refused(words)
+            });
         }
         self.start_container(id, timely)
     }

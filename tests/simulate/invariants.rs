@@ -91,11 +91,10 @@ pub(super) fn brief(action: &Action) -> String {
             unit,
             instance,
             why,
-            cause,
             ..
         } => {
             format!(
-                "Stop {unit} {} {}: {why} {cause:?}",
+                "Stop {unit} {} {}: {why:?}",
                 instance.id, instance.started_at
             )
         }
@@ -335,9 +334,9 @@ impl Sim {
             Action::Stop {
                 unit,
                 instance,
-                cause,
+                why,
                 ..
-            } => self.check_stop(*unit, instance, *cause),
+            } => self.check_stop(*unit, instance, why.cause()),
             Action::Remove(unit, id) => self.check_remove(*unit, id),
             Action::Pull(image) => self.check_pull(image),
             Action::RemoveNetwork(id) => self.check_remove_network(id),
@@ -566,11 +565,7 @@ impl Sim {
         let stops = self.in_flight(|action| {
             matches!(
                 action,
-                Action::Stop {
-                    unit: UnitId::Sql,
-                    cause: None,
-                    ..
-                }
+                Action::Stop { unit: UnitId::Sql, why, .. } if why.cause().is_none()
             )
         });
         self.must(!stops, || {

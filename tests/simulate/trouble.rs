@@ -370,10 +370,7 @@ impl Sim {
         for number in open {
             self.answer(
                 number,
-                Err(Trouble {
-                    words: "the connection broke".to_owned(),
-                    doubt: Doubt::Unknown,
-                }),
+                Err(Trouble::engine("the connection broke", Doubt::Unknown)),
             );
             self.calls.remove(&number);
         }

@@ -7,6 +7,7 @@ use crate::reconcile::Phase;
 use crate::reconcile::observed::Container;
 use crate::reconcile::record::UnitRecord;
 use crate::spec::ContainerSpec;
+use crate::spec::Role;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
@@ -79,7 +80,7 @@ impl Pass<'_> {
         if container.is_running() && !self.seen.is_attached(container) {
             return Fit::Right;
         }
-        let is_node = container.unit != UnitId::Sql;
+        let is_node = container.unit.is_server();
         let is_held_to_account = self.has_grace_ended(record)
             && (!is_node || self.database_was_well_after(spec, record));
         match self.phase(spec, container.unit) {
@@ -142,9 +143,9 @@ impl Pass<'_> {
 
 /// When a unit that is starting and no longer moves counts as stuck. Progress puts it off.
 fn start_deadline(unit: UnitId, spec: &StackSpec, record: &UnitRecord) -> Mono {
-    let limit = match unit {
-        UnitId::Sql => spec.timing.sql_start_limit,
-        UnitId::Node(_) => spec.timing.node_start_limit,
+    let limit = match unit.role() {
+        Role::Database => spec.timing.sql_start_limit,
+        Role::Server => spec.timing.node_start_limit,
     };
     record.progress_at.max(record.seen_at).after(limit)
 }

@@ -10,7 +10,10 @@ use crate::reconcile::Cause;
 use crate::reconcile::Mono;
 use crate::reconcile::Phase;
 use crate::reconcile::action::Subject;
+use crate::reconcile::action::Verb;
+use crate::reconcile::action::Why;
 use crate::reconcile::observed::Container;
+use crate::spec::Role;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
@@ -45,27 +48,34 @@ impl<'a> Pass<'a> {
             .iter()
             .filter(|container| container.is_running())
         {
-            let is_node = container.unit != UnitId::Sql;
+            let is_node = container.unit.is_server();
             // SQL Server is never taken down under a running node.
             let turn = is_node || self.no_node_runs();
             match self.fit(spec, container) {
                 Fit::Right if is_node && sql_must_end => {
-                    self.stop(container, "SQL Server is stopped too", None);
+                    self.stop(container, Why::DatabaseEnds);
                 }
                 Fit::Right => {}
-                Fit::Broken(cause) => self.stop(container, cause.title(), Some(cause)),
-                Fit::Surplus => self.stop(container, "it is one node too many", None),
-                Fit::Halted if turn => self.stop(container, "the operator stopped it", None),
+                Fit::Broken(cause) => self.stop(container, Why::Broken(cause)),
+                Fit::Surplus => self.stop(container, Why::Surplus),
+                Fit::Halted if turn => self.stop(container, Why::Halted),
                 Fit::Replace if !replaceable => {}
-                Fit::Replace | Fit::Restart if is_node => {
-                    if sql_must_end || versions_differ || self.may_take_out(spec, container) {
-                        self.stop(container, "it is replaced or restarted", None);
+                fit @ (Fit::Replace | Fit::Restart) => {
+                    let why = if fit == Fit::Replace {
+                        Why::Replaced
+                    } else {
+                        Why::Restarted
+                    };
+                    let may = if is_node {
+                        sql_must_end || versions_differ || self.may_take_out(spec, container)
+                    } else {
+                        turn
+                    };
+                    if may {
+                        self.stop(container, why);
                     }
                 }
-                Fit::Replace | Fit::Restart if turn => {
-                    self.stop(container, "it is replaced or restarted", None);
-                }
-                Fit::Halted | Fit::Replace | Fit::Restart => {}
+                Fit::Halted => {}
             }
         }
     }
@@ -73,8 +83,8 @@ impl<'a> Pass<'a> {
     /// Whether no node runs and none is about to: a start that is under way may have taken effect
     /// already.
     pub(super) fn no_node_runs(&mut self) -> bool {
-        let starts = |(subject, (verb, _)): (&Subject, &(&str, Mono))| {
-            *verb == "starting" && matches!(subject, Subject::Unit(UnitId::Node(_)))
+        let starts = |(subject, (verb, _)): (&Subject, &(Verb, Mono))| {
+            *verb == Verb::Start && matches!(subject, Subject::Unit(unit) if unit.is_server())
         };
         !self.seen.any_node_runs()
             && !self.records.busy.iter().any(starts)
@@ -92,7 +102,7 @@ impl<'a> Pass<'a> {
             .seen
             .containers
             .iter()
-            .filter(|container| container.unit != UnitId::Sql);
+            .filter(|container| container.unit.is_server());
         nodes.any(|node| node.is_running() && differs(node))
     }
 
@@ -133,22 +143,22 @@ impl<'a> Pass<'a> {
         self.plan
             .actions
             .iter()
-            .any(|action| matches!(action, Action::Stop { unit, .. } if *unit != UnitId::Sql))
+            .any(|action| matches!(action, Action::Stop { unit, .. } if unit.is_server()))
     }
 
     pub(super) fn is_stopping(&self, unit: UnitId) -> bool {
         matches!(
             self.records.busy.get(&Subject::Unit(unit)),
-            Some(("stopping", _))
+            Some((Verb::Stop, _))
         )
     }
 
-    pub(super) fn stop(&mut self, container: &Container, why: &str, cause: Option<Cause>) {
+    pub(super) fn stop(&mut self, container: &Container, why: Why) {
         let Some(instance) = container.instance() else {
             return;
         };
         let unit = container.unit;
-        let grace = if cause == Some(Cause::Hung) {
+        let grace = if why == Why::Broken(Cause::Hung) {
             HUNG_GRACE
         } else {
             self.stop_grace(unit)
@@ -157,8 +167,7 @@ impl<'a> Pass<'a> {
             unit,
             instance,
             grace,
-            why: why.to_owned(),
-            cause,
+            why,
         });
     }
 
@@ -169,9 +178,9 @@ impl<'a> Pass<'a> {
             .as_ref()
             .map(|spec| spec.timing.clone())
             .unwrap_or_default();
-        match unit {
-            UnitId::Sql => timing.sql_stop_limit,
-            UnitId::Node(_) => timing.node_stop_grace,
+        match unit.role() {
+            Role::Database => timing.sql_stop_limit,
+            Role::Server => timing.node_stop_grace,
         }
     }
 
