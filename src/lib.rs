@@ -85,6 +85,8 @@ pub mod sql;
 
 pub mod octopus;
 
+pub mod backup;
+
 pub mod daemon;
 
 pub mod api;

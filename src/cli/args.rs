@@ -68,6 +68,9 @@ pub enum Command {
     Explain(UnitNames),
     /// Show what the daemon saw and did
     Events(EventFlags),
+    /// List and check backup sets
+    #[command(subcommand)]
+    Backup(BackupCommand),
     /// Write a commented `.env` with generated passwords
     Init,
     /// Print a systemd unit that supervises this project from boot on
@@ -94,6 +97,35 @@ pub enum Command {
         /// sql or octopus, and its arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
+    },
+}
+
+/// What can be done with backup sets.
+#[derive(Debug, Subcommand)]
+pub enum BackupCommand {
+    /// Show the sets of a backup directory, newest first
+    List {
+        /// The directory [default: BACKUP_DIR, else `backups` in the project's state]
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+        /// How to show them
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+    /// Read every byte of a set; exit code 1 when one is not what was written
+    Verify {
+        /// The set's name, as `backup list` shows it
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// The directory [default: BACKUP_DIR, else `backups` in the project's state]
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+        /// A file of age identities, to open an encrypted set
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
+        /// How to show the result
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
     },
 }
 

@@ -79,6 +79,10 @@ pub const KEYS: &[Key] = &[
     key("RESTART_BACKOFF_FIRST", "1s"),
     key("RESTART_BACKOFF_MAX", "60s"),
     key("RESTART_BACKOFF_RESET", "10m"),
+    unset("BACKUP_DIR"),
+    unset("BACKUP_KEEP"),
+    unset("BACKUP_SCHEDULE"),
+    unset("BACKUP_RECIPIENT"),
 ];
 
 /// Variables that Octopus Server's image honours beyond those above: handed on when a `.env` names

@@ -2,6 +2,7 @@
 //! fix, and never a secret.
 
 pub mod ado;
+pub mod backup;
 pub mod keys;
 pub mod licence;
 pub mod password;
@@ -75,6 +76,9 @@ pub struct Config {
     pub log_max_size: String,
     /// How many log files the engine keeps for each container.
     pub log_max_files: u32,
+    /// How it is backed up; older state files do not have it.
+    #[serde(default)]
+    pub backup: backup::BackupConfig,
 }
 
 /// The SQL Server container.

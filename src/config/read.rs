@@ -1,6 +1,7 @@
 //! Reads every variable first and complains after, so that a person sees all mistakes at once.
 
 mod advice;
+mod backup;
 mod database;
 mod octopus;
 
@@ -107,6 +108,7 @@ impl Reader<'_> {
             timing: self.timing(),
             log_max_size: self.log_size(),
             log_max_files: self.parsed("LOG_MAX_FILES", "a number from 1", |n: &u32| *n > 0),
+            backup: self.backup(),
         }
     }
 
@@ -514,5 +516,21 @@ mod tests {
             .map(|warning| warning.key)
             .collect();
         assert_eq!(warnings, ["OCTOPUS_NODE", "MASTER_KEY", "OCTOPUS_NODES"]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_backups_is_told_at_once_and_a_secret_key_is_not_repeated() {
+        let bad = with(&[
+            ("BACKUP_KEEP", "0"),
+            ("BACKUP_SCHEDULE", "often"),
+            ("BACKUP_RECIPIENT", "AGE-SECRET-KEY-1MARKER"),
+        ]);
+        let problems = read(&bad).unwrap_err();
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let all = told.join("\n");
+        assert_eq!(told.len(), 3, "{all}");
+        assert!(!all.contains("MARKER"), "{all}");
+        let bad = with(&[("BACKUP_RECIPIENT", "age1nobody")]);
+        assert_eq!(keys_of(read(&bad)), ["BACKUP_RECIPIENT"]);
     }
 }

@@ -89,6 +89,19 @@ fn stack(config: &Config) -> Vec<(&'static str, Secret)> {
         ("PULL", Secret::new(pull(config.pull))),
         ("LOG_MAX_SIZE", text(&config.log_max_size)),
         ("LOG_MAX_FILES", text(&config.log_max_files)),
+        (
+            "BACKUP_DIR",
+            text(config.backup.dir.as_ref().unwrap_or(&String::new())),
+        ),
+        ("BACKUP_KEEP", text(&config.backup.keep)),
+        (
+            "BACKUP_SCHEDULE",
+            text(config.backup.schedule.as_ref().unwrap_or(&String::new())),
+        ),
+        (
+            "BACKUP_RECIPIENT",
+            text(&config.backup.recipients.join(",")),
+        ),
     ]
 }
 
@@ -209,6 +222,13 @@ mod tests {
         ("RESTART_BACKOFF_FIRST", "2s"),
         ("RESTART_BACKOFF_MAX", "61s"),
         ("RESTART_BACKOFF_RESET", "11m"),
+        ("BACKUP_DIR", "/mnt/backups"),
+        ("BACKUP_KEEP", "7,4w"),
+        ("BACKUP_SCHEDULE", "0 3 * * *"),
+        (
+            "BACKUP_RECIPIENT",
+            "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa",
+        ),
         ("ENABLE_USAGE", "N"),
         ("MSSQL_COLLATION", "Latin1_General_CI_AS"),
     ];

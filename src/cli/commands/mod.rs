@@ -1,5 +1,6 @@
 //! One file a command, named as it is typed.
 
+pub mod backup;
 pub mod config;
 pub mod down;
 pub mod events;

@@ -1,0 +1,528 @@
+//! One part of a set, written and read as a stream: compressed (zstd), encrypted (age) where that
+//! is wished, hashed before and after. The memory that it takes does not grow with the part.
+
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+
+use age::stream::StreamReader;
+use age::stream::StreamWriter;
+use sha2::Digest as _;
+use sha2::Sha256;
+
+use super::manifest::Kind;
+use super::manifest::Part;
+
+/// Quicker than the engine's stream on one core, and within some percent of the larger levels for
+/// what is mostly packages, compressed already.
+const LEVEL: i32 = 1;
+/// zstd looks this far back (2^19 bytes): it is what bounds the memory of both ends.
+const WINDOW_LOG: u32 = 19;
+/// What a reader accepts, for sets that a later program wrote with a larger one.
+const WINDOW_LOG_MAX: u32 = 23;
+/// Writes of the file and reads of it are of this size.
+const BUFFER: usize = 128 * 1024;
+
+/// For whom a part is written.
+#[derive(Clone, Default)]
+pub struct Recipients(pub Vec<age::x25519::Recipient>);
+
+/// What can open an encrypted part.
+#[derive(Clone, Default)]
+pub struct Identities(pub Vec<age::x25519::Identity>);
+
+impl std::fmt::Debug for Identities {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{} identities", self.0.len())
+    }
+}
+
+/// Counts and hashes what passes.
+struct Hashing<Inner> {
+    inner: Inner,
+    sha: Sha256,
+    size: u64,
+}
+
+impl<Inner> Hashing<Inner> {
+    fn new(inner: Inner) -> Self {
+        Self {
+            inner,
+            sha: Sha256::new(),
+            size: 0,
+        }
+    }
+
+    fn take_in(&mut self, bytes: &[u8]) {
+        self.sha.update(bytes);
+        self.size += bytes.len() as u64;
+    }
+
+    fn sum(self) -> (Inner, u64, String) {
+        (self.inner, self.size, hex(&self.sha.finalize()))
+    }
+}
+
+impl<Inner: Write> Write for Hashing<Inner> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.take_in(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<Inner: Read> Read for Hashing<Inner> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.take_in(&buffer[..read]);
+        Ok(read)
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+type Stored = Hashing<io::BufWriter<File>>;
+
+/// The last step before the file.
+enum Sealed {
+    Clear(Stored),
+    Age(StreamWriter<Stored>),
+}
+
+impl Write for Sealed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Clear(inner) => inner.write(bytes),
+            Self::Age(inner) => inner.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Clear(inner) => inner.flush(),
+            Self::Age(inner) => inner.flush(),
+        }
+    }
+}
+
+/// Writes one part.
+pub struct PartWriter {
+    kind: Kind,
+    plain: Hashing<zstd::Encoder<'static, Sealed>>,
+}
+
+impl PartWriter {
+    /// Begins a part in this file, which is empty.
+    pub fn new(kind: Kind, file: File, recipients: &Recipients) -> io::Result<Self> {
+        let stored = Hashing::new(io::BufWriter::with_capacity(BUFFER, file));
+        let sealed = if recipients.0.is_empty() {
+            Sealed::Clear(stored)
+        } else {
+            let recipients = recipients.0.iter().map(|one| one as &dyn age::Recipient);
+            let encryptor =
+                age::Encryptor::with_recipients(recipients).map_err(io::Error::other)?;
+            Sealed::Age(encryptor.wrap_output(stored)?)
+        };
+        let mut encoder = zstd::Encoder::new(sealed, LEVEL)?;
+        encoder.window_log(WINDOW_LOG)?;
+        encoder.include_checksum(false)?;
+        Ok(Self {
+            kind,
+            plain: Hashing::new(encoder),
+        })
+    }
+
+    /// Writes the next bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.plain.write_all(bytes)
+    }
+
+    /// Ends the part: it is on the disk when this returns.
+    pub fn finish(self, entries: Option<u64>) -> io::Result<Part> {
+        let (encoder, plain_size, plain_sha256) = self.plain.sum();
+        let stored = match encoder.finish()? {
+            Sealed::Clear(stored) => stored,
+            Sealed::Age(writer) => writer.finish()?,
+        };
+        let (buffered, stored_size, stored_sha256) = stored.sum();
+        let file = buffered
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        // What is read again to check it comes from the disk, not from memory.
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        Ok(Part {
+            kind: self.kind,
+            plain_size,
+            plain_sha256,
+            stored_size,
+            stored_sha256,
+            entries,
+        })
+    }
+}
+
+/// What is wrong with a part.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// Its file is not there, or cannot be read.
+    #[error("{file}: {why}")]
+    Unreadable {
+        /// The file's name.
+        file: String,
+        /// The system's words.
+        why: String,
+    },
+    /// It has another size or other bytes than when it was written.
+    #[error("{file} is damaged: {why}")]
+    Damaged {
+        /// The file's name.
+        file: String,
+        /// What differs.
+        why: String,
+    },
+    /// It is encrypted, and what was given does not open it.
+    #[error("{file} is encrypted, and {why}")]
+    Sealed {
+        /// The file's name.
+        file: String,
+        /// Why it is not opened.
+        why: String,
+    },
+    /// Somebody asked to stop.
+    #[error("it was stopped")]
+    Stopped,
+}
+
+/// Where the plain bytes of a part go.
+pub trait Sink {
+    /// Takes the next bytes; false ends the reading.
+    fn take(&mut self, bytes: &[u8]) -> bool;
+}
+
+impl<Take: FnMut(&[u8]) -> bool> Sink for Take {
+    fn take(&mut self, bytes: &[u8]) -> bool {
+        self(bytes)
+    }
+}
+
+/// Reads the stored bytes of a part and compares them with what was written. This needs no key.
+pub fn check_stored(
+    part: &Part,
+    name: &str,
+    file: File,
+    mut moved: impl Sink,
+) -> Result<(), Fault> {
+    must_have_size(part, name, &file)?;
+    let mut stored = Hashing::new(file);
+    drain(name, &mut stored, &mut moved)?;
+    stored_agrees(part, name, stored)
+}
+
+/// Reads a part to its end and gives its plain bytes to `sink`, in order. Only when this returns
+/// without a fault were they what was written: whoever cannot take them back checks first.
+pub fn read_plain(
+    part: &Part,
+    name: &str,
+    file: File,
+    identities: &Identities,
+    sink: impl Sink,
+) -> Result<(), Fault> {
+    must_have_size(part, name, &file)?;
+    let mut stored = Hashing::new(io::BufReader::with_capacity(BUFFER, file));
+    if name.strip_suffix(".age").is_some() {
+        let opened = open(name, &mut stored, identities)?;
+        plain(part, name, opened, sink)?;
+    } else {
+        plain(part, name, &mut stored, sink)?;
+    }
+    // What follows the last frame belongs to the file, too.
+    drain(name, &mut stored, &mut |_: &[u8]| true)?;
+    stored_agrees(part, name, stored)
+}
+
+fn must_have_size(part: &Part, name: &str, file: &File) -> Result<(), Fault> {
+    let size = file
+        .metadata()
+        .map_err(|error| unreadable(name, &error))?
+        .len();
+    if size == part.stored_size {
+        return Ok(());
+    }
+    let why = format!("it has {size} bytes, {} were written", part.stored_size);
+    Err(damaged(name, why))
+}
+
+fn open<'a, Stored: Read>(
+    name: &str,
+    stored: &'a mut Stored,
+    identities: &Identities,
+) -> Result<StreamReader<&'a mut Stored>, Fault> {
+    let sealed = |why: &str| Fault::Sealed {
+        file: name.to_owned(),
+        why: why.to_owned(),
+    };
+    if identities.0.is_empty() {
+        return Err(sealed(
+            "no identity was given; name its file with --identity",
+        ));
+    }
+    let decryptor =
+        age::Decryptor::new(stored).map_err(|error| damaged(name, error.to_string()))?;
+    let identities = identities.0.iter().map(|one| one as &dyn age::Identity);
+    decryptor.decrypt(identities).map_err(|error| match error {
+        age::DecryptError::NoMatchingKeys => sealed("none of the given identities opens it"),
+        error => damaged(name, error.to_string()),
+    })
+}
+
+fn plain(part: &Part, name: &str, from: impl Read, mut sink: impl Sink) -> Result<(), Fault> {
+    let decoder = zstd::Decoder::new(from).and_then(|mut decoder| {
+        decoder.window_log_max(WINDOW_LOG_MAX)?;
+        Ok(decoder)
+    });
+    let mut plain = Hashing::new(decoder.map_err(|error| unreadable(name, &error))?);
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let read = match plain.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(damaged(name, error.to_string())),
+        };
+        // A few bytes can expand to a disk full of zeros.
+        if plain.size > part.plain_size {
+            return Err(damaged(
+                name,
+                format!(
+                    "it holds more than the {} bytes that were written",
+                    part.plain_size
+                ),
+            ));
+        }
+        if !sink.take(&buffer[..read]) {
+            return Err(Fault::Stopped);
+        }
+    }
+    let (_, size, sha) = plain.sum();
+    if size != part.plain_size {
+        return Err(damaged(
+            name,
+            format!("it holds {size} bytes, {} were written", part.plain_size),
+        ));
+    }
+    if sha != part.plain_sha256 {
+        return Err(damaged(name, "its content has another SHA-256".to_owned()));
+    }
+    Ok(())
+}
+
+fn drain(name: &str, from: &mut impl Read, moved: &mut impl Sink) -> Result<(), Fault> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(read) if moved.take(&buffer[..read]) => {}
+            Ok(_) => return Err(Fault::Stopped),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(unreadable(name, &error)),
+        }
+    }
+}
+
+fn stored_agrees<Inner>(part: &Part, name: &str, stored: Hashing<Inner>) -> Result<(), Fault> {
+    let (_, _, sha) = stored.sum();
+    if sha == part.stored_sha256 {
+        return Ok(());
+    }
+    Err(damaged(
+        name,
+        "its bytes have another SHA-256 than when it was written".to_owned(),
+    ))
+}
+
+fn unreadable(name: &str, error: &io::Error) -> Fault {
+    Fault::Unreadable {
+        file: name.to_owned(),
+        why: error.to_string(),
+    }
+}
+
+fn damaged(name: &str, why: String) -> Fault {
+    Fault::Damaged {
+        file: name.to_owned(),
+        why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &str = "repository.tar.zst";
+    const SEALED: &str = "repository.tar.zst.age";
+
+    /// Bytes that compress a little.
+    fn content(size: usize) -> Vec<u8> {
+        let mut state = 1u32;
+        (0..size)
+            .map(|at| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                if at % 3 == 0 { 7 } else { (state >> 24) as u8 }
+            })
+            .collect()
+    }
+
+    struct Case {
+        dir: tempfile::TempDir,
+        part: Part,
+        name: &'static str,
+    }
+
+    impl Case {
+        fn new(content: &[u8], recipients: &Recipients) -> Self {
+            let name = if recipients.0.is_empty() {
+                NAME
+            } else {
+                SEALED
+            };
+            let dir = tempfile::tempdir().unwrap();
+            let file = File::create(dir.path().join(name)).unwrap();
+            let mut writer = PartWriter::new(Kind::Repository, file, recipients).unwrap();
+            for piece in content.chunks(9_999) {
+                writer.write(piece).unwrap();
+            }
+            let part = writer.finish(Some(3)).unwrap();
+            Self { dir, part, name }
+        }
+
+        fn path(&self) -> std::path::PathBuf {
+            self.dir.path().join(self.name)
+        }
+
+        fn read(&self, identities: &Identities) -> Result<Vec<u8>, Fault> {
+            let mut all = Vec::new();
+            let file = File::open(self.path()).unwrap();
+            read_plain(&self.part, self.name, file, identities, |bytes: &[u8]| {
+                all.extend_from_slice(bytes);
+                true
+            })?;
+            Ok(all)
+        }
+
+        fn stored(&self) -> Result<(), Fault> {
+            let file = File::open(self.path()).unwrap();
+            check_stored(&self.part, self.name, file, |_: &[u8]| true)
+        }
+    }
+
+    fn key() -> (Recipients, Identities) {
+        let identity = age::x25519::Identity::generate();
+        (
+            Recipients(vec![identity.to_public()]),
+            Identities(vec![identity]),
+        )
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let (recipients, identities) = key();
+        for size in [0, 1, 300_000] {
+            for recipients in [&Recipients::default(), &recipients] {
+                let case = Case::new(&content(size), recipients);
+                assert_eq!(case.part.plain_size, size as u64);
+                assert_eq!(case.part.entries, Some(3));
+                case.stored().unwrap();
+                assert_eq!(case.read(&identities).unwrap(), content(size));
+            }
+        }
+    }
+
+    #[test]
+    fn any_flipped_byte_is_found_and_named_also_without_a_key() {
+        let (recipients, identities) = key();
+        for recipients in [&Recipients::default(), &recipients] {
+            let case = Case::new(&content(40_000), recipients);
+            let good = std::fs::read(case.path()).unwrap();
+            for at in (0..good.len())
+                .step_by(good.len() / 23)
+                .chain([good.len() - 1])
+            {
+                let mut bad = good.clone();
+                bad[at] ^= 0x10;
+                std::fs::write(case.path(), bad).unwrap();
+                let fault = case.stored().unwrap_err();
+                assert!(
+                    matches!(&fault, Fault::Damaged { file, .. } if file == case.name),
+                    "{fault}"
+                );
+                assert!(case.read(&identities).is_err(), "byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_cut_or_continued_is_found() {
+        let case = Case::new(&content(40_000), &Recipients::default());
+        let good = std::fs::read(case.path()).unwrap();
+        let longer = [good.as_slice(), &[0]].concat();
+        for bad in [&good[..good.len() - 1], &[], &longer] {
+            std::fs::write(case.path(), bad).unwrap();
+            assert!(matches!(case.stored(), Err(Fault::Damaged { .. })));
+            assert!(matches!(
+                case.read(&Identities::default()),
+                Err(Fault::Damaged { .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn an_encrypted_part_needs_its_own_key_and_says_so() {
+        let case = Case::new(&content(1_000), &key().0);
+        for (identities, words) in [
+            (Identities::default(), "--identity"),
+            (key().1, "none of the given"),
+        ] {
+            let fault = case.read(&identities).unwrap_err();
+            assert!(matches!(fault, Fault::Sealed { .. }), "{fault}");
+            assert!(fault.to_string().contains(words), "{fault}");
+        }
+        case.stored().unwrap();
+    }
+
+    #[test]
+    fn a_part_that_expands_beyond_what_was_written_is_given_up() {
+        let mut case = Case::new(&vec![0; 4_000_000], &Recipients::default());
+        case.part.plain_size = 1_000;
+        let mut taken = 0;
+        let file = File::open(case.path()).unwrap();
+        let fault = read_plain(
+            &case.part,
+            NAME,
+            file,
+            &Identities::default(),
+            |bytes: &[u8]| {
+                taken += bytes.len();
+                true
+            },
+        );
+        assert!(matches!(fault, Err(Fault::Damaged { .. })));
+        assert!(taken <= 2 * BUFFER, "{taken}");
+    }
+
+    #[test]
+    fn other_content_under_the_right_size_is_found() {
+        let mut case = Case::new(&content(5_000), &Recipients::default());
+        case.part.plain_sha256 = "0".repeat(64);
+        let fault = case.read(&Identities::default()).unwrap_err();
+        assert!(fault.to_string().contains("another SHA-256"), "{fault}");
+    }
+}

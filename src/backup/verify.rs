@@ -1,0 +1,296 @@
+//! Reads every byte of a set and holds it against its manifest.
+
+use serde::Serialize;
+
+use super::directory::Directory;
+use super::manifest::Encryption;
+use super::manifest::Kind;
+use super::manifest::Manifest;
+use super::manifest::Part;
+use super::name::SetName;
+use super::part;
+use super::part::Fault;
+use super::part::Identities;
+use super::tar_stream::TarStream;
+
+/// What was found about a part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Its file.
+    pub file: String,
+    /// Bytes of the file.
+    pub stored_size: u64,
+    /// Whether it was opened and its content compared, too. An encrypted one needs an identity for
+    /// that; without one the stored bytes were.
+    pub is_opened: bool,
+    /// What is wrong.
+    pub fault: Option<String>,
+}
+
+/// Reads a whole set: every part to its end, also when another is damaged. `moved` is told how many
+/// bytes each step had; false ends it.
+pub fn verify(
+    directory: &Directory,
+    name: &SetName,
+    manifest: &Manifest,
+    identities: &Identities,
+    mut moved: impl FnMut(u64) -> bool,
+) -> Vec<Finding> {
+    manifest
+        .parts
+        .iter()
+        .map(|part| {
+            let file = part.kind.file(&manifest.encryption);
+            let is_sealed = manifest.encryption != Encryption::None;
+            let is_opened = !is_sealed || !identities.0.is_empty();
+            let read =
+                if is_opened {
+                    content(directory, name, part, &file, identities, &mut moved)
+                } else {
+                    opened(directory, name, &file).and_then(|opened| {
+                        part::check_stored(part, &file, opened, |bytes: &[u8]| {
+                            moved(bytes.len() as u64)
+                        })
+                    })
+                };
+            let fault = read.err().map(|fault| fault.to_string());
+            Finding {
+                file,
+                stored_size: part.stored_size,
+                is_opened,
+                fault,
+            }
+        })
+        .collect()
+}
+
+fn opened(directory: &Directory, name: &SetName, file: &str) -> Result<std::fs::File, Fault> {
+    directory
+        .open(name, file)
+        .map_err(|error| Fault::Unreadable {
+            file: file.to_owned(),
+            why: error.to_string(),
+        })
+}
+
+/// The content of a part, and where it is an archive, whether it is one to its end.
+fn content(
+    directory: &Directory,
+    name: &SetName,
+    part: &Part,
+    file: &str,
+    identities: &Identities,
+    moved: &mut impl FnMut(u64) -> bool,
+) -> Result<(), Fault> {
+    let opened = opened(directory, name, file)?;
+    let mut archive = part.kind.volume().map(|_| TarStream::default());
+    let mut fault = None;
+    let read = part::read_plain(part, file, opened, identities, |bytes: &[u8]| {
+        if let Some(archive) = &mut archive {
+            fault = archive.feed(bytes, |_| {}).err();
+        }
+        fault.is_none() && moved(bytes.len() as u64)
+    });
+    let damaged = |why: String| Fault::Damaged {
+        file: file.to_owned(),
+        why,
+    };
+    if let Some(fault) = fault {
+        return Err(damaged(fault.to_string()));
+    }
+    read?;
+    archive.map_or(Ok(()), |archive| {
+        archive.finish().map_err(|fault| damaged(fault.to_string()))
+    })
+}
+
+/// The whole of a part that is small: configuration and secrets.
+pub fn small(
+    directory: &Directory,
+    name: &SetName,
+    manifest: &Manifest,
+    kind: Kind,
+    identities: &Identities,
+) -> Result<Option<Vec<u8>>, Fault> {
+    let Some(part) = manifest.part(kind) else {
+        return Ok(None);
+    };
+    let file = kind.file(&manifest.encryption);
+    if part.plain_size > SMALL {
+        let why = format!(
+            "it has {} bytes, far more than it can need",
+            part.plain_size
+        );
+        return Err(Fault::Damaged { file, why });
+    }
+    let mut bytes = Vec::new();
+    let opened = opened(directory, name, &file)?;
+    part::read_plain(part, &file, opened, identities, |more: &[u8]| {
+        bytes.extend_from_slice(more);
+        true
+    })?;
+    Ok(Some(bytes))
+}
+
+/// A configuration has some kilobytes; a licence and an environment may make it more.
+const SMALL: u64 = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::manifest::tests::manifest;
+    use crate::backup::part::PartWriter;
+    use crate::backup::part::Recipients;
+    use crate::backup::tar_stream;
+    use crate::config::project::ProjectName;
+
+    struct Case {
+        _dir: tempfile::TempDir,
+        directory: Directory,
+        manifest: Manifest,
+        name: SetName,
+        identity: age::x25519::Identity,
+    }
+
+    impl Case {
+        /// A set whose archives have one file each.
+        fn new(sealed: bool) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let directory = Directory::at(dir.path().to_owned());
+            let identity = age::x25519::Identity::generate();
+            let mut manifest = manifest();
+            let recipients = if sealed {
+                vec![identity.to_public()]
+            } else {
+                Vec::new()
+            };
+            if sealed {
+                let recipients = vec![identity.to_public().to_string()];
+                manifest.encryption = Encryption::Recipients { recipients };
+            }
+            let recipients = Recipients(recipients);
+            let locked = directory
+                .lock(&ProjectName::given("octo").unwrap())
+                .unwrap();
+            let name: SetName = "one".parse().unwrap();
+            let draft = locked.begin(name.clone()).unwrap();
+            let mut tar = tar_stream::header_of_file("x", 3, 0);
+            tar.extend(b"abc");
+            tar.extend(tar_stream::end_of_file(3));
+            for part in &mut manifest.parts {
+                let file = draft.create(&part.kind.file(&manifest.encryption)).unwrap();
+                let mut writer = PartWriter::new(part.kind, file, &recipients).unwrap();
+                let content: &[u8] = if part.kind.volume().is_some() {
+                    &tar
+                } else {
+                    b"{}"
+                };
+                writer.write(content).unwrap();
+                *part = writer.finish(None).unwrap();
+            }
+            draft.commit(&manifest).unwrap();
+            drop(locked);
+            Self {
+                _dir: dir,
+                directory,
+                manifest,
+                name,
+                identity,
+            }
+        }
+
+        fn verify(&self, identities: &Identities) -> Vec<Finding> {
+            verify(
+                &self.directory,
+                &self.name,
+                &self.manifest,
+                identities,
+                |_| true,
+            )
+        }
+
+        fn faulty(&self, identities: &Identities) -> Vec<String> {
+            let faulty = self.verify(identities).into_iter();
+            faulty
+                .filter(|one| one.fault.is_some())
+                .map(|one| one.file)
+                .collect()
+        }
+
+        fn flip(&self, file: &str) {
+            let path = self.directory.path().join("one").join(file);
+            let mut bytes = std::fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(path, bytes).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_damaged_part_is_found_not_only_the_first() {
+        let case = Case::new(false);
+        assert_eq!(case.faulty(&Identities::default()), Vec::<String>::new());
+        case.flip("database.bak.zst");
+        std::fs::remove_file(case.directory.path().join("one/task-logs.tar.zst")).unwrap();
+        let faulty = case.faulty(&Identities::default());
+        assert_eq!(faulty, ["database.bak.zst", "task-logs.tar.zst"]);
+    }
+
+    #[test]
+    fn an_encrypted_set_is_vouched_for_also_without_its_key() {
+        let case = Case::new(true);
+        let identities = Identities(vec![case.identity.clone()]);
+        assert!(
+            case.verify(&identities)
+                .iter()
+                .all(|one| one.is_opened && one.fault.is_none())
+        );
+        let without = case.verify(&Identities::default());
+        assert!(
+            without
+                .iter()
+                .all(|one| !one.is_opened && one.fault.is_none())
+        );
+        case.flip("artifacts.tar.zst.age");
+        for identities in [identities, Identities::default()] {
+            assert_eq!(case.faulty(&identities), ["artifacts.tar.zst.age"]);
+        }
+    }
+
+    #[test]
+    fn small_parts_are_read_and_large_ones_are_not() {
+        let mut case = Case::new(true);
+        let identities = Identities(vec![case.identity.clone()]);
+        let read = |case: &Case| {
+            small(
+                &case.directory,
+                &case.name,
+                &case.manifest,
+                Kind::Secrets,
+                &identities,
+            )
+        };
+        assert_eq!(read(&case).unwrap().as_deref(), Some(b"{}".as_slice()));
+        case.manifest.parts.last_mut().unwrap().plain_size = SMALL + 1;
+        assert!(matches!(read(&case), Err(Fault::Damaged { .. })));
+        case.manifest.parts.pop();
+        assert_eq!(read(&case).unwrap(), None);
+    }
+
+    #[test]
+    fn it_ends_when_it_is_asked_to() {
+        let case = Case::new(false);
+        let findings = verify(
+            &case.directory,
+            &case.name,
+            &case.manifest,
+            &Identities::default(),
+            |_| false,
+        );
+        assert!(
+            findings
+                .iter()
+                .all(|one| one.fault.as_deref() == Some("it was stopped"))
+        );
+    }
+}

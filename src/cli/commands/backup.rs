@@ -1,0 +1,294 @@
+//! `backup list` and `backup verify`: what is in a backup directory, and whether every byte of a
+//! set is what was written. Both read only, and need neither daemon nor engine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::backup::Directory;
+use crate::backup::Manifest;
+use crate::backup::SetName;
+use crate::backup::directory::DirectoryError;
+use crate::backup::directory::Listed;
+use crate::backup::manifest::Database;
+use crate::backup::manifest::Encryption;
+use crate::backup::part::Identities;
+use crate::backup::progress;
+use crate::backup::progress::Progress;
+use crate::backup::verify;
+use crate::backup::verify::Finding;
+use crate::cli::args::BackupCommand;
+use crate::cli::args::Format;
+use crate::cli::commands::events::time_of;
+use crate::cli::context::Context;
+use crate::cli::outcome::CONFIGURATION;
+use crate::cli::outcome::FAILED;
+use crate::cli::outcome::Failure;
+use crate::cli::outcome::Outcome;
+use crate::cli::outcome::USAGE;
+use crate::cli::terminal::print;
+
+/// The form of what `--format json` prints.
+const SCHEMA_VERSION: u32 = 1;
+/// The directory in the project's state that holds sets when nothing else is said.
+const DEFAULT: &str = "backups";
+/// An identity file has a few lines; what is larger is none.
+const IDENTITY_LIMIT: u64 = 64 * 1024;
+/// How often progress is told: often enough to see that it moves, seldom enough for a log.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+/// Runs one of them.
+pub async fn backup(context: &Context, command: &BackupCommand) -> Outcome {
+    match command {
+        BackupCommand::List { from, format } => list(&directory(context, from.as_ref()), *format),
+        BackupCommand::Verify {
+            name,
+            from,
+            identity,
+            format,
+        } => {
+            let name = name.parse::<SetName>();
+            let name = name.map_err(|error| Failure::new(USAGE, error.to_string()))?;
+            let directory = directory(context, from.as_ref());
+            let identities = identities(identity.as_ref())?;
+            verify(directory, name, identities, *format).await
+        }
+    }
+}
+
+/// `--from`, else `BACKUP_DIR` of the variables, else of what was applied last, else one in the
+/// project's state. A broken `.env` keeps nobody from a backup.
+fn directory(context: &Context, from: Option<&PathBuf>) -> Directory {
+    if let Some(from) = from {
+        return Directory::at(from.clone());
+    }
+    let variables = context.variables().ok();
+    let named = variables.and_then(|variables| variables.vars.get("BACKUP_DIR").cloned());
+    let path = named.filter(|path| !path.is_empty()).map_or_else(
+        || context.paths.state.join(DEFAULT),
+        |path| context.files.directory.join(path),
+    );
+    Directory::at(path)
+}
+
+/// One set, for machines.
+#[derive(Serialize)]
+struct Shown<'a> {
+    name: &'a SetName,
+    whole: bool,
+    faults: Vec<String>,
+    stored_size: Option<u64>,
+    manifest: Option<&'a Manifest>,
+}
+
+fn list(directory: &Directory, format: Format) -> Outcome {
+    let (sets, leftovers) = directory.list()?;
+    match format {
+        Format::Json => {
+            let sets: Vec<Shown<'_>> = sets.iter().map(shown).collect();
+            print::json(&serde_json::json!({
+                "schema_version": SCHEMA_VERSION,
+                "directory": directory.path(),
+                "sets": sets,
+                "leftovers": leftovers,
+            }));
+        }
+        Format::Table => {
+            table(&sets);
+            if sets.is_empty() {
+                print::tell(format_args!("no backups in {}", directory.path().display()));
+            }
+            if leftovers > 0 {
+                print::tell(format_args!(
+                    "{leftovers} unfinished in {}: under way, or left by a run that was killed; the next backup of the project removes what is left",
+                    directory.path().display()
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn shown(set: &Listed) -> Shown<'_> {
+    let manifest = set.manifest.as_ref().ok();
+    let bad = set.manifest.as_ref().err().map(ToString::to_string);
+    Shown {
+        name: &set.name,
+        whole: set.is_whole(),
+        faults: bad.into_iter().chain(set.faults.clone()).collect(),
+        stored_size: manifest.map(Manifest::stored_size),
+        manifest,
+    }
+}
+
+fn table(sets: &[Listed]) {
+    if sets.is_empty() {
+        return;
+    }
+    let width = sets
+        .iter()
+        .map(|set| set.name.as_str().len())
+        .max()
+        .unwrap_or(0)
+        .max(4);
+    print::line(format_args!(
+        "{:<width$}  {:<20}  {:>10}  CONTENT",
+        "NAME", "MADE", "SIZE"
+    ));
+    for set in sets {
+        let (made, size, content) = match &set.manifest {
+            Ok(manifest) if set.faults.is_empty() => (
+                time_of(manifest.began_ms),
+                progress::size(manifest.stored_size()),
+                content(manifest),
+            ),
+            Ok(manifest) => {
+                let faults = format!("NOT WHOLE: {}", set.faults.join("; "));
+                (
+                    time_of(manifest.began_ms),
+                    progress::size(manifest.stored_size()),
+                    faults,
+                )
+            }
+            Err(fault) => (
+                "-".to_owned(),
+                "-".to_owned(),
+                format!("NOT USABLE: {fault}"),
+            ),
+        };
+        let content = print::plain(&content);
+        print::line(format_args!(
+            "{:<width$}  {made:<20}  {size:>10}  {content}",
+            set.name
+        ));
+    }
+}
+
+/// What matters of a set, in one line.
+fn content(manifest: &Manifest) -> String {
+    let mut words = vec![format!("{} {}", manifest.project, manifest.octopus.image)];
+    if let Database::Missing { .. } = manifest.database {
+        words.push("without the database".to_owned());
+    }
+    if !manifest.has_secrets {
+        words.push("without secrets".to_owned());
+    }
+    if manifest.quiesced {
+        words.push("quiesced".to_owned());
+    }
+    if manifest.encryption != Encryption::None {
+        words.push("encrypted".to_owned());
+    }
+    if manifest.demo {
+        words.push("a demo's".to_owned());
+    }
+    words.join(", ")
+}
+
+/// The secret keys in a file as `age-keygen` writes it. Their text is never repeated.
+fn identities(file: Option<&PathBuf>) -> Result<Identities, Failure> {
+    use std::io::Read as _;
+    let Some(path) = file else {
+        return Ok(Identities::default());
+    };
+    let bad = |why: String| Failure::new(CONFIGURATION, format!("{}: {why}", path.display()));
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(IDENTITY_LIMIT).read_to_string(&mut text))
+        .map_err(|error| bad(error.to_string()))?;
+    let lines = text.lines().map(str::trim);
+    let keys: Result<Vec<age::x25519::Identity>, Failure> = lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| line.parse().map_err(|_| bad(NO_IDENTITY.to_owned())))
+        .collect();
+    match keys? {
+        keys if keys.is_empty() => Err(bad(NO_IDENTITY.to_owned())),
+        keys => Ok(Identities(keys)),
+    }
+}
+
+const NO_IDENTITY: &str =
+    "it is no file of age identities; give the file that `age-keygen -o FILE` wrote";
+
+async fn verify(
+    directory: Directory,
+    name: SetName,
+    identities: Identities,
+    format: Format,
+) -> Outcome {
+    let manifest = directory.manifest(&name)?;
+    let (encrypted, stored) = (
+        manifest.encryption != Encryption::None,
+        manifest.stored_size(),
+    );
+    let by_content = !encrypted || !identities.0.is_empty();
+    let total = if by_content {
+        manifest.plain_size()
+    } else {
+        stored
+    };
+    let began = tokio::time::Instant::now();
+    let set = name.clone();
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut progress = Progress::of("reading", Some(total));
+        let mut told = Duration::ZERO;
+        verify::verify(&directory, &set, &manifest, &identities, |more| {
+            let elapsed = began.elapsed();
+            progress.moved(progress.done + more, elapsed);
+            if elapsed.saturating_sub(told) >= TELL_EVERY {
+                told = elapsed;
+                print::tell(&progress);
+            }
+            true
+        })
+    });
+    let findings = reading.await.map_err(|error| {
+        Failure::new(crate::cli::outcome::BUG, format!("read the set: {error}"))
+    })?;
+    tell(&name, &findings, by_content, format)
+}
+
+fn tell(name: &SetName, findings: &[Finding], by_content: bool, format: Format) -> Outcome {
+    let faults: Vec<String> = findings
+        .iter()
+        .filter_map(|one| one.fault.clone())
+        .collect();
+    match format {
+        Format::Json => print::json(&serde_json::json!({
+            "schema_version": SCHEMA_VERSION,
+            "name": name,
+            "good": faults.is_empty(),
+            "opened": by_content,
+            "parts": findings,
+        })),
+        Format::Table => {
+            for one in findings {
+                let verdict = one.fault.as_deref().map_or("good", |_| "BAD");
+                let size = progress::size(one.stored_size);
+                print::line(format_args!("{verdict:<4}  {size:>10}  {}", one.file));
+            }
+        }
+    }
+    if !faults.is_empty() {
+        let mut lines = vec![format!("backup {name} is damaged; do not rely on it:")];
+        lines.extend(faults.iter().map(|fault| format!("  {fault}")));
+        return Err(Failure {
+            code: FAILED,
+            lines,
+        });
+    }
+    let how = if by_content {
+        "every byte is what was written"
+    } else {
+        "every stored byte is what was written; with --identity FILE the content is opened too"
+    };
+    print::tell(format_args!("backup {name} is good: {how}"));
+    Ok(())
+}
+
+impl From<DirectoryError> for Failure {
+    fn from(error: DirectoryError) -> Self {
+        Self::new(FAILED, error.to_string())
+    }
+}
