@@ -24,18 +24,23 @@
 //! ```
 //!
 //! The command line resolves the configuration and hands it to the daemon over a unix socket
-//! ([`api`]). In the daemon one task, the [`daemon::driver`], owns all state: it waits for an
-//! event, lets [`reconcile::State`] take it in, asks it for a plan, starts the plan's actions as
-//! tasks, and publishes the status. An event never triggers an action; the engine's word that a run
-//! ended changes what is seen, every other one only says where to look. Looks at Docker are tasks
-//! too, one at a time: an action that ended counts as done only when a look that began after its
-//! end shows it. So the loop itself waits for nothing but its queue, and a slow engine, a slow
-//! database or one hanging container holds up nothing else. Probers, one for each run of a unit,
-//! only report; [`reconcile::health`] judges.
+//! ([`api`]). The daemon is a [`daemon::core`] without I/O and a [`daemon::shell`] around it. The
+//! shell receives what happens as events, lets the core take them in, and performs the effects that
+//! the core decides on as tasks: looks at Docker, actions, probes, writes of the state file,
+//! answers. An event never triggers an action; the engine's word that a run ended changes what is
+//! seen, every other one only says where to look. There is one look at a time, and an action that
+//! ended counts as done only when a look that began after its end shows it. So the loop itself
+//! waits for nothing but its queue, and a slow engine, a slow disk, a slow database or one hanging
+//! container holds up nothing else.
 //!
-//! The daemon and the simulation in the tests own the same [`reconcile::State`]: what a failure, an
-//! ended run or a probe means is decided there, and what it found out (for the history, the state
-//! file, a prober) comes back as [`reconcile::News`].
+//! What is wished has one owner: what is kept ([`daemon::store`]). The core derives the desired
+//! state from it, and a wish is on the disk before it is answered. Probes only report;
+//! [`reconcile::health`] judges.
+//!
+//! The daemon and the simulation in the tests own the same [`daemon::core::Core`]: when to look,
+//! whom to probe, which wish counts, what a failure means is decided there. What
+//! [`reconcile::State`] found out (for the history, the state file, a prober) comes back as
+//! [`reconcile::News`].
 //!
 //! # Words
 //!

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::Identity;
-use crate::daemon::event::Denied;
+use crate::daemon::message::Denied;
 use crate::reconcile::status::Status;
 
 /// A request is answered once it was admitted, which may ask the engine and the database some

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
@@ -26,16 +27,18 @@ use super::BODY_LIMIT;
 use super::DownBody;
 use super::Identity;
 use super::UnitsBody;
-use crate::daemon::event::About;
-use crate::daemon::event::Denied;
-use crate::daemon::event::Event;
-use crate::daemon::event::Request;
-use crate::daemon::event::UpRequest;
+use crate::daemon::message::About;
+use crate::daemon::message::Answer;
+use crate::daemon::message::Denied;
+use crate::daemon::message::Event;
+use crate::daemon::message::Request;
+use crate::daemon::message::UpRequest;
+use crate::daemon::shell::Input;
 use crate::reconcile::status::Status;
 
 #[derive(Clone)]
 struct Shared {
-    events: mpsc::Sender<Event>,
+    queue: mpsc::Sender<Input>,
     status: watch::Receiver<Status>,
     ended: CancellationToken,
     /// Of the file that this process was started from: it may be replaced while we run.
@@ -57,12 +60,12 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
 /// Serves until the daemon ends.
 pub async fn serve(
     listener: UnixListener,
-    events: mpsc::Sender<Event>,
+    queue: mpsc::Sender<Input>,
     status: watch::Receiver<Status>,
     ended: CancellationToken,
 ) {
     let shared = Shared {
-        events,
+        queue,
         status,
         ended: ended.clone(),
         identity: Identity::own(),
@@ -109,7 +112,7 @@ async fn status_stream(State(shared): State<Shared>, uri: Uri) -> Response {
         .and_then(|number| number.parse().ok());
     let session = number.map(|number| Session {
         number,
-        events: shared.events.clone(),
+        queue: shared.queue.clone(),
     });
     let lines = futures_util::stream::unfold(
         (shared.status, true),
@@ -129,47 +132,56 @@ async fn status_stream(State(shared): State<Shared>, uri: Uri) -> Response {
     Body::from_stream(lines).into_response()
 }
 
-/// Somebody who follows an `up`. However they leave, the driver is told.
+/// Somebody who follows an `up`. However they leave, the daemon is told.
 struct Session {
     number: u64,
-    events: mpsc::Sender<Event>,
+    queue: mpsc::Sender<Input>,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let (events, number) = (self.events.clone(), self.number);
-        tokio::spawn(async move { events.send(Event::SessionEnded(number)).await });
+        let (queue, ended) = (self.queue.clone(), Event::SessionEnded(self.number));
+        tokio::spawn(async move { queue.send(Input::Event(ended)).await });
     }
 }
 
-/// Sends a request to the driver and turns its answer into a response.
-async fn ask<T: Serialize>(
-    shared: &Shared,
-    request: impl FnOnce(oneshot::Sender<Result<T, Denied>>) -> Request,
-) -> Response {
+/// Sends a request to the daemon and waits for its answer; none when it ends before.
+async fn ask(shared: &Shared, request: Request) -> Option<Answer> {
     let (reply, answer) = oneshot::channel();
-    let gone = || (StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending").into_response();
-    if shared
-        .events
-        .send(Event::Requested(request(reply)))
-        .await
-        .is_err()
-    {
-        return gone();
+    shared.queue.send(Input::Asked(request, reply)).await.ok()?;
+    answer.await.ok()
+}
+
+fn gone() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending").into_response()
+}
+
+fn answered<T: Serialize>(result: Result<T, Denied>) -> Response {
+    match result {
+        Ok(value) => Json(value).into_response(),
+        Err(denied) => (StatusCode::CONFLICT, Json(denied)).into_response(),
     }
-    match answer.await {
-        Ok(Ok(value)) => Json(value).into_response(),
-        Ok(Err(denied)) => (StatusCode::CONFLICT, Json(denied)).into_response(),
-        Err(_) => gone(),
+}
+
+/// The response to an answer. Every kind of request has one kind of answer.
+fn respond(answer: Option<Answer>) -> Response {
+    match answer {
+        Some(Answer::Up(result)) => answered(result),
+        Some(Answer::Plan(result)) => answered(result),
+        Some(Answer::Wished(result)) => answered(result),
+        Some(Answer::Alone(alone)) => Json(alone).into_response(),
+        Some(Answer::Stored(stored)) => Json(stored).into_response(),
+        Some(Answer::Leaves) => Json(true).into_response(),
+        None => gone(),
     }
 }
 
 async fn up(State(shared): State<Shared>, Json(body): Json<UpRequest>) -> Response {
-    ask(&shared, |reply| Request::Up(Box::new(body), reply)).await
+    respond(ask(&shared, Request::Up(Box::new(body))).await)
 }
 
 async fn plan(State(shared): State<Shared>, Json(body): Json<UpRequest>) -> Response {
-    ask(&shared, |reply| Request::Plan(Box::new(body), reply)).await
+    respond(ask(&shared, Request::Plan(Box::new(body))).await)
 }
 
 async fn down(State(shared): State<Shared>, Json(body): Json<DownBody>) -> Response {
@@ -178,13 +190,12 @@ async fn down(State(shared): State<Shared>, Json(body): Json<DownBody>) -> Respo
         timeout_s,
         endpoint,
     } = body;
-    ask(&shared, |reply| Request::Down {
+    let request = Request::Down {
         volumes,
-        timeout_s,
+        node_grace: timeout_s.map(Duration::from_secs),
         endpoint,
-        reply,
-    })
-    .await
+    };
+    respond(ask(&shared, request).await)
 }
 
 async fn restart(State(shared): State<Shared>, Json(body): Json<UnitsBody>) -> Response {
@@ -200,44 +211,24 @@ async fn start(State(shared): State<Shared>, Json(body): Json<UnitsBody>) -> Res
 }
 
 async fn units(shared: &Shared, about: About, body: UnitsBody) -> Response {
-    ask(shared, |reply| {
-        Request::Units(about, body.units, body.endpoint, reply)
-    })
-    .await
+    respond(ask(shared, Request::Units(about, body.units, body.endpoint)).await)
 }
 
 async fn cancel(State(shared): State<Shared>, Json(session): Json<u64>) -> Response {
-    let (reply, answer) = oneshot::channel();
-    let _ = shared
-        .events
-        .send(Event::Requested(Request::Cancel(session, reply)))
-        .await;
-    Json(answer.await.unwrap_or(false)).into_response()
+    respond(ask(&shared, Request::Cancel(session)).await)
 }
 
 /// What is kept of the project, secrets too: the socket is its owner's as the state file is.
 async fn stored(State(shared): State<Shared>) -> Response {
-    let (reply, answer) = oneshot::channel();
-    let _ = shared
-        .events
-        .send(Event::Requested(Request::Stored(reply)))
-        .await;
-    match answer.await {
-        Ok(stored) => Json(stored).into_response(),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the daemon is ending").into_response(),
-    }
+    respond(ask(&shared, Request::Stored).await)
 }
 
 async fn session_end(State(shared): State<Shared>, Json(session): Json<u64>) -> Response {
-    let _ = shared.events.send(Event::SessionEnded(session)).await;
+    let ended = Event::SessionEnded(session);
+    let _ = shared.queue.send(Input::Event(ended)).await;
     Json(true).into_response()
 }
 
 async fn handover(State(shared): State<Shared>) -> Response {
-    let (reply, answer) = oneshot::channel();
-    let _ = shared
-        .events
-        .send(Event::Requested(Request::Handover(reply)))
-        .await;
-    Json(answer.await.is_ok()).into_response()
+    respond(ask(&shared, Request::Handover).await)
 }

@@ -2,7 +2,7 @@
 
 use crate::api::client::ClientError;
 use crate::config::Problem;
-use crate::daemon::event::Denied;
+use crate::daemon::message::Denied;
 use crate::engine::EngineError;
 use crate::reconcile::status::Status;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::admit::Facts;
-use super::event::Denied;
+use super::message::Denied;
 use super::ports;
 use crate::config::Secret;
 use crate::config::project::ProjectName;
@@ -25,11 +25,9 @@ const DATABASE_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long a request waits for an engine that does not answer: a call may break, and an engine may
 /// just be starting.
-pub(super) const ENGINE_PATIENCE: Duration = Duration::from_secs(2);
-/// How long it waits for one that takes connections and says nothing: a busy machine may be slow.
-pub(super) const SILENCE_PATIENCE: Duration = Duration::from_secs(5);
+const ENGINE_PATIENCE: Duration = Duration::from_secs(2);
 /// How soon it is asked again meanwhile.
-pub(super) const ASK_AGAIN: Duration = Duration::from_millis(100);
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What is asked about, and what is known already.
 #[derive(Clone, Debug)]

@@ -1,32 +1,22 @@
-//! The daemon: one task owns all state, reads one queue of events, asks the pure half what to do,
-//! and starts it.
+//! The daemon: a pure [`core`] that decides, and a [`shell`] that performs what it decided.
 //!
-//! ```text
-//!  events of the engine ─┐                       ┌─> actions (tasks) ──> Docker, SQL
-//!  probes ───────────────┼─> queue ─> driver ────┤
-//!  requests, signals ────┘   (absorb, observe,   └─> status (watch) ───> command line, pages
-//!                             plan, start, publish)
-//! ```
+//! Reading order: [`message`] (what goes in and comes out), [`core`], [`shell`], [`tasks`]; beside
+//! them what is kept ([`store`], [`state_writer`]), what is asked before a configuration is
+//! admitted ([`admit`], [`facts`]), and the process ([`run`]).
 
-mod actions;
 pub mod admit;
-mod awake;
 pub mod beats;
-pub mod driver;
-pub mod effects;
-mod ending;
-pub mod event;
+pub mod core;
 mod facts;
 pub mod guard;
 pub mod journal;
-mod keeper;
-mod keeping;
-mod look;
+pub mod message;
 pub mod paths;
 pub mod ports;
-pub mod prober;
-mod probing;
-pub mod requests;
 pub mod run;
+pub mod shell;
+pub mod state_writer;
 pub mod store;
-mod wishes;
+mod tasks;
+
+pub use tasks::observe::LOOK_LIMIT;

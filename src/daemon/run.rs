@@ -1,4 +1,4 @@
-//! The daemon's process: its lock, its log, its signals, its socket, and the driver between them.
+//! The daemon's process: its lock, its log, its signals, its socket, and the shell with its core between them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,18 +15,20 @@ use tokio::signal::unix::signal;
 
 use super::beats;
 use super::beats::Beats;
-use super::driver::Driver;
-use super::driver::Leave;
-use super::driver::Setup;
-use super::event::Event;
 use super::guard::guarded;
+use super::message::Event;
+use super::message::Leave;
 use super::paths;
 use super::paths::Paths;
+use super::shell::Input;
+use super::shell::Shell;
+use super::shell::ShellSetup;
 use super::store;
 use crate::api;
 use crate::config::project::ProjectName;
 use crate::engine::Endpoint;
 use crate::engine::connect;
+use crate::reconcile::status::Status;
 
 /// How often systemd is asked for more time while the stack stops. Each time it is given twice as
 /// much.
@@ -84,7 +86,7 @@ pub async fn run(options: Options) -> Result<Leave, DaemonError> {
     }
     log_to(options.detached.then(|| paths.log()));
     let listener = api::server::bind(&paths.socket()).map_err(prepare(paths.socket()))?;
-    let (driver, events, status) = Driver::new(Setup {
+    let (shell, queue) = Shell::new(ShellSetup {
         project: options.project.clone(),
         endpoint,
         paths: paths.clone(),
@@ -93,18 +95,14 @@ pub async fn run(options: Options) -> Result<Leave, DaemonError> {
         held: options.held,
         beats: beats.clone(),
     });
+    let (published, status) = tokio::sync::watch::channel(Status::default());
     tracing::info!(project = %options.project, version = env!("CARGO_PKG_VERSION"), "the daemon begins");
-    let signals = tokio::spawn(signals(events.clone()));
+    let signals = tokio::spawn(signals(queue.clone()));
     let ended = tokio_util::sync::CancellationToken::new();
-    let server = tokio::spawn(api::server::serve(
-        listener,
-        events,
-        status.clone(),
-        ended.clone(),
-    ));
+    let server = tokio::spawn(api::server::serve(listener, queue, status, ended.clone()));
     let watchdog = tokio::spawn(tell_systemd(beats));
     // A panic ends the daemon with a word instead of tearing down the process.
-    let leave = guarded(driver.run()).await.unwrap_or_else(|words| {
+    let leave = guarded(shell.run(published)).await.unwrap_or_else(|words| {
         tracing::error!("{words}");
         Leave::Broken
     });
@@ -134,7 +132,7 @@ fn take_name(project: &ProjectName, endpoint: &Endpoint) -> std::io::Result<Unix
 
 /// SIGTERM and SIGINT stop the stack in order; SIGHUP starts the program anew and SIGQUIT ends it,
 /// both with every container left as it is.
-async fn signals(events: tokio::sync::mpsc::Sender<Event>) {
+async fn signals(queue: tokio::sync::mpsc::Sender<Input>) {
     let kinds = [
         SignalKind::terminate(),
         SignalKind::interrupt(),
@@ -157,7 +155,7 @@ async fn signals(events: tokio::sync::mpsc::Sender<Event>) {
             _ = hangup.recv() => Event::Left(Leave::Reload),
             _ = quit.recv() => Event::Left(Leave::End),
         };
-        if events.send(event).await.is_err() {
+        if queue.send(Input::Event(event)).await.is_err() {
             return;
         }
     }
@@ -259,7 +257,7 @@ mod tests {
     #[test]
     fn what_a_booting_server_refuses_is_no_error_of_ours() {
         let spoken = spoken();
-        assert!(spoken.would_enable("octo_local::daemon::driver", &Level::INFO));
+        assert!(spoken.would_enable("octo_local::daemon::shell", &Level::INFO));
         assert!(spoken.would_enable("hyper::client", &Level::ERROR));
         assert!(!spoken.would_enable("hyper::client", &Level::WARN));
         assert!(!spoken.would_enable("tiberius::tds::stream::token", &Level::ERROR));

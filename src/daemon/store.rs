@@ -106,6 +106,10 @@ pub struct Stored {
     /// Units that the operator stopped on purpose.
     #[serde(default)]
     pub stopped: BTreeSet<UnitId>,
+    /// Somebody interrupted the start: nothing that never served is started, until everything is
+    /// ready or something is wished.
+    #[serde(default)]
+    pub held: bool,
 }
 
 impl Stored {
@@ -123,10 +127,21 @@ impl Stored {
     pub fn goal(&self, here: &Endpoint) -> Goal {
         match self.wish {
             _ if self.elsewhere(here).is_some() => Goal::Hold,
+            Wish::Up if self.held => Goal::Hold,
             Wish::Up => Goal::Up,
             Wish::Rest => Goal::Hold,
             Wish::Down { volumes } => Goal::Down { volumes },
         }
+    }
+
+    /// Forgets what went with the data. An external database is still there, and so is its key.
+    pub fn forget_data(&mut self) {
+        let external = self.spec.as_ref().is_some_and(|spec| spec.sql.is_none());
+        let key = self.master_key.take().filter(|_| external);
+        *self = Self {
+            master_key: key,
+            ..Self::default()
+        };
     }
 
     /// The engine that this is about, when it is another.

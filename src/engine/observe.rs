@@ -25,9 +25,9 @@ use crate::spec::Digest;
 use crate::spec::labels;
 
 /// How long one inspection may take before the container counts as silent. It takes milliseconds.
-const INSPECT_LIMIT: Duration = Duration::from_secs(3);
+pub const INSPECT_LIMIT: Duration = Duration::from_secs(3);
 /// How long a silent container is not inspected again.
-const SILENT_FOR: Duration = Duration::from_secs(30);
+pub const SILENT_FOR: Duration = Duration::from_secs(30);
 
 /// What an inspection showed.
 enum Inspected {

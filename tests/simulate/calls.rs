@@ -1,6 +1,8 @@
 //! The model of the engine's work: it carries out an action as `daemon/effects.rs` has it done,
 //! after a while, and well, or with an error, or without an answer.
 
+use octo_local::daemon::message::ActionInput;
+use octo_local::daemon::message::Event as CoreEvent;
 use octo_local::reconcile::Action;
 use octo_local::reconcile::action::Doubt;
 use octo_local::reconcile::action::Outcome;
@@ -10,7 +12,6 @@ use octo_local::spec::ContainerSpec;
 use octo_local::spec::StackSpec;
 use octo_local::spec::UnitId;
 
-use super::daemon::Input;
 use super::process::Phase;
 use super::process::Step;
 use super::sim::Event;
@@ -54,22 +55,21 @@ fn late() -> Answer {
 
 impl Sim {
     /// The daemon asks for an action.
-    pub(super) fn call(&mut self, action: Action) {
+    pub(super) fn call(&mut self, action: Action, input: ActionInput) {
         self.next_call += 1;
         let number = self.next_call;
-        let state = &self.daemon.as_ref().unwrap().state;
+        let ActionInput {
+            spec,
+            network,
+            mut moved,
+            ..
+        } = input;
         let moved = match &action {
-            Action::Create(unit) => state
-                .desired
-                .spec
+            Action::Create(unit) => spec
                 .as_ref()
-                .and_then(|spec| state.moved_images().remove(&spec.container(*unit)?.image)),
+                .and_then(|spec| moved.remove(&spec.container(*unit)?.image)),
             _ => None,
         };
-        let (spec, network) = (
-            state.desired.spec.clone(),
-            state.seen.network().map(str::to_owned),
-        );
         let ends_in = match &action {
             Action::Stop { grace, .. } => LIMIT + grace.as_millis() as Ms,
             Action::Start(..) => octo_local::engine::START.as_millis() as Ms,
@@ -134,7 +134,7 @@ impl Sim {
                     super::invariants::brief(&action)
                 )
             });
-            self.deliver(epoch, Input::Done(action, answer));
+            self.deliver_event(epoch, CoreEvent::Done(action, answer));
         }
     }
 

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::VecDeque;
 
+use octo_local::daemon::message::RequestId;
+use octo_local::daemon::store::Wish;
 use octo_local::reconcile::Action;
 use octo_local::reconcile::Cause;
 use octo_local::reconcile::Goal;
@@ -20,6 +22,8 @@ use octo_local::reconcile::health::Probe;
 use octo_local::reconcile::observed::Container;
 use octo_local::reconcile::observed::Instance;
 use octo_local::reconcile::observed::Run;
+use octo_local::reconcile::record::HOST_RECHECK;
+use octo_local::reconcile::record::WAKING;
 use octo_local::spec::ContainerSpec;
 use octo_local::spec::Digest;
 use octo_local::spec::StackSpec;
@@ -33,9 +37,6 @@ use super::world::Doing;
 use super::world::Ms;
 use super::world::version_of;
 
-/// As in `reconcile/record.rs`.
-const WAKING: Ms = 30_000;
-const HOST_RECHECK: Ms = 5_000;
 /// More actions than these within [`BUSY_WINDOW`] are a busy loop: the biggest stack is made with
 /// fewer.
 const BUSY: usize = 70;
@@ -74,6 +75,15 @@ pub(super) struct Invariants {
     out: BTreeSet<UnitId>,
     woke_at: Option<Ms>,
     acts: VecDeque<Ms>,
+    /// The last wish that was answered with yes, in the order in which they were asked for.
+    promised: Option<(RequestId, Promise)>,
+}
+
+/// What a wish that was taken promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Promise {
+    Up,
+    Down,
 }
 
 /// Failures in a row of one run.
@@ -114,12 +124,20 @@ impl Invariants {
         self.counted.clear();
         self.sql_ready_at = 0;
         self.woke_at = None;
+        self.promised = None;
     }
 
     /// The configuration changed, or a person asked for another try.
     pub(super) fn forgave(&mut self) {
         self.failures.clear();
         self.permanent.clear();
+    }
+
+    /// A wish was answered with yes.
+    pub(super) fn wished(&mut self, id: RequestId, promise: Promise) {
+        if self.promised.is_none_or(|(last, _)| last <= id) {
+            self.promised = Some((id, promise));
+        }
     }
 
     pub(super) fn wants(&mut self, spec: &StackSpec) {
@@ -255,7 +273,8 @@ impl Invariants {
             }
             Class::Host => {
                 let count = self.failures.get(&unit).map_or(0, |(count, _)| *count);
-                self.failures.insert(unit, (count, now + HOST_RECHECK));
+                self.failures
+                    .insert(unit, (count, now + HOST_RECHECK.as_millis() as Ms));
             }
             Class::Transient => {
                 let count = self.failures.get(&unit).map_or(0, |(count, _)| *count) + 1;
@@ -278,6 +297,36 @@ impl Invariants {
 }
 
 impl Sim {
+    /// A wish is on the disk before it is answered, where the disk takes it; and an earlier one
+    /// does not take its place.
+    pub(super) fn check_kept(&mut self, answered: RequestId) {
+        let Some((id, promise)) = self.invariants.promised else {
+            return;
+        };
+        if self.world.disk_full || self.disk.full {
+            return;
+        }
+        let wish = self.disk.file.wish;
+        let kept = match promise {
+            Promise::Up => wish == Wish::Up,
+            Promise::Down => matches!(wish, Wish::Down { .. } | Wish::Rest),
+        };
+        self.must(kept, || {
+            format!("{promise:?} of {id:?} was promised, and {wish:?} is kept at {answered:?}")
+        });
+    }
+
+    /// No node is made with a key that only its container would know.
+    pub(super) fn check_key(&mut self, action: &Action) {
+        let Action::Create(UnitId::Node(_)) = action else {
+            return;
+        };
+        let kept = self.disk.file.master_key.is_some();
+        self.must(kept, || {
+            "a node is made with a key that nothing keeps".to_owned()
+        });
+    }
+
     /// Notes a violation; the first one counts.
     pub(super) fn must(&mut self, holds: bool, what: impl FnOnce() -> String) {
         if !holds && self.invariants.violation.is_none() {
@@ -290,7 +339,7 @@ impl Sim {
     fn goal(&self) -> Goal {
         self.daemon
             .as_ref()
-            .map_or(Goal::Hold, |daemon| daemon.state.desired.goal)
+            .map_or(Goal::Hold, |daemon| daemon.state().desired.goal)
     }
 
     /// An action begins.
@@ -361,13 +410,18 @@ impl Sim {
     fn check_try(&mut self, unit: UnitId) {
         let now = self.now;
         let Some(daemon) = &self.daemon else { return };
-        let desired = &daemon.state.desired;
+        let desired = &daemon.state().desired;
         let stopped = desired.stopped.contains(&unit);
         let wanted = desired
             .spec
             .as_ref()
             .is_some_and(|spec| spec.container(unit).is_some());
-        let record = daemon.state.records.get(unit).cloned().unwrap_or_default();
+        let record = daemon
+            .state()
+            .records
+            .get(unit)
+            .cloned()
+            .unwrap_or_default();
         let waits = record.retry_at.is_some_and(|until| until > daemon.at(now));
         let gave_up = record.gave_up();
         // One that served and fails for the first time is started again before anybody knows why it
@@ -407,7 +461,7 @@ impl Sim {
     fn check_start(&mut self, unit: UnitId, id: &str) {
         self.check_try(unit);
         let Some(daemon) = &self.daemon else { return };
-        let (state, invariants) = (&daemon.state, &self.invariants);
+        let (state, invariants) = (daemon.state(), &self.invariants);
         let spec = state.desired.spec.clone();
         let fits = invariants
             .known
@@ -429,7 +483,14 @@ impl Sim {
             .into_iter()
             .flat_map(|spec| spec.units())
             .take_while(|before| *before < unit);
-        let stopped = self.daemon.as_ref().unwrap().state.desired.stopped.clone();
+        let stopped = self
+            .daemon
+            .as_ref()
+            .unwrap()
+            .state()
+            .desired
+            .stopped
+            .clone();
         for before in spec.filter(|before| !stopped.contains(before)) {
             let serves = self.invariants.serves(before);
             self.must(serves, || {
@@ -469,7 +530,7 @@ impl Sim {
         let record = self
             .daemon
             .as_ref()
-            .and_then(|daemon| daemon.state.records.get(unit));
+            .and_then(|daemon| daemon.state().records.get(unit));
         if let Some(instance) = instance
             .filter(|instance| record.is_some_and(|it| it.unexamined.as_ref() == Some(instance)))
         {
@@ -637,7 +698,7 @@ impl Sim {
         let stopped = self
             .daemon
             .as_ref()
-            .is_some_and(|daemon| daemon.state.desired.stopped.contains(&UnitId::Sql));
+            .is_some_and(|daemon| daemon.state().desired.stopped.contains(&UnitId::Sql));
         let for_sql =
             unit != UnitId::Sql && (stopped || sql.is_some_and(|sql| self.reason(sql).is_some()));
         let reason = self.reason(&known);
@@ -655,7 +716,7 @@ impl Sim {
     /// At most one node that serves is out by our own choice.
     fn check_one_out(&mut self, unit: UnitId) {
         let Some(daemon) = &self.daemon else { return };
-        let desired = &daemon.state.desired;
+        let desired = &daemon.state().desired;
         let nodes = desired
             .spec
             .iter()
@@ -687,7 +748,7 @@ impl Sim {
         let Some(daemon) = &self.daemon else {
             return false;
         };
-        let desired = &daemon.state.desired;
+        let desired = &daemon.state().desired;
         let image = desired
             .spec
             .as_ref()
@@ -704,7 +765,7 @@ impl Sim {
 
     /// Why a container that runs may be ended by choice.
     fn reason(&self, container: &Container) -> Option<Reason> {
-        let desired = &self.daemon.as_ref()?.state.desired;
+        let desired = &self.daemon.as_ref()?.state().desired;
         let spec = desired.spec.as_ref()?;
         let Some(wanted) = spec.container(container.unit) else {
             return Some(Reason::Surplus);
@@ -730,7 +791,7 @@ impl Sim {
         let images = self
             .daemon
             .as_ref()
-            .map(|daemon| &daemon.state.desired.images);
+            .map(|daemon| &daemon.state().desired.images);
         let pinned = images.and_then(|images| images.get(&wanted.image));
         !self.invariants.is_current(container) || pinned.is_some_and(|id| *id != container.image_id)
     }
@@ -740,7 +801,7 @@ impl Sim {
         let stopped = self
             .daemon
             .as_ref()
-            .is_some_and(|daemon| daemon.state.desired.stopped.contains(&wanted.unit));
+            .is_some_and(|daemon| daemon.state().desired.stopped.contains(&wanted.unit));
         let known = self.invariants.known.container(wanted.unit);
         !stopped && known.is_none_or(|known| self.is_outdated(wanted, known))
     }
@@ -749,7 +810,7 @@ impl Sim {
     /// made of it.
     fn check_pull(&mut self, image: &str) {
         let Some(daemon) = &self.daemon else { return };
-        let (desired, known) = (&daemon.state.desired, &self.invariants.known);
+        let (desired, known) = (&daemon.state().desired, &self.invariants.known);
         let wanted: Vec<&ContainerSpec> = desired
             .spec
             .iter()
@@ -802,7 +863,10 @@ impl Sim {
                         && now - process.well_since > STALE
                 });
                 let judged = unit == UnitId::Sql || self.invariants.sql_ready_at >= since;
-                let awake = self.invariants.woke_at.is_none_or(|at| now >= at + WAKING);
+                let awake = self
+                    .invariants
+                    .woke_at
+                    .is_none_or(|at| now >= at + WAKING.as_millis() as Ms);
                 self.must(fails >= timing.misses, || {
                     format!("{unit} counts as hung after {fails} failures")
                 });
@@ -863,7 +927,7 @@ impl Sim {
             .count()
             == 1;
         let right = self.invariants.is_current(container) && known.is_attached(container) && only;
-        let desired = &self.daemon.as_ref().unwrap().state.desired;
+        let desired = &self.daemon.as_ref().unwrap().state().desired;
         let wanted = desired.spec.as_ref().and_then(|spec| spec.container(unit));
         let pinned = wanted
             .and_then(|wanted| desired.images.get(&wanted.image))

@@ -1,10 +1,17 @@
-//! The daemon's looks and probes, as `engine/observe.rs`, `daemon/prober.rs` and
-//! `daemon/probing.rs` make them: each shows the world at some instant between its beginning and
-//! its end, and a look may trust what an earlier one saw.
+//! The engine's answers to looks and probes: each shows the world at some instant between its
+//! beginning and its end, and a look may trust what an earlier one saw, as `engine/observe.rs` does.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use octo_local::daemon::LOOK_LIMIT;
+use octo_local::daemon::message::Event as CoreEvent;
+use octo_local::daemon::message::Invalidated;
+use octo_local::daemon::message::ProbeTarget;
+use octo_local::engine::observe::INSPECT_LIMIT;
+use octo_local::engine::observe::SILENT_FOR;
+use octo_local::engine::watch::Hint;
 use octo_local::reconcile::Observed;
 use octo_local::reconcile::container_event::ContainerEvent;
 use octo_local::reconcile::health::Probe;
@@ -20,16 +27,9 @@ use super::world::Doing;
 use super::world::Listed;
 use super::world::Ms;
 
-const LOOK_LIMIT: Ms = 20_000;
-const INSPECT_LIMIT: Ms = 3_000;
-const SILENT_FOR: Ms = 30_000;
-const AFTER_MISS: Ms = 500;
-const STARVED: Ms = 500;
-const PROGRESS_EVERY: Ms = 2_000;
-
 /// What was seen last.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct Cache {
     containers: BTreeMap<String, Container>,
     rest: Option<(BTreeMap<String, String>, BTreeSet<String>)>,
     images: BTreeMap<String, String>,
@@ -39,74 +39,47 @@ pub(super) struct Memory {
 /// A look under way.
 #[derive(Clone, Debug)]
 pub(super) struct Look {
-    memory: Memory,
+    cache: Cache,
     images: Vec<String>,
     listed: Vec<Listed>,
 }
 
-/// One unit's prober.
-#[derive(Clone, Debug)]
-pub(super) struct Prober {
-    pub(super) number: u64,
-    unit: UnitId,
-    instance: Option<Instance>,
-    port: u16,
-    begun: Ms,
-    started: bool,
-    log: u64,
-    log_at: Option<Ms>,
-    /// When it asks next; never while it waits for an answer.
-    due: Ms,
-    nudged: bool,
-}
-
 impl Sim {
-    pub(super) fn begin_look(&mut self) {
+    pub(super) fn begin_look(&mut self, invalidated: &Invalidated, images: Vec<String>) {
         let Some(daemon) = &mut self.daemon else {
             return;
         };
-        let (mut memory, stale) = (
-            std::mem::take(&mut daemon.memory),
-            std::mem::take(&mut daemon.stale),
-        );
-        if stale.everything {
-            memory = Memory {
-                silent: memory.silent,
-                ..Memory::default()
+        let mut cache = std::mem::take(&mut daemon.cache);
+        if invalidated.everything {
+            cache = Cache {
+                silent: cache.silent,
+                ..Cache::default()
             };
         }
-        stale.containers.iter().for_each(|id| {
-            memory.containers.remove(id);
+        invalidated.containers.iter().for_each(|id| {
+            cache.containers.remove(id);
         });
-        if stale.infrastructure {
-            memory.rest = None;
+        if invalidated.infrastructure {
+            cache.rest = None;
         }
-        if stale.images {
-            memory.images.clear();
+        if invalidated.images {
+            cache.images.clear();
         }
-        let images = daemon
-            .state
-            .desired
-            .spec
-            .as_ref()
-            .map(|spec| spec.images())
-            .unwrap_or_default();
-        let images = images.into_iter().map(str::to_owned).collect();
         let epoch = daemon.epoch;
         let look = Look {
-            memory,
+            cache,
             images,
             listed: Vec::new(),
         };
         if self.chaos && self.chance.percent(self.mix.blind) {
             let wait = if self.chance.percent(50) {
-                LOOK_LIMIT
+                LOOK_LIMIT.as_millis() as Ms
             } else {
                 self.chance.between(5, 500)
             };
             return self.later(
                 wait,
-                Event::Deliver(epoch, Input::Looked(Err("blind".to_owned()), look.memory)),
+                Event::Deliver(epoch, Input::Looked(Err("blind".to_owned()), look.cache)),
             );
         }
         let wait = self.look_time();
@@ -126,7 +99,7 @@ impl Sim {
         if self.world.down {
             return self.deliver(
                 epoch,
-                Input::Looked(Err("unreachable".to_owned()), look.memory),
+                Input::Looked(Err("unreachable".to_owned()), look.cache),
             );
         }
         look.listed = self.world.list();
@@ -135,32 +108,33 @@ impl Sim {
             .iter()
             .any(|one| self.world.containers[&one.id].hangs);
         let wait = if silent {
-            INSPECT_LIMIT
+            INSPECT_LIMIT.as_millis() as Ms
         } else {
             self.look_time()
         };
         self.later(wait, Event::Inspect(epoch, Box::new(look)));
     }
 
-    /// The second half: containers that memory does not know as they are listed, and the rest.
+    /// The second half: containers that cache does not know as they are listed, and the rest.
     pub(super) fn inspect(&mut self, epoch: u64, look: Look) {
         let Look {
-            mut memory,
+            mut cache,
             images,
             listed,
         } = look;
         if self.world.down {
-            return self.deliver(epoch, Input::Looked(Err("unreachable".to_owned()), memory));
+            return self.deliver(epoch, Input::Looked(Err("unreachable".to_owned()), cache));
         }
         let now = self.now;
-        memory
+        cache
             .containers
             .retain(|id, _| listed.iter().any(|one| one.id == *id));
-        memory.silent.retain(|id, since| {
-            listed.iter().any(|one| one.id == *id) && now - *since < SILENT_FOR
+        cache.silent.retain(|id, since| {
+            listed.iter().any(|one| one.id == *id)
+                && u128::from(now - *since) < SILENT_FOR.as_millis()
         });
         for one in &listed {
-            if memory
+            if cache
                 .containers
                 .get(&one.id)
                 .is_some_and(|known| !is_stale(one, known))
@@ -172,41 +146,41 @@ impl Sim {
                 .containers
                 .get(&one.id)
                 .is_some_and(|made| made.hangs);
-            if hangs || memory.silent.contains_key(&one.id) {
-                memory.silent.entry(one.id.clone()).or_insert(now);
-                self.keep_listed(&mut memory, one);
+            if hangs || cache.silent.contains_key(&one.id) {
+                cache.silent.entry(one.id.clone()).or_insert(now);
+                self.keep_listed(&mut cache, one);
             } else if let Some(container) = self.world.inspect(&one.id) {
-                memory.containers.insert(one.id.clone(), container);
+                cache.containers.insert(one.id.clone(), container);
             }
         }
-        if memory.rest.is_none() {
-            memory.rest = Some((self.world.our_networks(), self.world.our_volumes()));
+        if cache.rest.is_none() {
+            cache.rest = Some((self.world.our_networks(), self.world.our_volumes()));
         }
-        memory.images.retain(|image, _| images.contains(image));
+        cache.images.retain(|image, _| images.contains(image));
         for image in images {
             if let Some(id) = self.world.images.get(&image) {
-                memory.images.entry(image).or_insert_with(|| id.clone());
+                cache.images.entry(image).or_insert_with(|| id.clone());
             }
         }
-        let mut containers: Vec<Container> = memory.containers.values().cloned().collect();
+        let mut containers: Vec<Container> = cache.containers.values().cloned().collect();
         containers.sort_by(|one, other| (one.unit, &one.id).cmp(&(other.unit, &other.id)));
-        let (networks, volumes) = memory.rest.clone().unwrap_or_default();
+        let (networks, volumes) = cache.rest.clone().unwrap_or_default();
         let seen = Observed {
             containers,
             networks,
             volumes,
-            images: memory.images.clone(),
+            images: cache.images.clone(),
         };
         let wait = self.look_time();
-        self.later(wait, Event::Deliver(epoch, Input::Looked(Ok(seen), memory)));
+        self.later(wait, Event::Deliver(epoch, Input::Looked(Ok(seen), cache)));
     }
 
     /// Of a container that does not answer only what the list says is known.
-    fn keep_listed(&self, memory: &mut Memory, one: &Listed) {
+    fn keep_listed(&self, cache: &mut Cache, one: &Listed) {
         let Some(mut container) = self.world.inspect(&one.id) else {
             return;
         };
-        let known = memory.containers.get(&one.id).and_then(Container::instance);
+        let known = cache.containers.get(&one.id).and_then(Container::instance);
         let started_at = known
             .map(|instance| instance.started_at)
             .unwrap_or_default();
@@ -224,7 +198,7 @@ impl Sim {
         };
         container.networks.clone_from(&one.networks);
         container.engine_restarts = false;
-        memory.containers.insert(one.id.clone(), container);
+        cache.containers.insert(one.id.clone(), container);
     }
 
     /// Something happens to a container, and the engine says so to whom it may concern.
@@ -249,120 +223,50 @@ impl Sim {
             code,
         };
         if self.chaos && self.chance.percent(self.mix.lost_events / 2) {
-            self.tell_within(3_000, Input::Container(heard.clone()));
+            self.tell_within(3_000, Hint::Container(heard.clone()));
         }
-        self.tell(Input::Container(heard));
+        self.tell(Hint::Container(heard));
     }
 
     pub(super) fn hint_infrastructure(&mut self) {
-        self.tell(Input::Infrastructure);
+        self.tell(Hint::Infrastructure);
     }
 
     pub(super) fn hint_images(&mut self) {
-        self.tell(Input::Images);
+        self.tell(Hint::Images);
     }
 
-    fn tell(&mut self, input: Input) {
+    fn tell(&mut self, hint: Hint) {
         if self.chaos && self.chance.percent(self.mix.lost_events) {
             return;
         }
-        self.tell_within(30, input);
+        self.tell_within(30, hint);
     }
 
-    fn tell_within(&mut self, limit: Ms, input: Input) {
+    fn tell_within(&mut self, limit: Ms, hint: Hint) {
         let wait = self.chance.between(1, limit);
         let Some(daemon) = self.daemon.as_ref().filter(|daemon| daemon.follows) else {
             return;
         };
         let epoch = daemon.epoch;
-        self.later(wait, Event::Deliver(epoch, input));
+        let told = Input::Event(CoreEvent::Hinted(hint));
+        self.later(wait, Event::Deliver(epoch, told));
     }
 
-    /// Keeps one prober for each run, and none for what does not run.
-    pub(super) fn probe(&mut self) {
-        let Some(daemon) = &mut self.daemon else {
-            return;
-        };
-        let Some(spec) = daemon.state.desired.spec.as_ref().filter(|_| daemon.engine) else {
-            return daemon.probers.clear();
-        };
-        let mut wanted = BTreeMap::new();
-        let moves = |container: &&Container| matches!(container.run, Run::Running { .. });
-        for container in daemon.state.seen.containers.iter().filter(moves) {
-            let current = spec
-                .container(container.unit)
-                .filter(|_| self.invariants.is_current(container));
-            if let Some(port) = current.and_then(|current| current.ports.first()) {
-                wanted.insert(container.unit, (container.instance(), port.host));
-            }
-        }
-        daemon.probers.retain(|unit, prober| {
-            wanted.get(unit).is_some_and(|(instance, port)| {
-                *instance == prober.instance && *port == prober.port
-            })
-        });
-        wanted.retain(|unit, _| !daemon.probers.contains_key(unit));
-        for (unit, (instance, port)) in wanted {
-            self.next_call += 1;
-            let number = self.next_call;
-            let prober = Prober {
-                number,
-                unit,
-                instance,
-                port,
-                begun: self.now,
-                started: false,
-                log: 0,
-                log_at: None,
-                due: self.now,
-                nudged: false,
-            };
-            self.daemon.as_mut().unwrap().probers.insert(unit, prober);
-            self.later(0, Event::Ask(number));
-        }
-    }
-
-    fn prober(&mut self, number: u64) -> Option<&mut Prober> {
-        self.daemon
-            .as_mut()?
-            .probers
-            .values_mut()
-            .find(|prober| prober.number == number)
-    }
-
-    pub(super) fn nudge(&mut self, unit: UnitId) {
-        let now = self.now;
-        let prober = self
-            .daemon
-            .as_mut()
-            .and_then(|daemon| daemon.probers.get_mut(&unit));
-        let Some(prober) = prober else { return };
-        prober.nudged = true;
-        if prober.due < Ms::MAX {
-            prober.due = now;
-            let number = prober.number;
-            self.later(0, Event::Ask(number));
-        }
-    }
-
-    /// A prober's turn, unless it was asked earlier.
-    pub(super) fn ask(&mut self, number: u64) {
-        let now = self.now;
-        let frozen_until = self.daemon.as_ref().map_or(0, |daemon| daemon.frozen_until);
-        let Some(prober) = self.prober(number).filter(|prober| prober.due == now) else {
-            return;
-        };
-        if frozen_until > now {
-            prober.due = frozen_until;
-            return self.later(frozen_until - now, Event::Ask(number));
-        }
-        (prober.due, prober.nudged) = (Ms::MAX, false);
-        let (unit, port) = (prober.unit, prober.port);
-        let limit = self.probe_limit();
-        let (probe, wait) = if unit == UnitId::Sql {
-            self.sql_answers(port, limit)
-        } else {
-            self.node_answers(port, limit)
+    /// A probe asks what is at its port: the answer is what is true then, and may be lost to a
+    /// shortage of the daemon's own.
+    pub(super) fn begin_probe(
+        &mut self,
+        number: u64,
+        unit: UnitId,
+        instance: Option<Instance>,
+        target: &ProbeTarget,
+        limit: Duration,
+    ) {
+        let limit = limit.as_millis() as Ms;
+        let (probe, wait) = match target {
+            ProbeTarget::Database(target) => self.sql_answers(target.port, limit),
+            ProbeTarget::Node(address) => self.node_answers(address.port(), limit),
         };
         let unknown = self.chaos && self.chance.percent(self.mix.starved);
         let probe = if unknown {
@@ -370,80 +274,31 @@ impl Sim {
         } else {
             probe
         };
-        let asked = self.now;
-        self.later(wait, Event::Answered(number, asked, probe));
+        let answer = CoreEvent::Probed {
+            number,
+            unit,
+            instance,
+            probe,
+        };
+        let epoch = self.epoch;
+        self.later(wait, Event::Deliver(epoch, Input::Event(answer)));
     }
 
-    fn probe_limit(&self) -> Ms {
-        self.timing().probe_timeout.as_millis() as Ms
-    }
-
-    pub(super) fn answered(&mut self, number: u64, asked: Ms, probe: Probe) {
-        let (now, epoch) = (self.now, self.epoch);
-        let frozen_until = self.daemon.as_ref().map_or(0, |daemon| daemon.frozen_until);
-        if frozen_until > now {
-            return self.later(frozen_until - now, Event::Answered(number, asked, probe));
-        }
-        let (timing, limit) = (self.timing(), self.probe_limit());
-        let Some(prober) = self.prober(number) else {
-            return;
+    /// The last line of a container's log is the number of lines that it has.
+    pub(super) fn read_log(&mut self, unit: UnitId, instance: Instance) {
+        let made = self.world.containers.get(&instance.id);
+        let process = made.and_then(|made| made.process.as_ref());
+        let lines = match process {
+            Some(process) if !self.world.down => vec![format!("line {}", process.log)],
+            Some(_) | None => Vec::new(),
         };
-        let longest = if prober.unit == UnitId::Sql {
-            limit * 4
-        } else {
-            limit
+        let read = CoreEvent::LogRead {
+            unit,
+            instance,
+            lines,
         };
-        let probe = match probe {
-            Probe::Failure(why) if now - asked > longest + STARVED => Probe::Unknown(why),
-            other => other,
-        };
-        prober.started |= probe == Probe::Ready;
-        let failed = matches!(probe, Probe::Failure(_));
-        let (unit, instance, started) = (prober.unit, prober.instance.clone(), prober.started);
-        let ms = |duration: std::time::Duration| duration.as_millis() as Ms;
-        let pause = if started && failed {
-            AFTER_MISS.saturating_sub(now - asked)
-        } else if started {
-            ms(timing.steady_probe)
-        } else if now - prober.begun < ms(timing.fast_window) {
-            ms(timing.start_probe_fast)
-        } else {
-            ms(timing.start_probe_slow)
-        };
-        let pause = if prober.nudged { 0 } else { pause };
-        prober.due = now + pause;
-        let looks_at_log = !started && prober.log_at.is_none_or(|at| now - at >= PROGRESS_EVERY);
-        self.deliver(epoch, Input::Probed(unit, instance, probe));
-        if looks_at_log && self.log_moved(number) {
-            self.deliver(epoch, Input::Progressed(unit));
-        }
-        self.later(pause, Event::Ask(number));
-    }
-
-    fn log_moved(&mut self, number: u64) -> bool {
-        let now = self.now;
-        let Some(prober) = self.prober(number) else {
-            return false;
-        };
-        prober.log_at = Some(now);
-        let id = prober
-            .instance
-            .as_ref()
-            .map(|instance| instance.id.clone())
-            .unwrap_or_default();
-        if self.world.down {
-            return false;
-        }
-        let log = self
-            .world
-            .containers
-            .get(&id)
-            .and_then(|made| made.process.as_ref())
-            .map_or(0, |process| process.log);
-        let Some(prober) = self.prober(number) else {
-            return false;
-        };
-        std::mem::replace(&mut prober.log, log) != log
+        let (epoch, wait) = (self.epoch, self.chance.between(1, 20));
+        self.later(wait, Event::Deliver(epoch, Input::Event(read)));
     }
 }
 

@@ -1,27 +1,20 @@
-//! The person at the command line: an `.env` that changes, and the wishes that the daemon takes, as
-//! `daemon/requests.rs` takes them, with the real reading, admission and building of a
-//! configuration.
-
-use std::collections::BTreeMap;
+//! The person at the command line: an `.env` that changes, what is asked of the daemon, and what
+//! is true of the world when a configuration is considered.
 
 use octo_local::config::Config;
 use octo_local::config::Input as Variables;
 use octo_local::config::Pull;
 use octo_local::config::Secret;
-use octo_local::config::project::ProjectName;
 use octo_local::config::read::Demo;
 use octo_local::daemon::admit::Facts;
-use octo_local::daemon::admit::MasterKey;
-use octo_local::daemon::admit::admit;
+use octo_local::daemon::message::About;
+use octo_local::daemon::message::Denied;
+use octo_local::daemon::message::Found;
+use octo_local::daemon::message::Inquiry;
+use octo_local::daemon::message::Request;
+use octo_local::daemon::message::UpRequest;
 use octo_local::reconcile::Action;
-use octo_local::reconcile::Goal;
-use octo_local::reconcile::Observed;
-use octo_local::reconcile::plan::restart_wish;
-use octo_local::reconcile::preview;
-use octo_local::spec::StackSpec;
 use octo_local::spec::UnitId;
-use octo_local::spec::build::BuildInput;
-use octo_local::spec::build::build;
 
 use super::daemon::Input;
 use super::sim::Event;
@@ -67,16 +60,32 @@ pub(super) enum Wish {
     Cancel,
 }
 
-/// A configuration, and what was found out about it.
-#[derive(Debug)]
-pub(super) struct Asked {
-    env: Env,
-    config: Config,
-    found: Option<(Facts, BTreeMap<String, String>)>,
-}
-
 /// The tag that no registry has.
 const NO_TAG: u32 = 99;
+
+impl Wish {
+    /// What the command line makes of it. Whoever interrupts follows the `up` of this session.
+    pub(super) fn request(&self, session: u64) -> Request {
+        match self {
+            Self::Up(env) => Request::Up(Box::new(UpRequest {
+                config: env.config(),
+                working_dir: "/".to_owned(),
+                name_on_purpose: false,
+                generated: None,
+                endpoint: None,
+            })),
+            Self::Down { volumes } => Request::Down {
+                volumes: *volumes,
+                node_grace: None,
+                endpoint: None,
+            },
+            Self::Restart(units) => Request::Units(About::Restart, units.clone(), None),
+            Self::Stop(units) => Request::Units(About::Stop, units.clone(), None),
+            Self::Start(units) => Request::Units(About::Start, units.clone(), None),
+            Self::Cancel => Request::Cancel(session),
+        }
+    }
+}
 
 impl Env {
     pub(super) fn config(&self) -> Config {
@@ -169,272 +178,73 @@ impl Sim {
         self.later(10, Event::Deliver(epoch, Input::Asked(wish)));
     }
 
-    /// The daemon takes a wish.
-    pub(super) fn asked(&mut self, wish: Wish) {
-        let Some(daemon) = &mut self.daemon else {
-            return;
-        };
-        let desired = &mut daemon.state.desired;
-        match wish {
-            Wish::Up(env) => self.consider(env),
-            Wish::Down { volumes } => {
-                desired.goal = Goal::Down { volumes };
-                daemon.unfinish();
-                daemon.state.records.blocked.clear();
-                daemon.stale.everything = true;
-                daemon.wish();
-                self.invariants.volumes_may_go = volumes;
-            }
-            Wish::Restart(units) => {
-                let Some(units) = self.known(units) else {
-                    return;
-                };
-                let Some(daemon) = &mut self.daemon else {
-                    return;
-                };
-                for unit in units {
-                    if let Some(instance) = restart_wish(&daemon.state.seen, unit) {
-                        daemon.state.desired.restart.insert(unit, instance);
-                    }
-                }
-                self.go_up();
-            }
-            Wish::Stop(units) => {
-                let Some(units) = self.known(units) else {
-                    return;
-                };
-                let Some(daemon) = &mut self.daemon else {
-                    return;
-                };
-                daemon.state.desired.stopped.extend(units);
-                self.disk.stopped.clone_from(&daemon.state.desired.stopped);
-                daemon.wish();
-            }
-            Wish::Start(units) => {
-                let Some(units) = self.known(units) else {
-                    return;
-                };
-                let Some(daemon) = &mut self.daemon else {
-                    return;
-                };
-                daemon
-                    .state
-                    .desired
-                    .stopped
-                    .retain(|unit| !units.contains(unit));
-                self.disk.stopped.clone_from(&daemon.state.desired.stopped);
-                self.go_up();
-            }
-            Wish::Cancel => {
-                if desired.goal == Goal::Up {
-                    desired.goal = Goal::Hold;
-                }
-            }
+    /// What must be known of a configuration, from the model's truth.
+    pub(super) fn find_out(&mut self, inquiry: &Inquiry) -> Result<Found, Denied> {
+        if self.world.down {
+            return Err(Denied::Engine("the engine does not answer".to_owned()));
         }
-    }
-
-    fn go_up(&mut self) {
-        let Some(daemon) = &mut self.daemon else {
-            return;
+        let spec = &inquiry.spec;
+        let has_data = self.world.volumes.contains_key("p_sql-data");
+        let ours = |name: &String| inquiry.seen.containers.iter().any(|one| one.name == *name);
+        let foreign: Vec<_> = self
+            .world
+            .containers
+            .values()
+            .filter(|made| made.of.is_none())
+            .collect();
+        let mut facts = Facts {
+            has_data,
+            ..Facts::default()
         };
-        daemon.state.desired.goal = Goal::Up;
-        daemon.state.records.forgive();
-        daemon.wish();
-        self.invariants.forgave();
-    }
-
-    fn known(&self, units: Vec<UnitId>) -> Option<Vec<UnitId>> {
-        let spec = self.daemon.as_ref()?.state.desired.spec.as_ref()?;
-        let ours: Vec<UnitId> = spec.containers().map(|container| container.unit).collect();
-        if units.iter().any(|unit| !ours.contains(unit)) {
-            return None;
-        }
-        Some(if units.is_empty() { ours } else { units })
-    }
-
-    fn consider(&mut self, env: Env) {
-        let Some(daemon) = &mut self.daemon else {
-            return;
-        };
-        if daemon.is_terminating() {
-            return self.deny("the daemon is ending");
-        }
-        let config = env.config();
-        let same =
-            self.disk.config.as_ref() == Some(&config) && daemon.state.desired.goal == Goal::Up;
-        if let Some(spec) = daemon
-            .state
-            .desired
-            .spec
-            .clone()
-            .filter(|_| same && config.pull != Pull::Always)
+        facts.foreign = foreign
+            .iter()
+            .map(|made| made.name.clone())
+            .filter(|name| spec.containers().any(|wanted| wanted.name == *name))
+            .collect();
+        let uses_data = foreign
+            .iter()
+            .filter(|made| made.moves() && !made.volumes.is_empty());
+        facts.volume_users = uses_data.map(|made| made.name.clone()).collect();
+        for port in spec
+            .containers()
+            .flat_map(|wanted| &wanted.ports)
+            .map(|port| port.host)
         {
-            let seen = daemon.state.seen.clone();
-            return self.conclude(env, config, spec, &seen);
-        }
-        if !daemon.engine {
-            if daemon.has_problem() {
-                return self.deny("the engine does not answer");
-            }
-            return daemon.waiting.push(Wish::Up(env));
-        }
-        let epoch = daemon.epoch;
-        let wait = self.chance.between(2, 200);
-        self.later(
-            wait,
-            Event::Gather(
-                epoch,
-                Box::new(Asked {
-                    env,
-                    config,
-                    found: None,
-                }),
-            ),
-        );
-    }
-
-    /// What must be known of a configuration is found out.
-    pub(super) fn gather(&mut self, epoch: u64, mut asked: Asked) {
-        let Some(daemon) = self.daemon.as_ref().filter(|daemon| daemon.epoch == epoch) else {
-            return;
-        };
-        if !self.world.down {
-            let spec = self.spec_for(&asked.config, &Secret::default());
-            let has_data = self.world.volumes.contains_key("p_sql-data");
-            let ours = |name: &String| {
-                daemon
-                    .state
-                    .seen
-                    .containers
-                    .iter()
-                    .any(|one| one.name == *name)
-            };
-            let foreign: Vec<_> = self
+            let held = self
                 .world
-                .containers
-                .values()
-                .filter(|made| made.of.is_none())
-                .collect();
-            let mut facts = Facts {
-                has_data,
-                ..Facts::default()
-            };
-            facts.foreign = foreign
-                .iter()
-                .map(|made| made.name.clone())
-                .filter(|name| spec.containers().any(|wanted| wanted.name == *name))
-                .collect();
-            let uses_data = foreign
-                .iter()
-                .filter(|made| made.moves() && !made.volumes.is_empty());
-            facts.volume_users = uses_data.map(|made| made.name.clone()).collect();
-            for port in spec
-                .containers()
-                .flat_map(|wanted| &wanted.ports)
-                .map(|port| port.host)
-            {
-                let held = self
-                    .world
-                    .listener(port)
-                    .filter(|made| !ours(&made.name))
-                    .map(|made| made.name.clone());
-                let held = held.or_else(|| {
-                    self.world
-                        .taken
-                        .contains(&port)
-                        .then(|| "a process".to_owned())
-                });
-                facts
+                .listener(port)
+                .filter(|made| !ours(&made.name))
+                .map(|made| made.name.clone());
+            let held = held.or_else(|| {
+                self.world
                     .taken
-                    .extend(held.map(|holder| ("PORT".to_owned(), port, holder)));
-            }
-            let node = daemon
-                .state
-                .seen
-                .containers
-                .iter()
-                .find(|one| one.unit != UnitId::Sql);
-            let key = node.and_then(|node| Some(self.world.containers.get(&node.id)?.key.clone()));
-            facts.running_master_key = key.map(Secret::new);
-            let wanted = spec.images();
-            let images = self
-                .world
-                .images
-                .iter()
-                .filter(|(image, _)| wanted.contains(&image.as_str()));
-            let images = images
-                .map(|(image, id)| (image.clone(), id.clone()))
-                .collect();
-            asked.found = Some((facts, images));
+                    .contains(&port)
+                    .then(|| "a process".to_owned())
+            });
+            facts
+                .taken
+                .extend(held.map(|holder| ("PORT".to_owned(), port, holder)));
         }
-        self.deliver(epoch, Input::Gathered(Box::new(asked)));
-    }
-
-    pub(super) fn gathered(&mut self, asked: Asked) {
-        let Some(daemon) = &self.daemon else { return };
-        let Some((facts, images)) = asked.found else {
-            return self.deny("the engine does not answer");
-        };
-        if daemon.is_terminating() {
-            return self.deny("the daemon is ending");
-        }
-        let seen = Observed {
+        let mut nodes = inquiry.seen.containers.iter();
+        let node = nodes.find(|one| one.unit != UnitId::Sql);
+        let key = node.and_then(|node| Some(self.world.containers.get(&node.id)?.key.clone()));
+        facts.running_master_key = key.map(Secret::new);
+        let wanted = spec.images();
+        let images = self.world.images.iter();
+        let images = images
+            .filter(|(image, _)| wanted.contains(&image.as_str()))
+            .map(|(image, id)| (image.clone(), id.clone()))
+            .collect();
+        Ok(Found {
+            facts,
             images,
-            ..daemon.state.seen.clone()
-        };
-        let key = match admit(&asked.config, &self.disk, &facts) {
-            Ok(key) => key,
-            Err(problems) => return self.deny(&format!("{problems:?}")),
-        };
-        let (key, ours) = match key {
-            MasterKey::Known(key) => {
-                let ours =
-                    self.disk.master_key_is_ours && self.disk.master_key.as_ref() == Some(&key);
-                (key, ours)
-            }
-            MasterKey::Generate => (Secret::new(format!("key{}", self.now)), true),
-        };
-        if facts.has_data || self.disk.master_key.is_none() || ours {
-            (self.disk.master_key, self.disk.master_key_is_ours) = (Some(key.clone()), ours);
-        }
-        let spec = self.spec_for(&asked.config, &key);
-        self.conclude(asked.env, asked.config, spec, &seen);
-    }
-
-    fn deny(&mut self, why: &str) {
-        self.trace(|| format!("denied: {why}"));
-        self.denied = Some(why.to_owned());
-        let Some(daemon) = &mut self.daemon else {
-            return;
-        };
-        if daemon.state.desired.goal == Goal::Hold && self.disk.is_up() && !daemon.is_terminating()
-        {
-            daemon.state.desired.goal = Goal::Up;
-        }
-        let nothing =
-            daemon.state.desired.spec.is_none() && daemon.state.seen.containers.is_empty();
-        if nothing && daemon.ends_when_down() {
-            daemon.leave();
-        }
-    }
-
-    fn conclude(&mut self, env: Env, config: Config, spec: StackSpec, seen: &Observed) {
-        let changes = preview::changes(
-            self.disk.spec.as_ref(),
-            &spec,
-            seen,
-            config.pull == Pull::Always,
-        );
-        self.trace(|| format!("admitted: {changes:?}"));
-        self.announced = Some(changes);
-        self.unseen_version |= self.has_unseen_version(env.tag * 100);
-        self.env = env;
-        self.apply(config, spec);
+            fresh_key: self.fresh_key(),
+        })
     }
 
     /// Whether a node of a newer version was started and no look showed it yet: nobody can know
     /// then that the database will not go back.
-    fn has_unseen_version(&self, version: u32) -> bool {
+    pub(super) fn has_unseen_version(&self, version: u32) -> bool {
         self.world.ours().any(|(id, unit, made)| {
             let newer = unit != UnitId::Sql && version_of(&made.image_id) / 100 > version / 100;
             let starts = |(number, call): (&u64, &super::calls::Call)| {
@@ -445,17 +255,6 @@ impl Sim {
                 && (self.calls.iter().any(starts)
                     || made.runs > 0 && !self.invariants.has_seen_run_of(id))
         })
-    }
-
-    fn spec_for(&self, config: &Config, key: &Secret) -> StackSpec {
-        let project = ProjectName::given("p").unwrap();
-        let around = BuildInput {
-            project: &project,
-            working_dir: "/",
-            master_key: key,
-            may_be_privileged: !(config.demo && self.disk.unprivileged),
-        };
-        build(config, &around)
     }
 
     /// Some wish, as a person has it.
@@ -518,6 +317,7 @@ impl Sim {
         };
         let ran = self
             .disk
+            .file
             .ran_tag
             .as_ref()
             .and_then(|tag| tag.split('.').nth(1)?.parse().ok());
@@ -528,7 +328,7 @@ impl Sim {
     pub(super) fn timing(&self) -> octo_local::config::Timing {
         self.daemon
             .as_ref()
-            .map(|daemon| daemon.state.timing())
+            .map(|daemon| daemon.state().timing())
             .unwrap_or_default()
     }
 }

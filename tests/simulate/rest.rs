@@ -9,9 +9,7 @@ use octo_local::reconcile::Plan;
 use octo_local::reconcile::preview;
 use octo_local::reconcile::preview::Step;
 use octo_local::reconcile::status::Status;
-use octo_local::reconcile::status::StatusInput;
 use octo_local::reconcile::status::Verdict;
-use octo_local::reconcile::status::status;
 use octo_local::spec::UnitId;
 
 use super::operator::Env;
@@ -41,19 +39,7 @@ pub(super) type Snapshot = BTreeMap<UnitId, (String, String, bool)>;
 
 impl Sim {
     fn status(&self) -> Option<Status> {
-        let daemon = self.daemon.as_ref()?;
-        let state = &daemon.state;
-        let around = StatusInput {
-            unsure: !daemon.may_act(),
-            ..StatusInput::default()
-        };
-        Some(status(
-            &around,
-            &state.desired,
-            &state.seen,
-            &state.records,
-            daemon.at(self.now),
-        ))
+        Some(self.daemon.as_ref()?.status(self.now))
     }
 
     /// Lets time pass until all is quiet, and checks that it is as it was wished.
@@ -111,7 +97,7 @@ impl Sim {
         let Some(daemon) = &self.daemon else {
             return false;
         };
-        let (seen, world) = (&daemon.state.seen, &self.world);
+        let (seen, world) = (&daemon.state().seen, &self.world);
         let true_of = |image: &String, id: &String| world.images.get(image) == Some(id);
         seen.networks == world.our_networks()
             && seen.volumes == world.our_volumes()
@@ -127,7 +113,7 @@ impl Sim {
             return false;
         };
         let mut begun = daemon
-            .state
+            .state()
             .records
             .busy
             .values()
@@ -139,24 +125,24 @@ impl Sim {
         let Some(daemon) = &self.daemon else {
             return false;
         };
-        let plan = daemon.state.plan(daemon.at(self.now));
+        let plan = daemon.state().plan(daemon.at(self.now));
         let settled = matches!(
             status.verdict,
             Verdict::Ready | Verdict::Down | Verdict::Held
         );
-        settled && plan == Plan::default() && daemon.state.records.busy.is_empty()
+        settled && plan == Plan::default() && daemon.state().records.busy.is_empty()
     }
 
     fn check_rest(&mut self, status: &Status) {
         self.trace(|| format!("at rest: {:?}", status.verdict));
         let daemon = self.daemon.as_ref().unwrap();
-        let desired = daemon.state.desired.clone();
+        let desired = daemon.state().desired.clone();
         match desired.goal {
             Goal::Down { .. } => return self.check_gone(),
             Goal::Hold | Goal::Halt => return,
             Goal::Up => {}
         }
-        let seen = daemon.state.seen.clone();
+        let seen = daemon.state().seen.clone();
         let Some(spec) = desired.spec.clone() else {
             return;
         };
@@ -267,7 +253,7 @@ impl Sim {
         let goal = self
             .daemon
             .as_ref()
-            .map(|daemon| daemon.state.desired.goal)
+            .map(|daemon| daemon.state().desired.goal)
             .or(self.ended_with);
         let Some(Goal::Down { volumes: all }) = goal else {
             let running = self
@@ -383,6 +369,7 @@ impl Sim {
         });
         let wanted = self
             .disk
+            .file
             .spec
             .as_ref()
             .map(|spec| spec.images())

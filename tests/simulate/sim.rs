@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use octo_local::config::Pull;
+use octo_local::daemon::message::Inquiry;
+use octo_local::daemon::message::RequestId;
+use octo_local::daemon::state_writer::StateDisk;
+use octo_local::daemon::store::Loaded;
 use octo_local::daemon::store::Stored;
 use octo_local::reconcile::Goal;
-use octo_local::reconcile::health::Probe;
 use octo_local::reconcile::preview::Change;
 
 use super::calls::Answer;
@@ -18,7 +21,6 @@ use super::invariants::Invariants;
 use super::mix::MIXES;
 use super::mix::Mix;
 use super::observation::Look;
-use super::operator::Asked;
 use super::operator::Env;
 use super::operator::OPERATOR_PAUSE;
 use super::operator::Wish;
@@ -43,9 +45,10 @@ pub(super) enum Event {
     Deliver(u64, Input),
     List(u64, Box<Look>),
     Inspect(u64, Box<Look>),
-    Ask(u64),
-    Answered(u64, Ms, Probe),
-    Gather(u64, Box<Asked>),
+    /// What must be known of a configuration is found out.
+    Gather(u64, RequestId, Box<Inquiry>),
+    /// The disk gets to a write.
+    Save(u64, u64, Box<Stored>),
     Trouble,
     Undo(Undo),
 }
@@ -63,7 +66,7 @@ pub(super) struct Sim {
     pub(super) world: World,
     pub(super) daemon: Option<Daemon>,
     /// The state file.
-    pub(super) disk: Stored,
+    pub(super) disk: ModelDisk,
     /// Counts daemons.
     pub(super) epoch: u64,
     pub(super) calls: BTreeMap<u64, Call>,
@@ -90,6 +93,29 @@ pub(super) struct Sim {
     /// not wait.
     pub(super) left_early: bool,
     trace: Option<Vec<String>>,
+}
+
+/// The state file's disk.
+#[derive(Debug, Default)]
+pub(super) struct ModelDisk {
+    /// What it has.
+    pub(super) file: Stored,
+    /// It takes nothing more.
+    pub(super) full: bool,
+}
+
+impl StateDisk for ModelDisk {
+    fn load(&mut self) -> Loaded {
+        Loaded::Fine(Box::new(self.file.clone()))
+    }
+
+    fn save(&mut self, stored: &Stored) -> std::io::Result<()> {
+        if self.full {
+            return Err(std::io::Error::other("no space left on device"));
+        }
+        self.file = stored.clone();
+        Ok(())
+    }
 }
 
 /// How a run went.
@@ -142,7 +168,7 @@ impl Sim {
             mix,
             world,
             daemon: None,
-            disk: Stored::default(),
+            disk: ModelDisk::default(),
             epoch: 0,
             calls: BTreeMap::new(),
             answered: BTreeSet::new(),
@@ -233,7 +259,7 @@ impl Sim {
     pub(super) fn good_up(&mut self) {
         // One that is ending refuses; whoever asks waits for its end.
         let limit = self.now + 60_000;
-        while self.daemon.as_ref().is_some_and(Daemon::is_terminating)
+        while self.daemon.as_ref().is_some_and(Daemon::is_ending)
             && self.now < limit
             && self.advance()
         {}
@@ -286,9 +312,8 @@ impl Sim {
             Event::Deliver(epoch, input) => self.deliver(epoch, input),
             Event::List(epoch, look) => self.list(epoch, *look),
             Event::Inspect(epoch, look) => self.inspect(epoch, *look),
-            Event::Ask(number) => self.ask(number),
-            Event::Answered(number, asked, probe) => self.answered(number, asked, probe),
-            Event::Gather(epoch, asked) => self.gather(epoch, *asked),
+            Event::Gather(epoch, id, inquiry) => self.gather(epoch, id, &inquiry),
+            Event::Save(epoch, number, stored) => self.save(epoch, number, &stored),
             Event::Trouble => self.trouble(),
             Event::Undo(undo) => self.undo(undo),
         }

@@ -4,6 +4,8 @@ use octo_local::reconcile::action::Doubt;
 use octo_local::reconcile::action::Trouble;
 use octo_local::spec::UnitId;
 
+use octo_local::daemon::message::Event as CoreEvent;
+
 use super::daemon::Input;
 use super::process::Step;
 use super::sim::Event;
@@ -358,7 +360,13 @@ impl Sim {
 
     fn close_stream(&mut self) {
         let epoch = self.epoch;
-        self.later(1, Event::Deliver(epoch, Input::StreamClosed));
+        self.later(
+            1,
+            Event::Deliver(
+                epoch,
+                Input::Event(CoreEvent::StreamClosed("it was closed".to_owned())),
+            ),
+        );
     }
 
     fn engine_down(&mut self, containers_live: bool) {

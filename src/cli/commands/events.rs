@@ -105,7 +105,9 @@ mod tests {
         let mut file = std::fs::File::options().append(true).open(&path).unwrap();
         std::io::Write::write_all(&mut file, line("three").as_bytes()).unwrap();
         assert_eq!(told(&mut tail), [(7, "three".to_owned())]);
-        Journal::at(path).write("", "four");
+        let journal = Journal::at(path);
+        journal.write("", "four");
+        journal.close(std::time::Duration::from_secs(30));
         assert_eq!(told(&mut tail).len(), 1);
     }
 }

@@ -19,7 +19,7 @@ use crate::cli::outcome::FAILED;
 use crate::cli::outcome::Failure;
 use crate::cli::outcome::Outcome;
 use crate::cli::outcome::TIMED_OUT;
-use crate::daemon::driver::Leave;
+use crate::daemon::message::Leave;
 use crate::daemon::run;
 use crate::daemon::run::DaemonError;
 use crate::daemon::store;

@@ -17,7 +17,7 @@ use crate::config::read::Demo;
 use crate::config::read::Input;
 use crate::config::read::Read;
 use crate::config::read::read;
-use crate::daemon::event::UpRequest;
+use crate::daemon::message::UpRequest;
 use crate::daemon::store::Stored;
 
 /// What the arguments say besides the variables.

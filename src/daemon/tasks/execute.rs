@@ -2,9 +2,11 @@
 //! is in the action.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::ports;
+use crate::daemon::message::ActionInput;
+use crate::daemon::ports;
 use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::engine::logs::Span;
@@ -26,25 +28,15 @@ const LAST_LINES: u32 = 60;
 /// How long SQL Server may take to accept the request to shut down.
 const SHUTDOWN_REQUEST: Duration = Duration::from_secs(10);
 
-/// What effects need besides the action.
+/// What carrying out an action needs besides the action.
 #[derive(Clone, Debug)]
-pub struct Means {
+pub(in crate::daemon) struct ActionContext {
     /// The engine.
-    pub engine: Engine,
-    /// The desired state, which creating needs.
-    pub spec: Option<StackSpec>,
-    /// How to ask SQL Server to shut down.
-    pub database: Option<DatabaseTarget>,
-    /// The network's ID.
-    pub network: Option<String>,
-    /// The image, by ID, that a reference stood for at the last `up`, where it stands for another
-    /// one now.
-    pub moved: BTreeMap<String, String>,
-    /// When the run that is examined was asked to start, and the one after it: its own words lie
-    /// between. The engine's start time is taken after the first of them.
-    pub asked: Span,
+    pub(in crate::daemon) engine: Engine,
+    /// What the core knows.
+    pub(in crate::daemon) input: ActionInput,
     /// The process environment, for `docker login`'s credentials.
-    pub env: BTreeMap<String, String>,
+    pub(in crate::daemon) env: Arc<BTreeMap<String, String>>,
 }
 
 /// Why an attempt failed: the engine's error, or what was found without asking for the action.
@@ -69,9 +61,9 @@ impl From<EngineError> for Failed {
     }
 }
 
-impl Means {
+impl ActionContext {
     /// Does it.
-    pub async fn carry_out(&self, action: &Action) -> Result<Outcome, Trouble> {
+    pub(in crate::daemon) async fn carry_out(&self, action: &Action) -> Result<Outcome, Trouble> {
         let result = self.attempt(action).await;
         result.map_err(|failure| match failure {
             Failed::Known(trouble) => trouble,
@@ -95,7 +87,11 @@ impl Means {
         if !self.engine.endpoint.is_local() || cause::of_words(&words) != Some(Cause::PortTaken) {
             return words;
         }
-        let wanted = self.spec.as_ref().and_then(|spec| spec.container(*unit));
+        let wanted = self
+            .input
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.container(*unit));
         let mut published = wanted
             .into_iter()
             .flat_map(|wanted| &wanted.ports)
@@ -108,7 +104,7 @@ impl Means {
 
     async fn attempt(&self, action: &Action) -> Result<Outcome, Failed> {
         let engine = &self.engine;
-        match (action, &self.spec) {
+        match (action, &self.input.spec) {
             (Action::Examine(_, instance), _) => return Ok(self.examine(instance).await?),
             (Action::Start(unit, id), spec) => {
                 self.refuse_company(*unit, spec.as_ref()).await?;
@@ -133,7 +129,8 @@ impl Means {
             (Action::CreateVolume(name), Some(spec)) => engine.create_volume(spec, name).await?,
             (Action::Create(unit), Some(spec)) => self.create(spec, *unit).await?,
             (Action::Connect(unit, id), Some(spec)) => {
-                if let (Some(wanted), Some(network)) = (spec.container(*unit), &self.network) {
+                if let (Some(wanted), Some(network)) = (spec.container(*unit), &self.input.network)
+                {
                     engine.connect_network(network, id, wanted).await?;
                 }
             }
@@ -172,10 +169,10 @@ impl Means {
     /// A tag that was moved since the last `up` must not slip in another version next to the one
     /// that runs.
     async fn create(&self, spec: &StackSpec, unit: UnitId) -> Result<(), EngineError> {
-        let (Some(wanted), Some(network)) = (spec.container(unit), &self.network) else {
+        let (Some(wanted), Some(network)) = (spec.container(unit), &self.input.network) else {
             return Ok(());
         };
-        let image = self.moved.get(&wanted.image).unwrap_or(&wanted.image);
+        let image = self.input.moved.get(&wanted.image).unwrap_or(&wanted.image);
         self.engine
             .create_container(spec, wanted, network, image)
             .await
@@ -206,17 +203,42 @@ impl Means {
             return self.engine.stop_container(&instance.id, grace).await;
         }
         let begun = tokio::time::Instant::now();
-        if let Some(database) = &self.database {
-            match sql::shutdown(database, SHUTDOWN_REQUEST.min(grace)).await {
-                Ok(()) => self.wait_for_exit(instance, grace).await?,
+        if self.ask_to_shut_down(instance, grace).await {
+            self.wait_for_exit(instance, grace).await?;
+        }
+        let rest = grace.saturating_sub(begun.elapsed());
+        self.engine.stop_container(&instance.id, rest).await
+    }
+
+    /// Asks the server where it is, not where the configuration would have it, and as `sa`: no
+    /// other login need be allowed to. True when it shuts down.
+    async fn ask_to_shut_down(&self, instance: &Instance, grace: Duration) -> bool {
+        let Some(found) = self.engine.database_of(&instance.id).await else {
+            tracing::warn!("SQL Server publishes no port that SHUTDOWN could be sent to");
+            return false;
+        };
+        let mut passwords = self.input.sa_passwords.clone();
+        passwords.push(found.password.clone());
+        passwords.dedup();
+        for password in passwords {
+            let target = DatabaseTarget {
+                password,
+                ..found.clone()
+            };
+            match sql::shutdown(&target, SHUTDOWN_REQUEST.min(grace)).await {
+                Ok(()) => return true,
+                Err(sql::SqlError::Server {
+                    code: sql::LOGIN_FAILED,
+                    ..
+                }) => {}
                 Err(error) => {
                     tracing::warn!(%error, "SQL Server did not take SHUTDOWN; it gets SIGTERM");
+                    return false;
                 }
             }
         }
-        self.engine
-            .stop_container(&instance.id, grace.saturating_sub(begun.elapsed()))
-            .await
+        tracing::warn!("SQL Server refuses every known password of sa; it gets SIGTERM");
+        false
     }
 
     async fn wait_for_exit(&self, instance: &Instance, grace: Duration) -> Result<(), EngineError> {
@@ -247,7 +269,7 @@ impl Means {
         };
         // Another host's clock may differ, and a run that we did not start has no such time.
         let asked = if self.engine.endpoint.is_local() {
-            self.asked
+            self.input.asked
         } else {
             Span::default()
         };

@@ -1,0 +1,283 @@
+//! When the engine is looked at, what of it must be asked afresh, and whether what is known is as
+//! new as the last wish. One look at a time; events only say where to look.
+
+use std::time::Duration;
+
+use crate::daemon::message::Invalidated;
+use crate::reconcile::Action;
+use crate::reconcile::Mono;
+
+/// How often Docker is looked at even if the engine said nothing: events may be lost.
+pub(super) const RELIST_EVERY: Duration = Duration::from_secs(5);
+/// How often such a look trusts nothing that is remembered: it costs a call for each container.
+const RECHECK_EVERY: Duration = Duration::from_secs(30);
+/// How long to wait before an engine that does not answer is tried again.
+const ENGINE_RETRY: Duration = Duration::from_secs(1);
+
+/// What is known of the engine itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum EngineView {
+    /// No look has ended yet.
+    Unknown,
+    /// The last look went well.
+    Answers,
+    /// The last look failed, with these words; and since when they do.
+    Fails {
+        /// The engine's words, or those about it.
+        words: String,
+        /// When the first of these looks failed.
+        since: Mono,
+    },
+}
+
+/// Whether the status is older than a wish: it must not be called ready before a look that began
+/// after the wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Freshness {
+    /// What is known is newer than the last wish.
+    Fresh,
+    /// A wish came, and no look began since.
+    Outdated,
+    /// A look began after the last wish and has not ended.
+    BeingRenewed,
+}
+
+/// The schedule of looks.
+#[derive(Debug)]
+pub(super) struct Looks {
+    engine: EngineView,
+    freshness: Freshness,
+    invalidated: Invalidated,
+    wanted: bool,
+    under_way: bool,
+    relist_at: Mono,
+    recheck_at: Mono,
+    /// Somebody follows the engine's events.
+    events_followed: bool,
+}
+
+impl Looks {
+    /// Nothing is known yet: the first look is wanted at once.
+    pub(super) fn new(now: Mono) -> Self {
+        Self {
+            engine: EngineView::Unknown,
+            freshness: Freshness::Outdated,
+            invalidated: Invalidated::default(),
+            wanted: true,
+            under_way: false,
+            relist_at: now,
+            recheck_at: now.after(RECHECK_EVERY),
+            events_followed: false,
+        }
+    }
+
+    pub(super) fn engine(&self) -> &EngineView {
+        &self.engine
+    }
+
+    /// Why the engine cannot be asked, if it cannot.
+    pub(super) fn engine_problem(&self) -> Option<&str> {
+        match &self.engine {
+            EngineView::Fails { words, .. } => Some(words),
+            EngineView::Unknown | EngineView::Answers => None,
+        }
+    }
+
+    /// Whether what is known may be older than the last wish.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.freshness != Freshness::Fresh
+    }
+
+    /// Whether what Docker looks like is known, and not older than the last wish: a changed
+    /// configuration asks about other images.
+    pub(super) fn may_act(&self) -> bool {
+        self.engine == EngineView::Answers && !self.is_outdated()
+    }
+
+    /// A wish came: it is not fulfilled before a look that began after it says so.
+    pub(super) fn renew_for_a_wish(&mut self) {
+        self.freshness = Freshness::Outdated;
+        self.wanted = true;
+    }
+
+    /// Something may have changed: look soon.
+    pub(super) fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    /// Looks again no later than this, because somebody waits or what was seen contradicts itself.
+    pub(super) fn want_by(&mut self, at: Mono) {
+        self.relist_at = self.relist_at.min(at);
+    }
+
+    pub(super) fn invalidate_everything(&mut self) {
+        self.invalidated.everything = true;
+        self.wanted = true;
+    }
+
+    pub(super) fn invalidate_container(&mut self, id: String) {
+        self.invalidated.containers.push(id);
+    }
+
+    pub(super) fn invalidate_infrastructure(&mut self) {
+        self.invalidated.infrastructure = true;
+    }
+
+    pub(super) fn invalidate_images(&mut self) {
+        self.invalidated.images = true;
+    }
+
+    /// Makes the next look see afresh what an action worked on.
+    pub(super) fn invalidate_what_it_touched(&mut self, action: &Action) {
+        match action {
+            Action::Start(_, id)
+            | Action::Remove(_, id)
+            | Action::Connect(_, id)
+            | Action::DisarmRestartPolicy(_, id) => self.invalidate_container(id.clone()),
+            Action::Stop { instance, .. }
+            | Action::Kill(_, instance)
+            | Action::Examine(_, instance) => self.invalidate_container(instance.id.clone()),
+            Action::CreateNetwork
+            | Action::CreateVolume(_)
+            | Action::RemoveNetwork(_)
+            | Action::RemoveVolume(_) => self.invalidate_infrastructure(),
+            Action::Pull(_) => self.invalidate_images(),
+            Action::Create(_) => {}
+        }
+    }
+
+    /// Whether a look is due that nobody asked for: what was kept back may be tried again with it.
+    pub(super) fn is_relist_due(&self, now: Mono) -> bool {
+        now >= self.relist_at
+    }
+
+    /// Begins a look if one is wanted or due and none is under way.
+    pub(super) fn begin(&mut self, now: Mono) -> Option<Invalidated> {
+        if self.is_relist_due(now) {
+            self.wanted = true;
+            if now >= self.recheck_at {
+                self.invalidated.everything = true;
+                self.recheck_at = now.after(RECHECK_EVERY);
+            }
+        }
+        if !self.wanted || self.under_way {
+            return None;
+        }
+        (self.wanted, self.under_way) = (false, true);
+        self.relist_at = now.after(RELIST_EVERY);
+        if self.freshness == Freshness::Outdated {
+            self.freshness = Freshness::BeingRenewed;
+        }
+        Some(std::mem::take(&mut self.invalidated))
+    }
+
+    /// A look ended well. True when the engine answers again after it did not.
+    pub(super) fn on_success(&mut self) -> bool {
+        self.under_way = false;
+        if self.freshness == Freshness::BeingRenewed {
+            self.freshness = Freshness::Fresh;
+        }
+        let before = std::mem::replace(&mut self.engine, EngineView::Answers);
+        matches!(before, EngineView::Fails { .. })
+    }
+
+    /// A look failed. True when it is the first that did.
+    pub(super) fn on_failure(&mut self, words: String, now: Mono) -> bool {
+        self.under_way = false;
+        if self.freshness == Freshness::BeingRenewed {
+            self.freshness = Freshness::Outdated;
+        }
+        self.invalidated.everything = true;
+        self.relist_at = now.after(ENGINE_RETRY);
+        let since = match &self.engine {
+            EngineView::Fails { since, .. } => Some(*since),
+            EngineView::Unknown | EngineView::Answers => None,
+        };
+        self.engine = EngineView::Fails {
+            words,
+            since: since.unwrap_or(now),
+        };
+        since.is_none()
+    }
+
+    /// Whether the engine's events are to be followed from now on, because nobody does.
+    pub(super) fn follow_events(&mut self) -> bool {
+        !std::mem::replace(&mut self.events_followed, true)
+    }
+
+    /// The engine's events ended: anything may happen unheard.
+    pub(super) fn on_events_ended(&mut self) {
+        self.events_followed = false;
+        self.invalidate_everything();
+    }
+
+    /// When the next look is due if nothing happens before. One that is under way reports itself.
+    pub(super) fn due_at(&self, now: Mono) -> Mono {
+        if self.under_way {
+            now.after(RELIST_EVERY)
+        } else {
+            self.relist_at
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Mono {
+        Mono(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_look_that_began_before_a_wish_does_not_fulfil_it() {
+        let mut looks = Looks::new(at(0));
+        looks.begin(at(0)).unwrap();
+        looks.renew_for_a_wish();
+        looks.on_success();
+        assert!(!looks.may_act());
+        assert!(looks.begin(at(0)).is_some(), "the wish wants another look");
+        looks.on_success();
+        assert!(looks.may_act());
+    }
+
+    #[test]
+    fn a_failed_look_is_tried_again_after_a_second_and_trusts_nothing() {
+        let mut looks = Looks::new(at(0));
+        looks.begin(at(0)).unwrap();
+        assert!(looks.on_failure("silent".into(), at(2)), "the first one");
+        assert_eq!(looks.begin(at(2)), None);
+        assert!(looks.begin(at(3)).unwrap().everything);
+        assert!(!looks.on_failure("silent".into(), at(4)));
+        assert!(
+            matches!(looks.engine(), EngineView::Fails { since, .. } if *since == at(2)),
+            "{looks:?}"
+        );
+    }
+
+    #[test]
+    fn there_is_one_look_at_a_time_and_one_every_five_seconds() {
+        let mut looks = Looks::new(at(0));
+        looks.begin(at(0)).unwrap();
+        looks.want();
+        assert_eq!(looks.begin(at(1)), None, "one is under way");
+        looks.on_success();
+        assert!(looks.begin(at(1)).is_some());
+        looks.on_success();
+        assert_eq!(looks.begin(at(5)), None);
+        assert!(looks.begin(at(6)).is_some());
+    }
+
+    #[test]
+    fn every_half_minute_nothing_is_trusted() {
+        let mut looks = Looks::new(at(0));
+        let mut all = 0;
+        for second in 0..=120 {
+            if let Some(invalidated) = looks.begin(at(second)) {
+                all += u32::from(invalidated.everything);
+                looks.on_success();
+            }
+        }
+        assert_eq!(all, 4);
+    }
+}

@@ -1,0 +1,668 @@
+//! The daemon without I/O: no tokio, no clock, no files. Events go in, effects come out, and the
+//! simulation in the tests owns the same value.
+//!
+//! ```text
+//!  events of the engine ─┐                       ┌─> actions, looks, probes ──> Docker, SQL, nodes
+//!  probes, looks ────────┼─> absorb ─> decide ───┼─> writes ──> the state file
+//!  requests, signals ────┘    (plan)             └─> replies, history, status
+//! ```
+//!
+//! An event never triggers an action: it changes what is known and wished, and [`Core::decide`]
+//! asks the planner once for everything that was taken in together. What is wished has one owner,
+//! [`keeping`]: [`Core::derive`] makes the desired state of it and of what is passing (a daemon
+//! that is ending, one that waits for its first request).
+//!
+//! To add an event: a variant in `message`, an arm in [`Core::absorb`]. To add an effect: a variant
+//! in `message`, an arm in `shell`, and one in the simulation's `perform`. To add a request: a
+//! variant of `Request` and of `Answer` in `message`, an arm in [`requests`], a route in `api`.
+
+mod keeping;
+mod looks;
+mod probe_pacing;
+mod requests;
+mod shutdown;
+mod sleep_detector;
+mod wish;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+pub use probe_pacing::judged;
+pub use sleep_detector::SLEEP_GAP;
+
+use keeping::Keeping;
+use looks::EngineView;
+use looks::Looks;
+use probe_pacing::ProbePacing;
+use requests::Requests;
+use shutdown::Asked;
+use shutdown::Shutdown;
+use sleep_detector::SleepDetector;
+
+use super::message::ActionInput;
+use super::message::Effect;
+use super::message::Event;
+use super::message::Leave;
+use super::message::Moment;
+use super::message::ProbeTarget;
+use super::store::Loaded;
+use super::store::Stored;
+use super::store::Wish;
+use crate::config::project::ProjectName;
+use crate::engine::Endpoint;
+use crate::engine::logs::Span;
+use crate::engine::watch::Hint;
+use crate::reconcile::Action;
+use crate::reconcile::Goal;
+use crate::reconcile::Mono;
+use crate::reconcile::News;
+use crate::reconcile::Observed;
+use crate::reconcile::State;
+use crate::reconcile::observed::Container;
+use crate::reconcile::observed::Instance;
+use crate::reconcile::observed::Run;
+use crate::reconcile::status::Status;
+use crate::reconcile::status::StatusInput;
+use crate::reconcile::status::Verdict;
+use crate::reconcile::status::is_down;
+use crate::reconcile::status::status;
+use crate::spec::StackSpec;
+use crate::spec::UnitId;
+
+/// What is noted when a demo goes on without privileges.
+const UNPRIVILEGED: &str = "this host cannot run privileged containers: the demo goes on without \
+                            (it needs no Docker-in-Docker)";
+/// What is said of containers that were made from something else than what is kept.
+const MADE_OTHERWISE: &str =
+    "what runs was made from another configuration: it is left as it is until `octo-local up`";
+
+/// What a daemon is, for as long as it lives.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The project.
+    pub project: ProjectName,
+    /// Where its engine is.
+    pub endpoint: Endpoint,
+    /// The state file, for messages.
+    pub state_file: String,
+    /// The daemon ends when the stack is down: `up` started it. One that systemd started stays.
+    pub ends_when_down: bool,
+    /// It starts nothing before it is asked to: a request follows.
+    pub held: bool,
+}
+
+/// Everything that the daemon knows and wishes.
+#[derive(Debug)]
+pub struct Core {
+    setup: Setup,
+    state: State,
+    keeping: Keeping,
+    looks: Looks,
+    pacing: ProbePacing,
+    requests: Requests,
+    shutdown: Shutdown,
+    sleep: SleepDetector,
+    passing: Passing,
+    notes: Vec<String>,
+    /// The last two times that each unit was asked to start, by the wall clock, as lines of its log
+    /// are.
+    asked_to_start: BTreeMap<UnitId, [Option<OffsetDateTime>; 2]>,
+    plan_wakes_at: Option<Mono>,
+    now: Moment,
+    out: Vec<Effect>,
+}
+
+/// What overlays what is kept, and goes with this process.
+#[derive(Debug, Default)]
+struct Passing {
+    /// The request that the daemon was started for has not come yet.
+    awaits_request: bool,
+    /// What was read is not what runs: nothing is done before a wish.
+    left_alone: bool,
+    /// What `down` asked for is true, with the data or without.
+    went_down: Option<bool>,
+    /// How long nodes get to stop in this `down`, in place of what was configured.
+    node_grace: Option<Duration>,
+}
+
+impl Core {
+    /// Begins with what was read from the state file.
+    pub fn new(setup: Setup, loaded: Loaded, now: Moment) -> Self {
+        let (keeping, notes) = Keeping::begin(loaded);
+        let passing = Passing {
+            awaits_request: setup.held,
+            ..Passing::default()
+        };
+        let seed = seed_of(&setup.project);
+        let mut core = Self {
+            setup,
+            state: State::new(crate::reconcile::Desired::default(), seed),
+            keeping,
+            looks: Looks::new(now.mono),
+            pacing: ProbePacing::default(),
+            requests: Requests::default(),
+            shutdown: Shutdown::default(),
+            sleep: SleepDetector::awake(now),
+            passing,
+            notes,
+            asked_to_start: BTreeMap::new(),
+            plan_wakes_at: None,
+            now,
+            out: Vec::new(),
+        };
+        core.derive();
+        core.tell("", "the daemon began");
+        if let Goal::Down { .. } = core.state.desired.goal {
+            core.tell("", "goes on with a `down` that was broken off");
+        }
+        core
+    }
+
+    /// Takes in one event and decides what is to be done: [`Core::absorb`] and [`Core::decide`].
+    pub fn on(&mut self, event: Event, now: Moment) -> Vec<Effect> {
+        self.absorb(event, now);
+        self.decide(now)
+    }
+
+    /// Takes in one event.
+    pub fn absorb(&mut self, event: Event, now: Moment) {
+        self.notice_time(now);
+        match event {
+            Event::Hinted(hint) => self.on_hint(hint),
+            Event::StreamOpened => self.looks.invalidate_everything(),
+            Event::StreamClosed(why) => {
+                tracing::info!(why, "the engine's events ended");
+                self.looks.on_events_ended();
+            }
+            Event::Looked(seen) => self.on_looked(seen),
+            Event::Probed {
+                number,
+                unit,
+                instance,
+                probe,
+            } => {
+                let timing = self.state.timing();
+                let paced = self
+                    .pacing
+                    .on_probed(unit, number, probe, &timing, now.mono);
+                if let Some((probe, reads_log)) = paced {
+                    self.state.probed(unit, instance.as_ref(), &probe, now.mono);
+                    self.out.extend(reads_log);
+                }
+            }
+            Event::LogRead {
+                unit,
+                instance,
+                lines,
+            } => {
+                if self.pacing.on_log_read(unit, &instance, lines, now.mono) {
+                    self.state.progressed(unit, now.mono);
+                    self.pacing.nudge(unit, now.mono);
+                }
+            }
+            Event::Done(action, result) => {
+                self.looks.invalidate_what_it_touched(&action);
+                if self.state.end(action, result, now.mono) {
+                    self.looks.want();
+                }
+            }
+            Event::Gathered {
+                id,
+                asker_left,
+                found,
+            } => self.on_gathered(id, asker_left, found),
+            Event::Saved { number, result } => {
+                if let Err(error) = &result {
+                    tracing::error!(error, "the state file cannot be written");
+                }
+                if let Some(kept) = self.keeping.on_saved(number, result, now.mono) {
+                    self.on_kept(&kept);
+                }
+            }
+            Event::Panicked(words) => {
+                tracing::error!(words, "a panic");
+                self.tell("", words);
+                self.shutdown.on_panic(now.mono);
+            }
+            Event::Requested(id, request) => self.on_request(id, request),
+            Event::Terminated => self.on_terminated(),
+            Event::Left(leave) => self.leave(leave),
+            Event::SessionEnded(session) => self.requests.end_session(session),
+        }
+        self.pass_on_news();
+    }
+
+    /// Decides what is to be done now, by what was taken in so far.
+    pub fn decide(&mut self, now: Moment) -> Vec<Effect> {
+        self.notice_time(now);
+        if let Some(kept) = self.keeping.give_up_late_write(now.mono) {
+            self.on_kept(&kept);
+        }
+        self.answer_those_who_waited_long();
+        self.begin_next_wish();
+        self.begin_look();
+        let plan = self.state.plan(now.mono);
+        self.plan_wakes_at = plan.wake_at;
+        if self.looks.may_act() {
+            plan.actions
+                .into_iter()
+                .for_each(|action| self.begin_action(action));
+        }
+        self.pass_on_news();
+        self.end_hold();
+        self.probe();
+        if self.is_down() && self.passing.went_down.is_none() {
+            self.finish_down();
+        }
+        self.out.extend(self.keeping.write_changes(now.mono));
+        self.note_a_lost_engine();
+        if let Some(leave) = self
+            .shutdown
+            .leaving()
+            .or_else(|| self.is_over().then_some(Leave::End))
+        {
+            self.tell("", "the daemon ended");
+            self.out.push(Effect::Leave(leave));
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    /// When the core is to be called again if nothing happens before.
+    pub fn wake_at(&self) -> Mono {
+        let now = self.now.mono;
+        let farewell = match self.looks.engine() {
+            EngineView::Fails { since, .. } => self.shutdown.farewell_at(*since),
+            EngineView::Unknown | EngineView::Answers => None,
+        };
+        let due = [
+            self.plan_wakes_at,
+            self.pacing.due_at(),
+            self.keeping.due_at(),
+            self.requests.due_at(),
+            farewell,
+        ];
+        let due = due.into_iter().flatten().min();
+        let look = self.looks.due_at(now);
+        due.map_or(look, |due| due.min(look))
+    }
+
+    /// What people are told now.
+    pub fn status(&self, now: Mono) -> Status {
+        let not_written = self
+            .keeping
+            .problem()
+            .map(|why| format!("the state file cannot be written: {why}"));
+        let held_back = self
+            .keeping
+            .stored()
+            .held_back(&self.setup.endpoint)
+            .filter(|_| self.state.desired.goal == Goal::Hold);
+        let around = StatusInput {
+            project: self.setup.project.to_string(),
+            generation: self.requests.generation(),
+            engine_problem: self.looks.engine_problem().map(str::to_owned),
+            unsure: self.looks.is_outdated(),
+            notes: self
+                .notes
+                .iter()
+                .cloned()
+                .chain(not_written)
+                .chain(held_back)
+                .collect(),
+            ends_when_down: self.setup.ends_when_down,
+        };
+        status(
+            &around,
+            &self.state.desired,
+            &self.state.seen,
+            &self.state.records,
+            now,
+        )
+    }
+
+    /// What is known and wanted, for those who hold it against something else.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// What is kept of the project.
+    pub fn stored(&self) -> &Stored {
+        self.keeping.stored()
+    }
+
+    /// Whether what Docker looks like is known, and not older than the last wish.
+    pub fn may_act(&self) -> bool {
+        self.looks.may_act()
+    }
+
+    /// Whether the daemon was asked to end.
+    pub fn is_ending(&self) -> bool {
+        self.shutdown.is_under_way()
+    }
+
+    fn notice_time(&mut self, now: Moment) {
+        if let Some(slept) = self.sleep.slept(now) {
+            self.state.woke(slept, now.mono);
+        }
+        self.now = now;
+    }
+
+    /// Makes the desired state of what is kept and what is passing.
+    fn derive(&mut self) {
+        let kept = self.keeping.stored();
+        let (passing, desired) = (&self.passing, &mut self.state.desired);
+        let waits = passing.awaits_request || passing.left_alone;
+        desired.goal = match passing.went_down {
+            _ if self.shutdown.is_under_way() => Goal::Halt,
+            Some(volumes) => Goal::Down { volumes },
+            None if waits => Goal::Hold,
+            None => kept.goal(&self.setup.endpoint),
+        };
+        desired.hurry = self.shutdown.hurries();
+        desired.stopped.clone_from(&kept.stopped);
+        desired.images.clone_from(&kept.images);
+        desired.spec.clone_from(&kept.spec);
+        if let (Some(spec), Some(grace)) = (&mut desired.spec, passing.node_grace) {
+            spec.timing.node_stop_grace = grace;
+        }
+    }
+
+    fn tell(&mut self, subject: impl Into<String>, what: impl Into<String>) {
+        self.out.push(Effect::Tell(subject.into(), what.into()));
+    }
+
+    fn on_hint(&mut self, hint: Hint) {
+        match hint {
+            Hint::Container(event) => {
+                self.state.heard(&event, self.now.mono);
+                self.looks.invalidate_container(event.id);
+            }
+            Hint::Infrastructure => self.looks.invalidate_infrastructure(),
+            Hint::Images => self.looks.invalidate_images(),
+        }
+        self.looks.want();
+    }
+
+    fn begin_look(&mut self) {
+        let Some(invalidated) = self.looks.begin(self.now.mono) else {
+            return;
+        };
+        self.state.look_begins();
+        let spec = self.state.desired.spec.as_ref();
+        let images = spec.map(StackSpec::images).unwrap_or_default();
+        self.out.push(Effect::Look {
+            invalidated,
+            images: images.into_iter().map(str::to_owned).collect(),
+        });
+    }
+
+    /// Takes in what a look showed. A failure is part of the status, and is tried again.
+    fn on_looked(&mut self, seen: Result<Box<Observed>, String>) {
+        let now = self.now.mono;
+        match seen {
+            Ok(seen) => {
+                if self.looks.on_success() {
+                    self.tell("", "the engine answers again");
+                }
+                self.state.looked(*seen, now);
+                self.try_what_was_read();
+                if self.looks.follow_events() {
+                    self.out.push(Effect::FollowEvents);
+                }
+            }
+            Err(words) => {
+                self.state.look_failed();
+                if self.looks.on_failure(words.clone(), now) {
+                    tracing::warn!(words, "the engine does not answer");
+                    self.tell("", format!("the engine does not answer: {words}"));
+                }
+            }
+        }
+        self.consider_those_who_waited();
+    }
+
+    /// What was read from an older or a newer file is not applied to containers that were made from
+    /// something else.
+    fn try_what_was_read(&mut self) {
+        if !self.keeping.take_trial() {
+            return;
+        }
+        if !self.state.fits_what_runs() {
+            self.passing.left_alone = true;
+            self.notes.push(MADE_OTHERWISE.to_owned());
+            self.derive();
+        } else if !self.state.seen.containers.is_empty() {
+            self.keeping.confirm();
+        }
+    }
+
+    fn begin_action(&mut self, action: Action) {
+        let now = self.now.mono;
+        let input = self.input_of(&action);
+        self.state.begin(&action, now);
+        if let Action::Start(unit, _) = &action {
+            let [_, last] = self.asked_to_start.get(unit).copied().unwrap_or_default();
+            self.asked_to_start
+                .insert(*unit, [last, Some(self.now.wall)]);
+        }
+        self.out.push(Effect::Act(action, Box::new(input)));
+    }
+
+    fn input_of(&self, action: &Action) -> ActionInput {
+        let asked = match action {
+            Action::Examine(unit, instance) => self.span_of(*unit, instance),
+            _ => Span::default(),
+        };
+        let kept = self.keeping.stored();
+        let configured = self
+            .state
+            .desired
+            .spec
+            .as_ref()
+            .filter(|spec| spec.sql.is_some());
+        let configured = configured.map(|spec| spec.database.password.clone());
+        ActionInput {
+            spec: self.state.desired.spec.clone(),
+            sa_passwords: kept
+                .sa_password
+                .clone()
+                .into_iter()
+                .chain(configured)
+                .collect(),
+            network: self.state.seen.network().map(str::to_owned),
+            moved: self.state.moved_images(),
+            asked,
+        }
+    }
+
+    /// When a run had the word: from the request that made it to the next one.
+    fn span_of(&self, unit: UnitId, instance: &Instance) -> Span {
+        let asked = self.asked_to_start.get(&unit).copied().unwrap_or_default();
+        let is_earlier = |at: &OffsetDateTime| instance.began().is_none_or(|began| *at <= began);
+        let mut times = asked.iter().flatten().copied();
+        Span {
+            since: times.clone().rfind(is_earlier),
+            until: times.find(|at| !is_earlier(at)),
+        }
+    }
+
+    /// Passes on what the state found: to the history, to what is kept, to a prober.
+    fn pass_on_news(&mut self) {
+        for news in self.state.take_news() {
+            match news {
+                News::Told(subject, what) => {
+                    tracing::info!(subject, "{what}");
+                    self.tell(subject, what);
+                }
+                News::VersionRan => self.keeping.edit(|stored| {
+                    let config = stored.config.as_ref();
+                    let tag = config.map(|config| config.octopus.tag.clone());
+                    stored.ran_tag = tag.or(stored.ran_tag.take());
+                }),
+                News::PasswordAccepted => self.keeping.edit(|stored| {
+                    let sql = stored
+                        .config
+                        .as_ref()
+                        .and_then(|config| config.sql.as_ref());
+                    let password = sql.map(|sql| sql.sa_password.clone());
+                    stored.sa_password = password.or(stored.sa_password.take());
+                }),
+                News::Unprivileged => {
+                    self.tell("", UNPRIVILEGED);
+                    self.notes.push(UNPRIVILEGED.to_owned());
+                    let spec = self.state.desired.spec.clone();
+                    self.keeping.edit(|stored| {
+                        stored.unprivileged = true;
+                        stored.spec = spec;
+                    });
+                }
+                News::Ask(unit) => self.pacing.nudge(unit, self.now.mono),
+            }
+        }
+        let images = &self.state.desired.images;
+        if self.keeping.stored().images != *images {
+            self.keeping.edit(|stored| stored.images.clone_from(images));
+        }
+    }
+
+    /// Keeps one prober for each run that can be asked, and asks those whose turn it is.
+    fn probe(&mut self) {
+        let wanted = match &self.state.desired.spec {
+            Some(spec) if *self.looks.engine() != EngineView::Unknown => self.who_is_probed(spec),
+            Some(_) | None => BTreeMap::new(),
+        };
+        let now = self.now.mono;
+        self.pacing.keep_only(wanted, now);
+        let timing = self.state.timing();
+        self.out.extend(self.pacing.due(&timing, now));
+    }
+
+    fn who_is_probed(&self, spec: &StackSpec) -> BTreeMap<UnitId, (Option<Instance>, ProbeTarget)> {
+        let mut wanted = BTreeMap::new();
+        if spec.sql.is_none() {
+            let target = ProbeTarget::Database(spec.database.clone());
+            wanted.insert(UnitId::Sql, (None, target));
+        }
+        // A frozen process cannot answer, and is not asked.
+        let moves = |container: &&Container| matches!(container.run, Run::Running { .. });
+        for container in self.state.seen.containers.iter().filter(moves) {
+            let current = spec
+                .container(container.unit)
+                .filter(|wanted| wanted.digest() == container.digest);
+            let target = match (container.unit, current) {
+                (_, None) => None,
+                (UnitId::Sql, Some(_)) => Some(ProbeTarget::Database(spec.database.clone())),
+                (UnitId::Node(_), Some(node)) => node.host_address().map(ProbeTarget::Node),
+            };
+            if let Some(target) = target {
+                wanted.insert(container.unit, (container.instance(), target));
+            }
+        }
+        wanted
+    }
+
+    /// A start that somebody interrupted is over once everything serves all the same.
+    fn end_hold(&mut self) {
+        if !self.keeping.stored().held || self.state.desired.goal != Goal::Hold {
+            return;
+        }
+        let as_if_up = {
+            let mut desired = self.state.desired.clone();
+            desired.goal = Goal::Up;
+            status(
+                &StatusInput::default(),
+                &desired,
+                &self.state.seen,
+                &self.state.records,
+                self.now.mono,
+            )
+        };
+        if as_if_up.verdict == Verdict::Ready {
+            self.keeping.edit(|stored| stored.held = false);
+            self.tell("", "everything is ready: no longer held");
+            self.derive();
+        }
+    }
+
+    fn on_terminated(&mut self) {
+        match self.shutdown.on_asked() {
+            Asked::StopInOrder => self.tell("", "asked to end: the stack stops in order"),
+            Asked::Hurry => self.tell("", "asked again: nodes get no more grace"),
+            Asked::LeaveNow => self.tell("", "asked a third time: leaves at once"),
+        }
+        self.derive();
+    }
+
+    fn leave(&mut self, leave: Leave) {
+        let what = match leave {
+            Leave::End => "leaves; containers are left as they are",
+            Leave::Reload => "starts its program anew; containers are left as they are",
+            Leave::Broken => "gives up",
+        };
+        self.tell("", format!("the daemon {what}"));
+        self.shutdown.leave(leave);
+    }
+
+    /// Whether what `down` asked for is true.
+    fn is_down(&self) -> bool {
+        self.looks.may_act() && is_down(&self.state.desired, &self.state.seen, &self.state.records)
+    }
+
+    fn is_over(&self) -> bool {
+        let nothing_runs = || {
+            self.looks.may_act()
+                && self.state.records.busy.is_empty()
+                && !self.state.seen.containers.iter().any(Container::is_running)
+        };
+        match self.state.desired.goal {
+            Goal::Halt => nothing_runs(),
+            Goal::Down { .. } => self.setup.ends_when_down && self.is_down(),
+            Goal::Up | Goal::Hold => false,
+        }
+    }
+
+    fn note_a_lost_engine(&mut self) {
+        let EngineView::Fails { since, .. } = self.looks.engine() else {
+            return;
+        };
+        let farewell = self.shutdown.farewell_at(*since);
+        if farewell.is_some_and(|at| self.now.mono >= at) {
+            self.tell("", "the engine does not answer, so nothing can be stopped");
+            self.shutdown.leave(Leave::End);
+        }
+    }
+
+    /// What remains to be done once the stack is down.
+    fn finish_down(&mut self) {
+        let Goal::Down { volumes } = self.state.desired.goal else {
+            return;
+        };
+        if volumes {
+            let spec = self.state.desired.spec.as_ref();
+            let demo = spec.filter(|spec| spec.demo).map(StackSpec::images);
+            let images: Vec<String> = demo.into_iter().flatten().map(str::to_owned).collect();
+            if !images.is_empty() {
+                self.out.push(Effect::RemoveImages(images));
+            }
+        }
+        self.keeping.edit(|stored| {
+            stored.wish = Wish::Rest;
+            if volumes {
+                stored.forget_data();
+            }
+        });
+        self.passing.went_down = Some(volumes);
+        self.passing.node_grace = None;
+        self.derive();
+        self.tell("", "the stack is down");
+    }
+}
+
+/// A number of the project's own, by which its waits differ from others'.
+fn seed_of(project: &ProjectName) -> u64 {
+    project.as_str().bytes().fold(0u64, |sum, byte| {
+        sum.wrapping_mul(31).wrapping_add(u64::from(byte))
+    })
+}

@@ -1,0 +1,233 @@
+//! When each run of each unit is asked how it is. Judging the answers is not its business, save for
+//! one thing: an answer that came late because this process did not get to run says nothing about
+//! the unit.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::config::Timing;
+use crate::daemon::message::Effect;
+use crate::daemon::message::ProbeTarget;
+use crate::reconcile::Mono;
+use crate::reconcile::health::Probe;
+use crate::reconcile::observed::Instance;
+use crate::spec::UnitId;
+
+/// How much later than its deadline a probe may end before this process counts as starved.
+const STARVED: Duration = Duration::from_millis(500);
+/// Between a failure and the next probe of a unit that was ready, unless the failure itself took
+/// longer.
+const AFTER_MISS: Duration = Duration::from_millis(500);
+/// How often a starting unit's log is looked at.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+/// The longest wait after a refused login while the server may still be setting its password up:
+/// each one is a line in its log, and readiness is not noticed later than this.
+const REFUSED_STARTING: Duration = Duration::from_secs(5);
+/// The longest wait after a refused login otherwise: an account must not be locked by us.
+const REFUSED: Duration = Duration::from_secs(60);
+
+/// Who is probed, and when.
+#[derive(Debug, Default)]
+pub(super) struct ProbePacing {
+    probers: BTreeMap<UnitId, Pace>,
+    last_number: u64,
+}
+
+/// The pace of one run of one unit.
+#[derive(Debug)]
+struct Pace {
+    instance: Option<Instance>,
+    target: ProbeTarget,
+    begun: Mono,
+    /// It was ready once in this run.
+    started: bool,
+    /// The probe under way, and since when.
+    asked: Option<(u64, Mono)>,
+    due: Mono,
+    /// Something suggests that the next answer differs from the last: ask at once.
+    nudged: bool,
+    refusals: u32,
+    log: LogMark,
+}
+
+/// What was seen last of a starting run's log.
+#[derive(Debug, Default)]
+struct LogMark {
+    lines: Vec<String>,
+    read_at: Option<Mono>,
+    reading: bool,
+}
+
+impl ProbePacing {
+    /// Keeps one prober for each run that can be asked, and none for what does not run.
+    pub(super) fn keep_only(
+        &mut self,
+        mut wanted: BTreeMap<UnitId, (Option<Instance>, ProbeTarget)>,
+        now: Mono,
+    ) {
+        self.probers.retain(|unit, pace| {
+            wanted.get(unit).is_some_and(|(instance, target)| {
+                *instance == pace.instance && *target == pace.target
+            })
+        });
+        wanted.retain(|unit, _| !self.probers.contains_key(unit));
+        let begun = wanted.into_iter().map(|(unit, (instance, target))| {
+            let pace = Pace {
+                instance,
+                target,
+                begun: now,
+                started: false,
+                asked: None,
+                due: now,
+                nudged: false,
+                refusals: 0,
+                log: LogMark::default(),
+            };
+            (unit, pace)
+        });
+        self.probers.extend(begun);
+    }
+
+    /// Asks this unit at once, or as soon as the probe under way has ended.
+    pub(super) fn nudge(&mut self, unit: UnitId, now: Mono) {
+        if let Some(pace) = self.probers.get_mut(&unit) {
+            pace.nudged = true;
+            pace.due = now;
+        }
+    }
+
+    /// What is to be asked now.
+    pub(super) fn due(&mut self, timing: &Timing, now: Mono) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (unit, pace) in &mut self.probers {
+            if pace.asked.is_none() && pace.due <= now {
+                self.last_number += 1;
+                (pace.asked, pace.nudged) = (Some((self.last_number, now)), false);
+                effects.push(Effect::Probe {
+                    number: self.last_number,
+                    unit: *unit,
+                    instance: pace.instance.clone(),
+                    target: pace.target.clone(),
+                    limit: timing.probe_timeout,
+                });
+            }
+        }
+        effects
+    }
+
+    /// Takes in an answer and sets when to ask again. `None` when nobody waits for it any more;
+    /// else the answer as it counts, and the effect of looking at the log, if it is time.
+    pub(super) fn on_probed(
+        &mut self,
+        unit: UnitId,
+        number: u64,
+        probe: Probe,
+        timing: &Timing,
+        now: Mono,
+    ) -> Option<(Probe, Option<Effect>)> {
+        let pace = self.probers.get_mut(&unit)?;
+        let (_, asked_at) = pace.asked.take_if(|(asked, _)| *asked == number)?;
+        let took = now.since(asked_at);
+        let probe = judged(probe, took, unit, timing);
+        pace.started |= probe == Probe::Ready;
+        pace.refusals = match &probe {
+            Probe::Refused(_) => pace.refusals.saturating_add(1),
+            Probe::Unknown(_) => pace.refusals,
+            Probe::Ready | Probe::Alive(_) | Probe::Drained(_) | Probe::Failure(_) => 0,
+        };
+        if !pace.nudged {
+            pace.due = now.after(pace.pause(&probe, took, timing, now));
+        }
+        let reads = !pace.started && pace.log.is_due(now);
+        let read = pace.instance.clone().filter(|_| reads);
+        pace.log.reading |= read.is_some();
+        Some((probe, read.map(|instance| Effect::ReadLog(unit, instance))))
+    }
+
+    /// Takes in the last lines of a starting run's log. True when it moved by something else than
+    /// our own refused logins.
+    pub(super) fn on_log_read(
+        &mut self,
+        unit: UnitId,
+        instance: &Instance,
+        lines: Vec<String>,
+        now: Mono,
+    ) -> bool {
+        let Some(pace) = self.probers.get_mut(&unit) else {
+            return false;
+        };
+        if pace.instance.as_ref() != Some(instance) {
+            return false;
+        }
+        (pace.log.reading, pace.log.read_at) = (false, Some(now));
+        let lines: Vec<String> = lines.into_iter().filter(|line| !is_ours(line)).collect();
+        let moved = !lines.is_empty() && lines != pace.log.lines;
+        if moved {
+            pace.log.lines = lines;
+        }
+        moved
+    }
+
+    /// When the next probe is due.
+    pub(super) fn due_at(&self) -> Option<Mono> {
+        self.probers
+            .values()
+            .filter(|pace| pace.asked.is_none())
+            .map(|pace| pace.due)
+            .min()
+    }
+}
+
+/// What a probe that took this long says: one that failed long after its deadline only says that
+/// this process did not get to run. A database probe has phases (TCP, prelogin and TLS, login,
+/// query), each with the limit.
+pub fn judged(probe: Probe, took: Duration, unit: UnitId, timing: &Timing) -> Probe {
+    let longest = match unit {
+        UnitId::Sql => timing.probe_timeout * 4,
+        UnitId::Node(_) => timing.probe_timeout,
+    };
+    match probe {
+        Probe::Failure(why) if took > longest + STARVED => Probe::Unknown(why),
+        other => other,
+    }
+}
+
+impl Pace {
+    fn pause(&self, probe: &Probe, took: Duration, timing: &Timing, now: Mono) -> Duration {
+        let steady = timing.steady_probe;
+        let starting = if now.since(self.begun) < timing.fast_window {
+            timing.start_probe_fast
+        } else {
+            timing.start_probe_slow
+        };
+        match (probe, self.started) {
+            (Probe::Refused(_), _) => self.pause_after_refusal(timing),
+            (Probe::Failure(_), true) => AFTER_MISS.min(steady).saturating_sub(took),
+            (_, true) => steady,
+            (_, false) => starting,
+        }
+    }
+
+    /// Each refused login is a line in the server's log and counts against the account, so waits
+    /// grow. A server of ours that starts may refuse for a while because it is not set up yet.
+    fn pause_after_refusal(&self, timing: &Timing) -> Duration {
+        let starts = self.instance.is_some() && !self.started;
+        let longest = if starts { REFUSED_STARTING } else { REFUSED };
+        let doublings = self.refusals.saturating_sub(1).min(16);
+        (timing.start_probe_slow * 2u32.pow(doublings)).min(longest)
+    }
+}
+
+impl LogMark {
+    fn is_due(&self, now: Mono) -> bool {
+        !self.reading
+            && self
+                .read_at
+                .is_none_or(|at| now.since(at) >= PROGRESS_EVERY)
+    }
+}
+
+/// Our own refused logins are written to SQL Server's log too; they are no progress.
+fn is_ours(line: &str) -> bool {
+    line.contains("Login failed") || line.contains("18456")
+}

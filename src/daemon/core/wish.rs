@@ -1,0 +1,132 @@
+//! Wishes that were admitted: what each changes of what is kept. Pure values, so that one can be
+//! tried on a copy before the disk is asked to take it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::config::Secret;
+use crate::daemon::admit::MasterKey;
+use crate::daemon::store::Stored;
+use crate::daemon::store::Wish;
+use crate::engine::Endpoint;
+use crate::reconcile::preview::Change;
+use crate::spec::StackSpec;
+use crate::spec::UnitId;
+
+/// A wish that may be carried out.
+#[derive(Clone, Debug)]
+pub(super) enum Admitted {
+    /// A configuration is applied.
+    Up(Box<Up>),
+    /// The stack goes.
+    Down {
+        /// The data too.
+        volumes: bool,
+        /// How long nodes get to stop, in place of what was configured.
+        node_grace: Option<Duration>,
+    },
+    /// Units are restarted.
+    Restart(Vec<UnitId>),
+    /// Units are stopped until they are started again.
+    Stop(Vec<UnitId>),
+    /// Units that were stopped run again, and failed ones are tried again.
+    Start(Vec<UnitId>),
+}
+
+/// A configuration that was admitted.
+#[derive(Clone, Debug)]
+pub(super) struct Up {
+    pub(super) config: Config,
+    pub(super) spec: StackSpec,
+    pub(super) endpoint: Endpoint,
+    /// Passwords made for a demo: sa, then the first user.
+    pub(super) generated: Option<(Secret, Secret)>,
+    /// The master key, if what is kept of it changes.
+    pub(super) key: Option<NewKey>,
+    pub(super) notes: Vec<String>,
+    pub(super) changes: Vec<Change>,
+}
+
+/// A master key that is to be kept.
+#[derive(Clone, Debug)]
+pub(super) struct NewKey {
+    pub(super) key: Secret,
+    /// Whether octo-local made it.
+    pub(super) is_ours: bool,
+}
+
+impl Up {
+    /// Whether the stack may only be started once the disk has it: no node may start with a key
+    /// that only its container would know.
+    pub(super) fn must_be_kept(&self) -> bool {
+        self.key.is_some()
+    }
+}
+
+impl Admitted {
+    /// Whether an `up` that was asked for before would undo it.
+    pub(super) fn is_decisive(&self) -> bool {
+        match self {
+            Self::Up(_) | Self::Down { .. } | Self::Stop(_) => true,
+            Self::Restart(_) | Self::Start(_) => false,
+        }
+    }
+
+    /// Changes what is kept to what is wished.
+    pub(super) fn edit(&self, stored: &mut Stored) {
+        match self {
+            Self::Up(up) => up.edit(stored),
+            Self::Down { volumes, .. } => {
+                stored.wish = Wish::Down { volumes: *volumes };
+                stored.held = false;
+            }
+            Self::Restart(_) => (stored.wish, stored.held) = (Wish::Up, false),
+            Self::Stop(units) => stored.stopped.extend(units),
+            Self::Start(units) => {
+                (stored.wish, stored.held) = (Wish::Up, false);
+                stored.stopped.retain(|unit| !units.contains(unit));
+            }
+        }
+    }
+}
+
+impl Up {
+    fn edit(&self, stored: &mut Stored) {
+        stored.wish = Wish::Up;
+        stored.held = false;
+        stored.endpoint = Some(self.endpoint.clone());
+        stored.stopped = BTreeSet::new();
+        stored.images.clear();
+        if self.generated.is_some() {
+            stored.generated.clone_from(&self.generated);
+        }
+        stored.config = Some(self.config.clone());
+        stored.spec = Some(self.spec.clone());
+        if let Some(NewKey { key, is_ours }) = &self.key {
+            stored.master_key = Some(key.clone());
+            stored.master_key_is_ours = *is_ours;
+        }
+    }
+}
+
+/// The master key that a configuration runs with, and what of it is to be kept anew.
+pub(super) fn settle_key(
+    stored: &Stored,
+    admitted: MasterKey,
+    fresh: Secret,
+) -> (Secret, Option<NewKey>) {
+    let (key, is_ours) = match admitted {
+        MasterKey::Known(key) => {
+            let ours = stored.master_key_is_ours && stored.master_key.as_ref() == Some(&key);
+            (key, ours)
+        }
+        MasterKey::Generate => (fresh, true),
+    };
+    let is_new = stored.master_key.as_ref() != Some(&key) || stored.master_key_is_ours != is_ours;
+    let new = is_new.then(|| NewKey {
+        key: key.clone(),
+        is_ours,
+    });
+    (key, new)
+}

@@ -1,0 +1,330 @@
+//! What goes into the daemon's core and what comes out of it: events, requests, effects. A leaf:
+//! it names types of the pure half and of the engine's vocabulary, and decides nothing.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::admit::Facts;
+use super::store::Stored;
+use crate::config::Config;
+use crate::config::Problem;
+use crate::config::Secret;
+use crate::engine::Endpoint;
+use crate::engine::logs::Span;
+use crate::engine::watch::Hint;
+use crate::reconcile::Action;
+use crate::reconcile::Mono;
+use crate::reconcile::Observed;
+use crate::reconcile::action::Outcome;
+use crate::reconcile::action::Trouble;
+use crate::reconcile::health::Probe;
+use crate::reconcile::observed::Instance;
+use crate::reconcile::preview::Change;
+use crate::spec::DatabaseTarget;
+use crate::spec::StackSpec;
+use crate::spec::UnitId;
+
+/// The three clocks, read once for everything that is taken in together.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Time since the daemon began: what decisions are made by.
+    pub mono: Mono,
+    /// How far the clock that runs on in a suspended host is ahead of the one that does not.
+    pub suspended: Duration,
+    /// The wall clock: for naming lines of logs, never for waiting.
+    pub wall: OffsetDateTime,
+}
+
+/// Names one request until it is answered. A later request has a higher number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// The engine spoke of something of ours.
+    Hinted(Hint),
+    /// The engine's event stream is open: anything may have happened before.
+    StreamOpened,
+    /// The engine's event stream ended.
+    StreamClosed(String),
+    /// A look at the engine ended, with what it showed or why there is nothing.
+    Looked(Result<Box<Observed>, String>),
+    /// A probe ended. No instance: the database is external.
+    Probed {
+        /// The probe, by the number that it was asked under.
+        number: u64,
+        /// The unit.
+        unit: UnitId,
+        /// The run that was asked.
+        instance: Option<Instance>,
+        /// What it said.
+        probe: Probe,
+    },
+    /// The last lines of a starting unit's log; none where they cannot be read.
+    LogRead {
+        /// The unit.
+        unit: UnitId,
+        /// The run whose log it is.
+        instance: Instance,
+        /// The lines, oldest first.
+        lines: Vec<String>,
+    },
+    /// An action ended.
+    Done(Action, Result<Outcome, Trouble>),
+    /// What must be known before a configuration is admitted was gathered.
+    Gathered {
+        /// The request that it was gathered for.
+        id: RequestId,
+        /// Whether whoever asked left meanwhile: Ctrl-C before there was an answer.
+        asker_left: bool,
+        /// What was found.
+        found: Result<Box<Found>, Denied>,
+    },
+    /// A write of the state file ended.
+    Saved {
+        /// Which write.
+        number: u64,
+        /// How it went.
+        result: Result<(), String>,
+    },
+    /// A task panicked, with these words.
+    Panicked(String),
+    /// Somebody asks for something.
+    Requested(RequestId, Request),
+    /// The process was asked to end.
+    Terminated,
+    /// The process was asked to go, or to start its program anew, and to leave every container as
+    /// it is.
+    Left(Leave),
+    /// Whoever followed the `up` of this generation left.
+    SessionEnded(u64),
+}
+
+/// How the daemon ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// The process ends.
+    End,
+    /// The program is started anew in this process: its file may be another.
+    Reload,
+    /// The process ends with an error, so that whoever supervises it starts it afresh.
+    Broken,
+}
+
+/// What can be asked of the daemon.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Apply a configuration.
+    Up(Box<UpRequest>),
+    /// Say what applying it would do.
+    Plan(Box<UpRequest>),
+    /// Take the stack down.
+    Down {
+        /// The data too.
+        volumes: bool,
+        /// How long nodes get to stop, in place of what was configured.
+        node_grace: Option<Duration>,
+        /// The engine that is meant.
+        endpoint: Option<Endpoint>,
+    },
+    /// Do something about units, on the engine that is meant; none named means all.
+    Units(About, Vec<UnitId>, Option<Endpoint>),
+    /// Whoever follows the `up` of this generation wants nothing further started, unless another
+    /// `up` is followed.
+    Cancel(u64),
+    /// Tell what is kept of the project.
+    Stored,
+    /// Leave without touching a container: a newer daemon takes over.
+    Handover,
+}
+
+/// What is to be done about units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// Restart them in order.
+    Restart,
+    /// Stop them until they are started again.
+    Stop,
+    /// Start those that were stopped, and try failed ones again.
+    Start,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// To [`Request::Up`].
+    Up(Result<Accepted, Denied>),
+    /// To [`Request::Plan`].
+    Plan(Result<Vec<Change>, Denied>),
+    /// To [`Request::Down`] and [`Request::Units`]: the generation that the wish was given.
+    Wished(Result<u64, Denied>),
+    /// To [`Request::Cancel`]: whether nobody else follows an `up`.
+    Alone(bool),
+    /// To [`Request::Stored`].
+    Stored(Box<Stored>),
+    /// To [`Request::Handover`].
+    Leaves,
+}
+
+/// An `up`, or what `plan` is asked about.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UpRequest {
+    /// The configuration.
+    pub config: Config,
+    /// Where it came from.
+    pub working_dir: String,
+    /// Whether the project's name was given on purpose.
+    pub name_on_purpose: bool,
+    /// Passwords made for a demo that had none: sa, then the first user.
+    pub generated: Option<(Secret, Secret)>,
+    /// The engine that is meant.
+    #[serde(default)]
+    pub endpoint: Option<Endpoint>,
+}
+
+/// An `up` that was taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The status of this generation, or a later one, tells how it goes.
+    pub generation: u64,
+    /// Things to tell the person: where the master key is, for instance.
+    pub notes: Vec<String>,
+    /// What it does and why.
+    pub changes: Vec<Change>,
+}
+
+/// Why a request is not carried out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Denied {
+    /// The configuration cannot be applied.
+    Problems(Vec<Problem>),
+    /// It cannot be done now.
+    Because(String),
+    /// The engine does not answer.
+    Engine(String),
+}
+
+/// What is asked about a configuration before it is admitted, and what is known already.
+#[derive(Clone, Debug)]
+pub struct Inquiry {
+    /// What the configuration means here, its master key aside.
+    pub spec: StackSpec,
+    /// The engine that what is kept is about, and this one, where they differ.
+    pub elsewhere: Option<(String, String)>,
+    /// Where the configuration came from.
+    pub working_dir: String,
+    /// Whether the project's name was given on purpose.
+    pub name_on_purpose: bool,
+    /// What the engine showed last.
+    pub seen: Observed,
+    /// Whether the SQL Server that runs answered that it serves.
+    pub sql_is_ready: bool,
+    /// Whether a master key is known already.
+    pub key_is_known: bool,
+}
+
+/// What was found out about a configuration.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What decides.
+    pub facts: Facts,
+    /// The images of the configuration that the engine has, with their IDs.
+    pub images: BTreeMap<String, String>,
+    /// A master key that nobody knows yet, for a database that has none.
+    pub fresh_key: Secret,
+}
+
+/// Something that the shell does for the core. It decides nothing: it makes the call, and what came
+/// of it is an [`Event`].
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Look at the engine, trusting what is remembered save for what was invalidated. Ends with
+    /// [`Event::Looked`].
+    Look {
+        /// What must be asked afresh.
+        invalidated: Invalidated,
+        /// The references of the images that are wanted.
+        images: Vec<String>,
+    },
+    /// Follow the engine's events, until [`Event::StreamClosed`].
+    FollowEvents,
+    /// Carry out an action. Ends with [`Event::Done`].
+    Act(Action, Box<ActionInput>),
+    /// Ask a run how it is. Ends with [`Event::Probed`].
+    Probe {
+        /// Names the probe.
+        number: u64,
+        /// The unit.
+        unit: UnitId,
+        /// The run; none for an external database.
+        instance: Option<Instance>,
+        /// Whom to ask.
+        target: ProbeTarget,
+        /// How long each of its phases may take.
+        limit: Duration,
+    },
+    /// Read the last lines of a starting run's log. Ends with [`Event::LogRead`].
+    ReadLog(UnitId, Instance),
+    /// Find out what must be known of a configuration. Ends with [`Event::Gathered`].
+    Gather(RequestId, Box<Inquiry>),
+    /// Write the state file, after those that were asked for before. Ends with [`Event::Saved`].
+    Save {
+        /// Names the write.
+        number: u64,
+        /// What is to be kept.
+        stored: Box<Stored>,
+    },
+    /// Answer a request.
+    Reply(RequestId, Box<Answer>),
+    /// Keep something in the history: about what (empty: the daemon itself), and what.
+    Tell(String, String),
+    /// Remove images that nothing uses, before the daemon ends.
+    RemoveImages(Vec<String>),
+    /// End, with every container as it is. The last effect there is.
+    Leave(Leave),
+}
+
+/// What the next look must not trust its memory about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Invalidated {
+    /// All of it.
+    pub everything: bool,
+    /// These containers, by ID.
+    pub containers: Vec<String>,
+    /// Networks and volumes.
+    pub infrastructure: bool,
+    /// Images.
+    pub images: bool,
+}
+
+/// What carrying out an action needs besides the action.
+#[derive(Clone, Debug, Default)]
+pub struct ActionInput {
+    /// The desired state, which creating needs.
+    pub spec: Option<StackSpec>,
+    /// Passwords that `sa` may have, the likeliest first: SQL Server is asked to shut down.
+    pub sa_passwords: Vec<Secret>,
+    /// The network's ID.
+    pub network: Option<String>,
+    /// The image, by ID, that a reference stood for at the last `up`, where it stands for another
+    /// one now.
+    pub moved: BTreeMap<String, String>,
+    /// When the run that is examined was asked to start, and the one after it: its own words lie
+    /// between. The engine's start time is taken after the first of them.
+    pub asked: Span,
+}
+
+/// Whom a probe asks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProbeTarget {
+    /// The database.
+    Database(DatabaseTarget),
+    /// A node's web port on the host.
+    Node(SocketAddr),
+}

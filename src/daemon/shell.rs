@@ -1,0 +1,482 @@
+//! The core's hands and ears: receives what happens, lets the [`Core`] decide, performs its effects
+//! as tasks, and publishes the status. It decides nothing, and waits for nothing but its queue.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use rustix::time::ClockId;
+use rustix::time::clock_gettime;
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use super::beats::Beats;
+use super::core::Core;
+use super::core::Setup;
+use super::facts::Question;
+use super::guard::guarded;
+use super::journal::Journal;
+use super::message::Answer;
+use super::message::Denied;
+use super::message::Effect;
+use super::message::Event;
+use super::message::Found;
+use super::message::Inquiry;
+use super::message::Invalidated;
+use super::message::Leave;
+use super::message::Moment;
+use super::message::Request;
+use super::message::RequestId;
+use super::paths::Paths;
+use super::state_writer::StateDisk as _;
+use super::state_writer::StateFile;
+use super::state_writer::StateWriter;
+use super::tasks::execute::ActionContext;
+use super::tasks::observe;
+use super::tasks::observe::Looked;
+use super::tasks::probe;
+use crate::config::Secret;
+use crate::config::project::ProjectName;
+use crate::engine::Endpoint;
+use crate::engine::Engine;
+use crate::engine::observe::ObservationCache;
+use crate::reconcile::Mono;
+use crate::reconcile::action::Doubt;
+use crate::reconcile::action::Trouble;
+use crate::reconcile::health::Probe;
+use crate::reconcile::status::Status;
+
+/// How many inputs may wait. Senders wait when it is full: nothing is lost, and nothing grows.
+const QUEUE: usize = 256;
+/// How long what is still under way may take when the daemon ends: writes of the state file and the
+/// history, and removing the images of a demo.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// What the shell's queue carries: events for the core, and those that need the shell first.
+#[derive(Debug)]
+pub enum Input {
+    /// For the core as it is.
+    Event(Event),
+    /// A look ended.
+    Looked(Box<LookedInput>),
+    /// What must be known of a configuration was gathered.
+    Gathered(RequestId, Result<Box<Found>, Denied>),
+    /// Somebody asks for something, and waits for the answer.
+    Asked(Request, oneshot::Sender<Answer>),
+}
+
+/// A look that ended. Opaque: only the shell makes and reads it.
+#[derive(Debug)]
+pub struct LookedInput(Looked);
+
+/// What a shell is made from.
+pub struct ShellSetup {
+    /// The project.
+    pub project: ProjectName,
+    /// Where its engine is.
+    pub endpoint: Endpoint,
+    /// Its files.
+    pub paths: Paths,
+    /// The process environment.
+    pub env: BTreeMap<String, String>,
+    /// Whether the daemon ends when the stack is down.
+    pub ends_when_down: bool,
+    /// Whether it starts nothing before it is asked to.
+    pub held: bool,
+    /// Where it shows that it advances.
+    pub beats: Arc<Beats>,
+}
+
+/// The daemon at work.
+pub struct Shell {
+    core: Core,
+    project: ProjectName,
+    endpoint: Endpoint,
+    env: Arc<BTreeMap<String, String>>,
+    engine: Option<Engine>,
+    cache: ObservationCache,
+    replies: BTreeMap<RequestId, oneshot::Sender<Answer>>,
+    last_request: u64,
+    writer: StateWriter,
+    journal: Journal,
+    beats: Arc<Beats>,
+    tasks: TaskTracker,
+    /// Ends every task that nobody has to wait for.
+    ended: CancellationToken,
+    inputs: mpsc::Receiver<Input>,
+    queue: mpsc::Sender<Input>,
+    clock: Clock,
+}
+
+/// The clocks that the core is given.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    began: Instant,
+}
+
+impl Clock {
+    fn begin() -> Self {
+        Self {
+            began: Instant::now(),
+        }
+    }
+
+    fn now(self) -> Moment {
+        let of = |clock| {
+            let time = clock_gettime(clock);
+            Duration::new(
+                u64::try_from(time.tv_sec).unwrap_or(0),
+                u32::try_from(time.tv_nsec).unwrap_or(0),
+            )
+        };
+        let steady = of(ClockId::Monotonic);
+        Moment {
+            mono: Mono(self.began.elapsed()),
+            suspended: of(ClockId::Boottime).saturating_sub(steady),
+            wall: OffsetDateTime::now_utc(),
+        }
+    }
+
+    fn instant(self, at: Mono) -> Instant {
+        self.began + at.0
+    }
+}
+
+impl Shell {
+    /// Reads the state file and makes a shell with its core, and its queue.
+    pub fn new(setup: ShellSetup) -> (Self, mpsc::Sender<Input>) {
+        let (queue, inputs) = mpsc::channel(QUEUE);
+        let clock = Clock::begin();
+        let mut file = StateFile(setup.paths.store());
+        let loaded = file.load();
+        let told = queue.clone();
+        let writer = StateWriter::begin(file, move |number, result| {
+            // Fails only when the daemon has ended, and then nobody waits.
+            let _ = told.blocking_send(Input::Event(Event::Saved { number, result }));
+        });
+        let core_setup = Setup {
+            project: setup.project.clone(),
+            endpoint: setup.endpoint.clone(),
+            state_file: setup.paths.store().display().to_string(),
+            ends_when_down: setup.ends_when_down,
+            held: setup.held,
+        };
+        let shell = Self {
+            core: Core::new(core_setup, loaded, clock.now()),
+            project: setup.project,
+            endpoint: setup.endpoint,
+            env: Arc::new(setup.env),
+            engine: None,
+            cache: ObservationCache::default(),
+            replies: BTreeMap::new(),
+            last_request: 0,
+            writer,
+            journal: Journal::at(setup.paths.events()),
+            beats: setup.beats,
+            tasks: TaskTracker::new(),
+            ended: CancellationToken::new(),
+            inputs,
+            queue: queue.clone(),
+            clock,
+        };
+        (shell, queue)
+    }
+
+    /// Runs until the daemon is to end, and says how.
+    pub async fn run(mut self, published: watch::Sender<Status>) -> Leave {
+        loop {
+            let mut leave = None;
+            for effect in self.core.decide(self.clock.now()) {
+                if let Effect::Leave(how) = effect {
+                    leave = Some(how);
+                } else {
+                    self.perform(effect);
+                }
+            }
+            self.publish(&published);
+            self.beats.driver();
+            if self.core.is_ending() {
+                self.beats.end();
+            }
+            if let Some(how) = leave {
+                self.end().await;
+                return how;
+            }
+            self.take_in().await;
+        }
+    }
+
+    /// Waits for something to happen and takes it in, with all that waits behind it.
+    async fn take_in(&mut self) {
+        let until = self.clock.instant(self.core.wake_at());
+        // Cancel-safe: a receive that times out has taken nothing from the queue.
+        if let Ok(Some(input)) = tokio::time::timeout_at(until, self.inputs.recv()).await {
+            self.absorb(input);
+        }
+        while let Ok(input) = self.inputs.try_recv() {
+            self.absorb(input);
+        }
+    }
+
+    fn absorb(&mut self, input: Input) {
+        let event = match input {
+            Input::Event(event) => event,
+            Input::Looked(looked) => {
+                let Looked { seen, cache } = looked.0;
+                self.cache = cache;
+                self.beats.engine();
+                let seen = seen.map(|(engine, seen)| {
+                    self.engine = Some(engine);
+                    seen
+                });
+                if seen.is_err() {
+                    self.engine = None;
+                }
+                Event::Looked(seen)
+            }
+            Input::Gathered(id, found) => Event::Gathered {
+                id,
+                asker_left: self.replies.get(&id).is_none_or(oneshot::Sender::is_closed),
+                found,
+            },
+            Input::Asked(request, reply) => {
+                self.last_request += 1;
+                let id = RequestId(self.last_request);
+                self.replies.insert(id, reply);
+                Event::Requested(id, request)
+            }
+        };
+        self.core.absorb(event, self.clock.now());
+    }
+
+    fn publish(&self, published: &watch::Sender<Status>) {
+        let now = self.core.status(self.clock.now().mono);
+        published.send_if_modified(|before| {
+            let differs = *before != now;
+            *before = now;
+            differs
+        });
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Look {
+                invalidated,
+                images,
+            } => self.look(invalidated, images),
+            Effect::FollowEvents => {
+                if let Some(engine) = self.engine.clone() {
+                    let work =
+                        observe::follow_events(engine, self.project.clone(), self.queue.clone());
+                    self.spawn("events", work);
+                }
+            }
+            Effect::Act(action, input) => {
+                let Some(engine) = self.engine.clone() else {
+                    // The core acts only on an engine that answered, and it is kept until one does
+                    // not.
+                    return;
+                };
+                tracing::info!(subject = %action.subject(), "{}", action.verb());
+                let context = ActionContext {
+                    engine,
+                    input: *input,
+                    env: self.env.clone(),
+                };
+                let copy = action.clone();
+                self.spawn_and_tell(
+                    "action",
+                    async move { context.carry_out(&copy).await },
+                    move |result| {
+                        let result = result
+                            .unwrap_or_else(|words| Err(Trouble::engine(words, Doubt::Unknown)));
+                        Input::Event(Event::Done(action, result))
+                    },
+                );
+            }
+            Effect::Probe {
+                number,
+                unit,
+                instance,
+                target,
+                limit,
+            } => self.spawn_and_tell(
+                "probe",
+                async move { probe::probe(&target, limit).await },
+                move |probe| {
+                    Input::Event(Event::Probed {
+                        number,
+                        unit,
+                        instance,
+                        probe: probe.unwrap_or_else(Probe::Unknown),
+                    })
+                },
+            ),
+            Effect::ReadLog(unit, instance) => {
+                let (engine, id) = (self.engine.clone(), instance.id.clone());
+                let work = async move {
+                    match engine {
+                        Some(engine) => probe::log_lines(&engine, &id).await,
+                        None => Vec::new(),
+                    }
+                };
+                self.spawn_and_tell("log", work, move |lines| {
+                    Input::Event(Event::LogRead {
+                        unit,
+                        instance,
+                        lines: lines.unwrap_or_default(),
+                    })
+                });
+            }
+            Effect::Gather(id, inquiry) => self.gather(id, *inquiry),
+            Effect::Save { number, stored } => self.writer.write(number, stored),
+            Effect::Reply(id, answer) => {
+                if let Some(reply) = self.replies.remove(&id) {
+                    let _ = reply.send(*answer);
+                }
+            }
+            Effect::Tell(subject, what) => self.journal.write(&subject, &what),
+            Effect::RemoveImages(images) => {
+                let engine = self.engine.clone();
+                // Waited for when the daemon ends.
+                self.tasks.spawn(async move {
+                    for image in images {
+                        if let Some(engine) = &engine {
+                            let _ = engine.remove_unused_image(&image).await;
+                        }
+                    }
+                });
+            }
+            Effect::Leave(_) => {}
+        }
+    }
+
+    fn look(&mut self, invalidated: Invalidated, images: Vec<String>) {
+        let work = observe::look(
+            self.engine.clone(),
+            self.endpoint.clone(),
+            self.project.clone(),
+            images,
+            invalidated,
+            std::mem::take(&mut self.cache),
+        );
+        self.spawn_and_tell("look", work, |looked| {
+            let looked = looked.unwrap_or_else(|words| Looked {
+                seen: Err(words),
+                cache: ObservationCache::default(),
+            });
+            Input::Looked(Box::new(LookedInput(looked)))
+        });
+    }
+
+    fn gather(&mut self, id: RequestId, inquiry: Inquiry) {
+        let (engine, project) = (self.engine.clone(), self.project.clone());
+        let work = async move {
+            match engine {
+                Some(engine) => {
+                    let question = Question {
+                        engine,
+                        project,
+                        spec: inquiry.spec,
+                        elsewhere: inquiry.elsewhere,
+                        working_dir: inquiry.working_dir,
+                        name_on_purpose: inquiry.name_on_purpose,
+                        seen: inquiry.seen,
+                        sql_is_ready: inquiry.sql_is_ready,
+                        key_is_known: inquiry.key_is_known,
+                    };
+                    question.insist().await
+                }
+                None => Err(Denied::Engine("it does not answer any more".to_owned())),
+            }
+        };
+        self.spawn_and_tell("facts", work, move |found| {
+            let found = found.unwrap_or_else(|words| Err(Denied::Because(words)));
+            let found = found.map(|found| {
+                Box::new(Found {
+                    facts: found.facts,
+                    images: found.images,
+                    fresh_key: fresh_key(),
+                })
+            });
+            Input::Gathered(id, found)
+        });
+    }
+
+    /// Starts work that tells of itself.
+    fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let queue = self.queue.clone();
+        let work = async move {
+            if let Err(words) = guarded(work).await {
+                let _ = queue.send(Input::Event(Event::Panicked(words))).await;
+            }
+        };
+        self.spawn_named(name, work);
+    }
+
+    /// Starts work whose end is told, also if that is a panic: then with its words.
+    fn spawn_and_tell<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = T> + Send + 'static,
+        tell: impl FnOnce(Result<T, String>) -> Input + Send + 'static,
+    ) {
+        let queue = self.queue.clone();
+        let work = async move {
+            let result = guarded(work).await;
+            if let Err(words) = &result {
+                let panicked = Event::Panicked(words.clone());
+                let _ = queue.send(Input::Event(panicked)).await;
+            }
+            let _ = queue.send(tell(result)).await;
+        };
+        self.spawn_named(name, work);
+    }
+
+    fn spawn_named(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let ended = self.ended.clone();
+        let work = async move {
+            ended.run_until_cancelled(work).await;
+        };
+        self.tasks
+            .spawn(work.instrument(tracing::debug_span!("task", name)));
+    }
+
+    /// Lets what is still under way end: what was to be kept, told, or removed. Nobody receives
+    /// any more, so whoever tells something ends too.
+    async fn end(self) {
+        let Self {
+            writer,
+            journal,
+            tasks,
+            ended,
+            inputs,
+            replies,
+            ..
+        } = self;
+        drop((inputs, replies));
+        ended.cancel();
+        let files = tokio::task::spawn_blocking(move || {
+            writer.close(FAREWELL);
+            journal.close(FAREWELL);
+        });
+        tasks.close();
+        let _ = tokio::time::timeout(FAREWELL, tasks.wait()).await;
+        let _ = files.await;
+    }
+}
+
+/// 128 random bits in base64, the form of a master key that the vendor documents.
+fn fresh_key() -> Secret {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).expect("the kernel has random numbers");
+    Secret::new(base64::engine::general_purpose::STANDARD.encode(bytes))
+}

@@ -1,0 +1,5 @@
+//! The work that the shell starts for the core: each makes its calls, and tells what came of it.
+
+pub(super) mod execute;
+pub(super) mod observe;
+pub(super) mod probe;
