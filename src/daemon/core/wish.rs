@@ -110,7 +110,8 @@ impl Up {
     }
 }
 
-/// The master key that a configuration runs with, and what of it is to be kept anew.
+/// The master key that a configuration runs with, and what of it is to be kept anew. A key that is
+/// kept is used again, whatever became of the data: backups are worthless without it.
 pub(super) fn settle_key(
     stored: &Stored,
     admitted: MasterKey,
@@ -121,7 +122,10 @@ pub(super) fn settle_key(
             let ours = stored.master_key_is_ours && stored.master_key.as_ref() == Some(&key);
             (key, ours)
         }
-        MasterKey::Generate => (fresh, true),
+        MasterKey::Generate => match &stored.master_key {
+            Some(kept) => (kept.clone(), stored.master_key_is_ours),
+            None => (fresh, true),
+        },
     };
     let is_new = stored.master_key.as_ref() != Some(&key) || stored.master_key_is_ours != is_ours;
     let new = is_new.then(|| NewKey {
