@@ -6,6 +6,7 @@ mod causes;
 mod cli;
 mod compose;
 mod conformance;
+mod core;
 mod daemon;
 mod decide;
 mod docker;

@@ -1,0 +1,382 @@
+//! The daemon's core, asked one thing at a time: what is kept before it is answered, what a wish
+//! does while the daemon ends, and which of two wishes counts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use octo_local::config::Config;
+use octo_local::config::Input;
+use octo_local::config::Secret;
+use octo_local::config::project::ProjectName;
+use octo_local::config::read::read;
+use octo_local::daemon::admit::Facts;
+use octo_local::daemon::core::Core;
+use octo_local::daemon::core::Setup;
+use octo_local::daemon::message::About;
+use octo_local::daemon::message::Answer;
+use octo_local::daemon::message::Effect;
+use octo_local::daemon::message::Event;
+use octo_local::daemon::message::Found;
+use octo_local::daemon::message::Leave;
+use octo_local::daemon::message::Moment;
+use octo_local::daemon::message::Request;
+use octo_local::daemon::message::RequestId;
+use octo_local::daemon::message::UpRequest;
+use octo_local::daemon::store::Loaded;
+use octo_local::daemon::store::Stored;
+use octo_local::daemon::store::Wish;
+use octo_local::engine::Endpoint;
+use octo_local::reconcile::Goal;
+use octo_local::reconcile::Mono;
+use octo_local::reconcile::Observed;
+use octo_local::reconcile::action::Outcome;
+use octo_local::reconcile::health::Probe;
+use octo_local::spec::UnitId;
+
+/// A core, a disk that answers when it is told to, and an engine that shows what it is told.
+struct Bench {
+    core: Core,
+    now: Duration,
+    seen: Observed,
+    disk: Result<(), String>,
+    answers: BTreeMap<RequestId, Answer>,
+    left: Option<Leave>,
+    /// Everything that was asked of the engine, of the disk excepted.
+    effects: Vec<Effect>,
+    last_request: u64,
+    writes: usize,
+}
+
+impl Bench {
+    fn new(stored: Stored, held: bool) -> Self {
+        let setup = Setup {
+            project: ProjectName::given("p").unwrap(),
+            endpoint: Endpoint("unix:///nowhere".to_owned()),
+            state_file: "state.json".to_owned(),
+            ends_when_down: held,
+            held,
+        };
+        let now = Duration::ZERO;
+        Self {
+            core: Core::new(setup, Loaded::Fine(Box::new(stored)), moment(now)),
+            now,
+            seen: Observed::default(),
+            disk: Ok(()),
+            answers: BTreeMap::new(),
+            left: None,
+            effects: Vec::new(),
+            last_request: 0,
+            writes: 0,
+        }
+    }
+
+    /// One that has looked once.
+    fn awake(stored: Stored) -> Self {
+        let mut bench = Self::new(stored, false);
+        bench.settle();
+        bench
+    }
+
+    fn on(&mut self, event: Event) {
+        let effects = self.core.on(event, moment(self.now));
+        self.take(effects);
+    }
+
+    fn take(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Look { .. } => {
+                    let seen = Ok(Box::new(self.seen.clone()));
+                    self.on(Event::Looked(seen));
+                }
+                Effect::Save { number, .. } => {
+                    self.writes += 1;
+                    let result = self.disk.clone();
+                    self.on(Event::Saved { number, result });
+                }
+                Effect::Reply(id, answer) => {
+                    self.answers.insert(id, *answer);
+                }
+                Effect::Leave(leave) => self.left = Some(leave),
+                Effect::Tell(..) | Effect::FollowEvents => {}
+                other => self.effects.push(other),
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        let effects = self.core.decide(moment(self.now));
+        self.take(effects);
+    }
+
+    fn ask(&mut self, request: Request) -> RequestId {
+        self.last_request += 1;
+        let id = RequestId(self.last_request);
+        self.on(Event::Requested(id, request));
+        id
+    }
+
+    fn gathered(&mut self, id: RequestId, fresh_key: &str) {
+        let found = Found {
+            facts: Facts::default(),
+            images: BTreeMap::new(),
+            fresh_key: Secret::new(fresh_key),
+        };
+        self.on(Event::Gathered {
+            id,
+            asker_left: false,
+            found: Ok(Box::new(found)),
+        });
+    }
+
+    /// Every action under way ends well.
+    fn finish_actions(&mut self) {
+        for effect in std::mem::take(&mut self.effects) {
+            if let Effect::Act(action, _) = effect {
+                self.on(Event::Done(action, Ok(Outcome::default())));
+            }
+        }
+    }
+
+    fn goal(&self) -> Goal {
+        self.core.state().desired.goal
+    }
+
+    fn is_taken(&self, id: RequestId) -> bool {
+        matches!(
+            self.answers.get(&id),
+            Some(Answer::Up(Ok(_)) | Answer::Wished(Ok(_)))
+        )
+    }
+}
+
+fn moment(now: Duration) -> Moment {
+    Moment {
+        mono: Mono(now),
+        suspended: Duration::ZERO,
+        wall: time::OffsetDateTime::UNIX_EPOCH + now,
+    }
+}
+
+fn config(more: &[(&str, &str)]) -> Config {
+    let vars = [
+        ("SA_PASSWORD", "Str0ng-enough"),
+        ("ADMIN_PASSWORD", "Str0ng-enough"),
+        ("ACCEPT_EULA", "Y"),
+        ("ACCEPT_OCTOPUS_EULA", "Y"),
+        ("OCTOPUS_SERVER_TAG", "2026.1.1"),
+    ];
+    let vars = vars.iter().chain(more);
+    let vars = vars.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let input = Input {
+        vars: vars.collect(),
+        ..Input::default()
+    };
+    read(&input).unwrap().config
+}
+
+fn up(more: &[(&str, &str)]) -> Box<UpRequest> {
+    Box::new(UpRequest {
+        config: config(more),
+        working_dir: "/".to_owned(),
+        name_on_purpose: false,
+        generated: None,
+        endpoint: None,
+    })
+}
+
+fn down(volumes: bool) -> Request {
+    Request::Down {
+        volumes,
+        node_grace: None,
+        endpoint: None,
+    }
+}
+
+/// A core whose configuration was applied, with nothing made yet.
+fn applied() -> Bench {
+    let mut bench = Bench::awake(Stored::default());
+    let id = bench.ask(Request::Up(up(&[])));
+    bench.gathered(id, "AAAAAAAAAAAAAAAAAAAAAA==");
+    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    bench
+}
+
+#[test]
+fn a_wish_is_on_the_disk_before_it_is_answered() {
+    let mut bench = applied();
+    let before = bench.writes;
+    let id = bench.ask(Request::Units(About::Stop, vec![UnitId::Node(1)], None));
+    assert!(bench.is_taken(id) && bench.writes > before);
+    // A disk that has not answered yet: neither has the core.
+    let id = RequestId(99);
+    let request = Request::Units(About::Start, Vec::new(), None);
+    let effects = bench
+        .core
+        .on(Event::Requested(id, request), moment(bench.now));
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Save { .. }))
+    );
+    assert!(
+        !effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Reply(..)))
+    );
+}
+
+#[test]
+fn after_the_data_went_there_is_nothing_to_start() {
+    let mut bench = applied();
+    let id = bench.ask(down(true));
+    assert!(bench.is_taken(id));
+    bench.finish_actions();
+    bench.settle();
+    assert_eq!(bench.core.stored().wish, Wish::Rest, "it is down");
+    bench.effects.clear();
+    for about in [About::Start, About::Restart] {
+        let id = bench.ask(Request::Units(about, Vec::new(), None));
+        assert!(!bench.is_taken(id), "{:?}", bench.answers);
+    }
+    bench.settle();
+    assert!(bench.effects.is_empty(), "{:?}", bench.effects);
+}
+
+#[test]
+fn a_wish_while_the_daemon_ends_is_kept_and_not_acted_on() {
+    for about in [About::Start, About::Restart] {
+        let mut bench = applied();
+        let number = bench.effects.len();
+        assert!(
+            number > 0,
+            "the network is being made, so the end takes a while"
+        );
+        bench.on(Event::Terminated);
+        let id = bench.ask(Request::Units(about, Vec::new(), None));
+        assert!(bench.is_taken(id));
+        assert_eq!(bench.goal(), Goal::Halt);
+        assert_eq!(bench.core.stored().wish, Wish::Up);
+        bench.finish_actions();
+        bench.settle();
+        assert_eq!(bench.left, Some(Leave::End));
+    }
+}
+
+#[test]
+fn a_later_down_is_not_overruled_by_an_earlier_up() {
+    let mut bench = Bench::awake(Stored::default());
+    let earlier = bench.ask(Request::Up(up(&[])));
+    let later = bench.ask(down(false));
+    assert!(bench.is_taken(later));
+    bench.gathered(earlier, "AAAAAAAAAAAAAAAAAAAAAA==");
+    assert!(!bench.is_taken(earlier), "{:?}", bench.answers);
+    assert_ne!(bench.core.stored().wish, Wish::Up);
+}
+
+#[test]
+fn two_first_ups_at_once_make_one_key() {
+    let mut bench = Bench::awake(Stored::default());
+    let one = bench.ask(Request::Up(up(&[])));
+    let two = bench.ask(Request::Up(up(&[])));
+    bench.gathered(one, "AAAAAAAAAAAAAAAAAAAAAA==");
+    let spec = bench.core.stored().spec.clone();
+    bench.gathered(two, "BBBBBBBBBBBBBBBBBBBBBA==");
+    assert!(
+        bench.is_taken(one) && bench.is_taken(two),
+        "{:?}",
+        bench.answers
+    );
+    assert_eq!(
+        bench.core.stored().spec,
+        spec,
+        "the nodes have the first key"
+    );
+}
+
+#[test]
+fn nothing_is_started_with_a_key_that_the_disk_does_not_take() {
+    let mut bench = Bench::awake(Stored::default());
+    bench.disk = Err("no space left on device".to_owned());
+    let id = bench.ask(Request::Up(up(&[])));
+    bench.gathered(id, "AAAAAAAAAAAAAAAAAAAAAA==");
+    let answer = format!("{:?}", bench.answers[&id]);
+    assert!(answer.contains("cannot be kept"), "{answer}");
+    bench.settle();
+    let acts = |effect: &Effect| matches!(effect, Effect::Act(..));
+    assert!(!bench.effects.iter().any(acts), "{:?}", bench.effects);
+}
+
+#[test]
+fn an_interrupted_start_is_held_also_by_the_next_daemon() {
+    let mut bench = applied();
+    let nobody = bench.ask(Request::Cancel(0));
+    assert!(matches!(bench.answers[&nobody], Answer::Alone(false)));
+    assert_eq!(
+        bench.goal(),
+        Goal::Up,
+        "who never got an answer holds nothing"
+    );
+    let own = bench.ask(Request::Cancel(1));
+    assert!(matches!(bench.answers[&own], Answer::Alone(true)));
+    assert_eq!(bench.goal(), Goal::Hold);
+    let next = Bench::awake(bench.core.stored().clone());
+    assert_eq!(next.goal(), Goal::Hold);
+}
+
+#[test]
+fn a_daemon_that_was_started_for_a_plan_goes_without_a_trace() {
+    let mut bench = Bench::new(Stored::default(), true);
+    bench.settle();
+    let id = bench.ask(Request::Plan(up(&[])));
+    bench.gathered(id, "AAAAAAAAAAAAAAAAAAAAAA==");
+    assert!(matches!(bench.answers[&id], Answer::Plan(Ok(_))));
+    assert_eq!((bench.left, bench.writes), (Some(Leave::End), 0));
+}
+
+#[test]
+fn a_refused_password_is_asked_again_with_growing_waits() {
+    let external = [
+        ("SQL_IMAGE", ""),
+        (
+            "DB_CONNECTION_STRING",
+            "Server=sql.example.com;Database=O;User Id=sa;Password=Str0ng-1x",
+        ),
+        ("MASTER_KEY", "AAAAAAAAAAAAAAAAAAAAAA=="),
+    ];
+    let mut bench = Bench::awake(Stored::default());
+    let id = bench.ask(Request::Up(up(&external)));
+    bench.gathered(id, "AAAAAAAAAAAAAAAAAAAAAA==");
+    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    let mut logins = 0;
+    for _ in 0..600_000 {
+        bench.now = bench
+            .core
+            .wake_at()
+            .0
+            .max(bench.now + Duration::from_millis(1));
+        if bench.now > Duration::from_secs(600) {
+            break;
+        }
+        bench.settle();
+        for effect in std::mem::take(&mut bench.effects) {
+            if let Effect::Probe {
+                number,
+                unit,
+                instance,
+                ..
+            } = effect
+            {
+                logins += 1;
+                let probe = Probe::Refused("error 18456".to_owned());
+                bench.on(Event::Probed {
+                    number,
+                    unit,
+                    instance,
+                    probe,
+                });
+            }
+        }
+    }
+    assert!((5..=25).contains(&logins), "{logins} logins in ten minutes");
+}
