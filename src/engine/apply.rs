@@ -67,6 +67,10 @@ impl Engine {
 
     /// Makes a container of this image, on the network with this ID: two networks may have the same
     /// name.
+    ///
+    /// Its network mode is the network's *name*. Docker 24 and newer attach a container whose mode
+    /// is an ID to no other network ever again (moby `daemon/container_operations.go`: `could not
+    /// find a network matching network mode`), so one that lost its network could not be mended.
     pub async fn create_container(
         &self,
         spec: &StackSpec,
@@ -238,6 +242,7 @@ fn body_of(
         .map(|(key, value)| format!("{key}={}", value.expose()))
         .collect();
     // The engine goes by the name, which two networks may have, unless the ID stands here as well.
+    // The mode is the name: see `create_container`.
     let endpoint = EndpointSettings {
         network_id: Some(network.to_owned()),
         ..endpoint_of(wanted)
@@ -256,15 +261,15 @@ fn body_of(
                 .map(|port| format!("{}/tcp", port.container))
                 .collect(),
         ),
-        host_config: Some(host_config(network, wanted)),
+        host_config: Some(host_config(&spec.network, wanted)),
         networking_config: Some(NetworkingConfig {
-            endpoints_config: Some(HashMap::from([(network.to_owned(), endpoint)])),
+            endpoints_config: Some(HashMap::from([(spec.network.clone(), endpoint)])),
         }),
         ..ContainerCreateBody::default()
     }
 }
 
-fn host_config(network: &str, wanted: &ContainerSpec) -> HostConfig {
+fn host_config(network_name: &str, wanted: &ContainerSpec) -> HostConfig {
     let binding = |port: &crate::spec::Port| PortBinding {
         host_ip: Some(port.host_ip.to_string()),
         host_port: Some(port.host.to_string()),
@@ -286,7 +291,7 @@ fn host_config(network: &str, wanted: &ContainerSpec) -> HostConfig {
                 .collect(),
         ),
         port_bindings: Some(ports.collect()),
-        network_mode: Some(network.to_owned()),
+        network_mode: Some(network_name.to_owned()),
         restart_policy: Some(no_restarts()),
         privileged: Some(wanted.privileged),
         log_config: Some(HostConfigLogConfig {

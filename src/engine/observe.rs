@@ -459,6 +459,11 @@ fn listed_container(summary: &ContainerSummary, known: Option<&Container>) -> Op
             .flatten()
             .filter_map(|(_, endpoint)| endpoint.network_id.clone())
             .collect(),
+        network_mode: summary
+            .host_config
+            .as_ref()
+            .and_then(|host| host.network_mode.clone())
+            .unwrap_or_default(),
         engine_restarts: false,
     })
 }
@@ -488,10 +493,11 @@ fn container_of(answer: ContainerInspectResponse) -> Option<Container> {
         .network_settings
         .and_then(|settings| settings.networks)
         .unwrap_or_default();
-    let policy = answer
+    let (network_mode, policy) = answer
         .host_config
-        .and_then(|host| host.restart_policy)
-        .and_then(|policy| policy.name);
+        .map(|host| (host.network_mode, host.restart_policy))
+        .unwrap_or_default();
+    let policy = policy.and_then(|policy| policy.name);
     Some(Container {
         id: answer.id?,
         name: answer
@@ -513,6 +519,7 @@ fn container_of(answer: ContainerInspectResponse) -> Option<Container> {
                     .unwrap_or(name)
             })
             .collect(),
+        network_mode: network_mode.unwrap_or_default(),
         engine_restarts: policy
             .is_some_and(|policy| !matches!(policy.to_string().as_str(), "" | "no")),
     })

@@ -42,6 +42,10 @@ pub struct Container {
     /// The networks it is attached to: by ID, or by name while it was never started, when the
     /// engine knows no ID yet.
     pub networks: BTreeSet<String>,
+    /// The network mode it was made with, a network's name or ID; empty where only the engine's
+    /// list tells of it, which leaves it out on some engines. Newer engines attach a container
+    /// whose mode is an ID to no other network.
+    pub network_mode: String,
     /// Whether the engine itself would restart it: somebody changed the policy that we set to `no`.
     pub engine_restarts: bool,
 }
@@ -158,6 +162,15 @@ impl Observed {
         let by_name =
             || container.run == Run::Created && container.networks.contains(&self.networks[ours]);
         container.networks.contains(ours) || by_name()
+    }
+
+    /// Whether a running container can be attached to our network again: its network mode is the
+    /// name of our network, or its ID. One made with the ID of a network that is gone has to be
+    /// replaced.
+    pub fn can_be_attached(&self, container: &Container) -> bool {
+        let mode = &container.network_mode;
+        let fits = |(id, name): (&String, &String)| id == mode || name == mode;
+        mode.is_empty() || self.networks.iter().any(fits)
     }
 
     /// Our network. Where there are several (two of a name were made by hand), the one that a

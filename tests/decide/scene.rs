@@ -101,6 +101,7 @@ impl Scene {
             image_id: format!("id of {}", wanted.image),
             run: runs(),
             networks: ["net".to_owned()].into(),
+            network_mode: String::new(),
             engine_restarts: false,
         });
         let seen = Observed {

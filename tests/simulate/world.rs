@@ -219,6 +219,7 @@ impl World {
             image_id: made.image_id.clone(),
             run: made.run(),
             networks: made.networks.clone(),
+            network_mode: String::new(),
             engine_restarts: made.armed,
         })
     }
