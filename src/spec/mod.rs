@@ -9,6 +9,7 @@ pub mod build;
 pub mod diff;
 pub mod digest;
 pub mod labels;
+pub mod reference;
 pub mod unit;
 
 use std::collections::BTreeMap;
