@@ -5,6 +5,7 @@ mod down;
 mod edit;
 mod external;
 mod interrupt;
+mod ours;
 mod persons;
 mod refuse;
 mod sick;

@@ -25,6 +25,7 @@ use super::EngineError;
 use super::QUICK;
 use super::SLOW;
 use super::START;
+use super::holders::InUse;
 use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
 use crate::spec::labels;
@@ -147,27 +148,37 @@ impl Engine {
         }
     }
 
-    /// Removes a network by ID.
+    /// Removes a network by ID. A refusal names the containers that are on it.
     pub async fn remove_network(&self, id: &str) -> Result<(), EngineError> {
-        absent_is_done(
-            self.call(
-                || "remove the network".to_owned(),
-                SLOW,
-                self.docker.remove_network(id),
-            )
-            .await,
-        )
+        let call = self.docker.remove_network(id);
+        let result = self
+            .call(|| "remove the network".to_owned(), SLOW, call)
+            .await;
+        self.absent_is_done_or_who_uses(result, InUse::Network(id))
+            .await
     }
 
-    /// Removes a volume by name.
+    /// Removes a volume by name. A refusal names the containers that use it.
     pub async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
         let call = self
             .docker
             .remove_volume(name, None::<bollard::query_parameters::RemoveVolumeOptions>);
-        absent_is_done(
-            self.call(|| format!("remove volume {name}"), SLOW, call)
-                .await,
-        )
+        let result = self
+            .call(|| format!("remove volume {name}"), SLOW, call)
+            .await;
+        self.absent_is_done_or_who_uses(result, InUse::Volume(name))
+            .await
+    }
+
+    async fn absent_is_done_or_who_uses(
+        &self,
+        result: Result<(), EngineError>,
+        what: InUse<'_>,
+    ) -> Result<(), EngineError> {
+        match absent_is_done(result) {
+            Err(error) => Err(self.with_users(error, what).await),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Attaches a container to our network again, under its names.

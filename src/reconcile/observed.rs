@@ -8,6 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::spec::Digest;
 use crate::spec::UnitId;
+use crate::spec::reference;
 
 /// Everything of one project that the engine showed at one look.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +21,34 @@ pub struct Observed {
     pub volumes: BTreeSet<String>,
     /// The image references of the desired state that the engine has, with the image's ID.
     pub images: BTreeMap<String, String>,
+    /// What looks like ours and is not: it is named, and left alone.
+    pub strangers: BTreeSet<Stranger>,
+}
+
+/// Something that looks like ours and is not. It carries our label (set by hand, or inherited from an
+/// image that was made of one of our containers) without the name that we would give it, or it has
+/// the name without the label. Each holds its name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stranger {
+    /// A container with our label.
+    Container(String),
+    /// A network with our label.
+    Network(String),
+    /// A volume with our label.
+    Volume(String),
+    /// A container without our label, under a name that one of our containers has: that one cannot
+    /// be made.
+    Namesake(String),
+}
+
+impl std::fmt::Display for Stranger {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Container(name) | Self::Namesake(name) => write!(out, "container {name}"),
+            Self::Network(name) => write!(out, "network {name}"),
+            Self::Volume(name) => write!(out, "volume {name}"),
+        }
+    }
 }
 
 /// One of our containers.
@@ -114,7 +143,9 @@ impl Container {
     /// where that is known. One that was made anew after its tag moved carries an ID in the place
     /// of the reference, which says nothing about tags.
     pub fn is_of_another_version(&self, reference: &str, id: Option<&String>) -> bool {
-        let named_otherwise = self.image != reference && self.image != self.image_id;
+        let named_otherwise = self.image != reference
+            && self.image != self.image_id
+            && reference::normal(&self.image) != reference::normal(reference);
         named_otherwise || id.is_some_and(|id| !self.image_id.is_empty() && *id != self.image_id)
     }
 
@@ -192,6 +223,6 @@ impl Observed {
     pub fn any_node_runs(&self) -> bool {
         self.containers
             .iter()
-            .any(|container| container.unit.is_server() && container.is_running())
+            .any(|container| container.unit != UnitId::Sql && container.is_running())
     }
 }

@@ -113,6 +113,7 @@ impl Scene {
                 .into_iter()
                 .map(|image| (image.to_owned(), format!("id of {image}")))
                 .collect(),
+            ..Observed::default()
         };
         let desired = Desired {
             spec: Some(spec),
