@@ -334,7 +334,7 @@ async fn an_unclean_end_is_recovered_for_a_while() {
     let (mut server, _sql) = stocked(&root, &[]).await;
     server.child.kill().unwrap();
     server.wait_exit();
-    let mut server = Server::spawn(&root, &[("STANDIN_SQL_RECOVERY_MS", "1500")]);
+    let mut server = Server::spawn(&root, &[("STANDIN_SQL_RECOVERY_MS", "6000")]);
     server.wait_listening();
     server.wait_line("Recovery of database 'D' (5) is 0% complete");
     let mut sql = server.sa().await;
