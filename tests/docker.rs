@@ -1,5 +1,6 @@
 //! The product on the real engine: what a person types, what the engine then shows.
 
+mod backup;
 mod crash;
 mod down;
 mod edit;

@@ -68,9 +68,8 @@ pub enum Command {
     Explain(UnitNames),
     /// Show what the daemon saw and did
     Events(EventFlags),
-    /// List and check backup sets
-    #[command(subcommand)]
-    Backup(BackupCommand),
+    /// Back up the stack while it serves; list and check backup sets
+    Backup(BackupFlags),
     /// Write a commented `.env` with generated passwords
     Init,
     /// Print a systemd unit that supervises this project from boot on
@@ -98,6 +97,24 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+}
+
+/// What `backup` takes.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct BackupFlags {
+    /// What to do with sets, instead of making one
+    #[command(subcommand)]
+    pub command: Option<BackupCommand>,
+    /// The directory of sets [default: BACKUP_DIR, else `backups` in the project's state]
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// The set's name; BACKUP_KEEP never removes one that was named [default: project and time]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Leave out master key, licence and passwords
+    #[arg(long)]
+    pub without_secrets: bool,
 }
 
 /// What can be done with backup sets.

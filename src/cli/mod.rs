@@ -64,7 +64,7 @@ pub async fn run(args: Args) -> Outcome {
         Command::Start(names) => units::start(&context, &names.units).await,
         Command::Explain(names) => explain::explain(&context, &names.units).await,
         Command::Events(flags) => events::events(&context, &flags).await,
-        Command::Backup(command) => backup::backup(&context, &command).await,
+        Command::Backup(flags) => backup::backup(&context, &flags).await,
         Command::Init => init::init(&context),
         Command::Systemd => systemd::systemd(&context).await,
         Command::Daemon { detached, held } => {

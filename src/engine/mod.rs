@@ -6,6 +6,7 @@
 //! own, and `shown` reads with patience what people's containers may look like.
 
 pub mod apply;
+pub mod archive;
 pub mod connect;
 pub mod credentials;
 pub mod holders;

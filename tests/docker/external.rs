@@ -11,7 +11,7 @@ const NODE_1: &str = "octopus-server-1";
 const NODE_2: &str = "octopus-server-2";
 
 /// A stack of two nodes on a server that it does not run.
-fn stack(name: &str) -> (Stack, Foreign) {
+pub(super) fn stack(name: &str) -> (Stack, Foreign) {
     let stack = quick(name, 2);
     let port = stack.port("db");
     let (foreign, gateway) = Foreign::sql_at(&stack, port);
@@ -24,7 +24,7 @@ fn stack(name: &str) -> (Stack, Foreign) {
 }
 
 #[track_caller]
-fn start(stack: &Stack, foreign: &Foreign) {
+pub(super) fn start(stack: &Stack, foreign: &Foreign) {
     stack.witness.start(foreign.name());
     wait_until("it serves", || {
         stack
