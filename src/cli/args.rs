@@ -83,6 +83,9 @@ pub enum Command {
         #[arg(long, hide = true)]
         held: bool,
     },
+    /// Be the front door: own the listening sockets, as whoever connects to the control socket says
+    #[command(hide = true)]
+    Web(WebFlags),
     /// Show the version
     Version,
     /// Print completions for a shell
@@ -144,6 +147,23 @@ pub enum BackupCommand {
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
     },
+}
+
+/// What `web` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct WebFlags {
+    /// The control socket
+    #[arg(long, value_name = "SOCKET")]
+    pub control: PathBuf,
+    /// Take over from the front door that has the control socket, and its listening sockets
+    #[arg(long)]
+    pub take_over: bool,
+    /// As root: go on as this user and group once everything is open
+    #[arg(long, value_name = "UID")]
+    pub user: Option<u32>,
+    /// A bounded log file in the place of standard error
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
 }
 
 /// The units that a command is about.

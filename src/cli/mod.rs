@@ -31,6 +31,7 @@ use commands::status;
 use commands::systemd;
 use commands::units;
 use commands::up;
+use commands::web;
 use daemon_client::daemon_process;
 use terminal::print;
 
@@ -51,6 +52,9 @@ pub async fn run(args: Args) -> Outcome {
         Command::Config(flags) if flags.environment => return config::environment_of(&args, flags),
         _ => {}
     }
+    if let Command::Web(flags) = args.command {
+        return web::web(flags).await;
+    }
     let context = Context::new(&args)?;
     match args.command {
         Command::Up(flags) => up::up(&context, &flags).await,
@@ -70,6 +74,9 @@ pub async fn run(args: Args) -> Outcome {
         Command::Daemon { detached, held } => {
             daemon_process::daemon(&context, detached, held).await
         }
-        Command::Version | Command::Completions { .. } | Command::Standin { .. } => Ok(()),
+        Command::Version
+        | Command::Completions { .. }
+        | Command::Standin { .. }
+        | Command::Web(_) => Ok(()),
     }
 }
