@@ -3,6 +3,7 @@
 
 pub mod ado;
 pub mod backup;
+mod defaults;
 pub mod keys;
 pub mod licence;
 pub mod password;
@@ -59,6 +60,7 @@ impl std::fmt::Display for Problem {
 
 /// A configuration without a mistake that can be seen in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Config {
     /// Whether the images are stand-ins.
     pub demo: bool,
@@ -76,13 +78,13 @@ pub struct Config {
     pub log_max_size: String,
     /// How many log files the engine keeps for each container.
     pub log_max_files: u32,
-    /// How it is backed up; older state files do not have it.
-    #[serde(default)]
+    /// How it is backed up.
     pub backup: backup::BackupConfig,
 }
 
 /// The SQL Server container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SqlConfig {
     /// Image reference.
     pub image: String,
@@ -102,6 +104,7 @@ pub struct SqlConfig {
 
 /// The database as Octopus sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DatabaseConfig {
     /// Host name inside the network.
     pub host: String,
@@ -119,6 +122,7 @@ pub struct DatabaseConfig {
 
 /// The Octopus Server containers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct OctopusConfig {
     /// Image without tag.
     pub image: String,

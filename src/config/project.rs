@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Problem;
 
 /// A valid project name: lower-case letters, digits, `_` and `-`, beginning with a letter or digit.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProjectName(String);
 

@@ -98,7 +98,7 @@ fn kept_elsewhere(there: &str, here: &str) -> String {
 /// A new stack here would take the place of what is kept of the data there, its master key too. An
 /// engine that has the data is the same one with a new address.
 fn place(config: &Config, stored: &Stored, facts: &Facts, problems: &mut Vec<Problem>) {
-    let has_more = stored.is_up() || stored.master_key.is_some();
+    let has_more = stored.is_up() || stored.master_key().is_some();
     if let Some((there, here)) = facts
         .elsewhere
         .as_ref()
@@ -156,7 +156,13 @@ fn versions(config: &Config, stored: &Stored, facts: &Facts, problems: &mut Vec<
     if config.demo || !(facts.has_data || config.sql.is_none()) {
         return;
     }
-    let Some(ran) = &stored.ran_tag else { return };
+    let Some(ran) = stored.ran.last() else { return };
+    let tag = ran.image.rsplit(':').next().unwrap_or_default();
+    let ran = if ran.version.is_empty() {
+        tag
+    } else {
+        ran.version.as_str()
+    };
     if let (Some(before), Some(wanted)) = (version_of(ran), version_of(&config.octopus.tag))
         && is_lower(&wanted, &before)
     {
@@ -241,10 +247,7 @@ fn master_key(
     facts: &Facts,
     problems: &mut Vec<Problem>,
 ) -> Option<MasterKey> {
-    let kept = stored
-        .master_key
-        .as_ref()
-        .or(facts.running_master_key.as_ref());
+    let kept = stored.master_key().or(facts.running_master_key.as_ref());
     let has_data = facts.has_data
         || facts.external_database == Some(true)
         || (config.sql.is_none() && kept.is_some());
@@ -258,7 +261,7 @@ fn master_key(
             None
         }
         (Some(given), _) => Some(MasterKey::Known(given.clone())),
-        (None, Some(kept)) if has_data => Some(MasterKey::Known(kept.clone())),
+        (None, Some(kept)) => Some(MasterKey::Known(kept.clone())),
         (None, _) if has_data => {
             problems.push(problem(
                 "MASTER_KEY",
@@ -285,6 +288,8 @@ mod tests {
     use crate::config::read::Demo;
     use crate::config::read::Input;
     use crate::config::read::read;
+    use crate::daemon::store::Data;
+    use crate::daemon::store::Ran;
 
     fn config(more: &[(&str, &str)], demo: bool) -> Config {
         let good = [
@@ -325,12 +330,16 @@ mod tests {
 
     const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAA==";
 
+    fn keyed() -> Stored {
+        let mut stored = Stored::default();
+        let data = Data::Volume("p_sql-data".to_owned());
+        stored.keys.set(&Secret::new(KEY), true, &data);
+        stored
+    }
+
     #[test]
     fn a_new_database_gets_a_new_key_and_an_old_one_keeps_its_own() {
-        let stored = Stored {
-            master_key: Some(Secret::new(KEY)),
-            ..Stored::default()
-        };
+        let stored = keyed();
         let data = Facts {
             has_data: true,
             ..Facts::default()
@@ -359,10 +368,7 @@ mod tests {
 
     #[test]
     fn a_new_stack_elsewhere_does_not_take_the_place_of_a_key() {
-        let stored = Stored {
-            master_key: Some(Secret::new(KEY)),
-            ..Stored::default()
-        };
+        let stored = keyed();
         let elsewhere = Some(("unix:///a".to_owned(), "unix:///b".to_owned()));
         let nothing = Facts {
             elsewhere: elsewhere.clone(),
@@ -391,8 +397,7 @@ mod tests {
     fn a_password_that_the_data_does_not_know_is_refused() {
         let stored = Stored {
             sa_password: Some(Secret::new("0ld-password")),
-            master_key: Some(Secret::new(KEY)),
-            ..Stored::default()
+            ..keyed()
         };
         let data = Facts {
             has_data: true,
@@ -426,9 +431,11 @@ mod tests {
             ..Facts::default()
         };
         let ran = |tag: &str| Stored {
-            ran_tag: Some(tag.to_owned()),
-            master_key: Some(Secret::new(KEY)),
-            ..Stored::default()
+            ran: vec![Ran {
+                version: tag.to_owned(),
+                ..Ran::default()
+            }],
+            ..keyed()
         };
         let cases = [
             ("2026.2.1", "2026.1.9", true),

@@ -27,7 +27,10 @@ pub use unit::Role;
 pub use unit::UnitId;
 
 /// What is to run, for one project.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// The state file keeps it: a field that is added means by default what was done before it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StackSpec {
     /// The project: the prefix of every name and the value of our project label.
     pub project: ProjectName,
@@ -55,7 +58,8 @@ pub struct StackSpec {
 
 /// One container definition. Every field is part of the digest: what must not recreate a container
 /// is kept elsewhere.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ContainerSpec {
     /// Which unit of the stack it is.
     pub unit: UnitId,
@@ -87,6 +91,7 @@ pub struct ContainerSpec {
 
 /// A published port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Port {
     /// The port inside the container.
     pub container: u16,
@@ -96,8 +101,19 @@ pub struct Port {
     pub host: u16,
 }
 
+impl Default for Port {
+    fn default() -> Self {
+        Self {
+            container: 0,
+            host_ip: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            host: 0,
+        }
+    }
+}
+
 /// How the daemon reaches the database.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DatabaseTarget {
     /// Host name or address, as seen from the host.
     pub host: String,

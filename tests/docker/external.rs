@@ -46,7 +46,7 @@ fn an_external_database_is_never_stopped_and_its_key_is_kept() {
     assert_eq!(stack.starts(stack.since), [NODE_1, NODE_2]);
     stack.assert_gated(stack.since, &[NODE_1, NODE_2]);
     let kept = || std::fs::read_to_string(stack.state().join("state.json")).unwrap();
-    let key = serde_json::from_str::<serde_json::Value>(&kept()).unwrap()["stored"]["master_key"]
+    let key = serde_json::from_str::<serde_json::Value>(&kept()).unwrap()["stored"]["keys"]["current"]["key"]
         .as_str()
         .unwrap()
         .to_owned();
