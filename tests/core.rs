@@ -182,6 +182,7 @@ fn up(more: &[(&str, &str)]) -> Box<UpRequest> {
         name_on_purpose: false,
         generated: None,
         endpoint: None,
+        fresh: false,
     })
 }
 

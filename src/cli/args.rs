@@ -200,6 +200,10 @@ pub struct UpFlags {
     /// Run octo-local's own stand-ins: no registry, no licence, no `.env` needed
     #[arg(long)]
     pub demo: bool,
+    /// Make a new, empty database although this machine has data that looks like the project's, or
+    /// although the project's own is gone; nothing is deleted
+    #[arg(long)]
+    pub fresh: bool,
     /// Return as soon as the daemon has taken the configuration
     #[arg(long)]
     pub no_wait: bool,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ use super::paths::Paths;
 use super::state_writer::StateDisk as _;
 use super::state_writer::StateFile;
 use super::state_writer::StateWriter;
+use super::store::Ran;
 use super::tasks::execute::ActionContext;
 use super::tasks::observe;
 use super::tasks::observe::Looked;
@@ -100,6 +102,8 @@ pub struct Shell {
     core: Core,
     project: ProjectName,
     endpoint: Endpoint,
+    /// Where what is kept of each project is.
+    state_root: PathBuf,
     env: Arc<BTreeMap<String, String>>,
     engine: Option<Engine>,
     cache: ObservationCache,
@@ -173,6 +177,7 @@ impl Shell {
             core: Core::new(core_setup, loaded, clock.now()),
             project: setup.project,
             endpoint: setup.endpoint,
+            state_root: setup.paths.root(),
             env: Arc::new(setup.env),
             engine: None,
             cache: ObservationCache::default(),
@@ -336,6 +341,15 @@ impl Shell {
                     })
                 });
             }
+            Effect::AskVersion(address, ran) => {
+                let queue = self.queue.clone();
+                self.spawn("version", async move {
+                    if let Some(version) = probe::version(address).await {
+                        let told = Event::VersionRead(Ran { version, ..ran });
+                        let _ = queue.send(Input::Event(told)).await;
+                    }
+                });
+            }
             Effect::Gather(id, inquiry) => self.gather(id, *inquiry),
             Effect::Save { number, stored } => self.writer.write(number, stored),
             Effect::Reply(id, answer) => {
@@ -379,19 +393,21 @@ impl Shell {
 
     fn gather(&mut self, id: RequestId, inquiry: Inquiry) {
         let (engine, project) = (self.engine.clone(), self.project.clone());
+        let state_root = self.state_root.clone();
         let work = async move {
             match engine {
                 Some(engine) => {
                     let question = Question {
                         engine,
                         project,
+                        config: inquiry.config,
                         spec: inquiry.spec,
                         elsewhere: inquiry.elsewhere,
-                        working_dir: inquiry.working_dir,
                         name_on_purpose: inquiry.name_on_purpose,
                         seen: inquiry.seen,
-                        sql_is_ready: inquiry.sql_is_ready,
-                        key_is_known: inquiry.key_is_known,
+                        ready: inquiry.ready,
+                        applied_data: inquiry.applied_data,
+                        state_root,
                     };
                     question.insist().await
                 }

@@ -33,6 +33,7 @@ use crate::config::Config;
 use crate::config::Secret;
 use crate::engine::Endpoint;
 use crate::reconcile::Goal;
+use crate::reconcile::Observed;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
@@ -173,6 +174,17 @@ impl Stored {
         self.keys.proven_for(data).is_some() || self.ran_on(data).is_some()
     }
 
+    /// The volume that is gone although the project's database is known to have been in it: nothing
+    /// may be made in its place unasked. None where its end was asked for.
+    pub fn lost_volume(&self, seen: &Observed) -> Option<String> {
+        let data = Data::of(self.spec.as_ref()?);
+        let Data::Volume(name) = &data else {
+            return None;
+        };
+        let is_lost = self.is_up() && !seen.volumes.contains(name) && self.had_data(&data);
+        is_lost.then(|| name.clone())
+    }
+
     /// What remains to be kept of a stack whose data was deleted because that was asked for: its
     /// keys, for the backups, and what ran on databases that are somebody else's. A key that no
     /// node ever came up with goes into the history, so that it is not taken for the right one.
@@ -209,16 +221,6 @@ impl Stored {
             Wish::Rest => Goal::Hold,
             Wish::Down { volumes } => Goal::Down { volumes },
         }
-    }
-
-    /// Forgets what went with the data. An external database is still there, and so is its key.
-    pub fn forget_data(&mut self) {
-        let external = self.spec.as_ref().is_some_and(|spec| spec.sql.is_none());
-        let key = self.master_key.take().filter(|_| external);
-        *self = Self {
-            master_key: key,
-            ..Self::default()
-        };
     }
 
     /// The engine that this is about, when it is another.
@@ -304,6 +306,27 @@ fn find(path: &Path) -> Found {
 pub fn read(path: &Path) -> Option<Stored> {
     let whole = |path: &Path| std::fs::read(path).ok().and_then(|text| parse(&text));
     whole(path).or_else(|| whole(&copy_of(path)))
+}
+
+/// So many other projects are looked at: one host carries a handful of stacks.
+const PROJECTS: usize = 256;
+
+/// What is kept of the other projects whose state is under the same directory.
+pub fn others(root: &Path, except: &str) -> Vec<(String, Stored)> {
+    let mut names: Vec<String> = std::fs::read_dir(root)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name != except)
+        .collect();
+    names.sort_unstable();
+    names.truncate(PROJECTS);
+    let kept = |name: String| {
+        let stored = read(&root.join(&name).join("state.json"))?;
+        Some((name, stored))
+    };
+    names.into_iter().filter_map(kept).collect()
 }
 
 /// Reads the state file for the daemon, which holds the project's lock: a damaged file is set
@@ -744,6 +767,23 @@ mod tests {
         std::fs::write(dir.path().join("events.jsonl"), "").unwrap();
         assert!(matches!(load(&path), Loaded::Fine(_)));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_volume_with_a_database_that_is_gone_is_missed_until_its_end_was_asked_for() {
+        let mut stored = parse(GOLDEN[1]).unwrap();
+        let there = Observed {
+            volumes: ["shop_sql-data".to_owned()].into(),
+            ..Observed::default()
+        };
+        assert_eq!(stored.lost_volume(&there), None);
+        let gone = Observed::default();
+        assert_eq!(stored.lost_volume(&gone).as_deref(), Some("shop_sql-data"));
+        stored.begin_anew(&Data::Volume("shop_sql-data".to_owned()));
+        assert_eq!(stored.lost_volume(&gone), None);
+        let mut down = parse(GOLDEN[1]).unwrap();
+        down.wish = Wish::Down { volumes: true };
+        assert_eq!(down.lost_volume(&gone), None);
     }
 
     #[test]

@@ -13,8 +13,8 @@ pub mod holders;
 #[cfg(test)]
 mod hostile;
 pub mod images;
+pub mod inventory;
 pub mod lease;
-
 pub mod logs;
 pub mod observe;
 mod ours;

@@ -403,7 +403,7 @@ impl Cause {
                 "something else uses this database: stop it, then `octo-local up`"
             }
             Self::NameTaken => {
-                "rename or remove what has the name, or choose another project name with -p"
+                "what has the name may hold data: leave it, and choose another project name with -p"
             }
             Self::VolumeInUse => "stop the other container that mounts the volume",
             Self::PortTaken => {

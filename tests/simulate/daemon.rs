@@ -307,7 +307,7 @@ impl Sim {
             }
             Effect::Reply(id, answer) => self.answered(id, *answer),
             Effect::Tell(subject, what) => self.trace(|| format!("  {subject}: {what}")),
-            Effect::RemoveImages(_) => {}
+            Effect::RemoveImages(_) | Effect::AskVersion(..) => {}
             Effect::Leave(leave) => self.end_daemon(leave),
         }
     }

@@ -321,7 +321,7 @@ impl Sim {
         let Action::Create(UnitId::Node(_)) = action else {
             return;
         };
-        let kept = self.disk.file.master_key.is_some();
+        let kept = self.disk.file.master_key().is_some();
         self.must(kept, || {
             "a node is made with a key that nothing keeps".to_owned()
         });

@@ -113,13 +113,14 @@ pub fn tell_warnings(resolved: &Resolved) {
 
 impl Resolved {
     /// What the daemon is sent.
-    pub fn into_request(self, context: &Context) -> UpRequest {
+    pub fn into_request(self, context: &Context, fresh: bool) -> UpRequest {
         UpRequest {
             config: self.config,
             working_dir: context.files.directory.display().to_string(),
             name_on_purpose: context.name_on_purpose,
             generated: self.generated,
             endpoint: Some(context.endpoint()),
+            fresh,
         }
     }
 }

@@ -47,7 +47,9 @@ use super::message::Event;
 use super::message::Leave;
 use super::message::Moment;
 use super::message::ProbeTarget;
+use super::store::Data;
 use super::store::Loaded;
+use super::store::Ran;
 use super::store::Stored;
 use super::store::Wish;
 use crate::config::project::ProjectName;
@@ -106,6 +108,8 @@ pub struct Core {
     sleep: SleepDetector,
     passing: Passing,
     notes: Vec<String>,
+    /// The run of a node that proved its key last.
+    proved: Option<Instance>,
     /// The last two times that each unit was asked to start, by the wall clock, as lines of its log
     /// are.
     asked_to_start: BTreeMap<UnitId, [Option<OffsetDateTime>; 2]>,
@@ -121,6 +125,8 @@ struct Passing {
     awaits_request: bool,
     /// What was read is not what runs: nothing is done before a wish.
     left_alone: bool,
+    /// The volume with the database, while it is missed: nothing is started.
+    lost_volume: Option<String>,
     /// What `down` asked for is true, with the data or without.
     went_down: Option<bool>,
     /// How long nodes get to stop in this `down`, in place of what was configured.
@@ -147,6 +153,7 @@ impl Core {
             sleep: SleepDetector::awake(now),
             passing,
             notes,
+            proved: None,
             asked_to_start: BTreeMap::new(),
             plan_wakes_at: None,
             now,
@@ -213,6 +220,9 @@ impl Core {
                 asker_left,
                 found,
             } => self.on_gathered(id, asker_left, found),
+            Event::VersionRead(ran) => self.keeping.edit(|stored| {
+                stored.version_ran(ran);
+            }),
             Event::Saved { number, result } => {
                 if let Err(error) = &result {
                     tracing::error!(error, "the state file cannot be written");
@@ -294,6 +304,7 @@ impl Core {
             .keeping
             .problem()
             .map(|why| format!("the state file cannot be written: {why}"));
+        let data_gone = self.passing.lost_volume.as_deref().map(data_gone);
         let held_back = self
             .keeping
             .stored()
@@ -309,6 +320,7 @@ impl Core {
                 .iter()
                 .cloned()
                 .chain(not_written)
+                .chain(data_gone)
                 .chain(held_back)
                 .collect(),
             ends_when_down: self.setup.ends_when_down,
@@ -358,7 +370,10 @@ impl Core {
             _ if self.shutdown.is_under_way() => Goal::Halt,
             Some(volumes) => Goal::Down { volumes },
             None if waits => Goal::Hold,
-            None => kept.goal(&self.setup.endpoint),
+            None => match kept.goal(&self.setup.endpoint) {
+                Goal::Up if passing.lost_volume.is_some() => Goal::Hold,
+                goal => goal,
+            },
         };
         desired.hurry = self.shutdown.hurries();
         desired.stopped.clone_from(&kept.stopped);
@@ -408,6 +423,7 @@ impl Core {
                 }
                 self.state.looked(*seen, now);
                 self.try_what_was_read();
+                self.hold_while_data_is_gone();
                 if self.looks.follow_events() {
                     self.out.push(Effect::FollowEvents);
                 }
@@ -496,17 +512,14 @@ impl Core {
                     tracing::info!(subject, "{what}");
                     self.tell(subject, what);
                 }
-                News::VersionRan => self.keeping.edit(|stored| {
-                    let config = stored.config.as_ref();
-                    let tag = config.map(|config| config.octopus.tag.clone());
-                    stored.ran_tag = tag.or(stored.ran_tag.take());
-                }),
+                News::VersionRan => self.remember_version(),
                 News::PasswordAccepted => self.keeping.edit(|stored| {
-                    let sql = stored
-                        .config
-                        .as_ref()
+                    // Only the password that was tried: another login says nothing of `sa`'s.
+                    let config = stored.config.as_ref();
+                    let tried = config
+                        .filter(|config| config.database.user.eq_ignore_ascii_case("sa"))
                         .and_then(|config| config.sql.as_ref());
-                    let password = sql.map(|sql| sql.sa_password.clone());
+                    let password = tried.map(|sql| sql.sa_password.clone());
                     stored.sa_password = password.or(stored.sa_password.take());
                 }),
                 News::Unprivileged => {
@@ -521,10 +534,82 @@ impl Core {
                 News::Ask(unit) => self.pacing.nudge(unit, self.now.mono),
             }
         }
+        self.learn_of_what_serves();
         let images = &self.state.desired.images;
         if self.keeping.stored().images != *images {
             self.keeping.edit(|stored| stored.images.clone_from(images));
         }
+    }
+
+    /// Notes the version whose nodes started, so that an older one is refused later.
+    fn remember_version(&mut self) {
+        let spec = self.state.desired.spec.as_ref();
+        let Some((spec, wanted)) = spec.and_then(|spec| Some((spec, spec.nodes.first()?))) else {
+            return;
+        };
+        let mut nodes = self.state.seen.containers.iter();
+        let node = nodes.find(|one| one.unit == wanted.unit && one.instance().is_some());
+        let ran = Ran {
+            version: String::new(),
+            image: wanted.image.clone(),
+            image_id: node.map(|node| node.image_id.clone()).unwrap_or_default(),
+            data: Some(Data::of(spec)),
+        };
+        self.keeping.edit(|stored| {
+            stored.version_ran(ran);
+        });
+    }
+
+    /// A node that serves proves that its key is the database's, and is asked for its version.
+    fn learn_of_what_serves(&mut self) {
+        let Some(spec) = &self.state.desired.spec else {
+            return;
+        };
+        let serving = spec.nodes.iter().find_map(|node| {
+            let record = self.state.records.get(node.unit)?;
+            let container = self.state.seen.container(node.unit)?;
+            let is_its = record.health.ready && record.instance == container.instance();
+            is_its.then_some((node, container))
+        });
+        let Some((node, container)) = serving else {
+            return;
+        };
+        // Only what was made as it is wanted has the key and the image that are wanted.
+        if self.proved == container.instance() || node.digest() != container.digest {
+            return;
+        }
+        let data = Data::of(spec);
+        let ran = Ran {
+            version: String::new(),
+            image: node.image.clone(),
+            image_id: container.image_id.clone(),
+            data: Some(data.clone()),
+        };
+        let (key, address) = (node.env.get("MASTER_KEY").cloned(), node.host_address());
+        self.proved = container.instance();
+        if let Some(key) = key {
+            self.keeping.edit(|stored| {
+                stored.key_proven(&key, &data);
+            });
+        }
+        let asks = address.map(|address| Effect::AskVersion(address, ran));
+        self.out.extend(asks);
+    }
+
+    /// No empty database is made in the place of one that is gone: the engine's data directory may
+    /// not be mounted yet. It goes on when the volume is back.
+    fn hold_while_data_is_gone(&mut self) {
+        let lost = self.keeping.stored().lost_volume(&self.state.seen);
+        if self.passing.lost_volume == lost {
+            return;
+        }
+        let told = match &lost {
+            Some(volume) => data_gone(volume),
+            None => "the volume with the database is not missed any more".to_owned(),
+        };
+        self.tell("", told);
+        self.passing.lost_volume = lost;
+        self.derive();
     }
 
     /// Keeps one prober for each run that can be asked, and asks those whose turn it is.
@@ -650,7 +735,7 @@ impl Core {
         self.keeping.edit(|stored| {
             stored.wish = Wish::Rest;
             if volumes {
-                stored.forget_data();
+                *stored = stored.data_deleted();
             }
         });
         self.passing.went_down = Some(volumes);
@@ -658,6 +743,14 @@ impl Core {
         self.derive();
         self.tell("", "the stack is down");
     }
+}
+
+fn data_gone(volume: &str) -> String {
+    format!(
+        "the volume {volume} with this project's database is gone, so nothing is started: bring \
+         the volume back (is the engine's data directory mounted?), or `octo-local up --fresh` if \
+         a new, empty database is meant"
+    )
 }
 
 /// A number of the project's own, by which its waits differ from others'.

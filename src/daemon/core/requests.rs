@@ -11,11 +11,12 @@ use super::Core;
 use super::keeping::Kept;
 use super::looks::EngineView;
 use super::wish::Admitted;
+use super::wish::NewKey;
 use super::wish::Up;
-use super::wish::settle_key;
 use crate::config::Pull;
 use crate::config::Secret;
 use crate::daemon::admit;
+use crate::daemon::admit::MasterKey;
 use crate::daemon::message::About;
 use crate::daemon::message::Accepted;
 use crate::daemon::message::Answer;
@@ -27,6 +28,7 @@ use crate::daemon::message::Leave;
 use crate::daemon::message::Request;
 use crate::daemon::message::RequestId;
 use crate::daemon::message::UpRequest;
+use crate::daemon::store::Data;
 use crate::daemon::store::Stored;
 use crate::engine::Endpoint;
 use crate::reconcile::Goal;
@@ -209,9 +211,8 @@ impl Core {
         let Considered {
             request, purpose, ..
         } = &considered;
-        if *purpose == Purpose::Apply
-            && let Some(denied) = self.deny_any_up()
-        {
+        // What `up` would not be, `plan` is not either.
+        if let Some(denied) = self.deny_any_up() {
             return self.refuse(id, *purpose, denied);
         }
         let other = request.endpoint.as_ref();
@@ -273,17 +274,20 @@ impl Core {
     fn inquiry(&self, request: &UpRequest) -> Inquiry {
         let kept = self.keeping.stored();
         let here = &self.setup.endpoint;
-        let sql = self.state.records.get(UnitId::Sql);
+        let records = self.state.records.units.iter();
         Inquiry {
+            config: request.config.clone(),
             spec: self.spec_for(request, &Secret::default()),
             elsewhere: kept
                 .elsewhere(here)
                 .map(|there| (there.0.clone(), here.0.clone())),
-            working_dir: request.working_dir.clone(),
             name_on_purpose: request.name_on_purpose,
             seen: self.state.seen.clone(),
-            sql_is_ready: sql.is_some_and(|record| record.health.ready),
-            key_is_known: request.config.octopus.master_key.is_some() || kept.master_key.is_some(),
+            ready: records
+                .filter(|(_, record)| record.health.ready)
+                .map(|(unit, _)| *unit)
+                .collect(),
+            applied_data: kept.spec.as_ref().map(Data::of),
         }
     }
 
@@ -441,17 +445,34 @@ impl Core {
                 }
             },
             Evidence::Found(found) => {
+                let plain = self.spec_for(request, &Secret::default());
+                let asked = admit::Asked {
+                    config: &request.config,
+                    spec: &plain,
+                    fresh: request.fresh,
+                    name_on_purpose: request.name_on_purpose,
+                };
                 let admitted =
-                    admit::admit(&request.config, kept, &found.facts).map_err(Denied::Problems)?;
-                let (key, new) = settle_key(kept, admitted, found.fresh_key.clone());
-                if new.as_ref().is_some_and(|new| new.is_ours) {
+                    admit::admit(&asked, kept, &found.facts).map_err(Denied::Problems)?;
+                notes.extend(admitted.notes);
+                let (key, is_new) = match admitted.key {
+                    MasterKey::Known(key) => (key, false),
+                    MasterKey::Generate => (found.fresh_key.clone(), true),
+                };
+                if is_new {
                     notes.push(self.note_of_a_new_key());
                 }
+                let new = NewKey {
+                    key: key.clone(),
+                    is_new,
+                    data: Data::of(&plain),
+                    begins_anew: found.facts.makes_database(&request.config) == Some(true),
+                };
                 let seen = Observed {
                     images: found.images.clone(),
                     ..self.state.seen.clone()
                 };
-                (self.spec_for(request, &key), new, seen)
+                (self.spec_for(request, &key), Some(new), seen)
             }
         };
         let refetch = request.config.pull == Pull::Always;
@@ -483,9 +504,18 @@ impl Core {
         let same = kept.config.as_ref() == Some(&request.config)
             && self.state.desired.goal == Goal::Up
             && self.state.seen != Observed::default()
+            && self.has_its_data(&spec)
             && (spec.working_dir == request.working_dir || request.name_on_purpose)
             && request.config.pull != Pull::Always;
         same.then_some(spec)
+    }
+
+    /// Whether what was seen has the data that a desired state runs on, as far as it is here.
+    fn has_its_data(&self, spec: &StackSpec) -> bool {
+        match Data::of(spec) {
+            Data::Volume(name) => self.state.seen.volumes.contains(&name),
+            Data::External { .. } => true,
+        }
     }
 
     fn spec_for(&self, request: &UpRequest, key: &Secret) -> StackSpec {
@@ -582,8 +612,10 @@ impl Core {
                  nothing else is begun"
             ));
         }
-        let needs_key = matches!(admitted, Admitted::Up(up) if up.must_be_kept());
-        needs_key.then(|| {
+        // No node may start with a key that only its container would know.
+        let needs_key = self.keeping.stored().keys != candidate.keys;
+        let is_up = matches!(admitted, Admitted::Up(_));
+        (is_up && needs_key).then(|| {
             format!(
                 "the master key cannot be kept in {}, so nothing is started: {why}",
                 self.setup.state_file

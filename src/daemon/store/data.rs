@@ -117,14 +117,21 @@ impl KeyRing {
         self.all().find(|known| known.key == *key)
     }
 
-    /// Makes this the key that nodes get. The one before it goes into the history.
+    /// Makes this the key that nodes get. The one before it goes into the history. One whose data
+    /// is gone begins anew with it: no node came up with it on what comes now.
     pub fn set(&mut self, key: &Secret, generated: bool, data: &Data) {
         let is_same = |known: &Key| known.key == *key && known.data.as_ref() == Some(data);
+        let again = |known: Key| Key {
+            proven: known.proven && !known.gone,
+            gone: false,
+            ..known
+        };
         if self.current.as_ref().is_some_and(is_same) {
+            self.current = self.current.take().map(again);
             return;
         }
         let next = match self.replaced.iter().position(is_same) {
-            Some(known) => self.replaced.remove(known),
+            Some(known) => again(self.replaced.remove(known)),
             None => Key {
                 key: key.clone(),
                 generated: generated || self.find(key).is_some_and(|known| known.generated),
@@ -254,6 +261,8 @@ mod tests {
             (None, None)
         );
         assert_eq!(keys.current.as_ref().unwrap().key.expose(), "one");
+        keys.set(&Secret::new("one"), false, &volume());
+        assert!(keys.made_for(&volume()).is_some() && keys.proven_for(&volume()).is_none());
         assert!(
             keys.prove(&Secret::new("one"), &volume()),
             "a new database with it"

@@ -13,7 +13,7 @@ use crate::spec::UnitId;
 
 /// Whether a container may stay as it is.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Fit {
+pub(in crate::reconcile) enum Fit {
     /// It is what is wanted.
     Right,
     /// It must end and start again: a person asked.

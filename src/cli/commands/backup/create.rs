@@ -85,8 +85,12 @@ async fn make(
         config,
         spec,
         observed: &observed,
-        master_key: stored.master_key.as_ref(),
-        master_key_is_ours: stored.master_key_is_ours,
+        master_key: stored.master_key(),
+        master_key_is_ours: stored
+            .keys
+            .current
+            .as_ref()
+            .is_some_and(|key| key.generated),
         sa_password: stored.sa_password.as_ref(),
     };
     let (sender, receiver) = watch::channel(Progress::default());
