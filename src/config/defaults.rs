@@ -65,6 +65,8 @@ impl Default for DatabaseConfig {
 impl Default for OctopusConfig {
     fn default() -> Self {
         Self {
+            networks: Vec::new(),
+            user: None,
             image: "octopusdeploy/octopusdeploy".to_owned(),
             tag: "latest".to_owned(),
             nodes: 1,

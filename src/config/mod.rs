@@ -4,6 +4,7 @@
 pub mod ado;
 pub mod backup;
 mod defaults;
+pub mod image;
 pub mod keys;
 pub mod licence;
 pub mod password;
@@ -12,6 +13,7 @@ pub mod read;
 pub mod secret;
 pub mod timing;
 pub mod values;
+pub mod vendor;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -126,7 +128,8 @@ pub struct DatabaseConfig {
 pub struct OctopusConfig {
     /// Image without tag.
     pub image: String,
-    /// The tag, which is the version.
+    /// The tag, which is the version; with a digest after it, `2026.2@sha256:…`, or a digest alone,
+    /// `@sha256:…`.
     pub tag: String,
     /// How many nodes.
     pub nodes: u8,
@@ -138,7 +141,7 @@ pub struct OctopusConfig {
     pub bind: IpAddr,
     /// The first user.
     pub admin_username: String,
-    /// The first user's password.
+    /// The first user's password; empty where an API key or an OIDC identity makes the user.
     pub admin_password: Secret,
     /// The first user's mail address.
     pub admin_email: String,
@@ -150,10 +153,26 @@ pub struct OctopusConfig {
     pub master_key: Option<Secret>,
     /// Run without Docker-in-Docker, and so without privileges.
     pub disable_dind: bool,
+    /// The user that the nodes run as, instead of the image's.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Networks of others that the nodes join too.
+    #[serde(default)]
+    pub networks: Vec<String>,
     /// Tasks at once, per node.
     pub task_cap: Option<u32>,
     /// Vendor variables that a `.env` names.
     pub extra: BTreeMap<String, Secret>,
+}
+
+impl OctopusConfig {
+    /// The reference of the nodes' image.
+    pub fn reference(&self) -> String {
+        match self.tag.strip_prefix('@') {
+            Some(digest) => format!("{}@{digest}", self.image),
+            None => format!("{}:{}", self.image, self.tag),
+        }
+    }
 }
 
 /// When images are fetched.

@@ -89,8 +89,26 @@ impl Engine {
             SLOW,
             self.docker.create_container(Some(options), body),
         )
-        .await
-        .map(|_| ())
+        .await?;
+        self.join_networks(wanted).await
+    }
+
+    /// Attaches a new container to the networks of others: older engines take one at its creation.
+    /// A container that is not on all of them must not start, so it goes again.
+    async fn join_networks(&self, wanted: &ContainerSpec) -> Result<(), EngineError> {
+        for network in &wanted.networks {
+            let request = NetworkConnectRequest {
+                container: wanted.name.clone(),
+                endpoint_config: None,
+            };
+            let attempt = || format!("attach {} to the network {network}", wanted.name);
+            let call = self.docker.connect_network(network, request);
+            if let Err(error) = self.call(attempt, SLOW, call).await {
+                let _ = self.remove_container(&wanted.name).await;
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Starts a container.
@@ -260,6 +278,7 @@ fn body_of(
     };
     ContainerCreateBody {
         hostname: Some(wanted.hostname.clone()),
+        user: wanted.user.clone(),
         image: Some(image.to_owned()),
         env: Some(env),
         open_stdin: Some(wanted.open_stdin),
@@ -302,6 +321,7 @@ fn host_config(network_name: &str, wanted: &ContainerSpec) -> HostConfig {
                 .collect(),
         ),
         port_bindings: Some(ports.collect()),
+        extra_hosts: Some(wanted.extra_hosts.clone()).filter(|hosts| !hosts.is_empty()),
         network_mode: Some(network_name.to_owned()),
         restart_policy: Some(no_restarts()),
         privileged: Some(wanted.privileged),

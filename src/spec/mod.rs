@@ -87,6 +87,15 @@ pub struct ContainerSpec {
     pub log_max_size: String,
     /// How many log files the engine keeps.
     pub log_max_files: u32,
+    /// The user it runs as, and a group after a colon; none is the image's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Host names beyond the network's, as `name:address`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra_hosts: Vec<String>,
+    /// Networks of others, by name, that it joins beside the stack's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<String>,
 }
 
 /// A published port.

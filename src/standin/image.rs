@@ -109,9 +109,13 @@ fn put_layer(archive: &mut tar::Builder<Vec<u8>>, layer: &[u8]) -> std::io::Resu
     Ok(id)
 }
 
+/// The user `octopus` of the vendor's image, and its group.
+const OCTOPUS_USER: u64 = 999;
+
 fn layer(program: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut layer = tar::Builder::new(Vec::new());
     for dir in [
+        "etc/",
         "tmp/",
         "opt/",
         "opt/mssql-tools18/",
@@ -123,6 +127,37 @@ fn layer(program: &[u8]) -> std::io::Result<Vec<u8>> {
         let mode = if dir == "tmp/" { 0o1777 } else { 0o755 };
         put_dir(&mut layer, dir, mode, 0)?;
     }
+    // New volumes there take the owner over, so that a node can run as that user.
+    for dir in [
+        "artifacts/",
+        "cache/",
+        "eventExports/",
+        "repository/",
+        "taskLogs/",
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_mode(0o755);
+        header.set_uid(OCTOPUS_USER);
+        header.set_gid(OCTOPUS_USER);
+        header.set_size(0);
+        layer.append_data(&mut header, dir, std::io::empty())?;
+    }
+    let user = format!("octopus:x:{OCTOPUS_USER}:{OCTOPUS_USER}::/tmp:/octo-local\n");
+    let group = format!("octopus:x:{OCTOPUS_USER}:\n");
+    let root = ("root:x:0:0::/:/octo-local\n", "root:x:0:\n");
+    put(
+        &mut layer,
+        "etc/passwd",
+        (root.0.to_owned() + &user).as_bytes(),
+        0o644,
+    )?;
+    put(
+        &mut layer,
+        "etc/group",
+        (root.1.to_owned() + &group).as_bytes(),
+        0o644,
+    )?;
     put(&mut layer, "octo-local", program, 0o755)?;
     put_link(&mut layer, "opt/mssql-tools18/bin/sqlcmd")?;
     layer.into_inner()
