@@ -139,7 +139,8 @@ pub fn is_same(one: &str, other: &str) -> bool {
 }
 
 /// The registry that a name begins with, else the default one, and the path after it. A first
-/// component is a registry when it looks like a host, is `localhost`, or has capitals.
+/// component is a registry when it looks like a host or is `localhost`. Engines also take one with
+/// capitals for a host, which is a mistyped name here: it is refused as that.
 fn split_registry(name: &str) -> (&str, &str) {
     match name.split_once('/') {
         Some((first, path)) if is_registry(first) => (first, path),
@@ -148,7 +149,7 @@ fn split_registry(name: &str) -> (&str, &str) {
 }
 
 fn is_registry(first: &str) -> bool {
-    first.contains(['.', ':']) || first == "localhost" || first.contains(char::is_uppercase)
+    first.contains(['.', ':']) || first == "localhost"
 }
 
 fn check_name(name: &str) -> Result<(), ImageError> {

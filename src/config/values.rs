@@ -249,8 +249,20 @@ mod tests {
             let found = differences(&base, &config(&[(key, value)]));
             assert_eq!(found, [*key]);
         }
+        // It asks for nodes without Docker-in-Docker.
+        let dind = ("DISABLE_DIND", "Y");
+        let as_somebody = config(&[dind, ("CONTAINER_USER", "octopus")]);
+        assert_eq!(
+            differences(&config(&[dind]), &as_somebody),
+            ["CONTAINER_USER"]
+        );
         assert_eq!(differences(&base, &base), Vec::<String>::new());
-        let alike = ["ACCEPT_EULA", "ACCEPT_OCTOPUS_EULA", "MSSQL_SA_PASSWORD"];
+        let alike = [
+            "ACCEPT_EULA",
+            "ACCEPT_OCTOPUS_EULA",
+            "MSSQL_SA_PASSWORD",
+            "CONTAINER_USER",
+        ];
         let tried = |name: &str| OTHER.iter().any(|(key, _)| *key == name) || alike.contains(&name);
         let forgotten: Vec<_> = keys::KEYS
             .iter()
