@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::args::UpFlags;
+use crate::cli::args::Overrides;
 use crate::cli::commands::init;
 use crate::cli::context::Context;
 use crate::cli::demo;
@@ -19,6 +19,7 @@ use crate::config::read::Read;
 use crate::config::read::read;
 use crate::daemon::message::UpRequest;
 use crate::daemon::store::Stored;
+use crate::dotenv::Vars;
 
 /// What the arguments say besides the variables.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,8 +32,8 @@ pub struct Wish {
     pub pull: Option<Pull>,
 }
 
-impl From<&UpFlags> for Wish {
-    fn from(flags: &UpFlags) -> Self {
+impl From<&Overrides> for Wish {
+    fn from(flags: &Overrides) -> Self {
         Self {
             demo: flags.demo,
             nodes: flags.nodes,
@@ -87,12 +88,13 @@ pub async fn input(
         .as_ref()
         .map(|passwords| demo::demo(&demo_tag(&applied), passwords));
     let (vars, origins) = (variables.vars, variables.origins);
+    let nodes = wish.nodes.or_else(|| demo_nodes(&applied, &vars));
     (
         Input {
             vars,
             origins,
             demo,
-            nodes: wish.nodes,
+            nodes,
             pull: wish.pull,
         },
         generated,
@@ -142,6 +144,16 @@ fn demo_tag(applied: &Stored) -> String {
         .as_ref()
         .filter(|config| config.demo && applied.is_up());
     config.map_or_else(demo::own_tag, |config| config.octopus.tag.clone())
+}
+
+/// A demo that is up keeps its nodes where no variable says how many: it has no `.env` that
+/// somebody could write that into.
+fn demo_nodes(applied: &Stored, vars: &Vars) -> Option<u8> {
+    let config = applied
+        .config
+        .as_ref()
+        .filter(|config| config.demo && applied.is_up() && !vars.contains_key("OCTOPUS_NODES"));
+    config.map(|config| config.octopus.nodes)
 }
 
 /// The passwords of this project's demo: those made before, else new ones.
