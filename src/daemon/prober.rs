@@ -11,6 +11,8 @@ use super::event::Event;
 use crate::config::Timing;
 use crate::engine::Engine;
 use crate::octopus;
+use crate::reconcile::health::Miss;
+use crate::reconcile::health::PATIENCE;
 use crate::reconcile::health::Probe;
 use crate::reconcile::observed::Instance;
 use crate::spec::DatabaseTarget;
@@ -57,14 +59,16 @@ impl Prober {
     /// Probes until the driver drops it.
     pub async fn run(self) {
         let begun = Instant::now();
-        let limit = self.timing.probe_timeout;
-        let mut started = false;
+        let first = self.timing.probe_timeout;
+        let (mut started, mut silent) = (false, false);
         let mut log = LogMark::default();
         loop {
             let asked = Instant::now();
+            let limit = if silent { PATIENCE.max(first) } else { first };
             let probe = self.judged(self.ask(limit).await, asked, limit);
             started |= probe == Probe::Ready;
-            let failed = matches!(probe, Probe::Failure(_));
+            let failed = matches!(probe, Probe::Failure(..));
+            silent = matches!(probe, Probe::Failure(Miss::Silent(_), _));
             if self
                 .events
                 .send(Event::Probed(self.unit, self.instance.clone(), probe))
@@ -96,7 +100,7 @@ impl Prober {
             Target::Node(_) => limit,
         };
         match probe {
-            Probe::Failure(why) if asked.elapsed() > longest + STARVED => Probe::Unknown(why),
+            Probe::Failure(_, why) if asked.elapsed() > longest + STARVED => Probe::Unknown(why),
             other => other,
         }
     }

@@ -240,7 +240,7 @@ impl Driver {
                 .state
                 .records
                 .get(UnitId::Sql)
-                .is_some_and(|record| record.health.ready),
+                .is_some_and(|record| record.health().ready),
             key_is_known: request.config.octopus.master_key.is_some()
                 || self.stored.master_key.is_some(),
         }

@@ -58,6 +58,8 @@ pub(super) struct Prober {
     /// When it asks next; never while it waits for an answer.
     due: Ms,
     nudged: bool,
+    /// How long the question under way waits for its answer.
+    limit: Ms,
 }
 
 impl Sim {
@@ -316,6 +318,7 @@ impl Sim {
                 log_at: None,
                 due: self.now,
                 nudged: false,
+                limit: 0,
             };
             self.daemon.as_mut().unwrap().probers.insert(unit, prober);
             self.later(0, Event::Ask(number));
@@ -358,7 +361,10 @@ impl Sim {
         }
         (prober.due, prober.nudged) = (Ms::MAX, false);
         let (unit, port) = (prober.unit, prober.port);
-        let limit = self.probe_limit();
+        let limit = self.patience_with(unit);
+        if let Some(prober) = self.prober(number) {
+            prober.limit = limit;
+        }
         let (probe, wait) = if unit == UnitId::Sql {
             self.sql_answers(port, limit)
         } else {
@@ -374,8 +380,9 @@ impl Sim {
         self.later(wait, Event::Answered(number, asked, probe));
     }
 
-    fn probe_limit(&self) -> Ms {
-        self.timing().probe_timeout.as_millis() as Ms
+    fn patience_with(&self, unit: UnitId) -> Ms {
+        let state = self.daemon.as_ref().map(|daemon| &daemon.state);
+        state.map_or(0, |state| state.patience_with(unit).as_millis() as Ms)
     }
 
     pub(super) fn answered(&mut self, number: u64, asked: Ms, probe: Probe) {
@@ -384,21 +391,22 @@ impl Sim {
         if frozen_until > now {
             return self.later(frozen_until - now, Event::Answered(number, asked, probe));
         }
-        let (timing, limit) = (self.timing(), self.probe_limit());
+        let timing = self.timing();
         let Some(prober) = self.prober(number) else {
             return;
         };
+        let limit = prober.limit;
         let longest = if prober.unit == UnitId::Sql {
             limit * 4
         } else {
             limit
         };
         let probe = match probe {
-            Probe::Failure(why) if now - asked > longest + STARVED => Probe::Unknown(why),
+            Probe::Failure(_, why) if now - asked > longest + STARVED => Probe::Unknown(why),
             other => other,
         };
         prober.started |= probe == Probe::Ready;
-        let failed = matches!(probe, Probe::Failure(_));
+        let failed = matches!(probe, Probe::Failure(..));
         let (unit, instance, started) = (prober.unit, prober.instance.clone(), prober.started);
         let ms = |duration: std::time::Duration| duration.as_millis() as Ms;
         let pause = if started && failed {
