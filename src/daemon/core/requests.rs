@@ -179,7 +179,8 @@ impl Core {
     /// follows one. One whose `up` was never taken has nothing to hold.
     fn on_cancelled(&mut self, session: u64) -> bool {
         let alone = self.requests.sessions.iter().all(|other| *other == session);
-        let its_own = self.requests.sessions.contains(&session);
+        // Its stream may have ended just before.
+        let its_own = (1..=self.requests.generation).contains(&session);
         if alone && its_own && self.state.desired.goal == Goal::Up {
             self.tell("", "interrupted: nothing further is started");
             self.keeping.edit(|stored| stored.held = true);
