@@ -22,6 +22,7 @@ use octo_local::engine::watch::Hint;
 use octo_local::reconcile::Mono;
 use octo_local::reconcile::Observed;
 use octo_local::reconcile::State;
+use octo_local::spec::UnitId;
 
 use super::observation::Cache;
 use super::operator::Wish;
@@ -53,8 +54,9 @@ pub(super) struct Daemon {
     last_request: u64,
     /// The last `up` that was taken: whoever interrupts follows it.
     session: u64,
-    /// When probes were asked that are not answered yet.
-    pub(super) probes: BTreeMap<u64, Ms>,
+    /// Probes that are not answered yet: the unit, and when it was asked. One that is asked anew
+    /// takes the place of the one before, whose answer says nothing any more.
+    pub(super) probes: BTreeMap<u64, (UnitId, Ms)>,
     turn_at: Ms,
     came_round: Ms,
     /// It gets no processor until then.
@@ -249,7 +251,9 @@ impl Sim {
                 let Some(daemon) = &mut self.daemon else {
                     return;
                 };
-                let asked_at = daemon.probes.remove(number).unwrap_or(now);
+                let Some((_, asked_at)) = daemon.probes.remove(number) else {
+                    return;
+                };
                 let took = Duration::from_millis(now - asked_at);
                 // The product says itself which answers came too late to say anything.
                 let probe = octo_local::daemon::core::judged(probe.clone(), took, *unit, &timing);
@@ -293,7 +297,8 @@ impl Sim {
                 target,
                 limit,
             } => {
-                daemon.probes.insert(number, self.now);
+                daemon.probes.retain(|_, (other, _)| *other != unit);
+                daemon.probes.insert(number, (unit, self.now));
                 self.begin_probe(number, unit, instance, &target, limit);
             }
             Effect::ReadLog(unit, instance) => self.read_log(unit, instance),
