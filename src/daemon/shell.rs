@@ -281,7 +281,11 @@ impl Shell {
                 if let Some(engine) = self.engine.clone() {
                     let work =
                         observe::follow_events(engine, self.project.clone(), self.queue.clone());
-                    self.spawn("events", work);
+                    // Also one that met a bug has ended: the events are followed anew.
+                    self.spawn_and_tell("events", work, |why| {
+                        let why = why.unwrap_or_else(|words| words);
+                        Input::Event(Event::StreamClosed(why))
+                    });
                 }
             }
             Effect::Act(action, input) => {
@@ -425,17 +429,6 @@ impl Shell {
             });
             Input::Gathered(id, found)
         });
-    }
-
-    /// Starts work that tells of itself.
-    fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
-        let queue = self.queue.clone();
-        let work = async move {
-            if let Err(words) = guarded(work).await {
-                let _ = queue.send(Input::Event(Event::Panicked(words))).await;
-            }
-        };
-        self.spawn_named(name, work);
     }
 
     /// Starts work whose end is told, also if that is a panic: then with its words.

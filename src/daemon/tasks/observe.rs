@@ -71,12 +71,12 @@ fn forget(cache: &mut ObservationCache, invalidated: &Invalidated) {
     }
 }
 
-/// Passes on the engine's events until their stream ends.
+/// Passes on the engine's events until their stream ends, and says why it did.
 pub(in crate::daemon) async fn follow_events(
     engine: Engine,
     project: ProjectName,
     queue: mpsc::Sender<Input>,
-) {
+) -> String {
     let opened_at = Instant::now();
     let mut hints = Box::pin(engine.hints(&project));
     // The first look may have come before the stream was open, so everything is looked at again.
@@ -94,5 +94,5 @@ pub(in crate::daemon) async fn follow_events(
         }
     }
     tokio::time::sleep_until(opened_at + REOPEN_AFTER).await;
-    let _ = queue.send(Input::Event(Event::StreamClosed(why))).await;
+    why
 }
