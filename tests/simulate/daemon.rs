@@ -254,6 +254,9 @@ impl Sim {
                 let Some((_, asked_at)) = daemon.probes.remove(number) else {
                     return;
                 };
+                if !daemon.core.awaits_probe(*unit, *number) {
+                    return;
+                }
                 let took = Duration::from_millis(now - asked_at);
                 // The product says itself which answers came too late to say anything.
                 let probe = octo_local::daemon::core::judged(probe.clone(), took, *unit, &timing);

@@ -349,6 +349,12 @@ impl Core {
         self.looks.may_act()
     }
 
+    /// Whether the answer to this probe still says something: nobody waits for that of a run that
+    /// is not probed any more.
+    pub fn awaits_probe(&self, unit: UnitId, number: u64) -> bool {
+        self.pacing.awaits(unit, number)
+    }
+
     /// Whether the daemon was asked to end.
     pub fn is_ending(&self) -> bool {
         self.shutdown.is_under_way()

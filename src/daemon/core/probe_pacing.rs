@@ -168,6 +168,12 @@ impl ProbePacing {
         moved
     }
 
+    /// Whether the answer to this probe is still waited for.
+    pub(super) fn awaits(&self, unit: UnitId, number: u64) -> bool {
+        let asked = self.probers.get(&unit).and_then(|pace| pace.asked);
+        asked.is_some_and(|(asked, _)| asked == number)
+    }
+
     /// When the next probe is due.
     pub(super) fn due_at(&self) -> Option<Mono> {
         self.probers
