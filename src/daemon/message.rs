@@ -89,7 +89,7 @@ pub enum Event {
         /// What was found.
         found: Result<Box<Found>, Denied>,
     },
-    /// A node told its version.
+    /// A node was asked for its version; it is empty where none was told.
     VersionRead(Ran),
     /// A write of the state file ended.
     Saved {
@@ -279,7 +279,7 @@ pub enum Effect {
     },
     /// Read the last lines of a starting run's log. Ends with [`Event::LogRead`].
     ReadLog(UnitId, Instance),
-    /// Ask a node that serves for its version. Ends with [`Event::VersionRead`], if it tells it.
+    /// Ask a node that serves for its version. Ends with [`Event::VersionRead`].
     AskVersion(SocketAddr, Ran),
     /// Find out what must be known of a configuration. Ends with [`Event::Gathered`].
     Gather(RequestId, Box<Inquiry>),

@@ -346,12 +346,10 @@ impl Shell {
                 });
             }
             Effect::AskVersion(address, ran) => {
-                let queue = self.queue.clone();
-                self.spawn("version", async move {
-                    if let Some(version) = probe::version(address).await {
-                        let told = Event::VersionRead(Ran { version, ..ran });
-                        let _ = queue.send(Input::Event(told)).await;
-                    }
+                let work = probe::version(address);
+                self.spawn_and_tell("version", work, |told| {
+                    let version = told.ok().flatten().unwrap_or_default();
+                    Input::Event(Event::VersionRead(Ran { version, ..ran }))
                 });
             }
             Effect::Gather(id, inquiry) => self.gather(id, *inquiry),

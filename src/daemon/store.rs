@@ -667,11 +667,10 @@ mod tests {
         assert!(paths.len() > 60, "{}", paths.len());
         // A choice without its word is no older file.
         paths.retain(|path| {
-            !path
-                .iter()
+            path.iter()
                 .rev()
                 .nth(1)
-                .is_some_and(|parent| parent == "data")
+                .is_none_or(|parent| parent != "data")
         });
         for path in paths {
             let mut stored = envelope.stored.clone();

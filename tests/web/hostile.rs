@@ -292,9 +292,8 @@ async fn unusual_but_valid_requests_are_served() {
             "a",
         ),
         (
-            format!(
-                "GET /switch HTTP/1.1\r\nHost: octo\r\nConnection: upgrade, close\r\nUpgrade: h2c\r\n\r\n"
-            ),
+            "GET /switch HTTP/1.1\r\nHost: octo\r\nConnection: upgrade, close\r\nUpgrade: h2c\r\n\r\n"
+                .to_owned(),
             "",
         ),
     ];

@@ -26,7 +26,12 @@ pub(super) fn judge(
     let Some(before) = before(ran, facts) else {
         return;
     };
+    // The same image by the same fixed name is what ran, whatever it says of itself.
     let tag = &asked.config.octopus.tag;
+    let is_what_ran = |ran: &Ran| asked.spec.nodes.iter().all(|node| node.image == ran.image);
+    if is_whole(tag) && ran.is_some_and(is_what_ran) {
+        return;
+    }
     let wanted = wanted(tag, facts);
     match compare(&wanted, &before) {
         Comparison::Older => problems.push(problem(
@@ -58,9 +63,12 @@ fn before(ran: Option<&Ran>, facts: &Facts) -> Option<String> {
 /// The version that is wanted: a tag that is a whole version, else what the image says of itself,
 /// else the tag.
 fn wanted(tag: &str, facts: &Facts) -> String {
-    let is_whole = numbers(tag).is_some_and(|numbers| numbers.len() >= WHOLE);
-    let label = facts.image_version.as_ref().filter(|_| !is_whole);
+    let label = facts.image_version.as_ref().filter(|_| !is_whole(tag));
     label.map_or_else(|| tag.to_owned(), Clone::clone)
+}
+
+fn is_whole(tag: &str) -> bool {
+    numbers(tag).is_some_and(|numbers| numbers.len() >= WHOLE)
 }
 
 /// The tag of a reference; a port of its registry is none.

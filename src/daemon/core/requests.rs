@@ -30,6 +30,7 @@ use crate::daemon::message::RequestId;
 use crate::daemon::message::UpRequest;
 use crate::daemon::store::Data;
 use crate::daemon::store::Stored;
+use crate::daemon::store::Wish;
 use crate::engine::Endpoint;
 use crate::reconcile::Goal;
 use crate::reconcile::Mono;
@@ -426,7 +427,10 @@ impl Core {
             return Err(denied);
         }
         let is_overruled = self.requests.last_decisive.is_some_and(|last| last > id);
-        if is_overruled && self.keeping.stored().config.as_ref() != Some(&request.config) {
+        let kept = self.keeping.stored();
+        // Two who ask for the same overrule nobody.
+        let is_what_counts = kept.wish == Wish::Up && kept.config.as_ref() == Some(&request.config);
+        if is_overruled && !is_what_counts {
             let words = "another command was taken meanwhile, and it was asked for later";
             return Err(Denied::Because(words.to_owned()));
         }
