@@ -19,6 +19,7 @@ use octo_local::daemon::message::Event;
 use octo_local::daemon::message::Found;
 use octo_local::daemon::message::Leave;
 use octo_local::daemon::message::Moment;
+use octo_local::daemon::message::NoLease;
 use octo_local::daemon::message::Request;
 use octo_local::daemon::message::RequestId;
 use octo_local::daemon::message::UpRequest;
@@ -39,6 +40,7 @@ struct Bench {
     now: Duration,
     seen: Observed,
     disk: Result<(), String>,
+    lease: Result<(), NoLease>,
     answers: BTreeMap<RequestId, Answer>,
     left: Option<Leave>,
     /// Everything that was asked of the engine, of the disk excepted.
@@ -62,6 +64,7 @@ impl Bench {
             now,
             seen: Observed::default(),
             disk: Ok(()),
+            lease: Ok(()),
             answers: BTreeMap::new(),
             left: None,
             effects: Vec::new(),
@@ -94,6 +97,7 @@ impl Bench {
                     let result = self.disk.clone();
                     self.on(Event::Saved { number, result });
                 }
+                Effect::Lease(_) => self.on(Event::Leased(self.lease.clone())),
                 Effect::Reply(id, answer) => {
                     self.answers.insert(id, *answer);
                 }
@@ -136,6 +140,12 @@ impl Bench {
                 self.on(Event::Done(action, Ok(Outcome::default())));
             }
         }
+    }
+
+    /// What was asked of the engine.
+    fn acts(&self) -> Vec<&Effect> {
+        let acts = |effect: &&Effect| matches!(effect, Effect::Act(..));
+        self.effects.iter().filter(acts).collect()
     }
 
     fn goal(&self) -> Goal {
@@ -380,4 +390,67 @@ fn a_refused_password_is_asked_again_with_growing_waits() {
         }
     }
     assert!((5..=25).contains(&logins), "{logins} logins in ten minutes");
+}
+
+#[test]
+fn what_another_host_looks_after_is_left_alone_until_it_ended() {
+    let mut bench = Bench::awake(Stored::default());
+    bench.lease = Err(NoLease::Held("process 7 of user 0 on another".to_owned()));
+    let id = bench.ask(Request::Up(up(&[])));
+    bench.gathered(id, "AAAAAAAAAAAAAAAAAAAAAA==");
+    assert!(bench.answers.is_empty(), "it may just be ending");
+    while bench.answers.is_empty() && bench.now < Duration::from_secs(5) {
+        bench.now += Duration::from_millis(100);
+        bench.settle();
+    }
+    let Some(Answer::Up(Err(denied))) = bench.answers.get(&id) else {
+        panic!("{:?}", bench.answers);
+    };
+    assert!(format!("{denied:?}").contains("process 7 of user 0 on another"));
+    assert!(bench.acts().is_empty() && bench.writes == 0);
+    // It ended: the next wish is taken at once.
+    bench.now += Duration::from_secs(5);
+    bench.lease = Ok(());
+    let id = bench.ask(Request::Up(up(&[])));
+    bench.gathered(id, "AAAAAAAAAAAAAAAAAAAAAA==");
+    assert!(bench.is_taken(id) && !bench.acts().is_empty());
+}
+
+#[test]
+fn a_daemon_that_lost_its_lease_acts_no_more_and_says_who_does() {
+    let mut bench = applied();
+    bench.finish_actions();
+    bench.lease = Err(NoLease::Held("process 7 of user 0 on another".to_owned()));
+    bench.now += Duration::from_secs(61);
+    bench.settle();
+    assert_eq!(bench.goal(), Goal::Hold);
+    let status = bench.core.status(Mono(bench.now));
+    let says = format!("{status:?}");
+    assert!(says.contains("process 7 of user 0 on another"), "{says}");
+    bench.effects.clear();
+    bench.now += Duration::from_secs(10);
+    bench.settle();
+    assert!(bench.acts().is_empty());
+    bench.lease = Ok(());
+    bench.now += Duration::from_secs(15);
+    bench.settle();
+    assert_eq!(bench.goal(), Goal::Up, "it has it again");
+}
+
+#[test]
+fn an_up_of_what_is_applied_does_not_overrule_a_down_that_came_meanwhile() {
+    let mut bench = applied();
+    bench.finish_actions();
+    // The next daemon has seen nothing yet, so it asks what it would be.
+    let mut bench = Bench::awake(bench.core.stored().clone());
+    let earlier = bench.ask(Request::Up(up(&[])));
+    let later = bench.ask(down(false));
+    assert!(bench.is_taken(later));
+    bench.gathered(earlier, "BBBBBBBBBBBBBBBBBBBBBB==");
+    assert!(
+        matches!(bench.answers.get(&earlier), Some(Answer::Up(Err(_)))),
+        "{:?}",
+        bench.answers
+    );
+    assert_ne!(bench.core.stored().wish, Wish::Up);
 }

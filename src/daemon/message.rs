@@ -89,6 +89,8 @@ pub enum Event {
         /// What was found.
         found: Result<Box<Found>, Denied>,
     },
+    /// The engine was asked about the lease.
+    Leased(Result<(), NoLease>),
     /// A node was asked for its version; it is empty where none was told.
     VersionRead(Ran),
     /// A write of the state file ended.
@@ -248,6 +250,26 @@ pub struct Found {
     pub fresh_key: Secret,
 }
 
+/// What is done about the lease on the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseStep {
+    /// Take it.
+    Take,
+    /// Renew it.
+    Renew,
+    /// Give it back.
+    Release,
+}
+
+/// Why the lease is not this daemon's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoLease {
+    /// Somebody else has it: who, for people.
+    Held(String),
+    /// The engine could not be asked, with these words.
+    Unknown(String),
+}
+
 /// Something that the shell does for the core. It decides nothing: it makes the call, and what came
 /// of it is an [`Event`].
 #[derive(Clone, Debug)]
@@ -279,6 +301,8 @@ pub enum Effect {
     },
     /// Read the last lines of a starting run's log. Ends with [`Event::LogRead`].
     ReadLog(UnitId, Instance),
+    /// Take, renew or give back the lease on the engine. Ends with [`Event::Leased`].
+    Lease(LeaseStep),
     /// Ask a node that serves for its version. Ends with [`Event::VersionRead`].
     AskVersion(SocketAddr, Ran),
     /// Find out what must be known of a configuration. Ends with [`Event::Gathered`].

@@ -32,8 +32,10 @@ use super::message::Event;
 use super::message::Found;
 use super::message::Inquiry;
 use super::message::Invalidated;
+use super::message::LeaseStep;
 use super::message::Leave;
 use super::message::Moment;
+use super::message::NoLease;
 use super::message::Request;
 use super::message::RequestId;
 use super::paths::Paths;
@@ -42,6 +44,7 @@ use super::state_writer::StateFile;
 use super::state_writer::StateWriter;
 use super::store::Ran;
 use super::tasks::execute::ActionContext;
+use super::tasks::lease;
 use super::tasks::observe;
 use super::tasks::observe::Looked;
 use super::tasks::probe;
@@ -49,6 +52,7 @@ use crate::config::Secret;
 use crate::config::project::ProjectName;
 use crate::engine::Endpoint;
 use crate::engine::Engine;
+use crate::engine::lease::Lease;
 use crate::engine::observe::ObservationCache;
 use crate::reconcile::Mono;
 use crate::reconcile::action::Doubt;
@@ -71,6 +75,8 @@ pub enum Input {
     Looked(Box<LookedInput>),
     /// What must be known of a configuration was gathered.
     Gathered(RequestId, Result<Box<Found>, Denied>),
+    /// The engine was asked about the lease: what of it this daemon has now.
+    Leased(Result<Option<Lease>, NoLease>),
     /// Somebody asks for something, and waits for the answer.
     Asked(Request, oneshot::Sender<Answer>),
 }
@@ -107,6 +113,7 @@ pub struct Shell {
     env: Arc<BTreeMap<String, String>>,
     engine: Option<Engine>,
     cache: ObservationCache,
+    lease: Option<Lease>,
     replies: BTreeMap<RequestId, oneshot::Sender<Answer>>,
     last_request: u64,
     writer: StateWriter,
@@ -181,6 +188,7 @@ impl Shell {
             env: Arc::new(setup.env),
             engine: None,
             cache: ObservationCache::default(),
+            lease: None,
             replies: BTreeMap::new(),
             last_request: 0,
             writer,
@@ -247,6 +255,7 @@ impl Shell {
                 }
                 Event::Looked(seen)
             }
+            Input::Leased(answer) => Event::Leased(answer.map(|lease| self.lease = lease)),
             Input::Gathered(id, found) => Event::Gathered {
                 id,
                 asker_left: self.replies.get(&id).is_none_or(oneshot::Sender::is_closed),
@@ -345,6 +354,7 @@ impl Shell {
                     })
                 });
             }
+            Effect::Lease(step) => self.lease(step),
             Effect::AskVersion(address, ran) => {
                 let work = probe::version(address);
                 self.spawn_and_tell("version", work, |told| {
@@ -372,6 +382,32 @@ impl Shell {
                 });
             }
             Effect::Leave(_) => {}
+        }
+    }
+
+    /// Takes, renews or gives back the lease. Giving it back is waited for when the daemon ends.
+    fn lease(&mut self, step: LeaseStep) {
+        let (engine, project, lease) = (
+            self.engine.clone(),
+            self.project.clone(),
+            self.lease.clone(),
+        );
+        let work = async move {
+            match engine {
+                Some(engine) => lease::carry_out(&engine, &project, step, lease).await,
+                None => Err(NoLease::Unknown("it does not answer any more".to_owned())),
+            }
+        };
+        if step == LeaseStep::Release {
+            self.lease = None;
+            let queue = self.queue.clone();
+            self.tasks.spawn(async move {
+                let _ = queue.send(Input::Leased(work.await)).await;
+            });
+        } else {
+            self.spawn_and_tell("lease", work, |answer| {
+                Input::Leased(answer.unwrap_or_else(|words| Err(NoLease::Unknown(words))))
+            });
         }
     }
 

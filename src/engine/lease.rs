@@ -269,11 +269,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives a lease back, with all that is left of earlier ones of the same owner.
-    pub async fn release(&self, lease: &Lease) -> Result<(), EngineError> {
-        let found = self.leases(&lease.project).await?;
-        for one in found.iter().filter(|one| one.owner == lease.owner) {
-            self.remove_lease(&lease.project, one.number).await?;
+    /// Gives back every lease of this owner.
+    pub async fn release(&self, project: &ProjectName, me: &Owner) -> Result<(), EngineError> {
+        let found = self.leases(project).await?;
+        for one in found.iter().filter(|one| one.owner == *me) {
+            self.remove_lease(project, one.number).await?;
         }
         Ok(())
     }

@@ -79,21 +79,21 @@ async fn one_lease_for_two(url: &str, project: &ProjectName) {
         assert!(matches!(refused, Err(NoLease::Held { by }) if by == *winner));
     }
     assert_eq!(engine.take_lease(project, winner).await.unwrap(), held);
-    engine.release(&held).await.unwrap();
+    engine.release(project, winner).await.unwrap();
     // A process of this host that is dead keeps nobody waiting: its number is another's now.
     let dead = Owner {
         started: me.started + 1,
         ..me.clone()
     };
     let mut left = engine.take_lease(project, &dead).await.unwrap();
-    let taken = engine.take_lease(project, &me).await.unwrap();
+    engine.take_lease(project, &me).await.unwrap();
     assert!(matches!(
         engine.renew(&mut left).await,
         Err(NoLease::Held { by }) if by == me
     ));
-    engine.release(&taken).await.unwrap();
-    let free = engine.take_lease(project, &other).await.unwrap();
-    engine.release(&free).await.unwrap();
+    engine.release(project, &me).await.unwrap();
+    engine.take_lease(project, &other).await.unwrap();
+    engine.release(project, &other).await.unwrap();
 }
 
 fn within_time(work: impl Future<Output = ()>) {

@@ -351,6 +351,7 @@ impl Sim {
             self.invariants.last_act = now;
         }
         self.check_for_busy_loop();
+        self.check_lease();
         let allowed = match (goal, action) {
             (_, Action::Examine(..)) => goal == Goal::Up || goal == Goal::Hold,
             (Goal::Hold, _) => false,

@@ -22,6 +22,7 @@ mod probe_pacing;
 mod requests;
 mod shutdown;
 mod sleep_detector;
+mod tenure;
 mod wish;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ use requests::Requests;
 use shutdown::Asked;
 use shutdown::Shutdown;
 use sleep_detector::SleepDetector;
+use tenure::Tenure;
 
 use super::message::ActionInput;
 use super::message::Effect;
@@ -106,6 +108,7 @@ pub struct Core {
     requests: Requests,
     shutdown: Shutdown,
     sleep: SleepDetector,
+    tenure: Tenure,
     passing: Passing,
     notes: Vec<String>,
     /// The run of a node that proved its key last.
@@ -151,6 +154,7 @@ impl Core {
             requests: Requests::default(),
             shutdown: Shutdown::default(),
             sleep: SleepDetector::awake(now),
+            tenure: Tenure::default(),
             passing,
             notes,
             proved: None,
@@ -220,6 +224,11 @@ impl Core {
                 asker_left,
                 found,
             } => self.on_gathered(id, asker_left, found),
+            Event::Leased(answer) => {
+                if self.tenure.on_answer(answer, now.mono) {
+                    self.on_tenure_changed();
+                }
+            }
             Event::VersionRead(ran) => self.keeping.edit(|stored| {
                 stored.version_ran(ran);
             }),
@@ -255,7 +264,8 @@ impl Core {
         self.begin_look();
         let plan = self.state.plan(now.mono);
         self.plan_wakes_at = plan.wake_at;
-        if self.looks.may_act() {
+        self.look_after_the_lease(!plan.actions.is_empty());
+        if self.looks.may_act() && self.tenure.may_act(now.mono) {
             plan.actions
                 .into_iter()
                 .for_each(|action| self.begin_action(action));
@@ -268,11 +278,19 @@ impl Core {
         }
         self.out.extend(self.keeping.write_changes(now.mono));
         self.note_a_lost_engine();
+        if self.passing.went_down.is_some() {
+            let step = self.tenure.release();
+            self.out.extend(step.map(Effect::Lease));
+        }
         if let Some(leave) = self
             .shutdown
             .leaving()
             .or_else(|| self.is_over().then_some(Leave::End))
         {
+            if leave == Leave::End && *self.looks.engine() == EngineView::Answers {
+                let step = self.tenure.give_up();
+                self.out.extend(step.map(Effect::Lease));
+            }
             self.tell("", "the daemon ended");
             self.out.push(Effect::Leave(leave));
         }
@@ -291,6 +309,7 @@ impl Core {
             self.pacing.due_at(),
             self.keeping.due_at(),
             self.requests.due_at(),
+            self.tenure.due_at(self.requests.waits_for_the_lease()),
             farewell,
         ];
         let due = due.into_iter().flatten().min();
@@ -305,6 +324,7 @@ impl Core {
             .problem()
             .map(|why| format!("the state file cannot be written: {why}"));
         let data_gone = self.passing.lost_volume.as_deref().map(data_gone);
+        let lost = self.tenure.lost_to().map(looked_after_by);
         let held_back = self
             .keeping
             .stored()
@@ -321,6 +341,7 @@ impl Core {
                 .cloned()
                 .chain(not_written)
                 .chain(data_gone)
+                .chain(lost)
                 .chain(held_back)
                 .collect(),
             ends_when_down: self.setup.ends_when_down,
@@ -363,6 +384,7 @@ impl Core {
     fn notice_time(&mut self, now: Moment) {
         if let Some(slept) = self.sleep.slept(now) {
             self.state.woke(slept, now.mono);
+            self.tenure.woke(now.mono);
         }
         self.now = now;
     }
@@ -371,7 +393,7 @@ impl Core {
     fn derive(&mut self) {
         let kept = self.keeping.stored();
         let (passing, desired) = (&self.passing, &mut self.state.desired);
-        let waits = passing.awaits_request || passing.left_alone;
+        let waits = passing.awaits_request || passing.left_alone || self.tenure.lost_to().is_some();
         desired.goal = match passing.went_down {
             _ if self.shutdown.is_under_way() => Goal::Halt,
             Some(volumes) => Goal::Down { volumes },
@@ -458,6 +480,28 @@ impl Core {
         } else if !self.state.seen.containers.is_empty() {
             self.keeping.confirm();
         }
+    }
+
+    /// Takes the lease on the engine before the first action, and renews it while there is something
+    /// to look after.
+    fn look_after_the_lease(&mut self, has_actions: bool) {
+        if *self.looks.engine() != EngineView::Answers || self.shutdown.leaving().is_some() {
+            return;
+        }
+        let looks_after = self.looks.may_act() && self.state.desired.goal == Goal::Up;
+        let needed = (looks_after || has_actions) && !self.is_over();
+        let urgent = self.requests.waits_for_the_lease();
+        let step = self.tenure.step(needed, urgent, self.now.mono);
+        self.out.extend(step.map(Effect::Lease));
+    }
+
+    fn on_tenure_changed(&mut self) {
+        let told = match self.tenure.lost_to() {
+            Some(by) => looked_after_by(by),
+            None => "nobody else looks after this project any more".to_owned(),
+        };
+        self.tell("", told);
+        self.derive();
     }
 
     fn begin_action(&mut self, action: Action) {
@@ -749,6 +793,13 @@ impl Core {
         self.derive();
         self.tell("", "the stack is down");
     }
+}
+
+fn looked_after_by(by: &str) -> String {
+    format!(
+        "another octo-local looks after this project on this engine, so nothing is done from here: \
+         {by}"
+    )
 }
 
 fn data_gone(volume: &str) -> String {

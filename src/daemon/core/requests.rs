@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::Core;
 use super::keeping::Kept;
 use super::looks::EngineView;
+use super::tenure::Admission;
 use super::wish::Admitted;
 use super::wish::NewKey;
 use super::wish::Up;
@@ -106,9 +107,23 @@ enum Evidence {
     Found(Box<Found>),
 }
 
+impl Wished {
+    fn denied(&self, denied: Denied) -> Answer {
+        match self {
+            Self::Up(..) => Answer::Up(Err(denied)),
+            Self::Down { .. } | Self::Units(..) => Answer::Wished(Err(denied)),
+        }
+    }
+}
+
 impl Requests {
     pub(super) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Whether a wish waits for its turn: nothing is promised that somebody else's daemon would undo.
+    pub(super) fn waits_for_the_lease(&self) -> bool {
+        !self.queue.is_empty()
     }
 
     pub(super) fn end_session(&mut self, session: u64) {
@@ -361,15 +376,31 @@ impl Core {
     pub(super) fn begin_next_wish(&mut self) {
         while self.requests.being_kept.is_none()
             && (self.keeping.is_idle() || self.keeping.is_stuck())
+            && let Some(admission) = self.admission_by_lease()
             && let Some((id, wished)) = self.requests.queue.pop_front()
         {
-            match self.admit_wish(id, wished) {
+            let admitted = match admission {
+                Ok(()) => self.admit_wish(id, wished),
+                Err(denied) => Err(wished.denied(denied)),
+            };
+            match admitted {
                 Ok(admitted) => self.keep_wish(id, admitted),
                 Err(answer) => {
                     self.reply(id, answer);
                     self.go_on_as_before();
                 }
             }
+        }
+    }
+
+    /// Whether a wish may be taken as far as the lease on the engine goes; none while that is not
+    /// known. One that waits for an engine that does not answer is kept all the same.
+    fn admission_by_lease(&self) -> Option<Result<(), Denied>> {
+        match self.tenure.admit(self.now.mono) {
+            Admission::Taken => Some(Ok(())),
+            Admission::Waits if *self.looks.engine() != EngineView::Answers => Some(Ok(())),
+            Admission::Waits => None,
+            Admission::Refused(by) => Some(Err(Denied::Because(super::looked_after_by(&by)))),
         }
     }
 
