@@ -10,6 +10,9 @@ use octo_local::config::Secret;
 use octo_local::config::project::ProjectName;
 use octo_local::config::read::read;
 use octo_local::daemon::admit::Facts;
+use octo_local::daemon::admit::Login;
+use octo_local::daemon::admit::NodeKey;
+use octo_local::daemon::admit::Taken;
 use octo_local::daemon::core::Core;
 use octo_local::daemon::core::Setup;
 use octo_local::daemon::message::About;
@@ -121,8 +124,16 @@ impl Bench {
     }
 
     fn gathered(&mut self, id: RequestId, fresh_key: &str) {
+        self.found_with(id, Facts::default(), fresh_key);
+    }
+
+    fn found(&mut self, id: RequestId, facts: Facts) {
+        self.found_with(id, facts, "AAAAAAAAAAAAAAAAAAAAAA==");
+    }
+
+    fn found_with(&mut self, id: RequestId, facts: Facts, fresh_key: &str) {
         let found = Found {
-            facts: Facts::default(),
+            facts,
             images: BTreeMap::new(),
             fresh_key: Secret::new(fresh_key),
         };
@@ -453,4 +464,70 @@ fn an_up_of_what_is_applied_does_not_overrule_a_down_that_came_meanwhile() {
         bench.answers
     );
     assert_ne!(bench.core.stored().wish, Wish::Up);
+}
+
+/// Facts, each of which may refuse a configuration by itself.
+fn odd_facts() -> Vec<fn(&mut Facts)> {
+    vec![
+        |facts| facts.has_data = true,
+        |facts| facts.other_dir = Some("/elsewhere".to_owned()),
+        |facts| facts.is_demo = Some(true),
+        |facts| facts.sa_login = Login::Refused,
+        |facts| facts.elsewhere = Some(("unix:///there".to_owned(), "unix:///here".to_owned())),
+        |facts| facts.image_version = Some("2020.1.1".to_owned()),
+        |facts| {
+            facts.taken = vec![Taken {
+                key: "OCTOPUS_PORT".to_owned(),
+                ip: std::net::Ipv4Addr::LOCALHOST.into(),
+                port: 8080,
+                holder: "somebody".to_owned(),
+            }];
+        },
+        |facts| {
+            facts.node_key = Some(NodeKey {
+                key: Secret::new("BBBBBBBBBBBBBBBBBBBBBB=="),
+                serves: true,
+            });
+        },
+        |facts| facts.host = Some((1024 * 1024 * 1024, "arm64".to_owned())),
+    ]
+}
+
+/// Every combination of facts, before anything was applied, with something applied, and after a
+/// `down`: what `plan` calls fine is what `up` takes, and what one refuses the other does too, with
+/// the same words.
+#[test]
+fn what_plan_calls_fine_up_takes_and_what_it_refuses_up_refuses() {
+    let mut applied_before = applied().core.stored().clone();
+    let mut rested = applied_before.clone();
+    rested.wish = Wish::Rest;
+    applied_before.config = Some(config(&[("OCTOPUS_NODES", "2")]));
+    let odd = odd_facts();
+    let (mut fine, mut refused) = (0, 0);
+    for stored in [Stored::default(), applied_before, rested] {
+        for bits in 0..1u32 << odd.len() {
+            let mut facts = Facts::default();
+            let chosen = odd.iter().enumerate();
+            chosen
+                .filter(|(place, _)| bits & (1 << place) != 0)
+                .for_each(|(_, change)| change(&mut facts));
+            let mut bench = Bench::awake(stored.clone());
+            let plan = bench.ask(Request::Plan(up(&[])));
+            bench.found(plan, facts.clone());
+            let asked = bench.ask(Request::Up(up(&[])));
+            bench.found(asked, facts);
+            match (&bench.answers[&plan], &bench.answers[&asked]) {
+                (Answer::Plan(Ok(changes)), Answer::Up(Ok(accepted))) => {
+                    assert_eq!(*changes, accepted.changes);
+                    fine += 1;
+                }
+                (Answer::Plan(Err(plan)), Answer::Up(Err(up))) => {
+                    assert_eq!(plan, up);
+                    refused += 1;
+                }
+                others => panic!("{bits:b}: {others:?}"),
+            }
+        }
+    }
+    assert!(fine > 3 && refused > 500, "{fine} {refused}");
 }

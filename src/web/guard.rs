@@ -27,6 +27,8 @@ use super::front::Admitted;
 /// What no parser of HTTP takes anywhere in a head or a chunk's size: in the place of the first
 /// offending byte it makes hyper answer 400 and close, in turn with earlier requests' answers.
 const POISON: u8 = 0;
+/// What follows it: hyper parses a head that came in parts only once its end is there.
+const POISONED_END: &[u8] = b"\r\n\r\n";
 
 /// How long a client whose bytes are not all read may go on sending after its answer. Closed at
 /// once, the kernel would take the answer back (RFC 9112 9.6).
@@ -109,6 +111,8 @@ pub(super) struct Guard<S: Stream> {
     client: Arc<Client>,
     framing: Framing,
     over: bool,
+    /// What hyper is still to read of the end of a refused head.
+    end: &'static [u8],
     /// The client closed its side.
     ended: bool,
     head_within: Duration,
@@ -132,6 +136,7 @@ impl<S: Stream> Guard<S> {
             client,
             framing: Framing::default(),
             over: false,
+            end: &[],
             ended: false,
             head_within,
             idle_for,
@@ -191,6 +196,7 @@ impl<S: Stream> Guard<S> {
                 buf.filled_mut()[before + place] = POISON;
                 buf.set_filled(before + place + 1);
                 self.over = true;
+                self.end = POISONED_END;
             }
         }
         if self.framing.is_opaque() {
@@ -217,6 +223,9 @@ impl<S: Stream> AsyncRead for Guard<S> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.over {
+            let (now, later) = this.end.split_at(this.end.len().min(buf.remaining()));
+            buf.put_slice(now);
+            this.end = later;
             return Poll::Ready(Ok(()));
         }
         if this.framing.is_opaque() {

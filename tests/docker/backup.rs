@@ -48,7 +48,7 @@ fn odd_files() -> Vec<u8> {
             .unwrap();
     }
     let links = [
-        (EntryType::Symlink, "link", "../plain.txt"),
+        (EntryType::Symlink, "link", "plain.txt"),
         (EntryType::Symlink, "dangling", "/nowhere/at all"),
         (EntryType::Link, "twin", "plain.txt"),
     ];

@@ -270,9 +270,13 @@ async fn listen(settings: &Settings, server: &Arc<Server>) -> std::io::Result<()
 
 /// Recovers the databases of users after an unclean end: until then nobody can open them (922).
 async fn recover(server: &Server, time: Duration) {
-    let databases = server.store.databases();
+    let mut databases = server.store.databases();
+    databases.retain(|database| database.id > 4);
+    if databases.is_empty() {
+        return server.store.recovered.store(true, Ordering::SeqCst);
+    }
     let told = |percent: u32| {
-        for database in databases.iter().filter(|database| database.id > 4) {
+        for database in &databases {
             log::line(
                 "spid9s",
                 &format!(
