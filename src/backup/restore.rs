@@ -68,7 +68,17 @@ pub async fn run(
     progress: &watch::Sender<Progress>,
 ) -> Result<(), RunError> {
     let total = set.manifest.plain_size();
-    progress.send_replace(Progress::of("reading the set", Some(2 * total)));
+    let database = set.manifest.part(Kind::Database).zip(target.sql);
+    let files: Vec<(&Part, &str)> = Kind::ALL
+        .into_iter()
+        .filter_map(|kind| Some((set.manifest.part(kind)?, path_of(kind, target.spec)?)))
+        .collect();
+    let parts = files.iter().map(|(part, _)| *part);
+    let back: u64 = parts
+        .chain(database.map(|(part, _)| part))
+        .map(|part| part.plain_size)
+        .sum();
+    progress.send_replace(Progress::of("reading the set", Some(total + back)));
     let began = Instant::now();
     must_be_whole(set, progress, began).await?;
     let mut restoring = Restoring {
@@ -78,15 +88,12 @@ pub async fn run(
         began,
         done: total,
     };
-    if let (Some(part), Some(container)) = (set.manifest.part(Kind::Database), target.sql) {
+    if let Some((part, container)) = database {
         restoring
             .database(part, container, &target.spec.database)
             .await?;
     }
-    for kind in Kind::ALL {
-        let (Some(path), Some(part)) = (path_of(kind, target.spec), set.manifest.part(kind)) else {
-            continue;
-        };
+    for (part, path) in files {
         restoring.unpack(part, target.files, path, None).await?;
     }
     Ok(())

@@ -126,6 +126,9 @@ fn entries(bytes: &[u8]) -> Vec<Entry> {
             )
         })
         .collect();
+    // The engine makes files in the place that a volume is mounted on, and so changes its time.
+    let root = all.iter_mut().find(|entry| entry.0 == "./");
+    root.expect("the directory itself").5 = 0;
     all.sort();
     all
 }
@@ -290,7 +293,11 @@ fn restore(stack: &Stack, name: &str) -> Result<(), String> {
         };
         let (progress, told) = tokio::sync::watch::channel(Progress::default());
         let restored = restore::run(&set, &target, &progress).await;
-        assert!(restored.is_err() || told.borrow().done >= 2 * set.manifest.plain_size());
+        let told = told.borrow();
+        assert!(
+            restored.is_err() || Some(told.done) == told.total,
+            "{told:?}"
+        );
         restored.map_err(|error| error.to_string())
     })
 }

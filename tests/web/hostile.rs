@@ -206,7 +206,7 @@ fn upgrades() -> Vec<(String, u16)> {
         format!("GET /switch HTTP/1.1\r\nHost: octo\r\nConnection: upgrade\r\n{fields}\r\n")
     };
     vec![
-        (get("Upgrade: websocket, h2c\r\n"), 400),
+        (get("Upgrade: websocket, other\r\n"), 400),
         (get("Upgrade: websocket\r\nUpgrade: websocket\r\n"), 400),
         (
             get("Upgrade: websocket\r\nContent-Length: 3\r\n") + "abc",
