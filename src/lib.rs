@@ -92,6 +92,8 @@ pub mod octopus;
 
 pub mod backup;
 
+pub mod web;
+
 pub mod daemon;
 
 pub mod api;

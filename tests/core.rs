@@ -10,6 +10,9 @@ use octo_local::config::Secret;
 use octo_local::config::project::ProjectName;
 use octo_local::config::read::read;
 use octo_local::daemon::admit::Facts;
+use octo_local::daemon::admit::Login;
+use octo_local::daemon::admit::NodeKey;
+use octo_local::daemon::admit::Taken;
 use octo_local::daemon::core::Core;
 use octo_local::daemon::core::Setup;
 use octo_local::daemon::message::About;
@@ -19,6 +22,7 @@ use octo_local::daemon::message::Event;
 use octo_local::daemon::message::Found;
 use octo_local::daemon::message::Leave;
 use octo_local::daemon::message::Moment;
+use octo_local::daemon::message::NoLease;
 use octo_local::daemon::message::Request;
 use octo_local::daemon::message::RequestId;
 use octo_local::daemon::message::UpRequest;
@@ -39,6 +43,7 @@ struct Bench {
     now: Duration,
     seen: Observed,
     disk: Result<(), String>,
+    lease: Result<(), NoLease>,
     answers: BTreeMap<RequestId, Answer>,
     left: Option<Leave>,
     /// Everything that was asked of the engine, of the disk excepted.
@@ -62,6 +67,7 @@ impl Bench {
             now,
             seen: Observed::default(),
             disk: Ok(()),
+            lease: Ok(()),
             answers: BTreeMap::new(),
             left: None,
             effects: Vec::new(),
@@ -94,6 +100,7 @@ impl Bench {
                     let result = self.disk.clone();
                     self.on(Event::Saved { number, result });
                 }
+                Effect::Lease(_) => self.on(Event::Leased(self.lease.clone())),
                 Effect::Reply(id, answer) => {
                     self.answers.insert(id, *answer);
                 }
@@ -117,8 +124,16 @@ impl Bench {
     }
 
     fn gathered(&mut self, id: RequestId, fresh_key: &str) {
+        self.found_with(id, Facts::default(), fresh_key);
+    }
+
+    fn found(&mut self, id: RequestId, facts: Facts) {
+        self.found_with(id, facts, "AAAAAAAAAAAAAAAAAAAAAA==");
+    }
+
+    fn found_with(&mut self, id: RequestId, facts: Facts, fresh_key: &str) {
         let found = Found {
-            facts: Facts::default(),
+            facts,
             images: BTreeMap::new(),
             fresh_key: Secret::new(fresh_key),
         };
@@ -136,6 +151,12 @@ impl Bench {
                 self.on(Event::Done(action, Ok(Outcome::default())));
             }
         }
+    }
+
+    /// What was asked of the engine.
+    fn acts(&self) -> Vec<&Effect> {
+        let acts = |effect: &&Effect| matches!(effect, Effect::Act(..));
+        self.effects.iter().filter(acts).collect()
     }
 
     fn goal(&self) -> Goal {
@@ -182,6 +203,7 @@ fn up(more: &[(&str, &str)]) -> Box<UpRequest> {
         name_on_purpose: false,
         generated: None,
         endpoint: None,
+        fresh: false,
     })
 }
 
@@ -379,4 +401,133 @@ fn a_refused_password_is_asked_again_with_growing_waits() {
         }
     }
     assert!((5..=25).contains(&logins), "{logins} logins in ten minutes");
+}
+
+#[test]
+fn what_another_host_looks_after_is_left_alone_until_it_ended() {
+    let mut bench = Bench::awake(Stored::default());
+    bench.lease = Err(NoLease::Held("process 7 of user 0 on another".to_owned()));
+    let id = bench.ask(Request::Up(up(&[])));
+    bench.gathered(id, "AAAAAAAAAAAAAAAAAAAAAA==");
+    assert!(bench.answers.is_empty(), "it may just be ending");
+    while bench.answers.is_empty() && bench.now < Duration::from_secs(5) {
+        bench.now += Duration::from_millis(100);
+        bench.settle();
+    }
+    let Some(Answer::Up(Err(denied))) = bench.answers.get(&id) else {
+        panic!("{:?}", bench.answers);
+    };
+    assert!(format!("{denied:?}").contains("process 7 of user 0 on another"));
+    assert!(bench.acts().is_empty() && bench.writes == 0);
+    // It ended: the next wish is taken at once.
+    bench.now += Duration::from_secs(5);
+    bench.lease = Ok(());
+    let id = bench.ask(Request::Up(up(&[])));
+    bench.gathered(id, "AAAAAAAAAAAAAAAAAAAAAA==");
+    assert!(bench.is_taken(id) && !bench.acts().is_empty());
+}
+
+#[test]
+fn a_daemon_that_lost_its_lease_acts_no_more_and_says_who_does() {
+    let mut bench = applied();
+    bench.finish_actions();
+    bench.lease = Err(NoLease::Held("process 7 of user 0 on another".to_owned()));
+    bench.now += Duration::from_secs(61);
+    bench.settle();
+    assert_eq!(bench.goal(), Goal::Hold);
+    let status = bench.core.status(Mono(bench.now));
+    let says = format!("{status:?}");
+    assert!(says.contains("process 7 of user 0 on another"), "{says}");
+    bench.effects.clear();
+    bench.now += Duration::from_secs(10);
+    bench.settle();
+    assert!(bench.acts().is_empty());
+    bench.lease = Ok(());
+    bench.now += Duration::from_secs(15);
+    bench.settle();
+    assert_eq!(bench.goal(), Goal::Up, "it has it again");
+}
+
+#[test]
+fn an_up_of_what_is_applied_does_not_overrule_a_down_that_came_meanwhile() {
+    let mut bench = applied();
+    bench.finish_actions();
+    // The next daemon has seen nothing yet, so it asks what it would be.
+    let mut bench = Bench::awake(bench.core.stored().clone());
+    let earlier = bench.ask(Request::Up(up(&[])));
+    let later = bench.ask(down(false));
+    assert!(bench.is_taken(later));
+    bench.gathered(earlier, "BBBBBBBBBBBBBBBBBBBBBB==");
+    assert!(
+        matches!(bench.answers.get(&earlier), Some(Answer::Up(Err(_)))),
+        "{:?}",
+        bench.answers
+    );
+    assert_ne!(bench.core.stored().wish, Wish::Up);
+}
+
+/// Facts, each of which may refuse a configuration by itself.
+fn odd_facts() -> Vec<fn(&mut Facts)> {
+    vec![
+        |facts| facts.has_data = true,
+        |facts| facts.other_dir = Some("/elsewhere".to_owned()),
+        |facts| facts.is_demo = Some(true),
+        |facts| facts.sa_login = Login::Refused,
+        |facts| facts.elsewhere = Some(("unix:///there".to_owned(), "unix:///here".to_owned())),
+        |facts| facts.image_version = Some("2020.1.1".to_owned()),
+        |facts| {
+            facts.taken = vec![Taken {
+                key: "OCTOPUS_PORT".to_owned(),
+                ip: std::net::Ipv4Addr::LOCALHOST.into(),
+                port: 8080,
+                holder: "somebody".to_owned(),
+            }];
+        },
+        |facts| {
+            facts.node_key = Some(NodeKey {
+                key: Secret::new("BBBBBBBBBBBBBBBBBBBBBB=="),
+                serves: true,
+            });
+        },
+        |facts| facts.host = Some((1024 * 1024 * 1024, "arm64".to_owned())),
+    ]
+}
+
+/// Every combination of facts, before anything was applied, with something applied, and after a
+/// `down`: what `plan` calls fine is what `up` takes, and what one refuses the other does too, with
+/// the same words.
+#[test]
+fn what_plan_calls_fine_up_takes_and_what_it_refuses_up_refuses() {
+    let mut applied_before = applied().core.stored().clone();
+    let mut rested = applied_before.clone();
+    rested.wish = Wish::Rest;
+    applied_before.config = Some(config(&[("OCTOPUS_NODES", "2")]));
+    let odd = odd_facts();
+    let (mut fine, mut refused) = (0, 0);
+    for stored in [Stored::default(), applied_before, rested] {
+        for bits in 0..1u32 << odd.len() {
+            let mut facts = Facts::default();
+            let chosen = odd.iter().enumerate();
+            chosen
+                .filter(|(place, _)| bits & (1 << place) != 0)
+                .for_each(|(_, change)| change(&mut facts));
+            let mut bench = Bench::awake(stored.clone());
+            let plan = bench.ask(Request::Plan(up(&[])));
+            bench.found(plan, facts.clone());
+            let asked = bench.ask(Request::Up(up(&[])));
+            bench.found(asked, facts);
+            match (&bench.answers[&plan], &bench.answers[&asked]) {
+                (Answer::Plan(Ok(changes)), Answer::Up(Ok(accepted))) => {
+                    assert_eq!(*changes, accepted.changes);
+                    fine += 1;
+                }
+                (Answer::Plan(Err(plan)), Answer::Up(Err(up))) => {
+                    assert_eq!(plan, up);
+                    refused += 1;
+                }
+                others => panic!("{bits:b}: {others:?}"),
+            }
+        }
+    }
+    assert!(fine > 3 && refused > 500, "{fine} {refused}");
 }

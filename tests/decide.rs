@@ -164,6 +164,29 @@ fn of_two_containers_the_one_that_runs_counts() {
     assert_eq!(scene.plan(), [Action::Remove(TWO, "a twin".to_owned())]);
 }
 
+/// Newer engines attach a container whose network mode is an ID to no other network.
+#[test]
+fn a_unit_made_for_a_network_that_is_gone_is_replaced_and_others_are_attached_again() {
+    for (mode, replaced) in [
+        ("net", false),
+        ("", false),
+        ("id of a network that is gone", true),
+    ] {
+        let mut scene = Scene::all_ready();
+        scene.change(|seen| {
+            for container in &mut seen.containers {
+                container.networks.clear();
+            }
+            of(seen, TWO).network_mode = mode.to_owned();
+        });
+        let plan = scene.plan();
+        let connects = |action: &Action| matches!(action, Action::Connect(unit, _) if *unit == TWO);
+        assert_eq!(plan.iter().any(connects), !replaced, "{mode}: {plan:?}");
+        let stops = scene.stops().iter().any(|(unit, _)| *unit == TWO);
+        assert_eq!(stops, replaced, "{mode}: {plan:?}");
+    }
+}
+
 #[test]
 fn nobody_is_killed_before_somebody_asked_twice() {
     let mut scene = Scene::all_ready();

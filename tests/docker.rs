@@ -1,10 +1,12 @@
 //! The product on the real engine: what a person types, what the engine then shows.
 
+mod backup;
 mod crash;
 mod down;
 mod edit;
 mod external;
 mod interrupt;
+mod ours;
 mod persons;
 mod refuse;
 mod sick;

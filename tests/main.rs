@@ -21,3 +21,4 @@ mod soak;
 mod standin_octopus;
 mod standin_sql;
 mod tidy;
+mod web;

@@ -18,6 +18,7 @@ mod calls;
 mod chance;
 mod daemon;
 mod invariants;
+mod lease;
 mod mix;
 mod observation;
 mod operator;

@@ -1,6 +1,8 @@
 //! The stand-in Octopus Server on the stand-in SQL Server, as processes on the loopback: it must
 //! find what it is there to find, and accuse nobody else.
 
+mod cluster;
+
 use std::io::BufRead as _;
 use std::io::BufReader;
 use std::io::Read as _;
@@ -396,7 +398,7 @@ fn the_master_key_is_checked() {
 #[test]
 fn two_nodes_that_start_at_once_are_found() {
     let stack = Stack::new();
-    let mut first = stack.node("octopus-1", &[("STANDIN_OCTOPUS_FAULT", "slow-start=1.5")]);
+    let mut first = stack.node("octopus-1", &[("STANDIN_OCTOPUS_FAULT", "slow-start=6")]);
     first.says("Applying script 1");
     let (code, log) = stack.node("octopus-2", &[]).end();
     assert!(
@@ -423,7 +425,11 @@ fn a_killed_node_accuses_nobody() {
     let second = stack.ready("octopus-2", &[]);
     second.signal(Signal::KILL);
     drop(second);
-    let node = stack.ready("octopus-1", &[("STANDIN_OCTOPUS_VERSION", "2026.3.1")]);
+    let newer = [
+        ("STANDIN_OCTOPUS_VERSION", "2026.3.1"),
+        ("STANDIN_OCTOPUS_GHOST_MS", "0"),
+    ];
+    let node = stack.ready("octopus-1", &newer);
     assert!(node.violations().is_empty(), "the old version was dead");
 }
 

@@ -5,6 +5,7 @@
     reason = "the futures of a client run on a stack that is large enough"
 )]
 
+mod backup;
 mod foreign;
 mod lifecycle;
 mod statements;

@@ -9,13 +9,19 @@
 //! What is decided is pure: names, manifests, which sets are old enough to go ([`retention`]), when
 //! the next one is due ([`schedule`]), how far a run is ([`progress`]).
 
+pub mod admission;
 pub mod directory;
 pub mod manifest;
 pub mod name;
 pub mod part;
 pub mod progress;
+pub mod prune;
+pub mod pump;
+pub mod restore;
 pub mod retention;
+pub mod run;
 pub mod schedule;
+pub mod secrets;
 pub mod tar_stream;
 pub mod verify;
 

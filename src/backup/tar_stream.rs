@@ -269,6 +269,9 @@ fn size_of(records: &[u8]) -> Result<Option<u64>, TarFault> {
     Ok(size)
 }
 
+/// The user that SQL Server runs as in the vendor's image.
+pub const MSSQL_UID: u64 = 10_001;
+
 /// The header of an archive with one regular file, to go before its bytes. Its owner is SQL
 /// Server's user in the vendor's image; others can only read it.
 pub fn header_of_file(name: &str, size: u64, uid: u64) -> Vec<u8> {

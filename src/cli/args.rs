@@ -68,9 +68,8 @@ pub enum Command {
     Explain(UnitNames),
     /// Show what the daemon saw and did
     Events(EventFlags),
-    /// List and check backup sets
-    #[command(subcommand)]
-    Backup(BackupCommand),
+    /// Back up the stack while it serves; list and check backup sets
+    Backup(BackupFlags),
     /// Write a commented `.env` with generated passwords
     Init,
     /// Print a systemd unit that supervises this project from boot on
@@ -84,6 +83,9 @@ pub enum Command {
         #[arg(long, hide = true)]
         held: bool,
     },
+    /// Be the front door: own the listening sockets, as whoever connects to the control socket says
+    #[command(hide = true)]
+    Web(WebFlags),
     /// Show the version
     Version,
     /// Print completions for a shell
@@ -98,6 +100,24 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+}
+
+/// What `backup` takes.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct BackupFlags {
+    /// What to do with sets, instead of making one
+    #[command(subcommand)]
+    pub command: Option<BackupCommand>,
+    /// The directory of sets [default: BACKUP_DIR, else `backups` in the project's state]
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// The set's name; BACKUP_KEEP never removes one that was named [default: project and time]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Leave out master key, licence and passwords
+    #[arg(long)]
+    pub without_secrets: bool,
 }
 
 /// What can be done with backup sets.
@@ -127,6 +147,23 @@ pub enum BackupCommand {
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
     },
+}
+
+/// What `web` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct WebFlags {
+    /// The control socket
+    #[arg(long, value_name = "SOCKET")]
+    pub control: PathBuf,
+    /// Take over from the front door that has the control socket, and its listening sockets
+    #[arg(long)]
+    pub take_over: bool,
+    /// As root: go on as this user and group once everything is open
+    #[arg(long, value_name = "UID")]
+    pub user: Option<u32>,
+    /// A bounded log file in the place of standard error
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
 }
 
 /// The units that a command is about.
@@ -163,6 +200,10 @@ pub struct UpFlags {
     /// Run octo-local's own stand-ins: no registry, no licence, no `.env` needed
     #[arg(long)]
     pub demo: bool,
+    /// Make a new, empty database although this machine has data that looks like the project's, or
+    /// although the project's own is gone; nothing is deleted
+    #[arg(long)]
+    pub fresh: bool,
     /// Return as soon as the daemon has taken the configuration
     #[arg(long)]
     pub no_wait: bool,

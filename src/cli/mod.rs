@@ -31,6 +31,7 @@ use commands::status;
 use commands::systemd;
 use commands::units;
 use commands::up;
+use commands::web;
 use daemon_client::daemon_process;
 use terminal::print;
 
@@ -51,6 +52,9 @@ pub async fn run(args: Args) -> Outcome {
         Command::Config(flags) if flags.environment => return config::environment_of(&args, flags),
         _ => {}
     }
+    if let Command::Web(flags) = args.command {
+        return web::web(flags).await;
+    }
     let context = Context::new(&args)?;
     match args.command {
         Command::Up(flags) => up::up(&context, &flags).await,
@@ -64,12 +68,15 @@ pub async fn run(args: Args) -> Outcome {
         Command::Start(names) => units::start(&context, &names.units).await,
         Command::Explain(names) => explain::explain(&context, &names.units).await,
         Command::Events(flags) => events::events(&context, &flags).await,
-        Command::Backup(command) => backup::backup(&context, &command).await,
+        Command::Backup(flags) => backup::backup(&context, &flags).await,
         Command::Init => init::init(&context),
         Command::Systemd => systemd::systemd(&context).await,
         Command::Daemon { detached, held } => {
             daemon_process::daemon(&context, detached, held).await
         }
-        Command::Version | Command::Completions { .. } | Command::Standin { .. } => Ok(()),
+        Command::Version
+        | Command::Completions { .. }
+        | Command::Standin { .. }
+        | Command::Web(_) => Ok(()),
     }
 }

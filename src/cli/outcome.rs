@@ -107,10 +107,10 @@ pub async fn interruptible<T>(
 
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
-        if error.is_unreachable() {
-            Self::unreachable(error.to_string())
-        } else {
-            Self::new(FAILED, error.to_string())
+        match error {
+            EngineError::Unsupported { .. } => Self::new(CONFIGURATION, error.to_string()),
+            error if error.is_unreachable() => Self::unreachable(error.to_string()),
+            error => Self::new(FAILED, error.to_string()),
         }
     }
 }

@@ -38,11 +38,14 @@ pub enum Encrypt {
     Strict,
 }
 
-/// Why a connection string cannot be used. Names keys, never values.
+/// Why a connection string cannot be used. Names parts by their number, or by the key that SqlClient
+/// knows: whatever else stands before a `=` may be a piece of a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdoError {
     /// A part has no `=`.
-    #[error("part {0} has no `=`")]
+    #[error(
+        "part {0} has no `=`; perhaps the value before it has a `;` in it and stands in no quotes"
+    )]
     NoEquals(usize),
     /// A quote is not closed.
     #[error("the quoted value of {0} is not closed")]
@@ -59,6 +62,12 @@ pub enum AdoError {
     /// A way of logging in that containers do not have.
     #[error("{0} is Windows authentication, which a Linux container does not have")]
     Windows(String),
+    /// A login that has no password.
+    #[error(
+        "Authentication names a login through Microsoft Entra, such as a managed identity, which is not possible: \
+         octo-local watches the database with a user and a password"
+    )]
+    Entra,
     /// A named instance needs SQL Browser.
     #[error("the server names an instance; a container has one, on a port: `host,port`")]
     NamedInstance,
@@ -77,6 +86,7 @@ enum Key {
     Trust,
     Timeout,
     Integrated,
+    Authentication,
     Other,
 }
 
@@ -97,8 +107,26 @@ fn key_of(name: &str) -> Key {
         "trustservercertificate" | "trust server certificate" => Key::Trust,
         "connect timeout" | "connection timeout" | "timeout" | "connecttimeout" => Key::Timeout,
         "integrated security" | "trusted_connection" | "integratedsecurity" => Key::Integrated,
+        "authentication" => Key::Authentication,
         _ => Key::Other,
     }
+}
+
+/// What a part is called in an error.
+fn label(name: &str, number: usize) -> String {
+    let known = match key_of(name) {
+        Key::Server => "Server",
+        Key::Database => "Database",
+        Key::User => "User Id",
+        Key::Password => "Password",
+        Key::Encrypt => "Encrypt",
+        Key::Trust => "TrustServerCertificate",
+        Key::Timeout => "Connect Timeout",
+        Key::Integrated => "Integrated Security",
+        Key::Authentication => "Authentication",
+        Key::Other => return format!("part {number}"),
+    };
+    known.to_owned()
 }
 
 impl ConnectionString {
@@ -108,8 +136,16 @@ impl ConnectionString {
             port: 1433,
             ..Self::default()
         };
+        let mut is_entra = false;
         for (name, value) in pairs(text)? {
+            is_entra = match key_of(&name) {
+                Key::Authentication => is_without_password(&value),
+                _ => is_entra,
+            };
             read.set(&name, &value)?;
+        }
+        if is_entra {
+            return Err(AdoError::Entra);
         }
         if read.host.is_empty() {
             return Err(AdoError::Missing("server"));
@@ -121,7 +157,9 @@ impl ConnectionString {
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), AdoError> {
-        match key_of(name) {
+        let key = key_of(name);
+        let name = &label(name, 0);
+        match key {
             Key::Server => (self.host, self.port) = server(name, value)?,
             Key::Database => value.clone_into(&mut self.database),
             Key::User => value.clone_into(&mut self.user),
@@ -135,7 +173,7 @@ impl ConnectionString {
             Key::Integrated if value.eq_ignore_ascii_case("sspi") || boolean(name, value)? => {
                 return Err(AdoError::Windows(name.to_owned()));
             }
-            Key::Integrated | Key::Other => {}
+            Key::Integrated | Key::Authentication | Key::Other => {}
         }
         Ok(())
     }
@@ -181,6 +219,12 @@ fn quote(value: &str) -> String {
     } else {
         format!("\"{}\"", value.replace('"', "\"\""))
     }
+}
+
+/// Whether `Authentication` names another login than user and password.
+fn is_without_password(value: &str) -> bool {
+    let folded: String = value.to_lowercase().split_whitespace().collect();
+    !matches!(folded.as_str(), "" | "sqlpassword" | "notspecified")
 }
 
 fn boolean(name: &str, value: &str) -> Result<bool, AdoError> {
@@ -253,7 +297,7 @@ fn pairs(text: &str) -> Result<Vec<(String, String)>, AdoError> {
             return Ok(pairs);
         }
         let (key, after) = key(rest).ok_or(AdoError::NoEquals(pairs.len() + 1))?;
-        let (value, after) = value(&key, after)?;
+        let (value, after) = value(&label(&key, pairs.len() + 1), after)?;
         pairs.push((key, value));
         rest = after;
     }
@@ -388,6 +432,10 @@ mod tests {
             format!("Server=db,{secret};User=sa"),
             format!("Server=db\\{secret};User=sa"),
             format!("Server=db;User=sa;Encrypt={secret}"),
+            format!("Server=db;User=sa;Password=a;{secret}='b"),
+            format!("Server=db;User=sa;Password=a;{secret}='b'c"),
+            format!("Server=db;Integrated Security={secret}"),
+            "Server=db;Authentication=Active Directory Managed Identity".to_owned(),
             "Server=db;Integrated Security=SSPI".to_owned(),
             "Server=np:db;User=sa".to_owned(),
         ] {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 /// What the `BACKUP_…` variables say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct BackupConfig {
     /// The directory that holds the sets, as written: relative to the project directory. None: one
     /// in the project's state.

@@ -1,6 +1,8 @@
 //! Every variable octo-local knows: the one table behind defaults, `env.example`, masking and the
 //! suggestion for a typing mistake.
 
+use super::vendor;
+
 /// One variable.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
@@ -53,9 +55,11 @@ pub const KEYS: &[Key] = &[
     secret("MASTER_KEY"),
     secret("ADMIN_API_KEY"),
     key("DISABLE_DIND", "N"),
+    unset("CONTAINER_USER"),
     key("OCTOPUS_NODES", "1"),
     key("OCTOPUS_IMAGE", "octopusdeploy/octopusdeploy"),
     key("OCTOPUS_PORT", "8080"),
+    unset("EXTRA_NETWORKS"),
     key("SQL_PORT", "1401"),
     key("BIND_ADDRESS", "127.0.0.1"),
     key("SQL_BIND_ADDRESS", "127.0.0.1"),
@@ -85,52 +89,6 @@ pub const KEYS: &[Key] = &[
     unset("BACKUP_RECIPIENT"),
 ];
 
-/// Variables that Octopus Server's image honours beyond those above: handed on when a `.env` names
-/// them (octopus.com/docs `hardened-image`, `docker-compose-linux`, `multi-node-polling-tentacles`;
-/// the vendor's Helm chart).
-pub const OCTOPUS_VARIABLES: &[&str] = &[
-    "ADMIN_EXTERNAL_ID",
-    "ADMIN_OIDCIDENTITY_NAME",
-    "ADMIN_OIDCIDENTITY_ISSUER",
-    "ADMIN_OIDCIDENTITY_SUBJECT",
-    "ADMIN_OIDCIDENTITY_AUDIENCE",
-    "OCTOPUS_SERVER_URI",
-    "SSL_CERTIFICATE_FILE",
-    "SSL_CERTIFICATE_PASSWORD",
-    "HTTPS_PORT",
-    "WEB_FORCE_SSL",
-    "ENABLE_INSECURE_GRPC_LISTENER",
-    "OCTOPUS_GRPC_SERVICES_PORT",
-    "ENABLE_USAGE",
-    "SERVICE_MODE",
-    "OCTOPUS_SERVER_CONFIGURATION_DIRECTORY",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "OCTOPUS_MULTI_NODE_POLLING_TENTACLES_REDIS_CONNECTION_STRING",
-    "CLUSTER_SHARED_MODE",
-    "USE_EXECUTIONS_CLUSTER_SHARED",
-];
-
-/// Variables that SQL Server's image honours beyond those above (learn.microsoft.com,
-/// `sql-server-linux-configure-environment-variables`).
-pub const SQL_VARIABLES: &[&str] = &[
-    "MSSQL_COLLATION",
-    "MSSQL_AGENT_ENABLED",
-    "MSSQL_LCID",
-    "MSSQL_BACKUP_DIR",
-    "MSSQL_DATA_DIR",
-    "MSSQL_LOG_DIR",
-    "MSSQL_DUMP_DIR",
-    "MSSQL_ENABLE_HADR",
-    "MSSQL_TCP_PORT",
-    "MSSQL_IP_ADDRESS",
-    "MSSQL_MASTER_DATA_FILE",
-    "MSSQL_MASTER_LOG_FILE",
-    "MSSQL_ERROR_LOG_FILE",
-];
-
 /// The prefixes of what stand-ins honour: fault switches and delays.
 pub const STANDIN_SQL: &str = "STANDIN_SQL_";
 /// See [`STANDIN_SQL`].
@@ -146,7 +104,72 @@ const FOREIGN: &[&str] = &[
 ];
 
 /// Keys of newer vendor files that mean nothing here, because octo-local decides it itself.
-const DECIDED: &[&str] = &["PRIVILEGED", "CONTAINER_USER"];
+const DECIDED: &[&str] = &["PRIVILEGED"];
+
+/// Names that other tools, older images and people give to known keys, where the spelling alone
+/// does not tell.
+const OTHER_NAMES: &[(&str, &str)] = &[
+    ("OCTOPUS_SERVER_NODE", "OCTOPUS_SERVER_NODE_NAME"),
+    ("OCTOPUS_NODE_NAME", "OCTOPUS_SERVER_NODE_NAME"),
+    ("NODE_NAME", "OCTOPUS_SERVER_NODE_NAME"),
+    ("OCTOPUS_VERSION", "OCTOPUS_SERVER_TAG"),
+    ("OCTOPUS_SERVER_VERSION", "OCTOPUS_SERVER_TAG"),
+    ("OCTOPUS_TAG", "OCTOPUS_SERVER_TAG"),
+    ("OCTOPUS_IMAGE_TAG", "OCTOPUS_SERVER_TAG"),
+    ("OCTOPUS_SERVER_IMAGE", "OCTOPUS_IMAGE"),
+    ("OCTOPUS_ACCEPT_EULA", "ACCEPT_OCTOPUS_EULA"),
+    ("OCTOPUS_EULA", "ACCEPT_OCTOPUS_EULA"),
+    ("MSSQL_ACCEPT_EULA", "ACCEPT_EULA"),
+    ("SQL_ACCEPT_EULA", "ACCEPT_EULA"),
+    ("ACCEPT_SQL_EULA", "ACCEPT_EULA"),
+    ("OCTOPUS_ADMIN_USERNAME", "ADMIN_USERNAME"),
+    ("OCTOPUS_ADMIN_USER", "ADMIN_USERNAME"),
+    ("ADMIN_USER", "ADMIN_USERNAME"),
+    ("OCTOPUS_USERNAME", "ADMIN_USERNAME"),
+    ("OCTOPUS_ADMIN_PASSWORD", "ADMIN_PASSWORD"),
+    ("OCTOPUS_PASSWORD", "ADMIN_PASSWORD"),
+    ("OCTOPUS_ADMIN_EMAIL", "ADMIN_EMAIL"),
+    ("OCTOPUS_ADMIN_API_KEY", "ADMIN_API_KEY"),
+    ("OCTOPUS_MASTER_KEY", "MASTER_KEY"),
+    ("OCTOPUS_SERVER_MASTER_KEY", "MASTER_KEY"),
+    ("OCTOPUS_LICENSE", "OCTOPUS_SERVER_BASE64_LICENSE"),
+    ("OCTOPUS_LICENCE", "OCTOPUS_SERVER_BASE64_LICENSE"),
+    ("OCTOPUS_LICENSE_BASE64", "OCTOPUS_SERVER_BASE64_LICENSE"),
+    ("OCTOPUS_BASE64_LICENSE", "OCTOPUS_SERVER_BASE64_LICENSE"),
+    ("OCTOPUS_SERVER_LICENSE", "OCTOPUS_SERVER_BASE64_LICENSE"),
+    (
+        "OCTOPUS_SERVER_LICENSE_BASE64",
+        "OCTOPUS_SERVER_BASE64_LICENSE",
+    ),
+    ("LICENSE_BASE64", "OCTOPUS_SERVER_BASE64_LICENSE"),
+    ("BASE64_LICENSE", "OCTOPUS_SERVER_BASE64_LICENSE"),
+    ("CONNSTRING", "DB_CONNECTION_STRING"),
+    ("CONNECTION_STRING", "DB_CONNECTION_STRING"),
+    ("SQL_CONNECTION_STRING", "DB_CONNECTION_STRING"),
+    ("OCTOPUS_DB_CONNECTION_STRING", "DB_CONNECTION_STRING"),
+    ("OCTOPUS_CONNECTION_STRING", "DB_CONNECTION_STRING"),
+    ("SQL_PASSWORD", "SA_PASSWORD"),
+    ("SQL_SA_PASSWORD", "SA_PASSWORD"),
+    ("SQL_SERVER_PASSWORD", "SA_PASSWORD"),
+    ("MSSQL_PASSWORD", "SA_PASSWORD"),
+    ("DB_PASSWORD", "SA_PASSWORD"),
+    ("MSSQL_IMAGE", "SQL_IMAGE"),
+    ("SQL_SERVER_IMAGE", "SQL_IMAGE"),
+    ("MSSQL_PORT", "SQL_PORT"),
+    ("MSSQL_MEMORY_LIMIT_MB", "SQL_MEMORY_LIMIT_MB"),
+    ("SQL_EDITION", "MSSQL_PID"),
+    ("SQL_COLLATION", "MSSQL_COLLATION"),
+    ("OCTOPUS_SERVER_PORT", "OCTOPUS_PORT"),
+    ("OCTOPUS_HTTP_PORT", "OCTOPUS_PORT"),
+    ("HTTP_PORT", "OCTOPUS_PORT"),
+    ("OCTOPUS_TASK_CAP", "TASK_CAP"),
+    ("OCTOPUS_NODE_COUNT", "OCTOPUS_NODES"),
+    ("OCTOPUS_SERVER_NODES", "OCTOPUS_NODES"),
+    ("OCTOPUS_REPLICAS", "OCTOPUS_NODES"),
+    ("OCTOPUS_DISABLE_DIND", "DISABLE_DIND"),
+    ("TIMEZONE", "TZ"),
+    ("TIME_ZONE", "TZ"),
+];
 
 /// The default of a known key.
 pub fn default_of(name: &str) -> Option<&'static str> {
@@ -209,20 +232,33 @@ pub fn shown<'a>(name: &str, value: &'a str) -> &'a str {
 pub fn suggestion(name: &str) -> Option<&'static str> {
     let known = || {
         let ours = KEYS.iter().map(|key| key.name);
-        ours.chain(OCTOPUS_VARIABLES.iter().copied())
-            .chain(SQL_VARIABLES.iter().copied())
+        let vendors = vendor::OCTOPUS.iter().chain(vendor::SQL);
+        ours.chain(vendors.map(|row| row.name))
     };
     let ignored = DECIDED.contains(&name) || FOREIGN.iter().any(|prefix| name.starts_with(prefix));
     if ignored || known().any(|key| key == name) {
         return None;
     }
     let folded = fold(name);
+    if let Some((_, key)) = OTHER_NAMES.iter().find(|(other, _)| fold(other) == folded) {
+        return Some(key);
+    }
+    // Names of very different length are no mistake of typing, and need not be compared.
+    let tolerance = |key: &str| match key.len() {
+        0..=3 => 0,
+        4..=6 => 1,
+        _ => 2,
+    };
     known()
+        .filter(|key| key.len().abs_diff(name.len()) <= MAX_UNDERSCORES)
         .map(|key| (distance(&folded, &fold(key)), key))
-        .filter(|(distance, key)| *distance <= if key.len() > 6 { 2 } else { 1 })
+        .filter(|(distance, key)| *distance <= tolerance(key))
         .min()
         .map(|(_, key)| key)
 }
+
+/// By how much a mistyped name may differ in length: all underscores left out, and two letters.
+const MAX_UNDERSCORES: usize = 10;
 
 fn fold(name: &str) -> String {
     name.to_uppercase()
@@ -256,7 +292,15 @@ mod tests {
         assert_eq!(suggestion("SA_PASWORD"), Some("SA_PASSWORD"));
         assert_eq!(suggestion("OCTOPUS_NODE"), Some("OCTOPUS_NODES"));
         assert_eq!(suggestion("MasterKey"), Some("MASTER_KEY"));
+        assert_eq!(
+            suggestion("OCTOPUS_SERVER_NODE"),
+            Some("OCTOPUS_SERVER_NODE_NAME")
+        );
+        assert_eq!(suggestion("octopus_version"), Some("OCTOPUS_SERVER_TAG"));
+        let long = "A".repeat(1_000_000);
         for fine in [
+            long.as_str(),
+            "T",
             "SA_PASSWORD",
             "COMPOSE_PROJECT_NAME",
             "MY_OWN_THING",

@@ -3,6 +3,8 @@
 
 pub mod ado;
 pub mod backup;
+mod defaults;
+pub mod image;
 pub mod keys;
 pub mod licence;
 pub mod password;
@@ -11,6 +13,7 @@ pub mod read;
 pub mod secret;
 pub mod timing;
 pub mod values;
+pub mod vendor;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -59,6 +62,7 @@ impl std::fmt::Display for Problem {
 
 /// A configuration without a mistake that can be seen in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Config {
     /// Whether the images are stand-ins.
     pub demo: bool,
@@ -76,13 +80,13 @@ pub struct Config {
     pub log_max_size: String,
     /// How many log files the engine keeps for each container.
     pub log_max_files: u32,
-    /// How it is backed up; older state files do not have it.
-    #[serde(default)]
+    /// How it is backed up.
     pub backup: backup::BackupConfig,
 }
 
 /// The SQL Server container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SqlConfig {
     /// Image reference.
     pub image: String,
@@ -102,6 +106,7 @@ pub struct SqlConfig {
 
 /// The database as Octopus sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DatabaseConfig {
     /// Host name inside the network.
     pub host: String,
@@ -119,10 +124,12 @@ pub struct DatabaseConfig {
 
 /// The Octopus Server containers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct OctopusConfig {
     /// Image without tag.
     pub image: String,
-    /// The tag, which is the version.
+    /// The tag, which is the version; with a digest after it, `2026.2@sha256:…`, or a digest alone,
+    /// `@sha256:…`.
     pub tag: String,
     /// How many nodes.
     pub nodes: u8,
@@ -134,7 +141,7 @@ pub struct OctopusConfig {
     pub bind: IpAddr,
     /// The first user.
     pub admin_username: String,
-    /// The first user's password.
+    /// The first user's password; empty where an API key or an OIDC identity makes the user.
     pub admin_password: Secret,
     /// The first user's mail address.
     pub admin_email: String,
@@ -146,10 +153,26 @@ pub struct OctopusConfig {
     pub master_key: Option<Secret>,
     /// Run without Docker-in-Docker, and so without privileges.
     pub disable_dind: bool,
+    /// The user that the nodes run as, instead of the image's.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Networks of others that the nodes join too.
+    #[serde(default)]
+    pub networks: Vec<String>,
     /// Tasks at once, per node.
     pub task_cap: Option<u32>,
     /// Vendor variables that a `.env` names.
     pub extra: BTreeMap<String, Secret>,
+}
+
+impl OctopusConfig {
+    /// The reference of the nodes' image.
+    pub fn reference(&self) -> String {
+        match self.tag.strip_prefix('@') {
+            Some(digest) => format!("{}@{digest}", self.image),
+            None => format!("{}:{}", self.image, self.tag),
+        }
+    }
 }
 
 /// When images are fetched.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Problem;
 
 /// A valid project name: lower-case letters, digits, `_` and `-`, beginning with a letter or digit.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProjectName(String);
 
@@ -74,7 +74,7 @@ pub fn resolve(
         .map(|project| (project, false))
         .ok_or_else(|| Problem {
             key: "project name".to_owned(),
-            value: Some(directory.to_owned()),
+            value: Some(directory.to_owned()).filter(|name| !name.is_empty()),
             why: "the directory's name has no letter or digit to make a project name of".to_owned(),
             fix: "give one with -p NAME".to_owned(),
             origin: None,
@@ -98,6 +98,12 @@ mod tests {
             Some("9x")
         );
         assert_eq!(normalise("___"), None);
+    }
+
+    #[test]
+    fn a_directory_without_a_name_is_not_shown_as_an_empty_value() {
+        let problem = resolve(None, None, "").unwrap_err().to_string();
+        assert!(problem.starts_with("project name: "), "{problem}");
     }
 
     #[test]

@@ -4,6 +4,10 @@ mod advice;
 mod backup;
 mod database;
 mod octopus;
+mod secrets;
+#[cfg(test)]
+mod tests;
+mod vendors;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,6 +21,7 @@ use super::Pull;
 use super::Secret;
 use super::SqlConfig;
 use super::Timing;
+use super::image::ImageRef;
 use super::keys;
 use super::timing;
 pub(super) use database::generated_database;
@@ -34,6 +39,8 @@ pub struct Input {
     pub nodes: Option<u8>,
     /// `--pull`.
     pub pull: Option<Pull>,
+    /// The day, by which a licence's dates are judged; none judges none.
+    pub today: Option<time::Date>,
 }
 
 /// What a demo needs that a person need not give.
@@ -58,6 +65,9 @@ pub struct Read {
     pub config: Config,
     /// Warnings.
     pub warnings: Vec<Problem>,
+    /// Warnings about a password or key that only a stack without data can still heed: what data is
+    /// bound to cannot be chosen anew.
+    pub warnings_if_new: Vec<Problem>,
 }
 
 /// Reads a configuration. On failure: every problem.
@@ -66,6 +76,7 @@ pub fn read(input: &Input) -> Result<Read, Vec<Problem>> {
         input,
         problems: Vec::new(),
         warnings: Vec::new(),
+        warnings_if_new: Vec::new(),
     };
     let config = reader.config();
     reader.advice(&config);
@@ -73,6 +84,7 @@ pub fn read(input: &Input) -> Result<Read, Vec<Problem>> {
         return Ok(Read {
             config,
             warnings: reader.warnings,
+            warnings_if_new: reader.warnings_if_new,
         });
     }
     // What is missing may be there under a mistyped name.
@@ -90,6 +102,7 @@ struct Reader<'a> {
     input: &'a Input,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
+    warnings_if_new: Vec<Problem>,
 }
 
 impl Reader<'_> {
@@ -172,7 +185,7 @@ impl Reader<'_> {
     }
 
     fn address(&mut self, key: &str) -> IpAddr {
-        self.parsed(key, "an IP address", |_| true)
+        self.parsed(key, "an IP address such as 127.0.0.1 or 0.0.0.0", |_| true)
     }
 
     /// `Y` or `N`; other spellings of either are taken too.
@@ -208,39 +221,27 @@ impl Reader<'_> {
         }
     }
 
-    /// Vendor variables that a file names, and the stand-ins' switches.
-    fn extra(&self, names: &[&str], standin: &str) -> BTreeMap<String, Secret> {
-        let demo = self.input.demo.is_some();
-        let vars = self.input.vars.iter();
-        vars.filter(|(key, _)| {
-            let in_a_file = self.input.origins.contains_key(*key);
-            (names.contains(&key.as_str()) && in_a_file)
-                || (key.starts_with(standin) && (in_a_file || demo))
-        })
-        .map(|(key, value)| (key.clone(), Secret::new(value)))
-        .collect()
-    }
-
-    fn image(&mut self, key: &str, image: &str) {
-        let good = !image.is_empty()
-            && image
-                .chars()
-                .all(|letter| letter.is_ascii_alphanumeric() || "._-/:@".contains(letter))
-            && image
-                .chars()
-                .next()
-                .is_some_and(|first| first.is_ascii_alphanumeric())
-            && !image.ends_with([':', '/', '@']);
-        if !good {
-            self.problem(
-                key,
-                "it is no image reference",
-                "write it as `registry/name:tag`",
-            );
+    /// A reference to an image, or a problem that says which part of it is wrong.
+    fn image(&mut self, key: &str, text: &str) -> Option<ImageRef> {
+        match ImageRef::parse(text) {
+            Ok(image) => Some(image),
+            Err(error) => {
+                self.problem(
+                    key,
+                    error.to_string(),
+                    "write it as `registry/name`, such as `octopusdeploy/octopusdeploy`",
+                );
+                None
+            }
         }
     }
 
     fn ports(&mut self, sql: Option<&SqlConfig>, octopus: &OctopusConfig) {
+        // A default that stands in for a wrong port collides with nothing.
+        let is_told = |key: &str| self.problems.iter().any(|problem| problem.key == key);
+        if is_told("OCTOPUS_PORT") || is_told("SQL_PORT") || is_told("OCTOPUS_NODES") {
+            return;
+        }
         let last = u32::from(octopus.port) + u32::from(octopus.nodes) - 1;
         if last > u32::from(u16::MAX) {
             self.problem(
@@ -329,208 +330,5 @@ impl Reader<'_> {
             self.problem(key, "it is no time at all", "set it to 1ms or more");
         }
         duration
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn input(pairs: &[(&str, &str)]) -> Input {
-        let owned = |text: &&str| (*text).to_owned();
-        Input {
-            vars: pairs
-                .iter()
-                .map(|(key, value)| (owned(key), owned(value)))
-                .collect(),
-            origins: pairs
-                .iter()
-                .enumerate()
-                .map(|(at, (key, _))| (owned(key), format!(".env:{}", at + 1)))
-                .collect(),
-            ..Input::default()
-        }
-    }
-
-    const GOOD: &[(&str, &str)] = &[
-        ("SA_PASSWORD", "Str0ng-enough"),
-        ("ADMIN_PASSWORD", "whatever-1"),
-        ("ACCEPT_EULA", "Y"),
-        ("ACCEPT_OCTOPUS_EULA", "Y"),
-    ];
-
-    fn with(more: &[(&str, &str)]) -> Input {
-        let mut all: Vec<(&str, &str)> = GOOD.to_vec();
-        all.extend_from_slice(more);
-        input(&all)
-    }
-
-    fn keys_of(result: Result<Read, Vec<Problem>>) -> Vec<String> {
-        result
-            .err()
-            .unwrap_or_default()
-            .into_iter()
-            .map(|problem| problem.key)
-            .collect()
-    }
-
-    #[test]
-    fn the_least_that_works_gets_the_articles_defaults() {
-        let config = read(&input(GOOD)).unwrap().config;
-        let sql = config.sql.as_ref().unwrap();
-        assert_eq!(
-            (sql.image.as_str(), sql.port),
-            ("mcr.microsoft.com/mssql/server:latest", 1401)
-        );
-        assert_eq!(
-            (
-                config.octopus.nodes,
-                config.octopus.port,
-                config.octopus.tag.as_str()
-            ),
-            (1, 8080, "latest")
-        );
-        assert!(
-            config
-                .database
-                .connection_string
-                .expose()
-                .contains("TrustServerCertificate=True")
-        );
-    }
-
-    #[test]
-    fn all_problems_come_at_once_and_show_no_secret() {
-        let bad = input(&[
-            ("SA_PASSWORD", "weak-marker"),
-            ("OCTOPUS_NODES", "many"),
-            ("SQL_PORT", "99999"),
-            ("PULL", "often"),
-            ("ACEPT_EULA", "Y"),
-        ]);
-        let problems = read(&bad).unwrap_err();
-        let keys: Vec<&str> = problems
-            .iter()
-            .map(|problem| problem.key.as_str())
-            .collect();
-        assert!(
-            keys.contains(&"ACEPT_EULA"),
-            "a mistyped name is told beside what is missing"
-        );
-        for key in [
-            "ACCEPT_EULA",
-            "ACCEPT_OCTOPUS_EULA",
-            "SA_PASSWORD",
-            "OCTOPUS_NODES",
-            "SQL_PORT",
-            "PULL",
-            "ADMIN_PASSWORD",
-        ] {
-            assert!(keys.contains(&key), "{key} in {keys:?}");
-        }
-        assert!(
-            problems
-                .iter()
-                .all(|problem| !problem.to_string().contains("weak-marker"))
-        );
-    }
-
-    #[test]
-    fn a_connection_string_must_point_at_the_server_that_runs() {
-        let good = "Server=mssql,1433;Database=Octopus;User Id=SA;Password=Str0ng-enough";
-        assert_eq!(
-            read(&with(&[("DB_CONNECTION_STRING", good)]))
-                .unwrap()
-                .config
-                .database
-                .host,
-            "mssql"
-        );
-        for server in [
-            "localhost",
-            "10.0.0.1",
-            "sql.example.com",
-            "mssql,1435",
-            "127.0.0.1,1433",
-        ] {
-            let text = format!("Server={server};Database=O;User=sa;Password=Str0ng-enough");
-            assert_eq!(
-                keys_of(read(&with(&[("DB_CONNECTION_STRING", &text)]))),
-                ["DB_CONNECTION_STRING"],
-                "{server}"
-            );
-        }
-        let other = "Server=db;Database=O;User=sa;Password=Other-pass1";
-        assert_eq!(
-            keys_of(read(&with(&[("DB_CONNECTION_STRING", other)]))),
-            ["DB_CONNECTION_STRING"]
-        );
-    }
-
-    #[test]
-    fn an_empty_sql_image_makes_the_database_external() {
-        let text = "Server=sql.example.com,14330;Database=O;User=octo;Password=x";
-        let config = read(&with(&[("SQL_IMAGE", ""), ("DB_CONNECTION_STRING", text)]))
-            .unwrap()
-            .config;
-        assert!(config.sql.is_none());
-        assert_eq!(
-            (config.database.host.as_str(), config.database.port),
-            ("sql.example.com", 14330)
-        );
-        assert_eq!(
-            keys_of(read(&with(&[("SQL_IMAGE", "")]))),
-            ["DB_CONNECTION_STRING"]
-        );
-    }
-
-    #[test]
-    fn vendor_variables_are_handed_on_only_from_a_file() {
-        let mut given = with(&[
-            ("ENABLE_USAGE", "N"),
-            ("MSSQL_COLLATION", "Latin1_General_CI_AS"),
-        ]);
-        given
-            .vars
-            .insert("HTTP_PROXY".into(), "http://elsewhere".into());
-        let config = read(&given).unwrap().config;
-        assert_eq!(
-            config.octopus.extra.keys().collect::<Vec<_>>(),
-            ["ENABLE_USAGE"]
-        );
-        assert!(config.sql.unwrap().extra.contains_key("MSSQL_COLLATION"));
-    }
-
-    #[test]
-    fn warnings_are_given_and_do_not_refuse() {
-        let given = with(&[
-            ("OCTOPUS_NODES", "2"),
-            ("MASTER_KEY", "short"),
-            ("OCTOPUS_NODE", "3"),
-            ("OCTOPUS_SERVER_TAG", "2026.2"),
-        ]);
-        let warnings: Vec<String> = read(&given)
-            .unwrap()
-            .warnings
-            .into_iter()
-            .map(|warning| warning.key)
-            .collect();
-        assert_eq!(warnings, ["OCTOPUS_NODE", "MASTER_KEY", "OCTOPUS_NODES"]);
-    }
-
-    #[test]
-    fn what_is_wrong_with_backups_is_told_at_once_and_a_secret_key_is_not_repeated() {
-        let bad = with(&[
-            ("BACKUP_KEEP", "0"),
-            ("BACKUP_SCHEDULE", "often"),
-            ("BACKUP_RECIPIENT", "AGE-SECRET-KEY-1MARKER"),
-        ]);
-        let problems = read(&bad).unwrap_err();
-        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        let all = told.join("\n");
-        assert_eq!(told.len(), 3, "{all}");
-        assert!(!all.contains("MARKER"), "{all}");
-        let bad = with(&[("BACKUP_RECIPIENT", "age1nobody")]);
-        assert_eq!(keys_of(read(&bad)), ["BACKUP_RECIPIENT"]);
     }
 }

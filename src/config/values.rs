@@ -83,6 +83,11 @@ fn stack(config: &Config) -> Vec<(&'static str, Secret)> {
             Secret::new(if octopus.disable_dind { "Y" } else { "N" }),
         ),
         (
+            "CONTAINER_USER",
+            text(&octopus.user.clone().unwrap_or_default()),
+        ),
+        ("EXTRA_NETWORKS", text(&octopus.networks.join(","))),
+        (
             "TASK_CAP",
             octopus.task_cap.map(|cap| text(&cap)).unwrap_or_default(),
         ),
@@ -198,11 +203,15 @@ mod tests {
         ("OCTOPUS_PORT", "9080"),
         ("BIND_ADDRESS", "::1"),
         ("ADMIN_USERNAME", "root"),
-        ("ADMIN_PASSWORD", "other"),
+        ("ADMIN_PASSWORD", "0ther-one"),
         ("ADMIN_EMAIL", "a@b"),
         ("ADMIN_API_KEY", "API-X"),
-        ("OCTOPUS_SERVER_BASE64_LICENSE", "eA=="),
-        ("MASTER_KEY", "eA=="),
+        (
+            "OCTOPUS_SERVER_BASE64_LICENSE",
+            "PExpY2Vuc2U+PC9MaWNlbnNlPg==",
+        ),
+        ("MASTER_KEY", "AAAAAAAAAAAAAAAAAAAAAA=="),
+        ("EXTRA_NETWORKS", "a,b"),
         ("DISABLE_DIND", "Y"),
         ("TASK_CAP", "7"),
         ("PULL", "always"),
@@ -240,8 +249,20 @@ mod tests {
             let found = differences(&base, &config(&[(key, value)]));
             assert_eq!(found, [*key]);
         }
+        // It asks for nodes without Docker-in-Docker.
+        let dind = ("DISABLE_DIND", "Y");
+        let as_somebody = config(&[dind, ("CONTAINER_USER", "octopus")]);
+        assert_eq!(
+            differences(&config(&[dind]), &as_somebody),
+            ["CONTAINER_USER"]
+        );
         assert_eq!(differences(&base, &base), Vec::<String>::new());
-        let alike = ["ACCEPT_EULA", "ACCEPT_OCTOPUS_EULA", "MSSQL_SA_PASSWORD"];
+        let alike = [
+            "ACCEPT_EULA",
+            "ACCEPT_OCTOPUS_EULA",
+            "MSSQL_SA_PASSWORD",
+            "CONTAINER_USER",
+        ];
         let tried = |name: &str| OTHER.iter().any(|(key, _)| *key == name) || alike.contains(&name);
         let forgotten: Vec<_> = keys::KEYS
             .iter()

@@ -1,61 +1,162 @@
 //! Whether a configuration may be applied to what is there: everything that would destroy or strand
-//! data is refused, with the way out, before any container is touched. Pure: the facts are gathered
-//! by `requests`.
+//! data, or put somebody beside it, is refused with the way out, before anything is made. Pure: the
+//! facts are gathered by `facts`. `plan` and `up` ask the same function.
+
+mod claims;
+mod host;
+mod key;
+mod versions;
+
+use std::net::IpAddr;
 
 use crate::config::Config;
 use crate::config::Problem;
 use crate::config::Secret;
+use crate::spec::StackSpec;
 
+use super::store::Data;
 use super::store::Stored;
+use super::store::Wish;
+
+pub use claims::Claims;
+pub use claims::Foreign;
+pub use claims::Kinship;
+pub(super) use claims::Known;
+pub use claims::Sibling;
+pub(super) use claims::foreign;
+pub(super) use claims::has_directory;
+pub(super) use claims::kinship;
+pub(super) use claims::volume_users;
+
+/// What is asked to be applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// What it means here, its master key aside.
+    pub spec: &'a StackSpec,
+    /// A new, empty database is meant.
+    pub fresh: bool,
+    /// The project's name was given on purpose.
+    pub name_on_purpose: bool,
+}
+
+/// What a database said of a login.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Login {
+    /// It could not be asked, or does not take logins yet.
+    #[default]
+    Unknown,
+    /// It let it in: this very user with this very password.
+    Accepted,
+    /// It refused it.
+    Refused,
+}
+
+/// The master key that a node of the project has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeKey {
+    /// The key in its environment.
+    pub key: Secret,
+    /// The node serves, so it is the database's.
+    pub serves: bool,
+}
+
+/// A port that something else holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The key that chooses it.
+    pub key: String,
+    /// The address.
+    pub ip: IpAddr,
+    /// Its number.
+    pub port: u16,
+    /// Who holds it.
+    pub holder: String,
+}
 
 /// What was found out about the host and the data before anything is touched.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// The project's own SQL volume exists.
+    /// A volume of the name of the project's SQL volume exists.
     pub has_data: bool,
     /// The external database exists; none when it could not be asked.
     pub external_database: Option<bool>,
+    /// What the external server says of the configured login.
+    pub external_login: Login,
     /// The directory of the stack that runs under this name, when it is another.
     pub other_dir: Option<String>,
     /// Whether existing containers or volumes belong to a demo.
     pub is_demo: Option<bool>,
-    /// What the running SQL Server says of the configured password; none when it could not be
-    /// asked.
-    pub password_accepted: Option<bool>,
+    /// What the running SQL Server says of the configured `sa` password.
+    pub sa_login: Login,
     /// The master key in an existing node's environment.
-    pub running_master_key: Option<Secret>,
-    /// Containers that have our names and not our labels.
-    pub foreign: Vec<String>,
-    /// Containers of others that use our SQL volume.
+    pub node_key: Option<NodeKey>,
+    /// What has a name that is to be ours, and belongs to somebody else.
+    pub foreign: Vec<Foreign>,
+    /// Running containers of others that use our SQL volume.
     pub volume_users: Vec<String>,
-    /// Ports that are taken: key, port, holder.
-    pub taken: Vec<(String, u16, String)>,
+    /// What looks like this project's data and is not known to be.
+    pub claims: Claims,
+    /// Other projects of octo-local on this machine that have to do with this one.
+    pub siblings: Vec<Sibling>,
+    /// Ports that are taken.
+    pub taken: Vec<Taken>,
+    /// Addresses that this host does not have, with the keys that choose them.
+    pub no_such_address: Vec<(String, IpAddr)>,
     /// The engine that what is kept is about, and this one, where they differ.
     pub elsewhere: Option<(String, String)>,
     /// Memory of the engine's host, in bytes, and its processor.
     pub host: Option<(u64, String)>,
+    /// The version that the wanted image of Octopus Server says of itself, where the engine has it
+    /// and will use it.
+    pub image_version: Option<String>,
+    /// The same of the image that an existing node was made of.
+    pub node_version: Option<String>,
+}
+
+impl Facts {
+    /// Whether applying the configuration makes a new, empty database; none when nobody knows.
+    pub fn makes_database(&self, config: &Config) -> Option<bool> {
+        if config.sql.is_some() {
+            return Some(!self.has_data);
+        }
+        self.external_database.map(|exists| !exists)
+    }
 }
 
 /// Where the master key comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MasterKey {
-    /// The person's, or the one kept for this data.
+    /// The person's, or one that is kept.
     Known(Secret),
-    /// A new database: one is made before the first node starts.
+    /// A new database, and no key is kept: one is made before the first node starts.
     Generate,
 }
 
-/// Every reason not to apply the configuration, or where its master key comes from.
-pub fn admit(config: &Config, stored: &Stored, facts: &Facts) -> Result<MasterKey, Vec<Problem>> {
+/// A configuration that may be applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admitted {
+    /// Where its master key comes from.
+    pub key: MasterKey,
+    /// What the person should know before.
+    pub notes: Vec<String>,
+}
+
+/// Every reason not to apply the configuration, or what to apply it with.
+pub fn admit(asked: &Asked<'_>, stored: &Stored, facts: &Facts) -> Result<Admitted, Vec<Problem>> {
     let mut problems = Vec::new();
-    place(config, stored, facts, &mut problems);
-    origin(config, facts, &mut problems);
-    password(config, stored, facts, &mut problems);
-    versions(config, stored, facts, &mut problems);
-    host(config, facts, &mut problems);
-    let key = master_key(config, stored, facts, &mut problems);
+    let mut notes = Vec::new();
+    place(asked, stored, facts, &mut problems);
+    origin(asked, facts, &mut problems);
+    claims::judge(asked, stored, facts, &mut problems, &mut notes);
+    password(asked, stored, facts, &mut problems);
+    versions::judge(asked, stored, facts, &mut problems, &mut notes);
+    host::judge(asked.config, facts, &mut problems);
+    newness(asked, facts, &mut notes);
+    let key = key::choose(asked, stored, facts, &mut problems);
     match key {
-        Some(key) if problems.is_empty() => Ok(key),
+        Some(key) if problems.is_empty() => Ok(Admitted { key, notes }),
         Some(_) | None => Err(problems),
     }
 }
@@ -95,21 +196,40 @@ fn kept_elsewhere(there: &str, here: &str) -> String {
     )
 }
 
-/// A new stack here would take the place of what is kept of the data there, its master key too. An
+/// Whether a new stack here would take the place of what is kept of the data on another engine. An
 /// engine that has the data is the same one with a new address.
-fn place(config: &Config, stored: &Stored, facts: &Facts, problems: &mut Vec<Problem>) {
-    let has_more = stored.is_up() || stored.master_key.is_some();
-    if let Some((there, here)) = facts
-        .elsewhere
-        .as_ref()
-        .filter(|_| config.sql.is_some() && !facts.has_data && has_more)
-    {
+fn would_displace<'a>(
+    asked: &Asked<'_>,
+    stored: &Stored,
+    facts: &'a Facts,
+) -> Option<&'a (String, String)> {
+    let has_more = stored.is_up() || stored.master_key().is_some();
+    let is_new = asked.config.sql.is_some() && !facts.has_data;
+    facts.elsewhere.as_ref().filter(|_| is_new && has_more)
+}
+
+fn place(asked: &Asked<'_>, stored: &Stored, facts: &Facts, problems: &mut Vec<Problem>) {
+    if let Some((there, here)) = would_displace(asked, stored, facts) {
         let fix = format!("ask with DOCKER_HOST={there}; or use another project name with -p");
         problems.push(problem("DOCKER_HOST", kept_elsewhere(there, here), fix));
+        return;
+    }
+    let data = Data::of(asked.spec);
+    // A `down --volumes` that was broken off took it away because that was asked for.
+    let is_meant = asked.fresh || stored.wish == Wish::Down { volumes: true };
+    if data.is_volume() && !facts.has_data && stored.had_data(&data) && !is_meant {
+        let Data::Volume(volume) = &data else { return };
+        problems.push(problem(
+            volume,
+            "the volume with this project's database is gone from this Docker Engine, and `up` would make a new, empty \
+             database in its place; the master key is still kept",
+            "bring the volume back (is the engine's data directory mounted? is it the right engine?), restore a backup into \
+             a volume of this name, or ask with --fresh if a new, empty database is meant",
+        ));
     }
 }
 
-fn origin(config: &Config, facts: &Facts, problems: &mut Vec<Problem>) {
+fn origin(asked: &Asked<'_>, facts: &Facts, problems: &mut Vec<Problem>) {
     if let Some(dir) = &facts.other_dir {
         let why = format!("a stack of this name was made from {dir}");
         problems.push(problem(
@@ -119,12 +239,12 @@ fn origin(config: &Config, facts: &Facts, problems: &mut Vec<Problem>) {
         ));
     }
     match facts.is_demo {
-        Some(true) if !config.demo => problems.push(problem(
+        Some(true) if !asked.config.demo => problems.push(problem(
             "--demo",
             "this project holds a demo's data, which a real server must not open",
-            "use another name with -p, or remove the demo with `octo-local down --volumes --yes`",
+            "use another name with -p",
         )),
-        Some(false) if config.demo => problems.push(problem(
+        Some(false) if asked.config.demo => problems.push(problem(
             "--demo",
             "this project holds a real stack's data, which a stand-in must not open",
             "use another name with -p",
@@ -133,357 +253,56 @@ fn origin(config: &Config, facts: &Facts, problems: &mut Vec<Problem>) {
     }
 }
 
-fn password(config: &Config, stored: &Stored, facts: &Facts, problems: &mut Vec<Problem>) {
-    let Some(sql) = &config.sql else { return };
-    let differs = stored
-        .sa_password
-        .as_ref()
-        .is_some_and(|applied| *applied != sql.sa_password);
-    if facts.has_data
-        && facts
-            .password_accepted
-            .map_or(differs, |accepted| !accepted)
-    {
-        problems.push(problem(
-            "SA_PASSWORD",
-            "it differs from the one that the data was made with, and SQL Server ignores a new one",
-            "set it back; to change it, run ALTER LOGIN sa WITH PASSWORD in the running server first",
-        ));
-    }
-}
-
-fn versions(config: &Config, stored: &Stored, facts: &Facts, problems: &mut Vec<Problem>) {
-    if config.demo || !(facts.has_data || config.sql.is_none()) {
-        return;
-    }
-    let Some(ran) = &stored.ran_tag else { return };
-    if let (Some(before), Some(wanted)) = (version_of(ran), version_of(&config.octopus.tag))
-        && is_lower(&wanted, &before)
-    {
-        let why = format!(
-            "{} is older than {ran}, which last ran on this database; a database cannot go back",
-            config.octopus.tag
-        );
-        problems.push(problem(
-            "OCTOPUS_SERVER_TAG",
-            why,
-            format!("use {ran} or newer, or restore a backup into a new project"),
-        ));
-    }
-}
-
-/// The numbers a tag begins with.
-fn version_of(tag: &str) -> Option<Vec<u32>> {
-    let numbers = tag
-        .split(['-', '+'])
-        .next()?
-        .split('.')
-        .map(str::parse)
-        .collect::<Result<Vec<u32>, _>>();
-    numbers.ok().filter(|numbers| !numbers.is_empty())
-}
-
-/// Whether one version is lower. Only as many numbers as both have are compared: `2026.2` is
-/// whatever 2026.2 is newest.
-fn is_lower(wanted: &[u32], before: &[u32]) -> bool {
-    let common = wanted.len().min(before.len());
-    wanted[..common] < before[..common]
-}
-
-fn host(config: &Config, facts: &Facts, problems: &mut Vec<Problem>) {
-    for name in &facts.foreign {
-        problems.push(problem(
-            name,
-            "a container of this name exists that is not ours",
-            "rename or remove it, or use another project name with -p",
-        ));
-    }
-    for name in &facts.volume_users {
-        problems.push(problem(
-            name,
-            "this container uses the SQL data volume; two servers on one volume destroy it",
-            "remove it first",
-        ));
-    }
-    for (key, port, holder) in &facts.taken {
-        problems.push(problem(
-            key,
-            format!("port {port} is taken by {holder}"),
-            "stop that, or choose another port",
-        ));
-    }
-    let Some((memory, architecture)) = &facts.host else {
+/// A password that the data does not know would lock everybody out.
+fn password(asked: &Asked<'_>, stored: &Stored, facts: &Facts, problems: &mut Vec<Problem>) {
+    let Some(sql) = &asked.config.sql else {
+        if facts.external_login == Login::Refused {
+            let target = &asked.spec.database;
+            problems.push(problem(
+                "DB_CONNECTION_STRING",
+                format!(
+                    "SQL Server at {}:{} refuses its user or password (error 18456); nodes are left as they are",
+                    target.host, target.port
+                ),
+                "correct User Id and Password in it, or set them in that server first",
+            ));
+        }
         return;
     };
-    if config.demo {
+    if !facts.has_data {
         return;
     }
-    if config.sql.is_some() && *memory < 2_000_000_000 {
-        let megabytes = memory / 1_000_000;
-        problems.push(problem(
-            "memory",
-            format!("the Docker host has {megabytes} MB; SQL Server needs 2000 MB"),
-            "give it more memory",
-        ));
-    }
-    if !architecture.is_empty() && architecture != "x86_64" && architecture != "amd64" {
-        problems.push(problem(
-            "processor",
-            format!("the Docker host is {architecture}; both images are for x86-64 only"),
-            "use an x86-64 host",
-        ));
-    }
+    let kept = stored.sa_password.as_ref();
+    let why = match facts.sa_login {
+        Login::Accepted => return,
+        Login::Refused => {
+            "the running SQL Server refuses it, and ignores a new one once it has data"
+        }
+        Login::Unknown if kept.is_some_and(|kept| *kept != sql.sa_password) => {
+            "it differs from the one that this data last accepted, and SQL Server ignores a new one once it has data"
+        }
+        Login::Unknown => return,
+    };
+    problems.push(problem(
+        "SA_PASSWORD",
+        why,
+        "set it back; to change it, run ALTER LOGIN sa WITH PASSWORD in the running server first",
+    ));
 }
 
-fn master_key(
-    config: &Config,
-    stored: &Stored,
-    facts: &Facts,
-    problems: &mut Vec<Problem>,
-) -> Option<MasterKey> {
-    let kept = stored
-        .master_key
-        .as_ref()
-        .or(facts.running_master_key.as_ref());
-    let has_data = facts.has_data
-        || facts.external_database == Some(true)
-        || (config.sql.is_none() && kept.is_some());
-    match (&config.octopus.master_key, kept) {
-        (Some(given), Some(kept)) if has_data && given != kept => {
-            problems.push(problem(
-                "MASTER_KEY",
-                "it differs from the one that the database was made with",
-                "set it back or leave it out: octo-local keeps the right one",
-            ));
-            None
-        }
-        (Some(given), _) => Some(MasterKey::Known(given.clone())),
-        (None, Some(kept)) if has_data => Some(MasterKey::Known(kept.clone())),
-        (None, _) if has_data => {
-            problems.push(problem(
-                "MASTER_KEY",
-                "there is a database, and nothing knows the key that it was encrypted with",
-                "set MASTER_KEY from your backup, or remove the data with `octo-local down --volumes --yes`",
-            ));
-            None
-        }
-        (None, _) if config.sql.is_none() && facts.external_database.is_none() => {
-            problems.push(problem(
-                "MASTER_KEY",
-                "the external database does not answer, so nobody can say whether it has a key already",
-                "set MASTER_KEY, or start that server first",
-            ));
-            None
-        }
-        (None, _) => Some(MasterKey::Generate),
+/// Nobody is to take a new, empty database for an old one.
+fn newness(asked: &Asked<'_>, facts: &Facts, notes: &mut Vec<String>) {
+    let data = Data::of(asked.spec);
+    match facts.makes_database(asked.config) {
+        Some(true) if !asked.config.demo => notes.push(format!(
+            "the database is new and empty: there is no {data} yet"
+        )),
+        Some(false) if asked.fresh => notes.push(format!(
+            "--fresh changes nothing: there is a database already ({data}), and it is used; -p NAME makes another one"
+        )),
+        Some(_) | None => {}
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::read::Demo;
-    use crate::config::read::Input;
-    use crate::config::read::read;
-
-    fn config(more: &[(&str, &str)], demo: bool) -> Config {
-        let good = [
-            ("SA_PASSWORD", "Str0ng-enough"),
-            ("ADMIN_PASSWORD", "x"),
-            ("ACCEPT_EULA", "Y"),
-            ("ACCEPT_OCTOPUS_EULA", "Y"),
-        ];
-        let vars = good
-            .iter()
-            .chain(more)
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
-        let demo = demo.then(|| Demo {
-            sql_image: "s:1".into(),
-            octopus_image: "o".into(),
-            octopus_tag: "1".into(),
-            sa_password: Secret::new("Aa1-aaaaaaa"),
-            admin_password: Secret::new("Aa1-aaaaaaa"),
-        });
-        read(&Input {
-            vars,
-            demo,
-            ..Input::default()
-        })
-        .unwrap()
-        .config
-    }
-
-    fn keys(result: Result<MasterKey, Vec<Problem>>) -> Vec<String> {
-        result
-            .err()
-            .unwrap_or_default()
-            .into_iter()
-            .map(|problem| problem.key)
-            .collect()
-    }
-
-    const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAA==";
-
-    #[test]
-    fn a_new_database_gets_a_new_key_and_an_old_one_keeps_its_own() {
-        let stored = Stored {
-            master_key: Some(Secret::new(KEY)),
-            ..Stored::default()
-        };
-        let data = Facts {
-            has_data: true,
-            ..Facts::default()
-        };
-        assert_eq!(
-            admit(&config(&[], false), &Stored::default(), &Facts::default()),
-            Ok(MasterKey::Generate)
-        );
-        assert_eq!(
-            admit(&config(&[], false), &stored, &data),
-            Ok(MasterKey::Known(Secret::new(KEY)))
-        );
-        assert_eq!(
-            keys(admit(&config(&[], false), &Stored::default(), &data)),
-            ["MASTER_KEY"]
-        );
-        assert_eq!(
-            keys(admit(
-                &config(&[("MASTER_KEY", "other")], false),
-                &stored,
-                &data
-            )),
-            ["MASTER_KEY"]
-        );
-    }
-
-    #[test]
-    fn a_new_stack_elsewhere_does_not_take_the_place_of_a_key() {
-        let stored = Stored {
-            master_key: Some(Secret::new(KEY)),
-            ..Stored::default()
-        };
-        let elsewhere = Some(("unix:///a".to_owned(), "unix:///b".to_owned()));
-        let nothing = Facts {
-            elsewhere: elsewhere.clone(),
-            ..Facts::default()
-        };
-        assert_eq!(
-            keys(admit(&config(&[], false), &stored, &nothing)),
-            ["DOCKER_HOST"]
-        );
-        assert_eq!(
-            admit(&config(&[], false), &Stored::default(), &nothing),
-            Ok(MasterKey::Generate)
-        );
-        let one_engine = Facts {
-            elsewhere,
-            has_data: true,
-            ..Facts::default()
-        };
-        assert_eq!(
-            admit(&config(&[], false), &stored, &one_engine),
-            Ok(MasterKey::Known(Secret::new(KEY)))
-        );
-    }
-
-    #[test]
-    fn a_password_that_the_data_does_not_know_is_refused() {
-        let stored = Stored {
-            sa_password: Some(Secret::new("0ld-password")),
-            master_key: Some(Secret::new(KEY)),
-            ..Stored::default()
-        };
-        let data = Facts {
-            has_data: true,
-            ..Facts::default()
-        };
-        assert_eq!(
-            keys(admit(&config(&[], false), &stored, &data)),
-            ["SA_PASSWORD"]
-        );
-        assert!(keys(admit(&config(&[], false), &stored, &Facts::default())).is_empty());
-    }
-
-    #[test]
-    fn a_demo_and_a_real_stack_never_share_data() {
-        for (demo, there) in [(true, false), (false, true)] {
-            let facts = Facts {
-                is_demo: Some(there),
-                ..Facts::default()
-            };
-            assert_eq!(
-                keys(admit(&config(&[], demo), &Stored::default(), &facts)),
-                ["--demo"]
-            );
-        }
-    }
-
-    #[test]
-    fn an_older_tag_is_refused_and_a_moving_one_is_not_compared() {
-        let facts = Facts {
-            has_data: true,
-            ..Facts::default()
-        };
-        let ran = |tag: &str| Stored {
-            ran_tag: Some(tag.to_owned()),
-            master_key: Some(Secret::new(KEY)),
-            ..Stored::default()
-        };
-        let cases = [
-            ("2026.2.1", "2026.1.9", true),
-            ("2026.2", "2026.2.7", false),
-            ("2026.2.10", "2026.2.9", true),
-            ("latest", "2020.1", false),
-        ];
-        for (before, wanted, refused) in cases {
-            let keys = keys(admit(
-                &config(&[("OCTOPUS_SERVER_TAG", wanted)], false),
-                &ran(before),
-                &facts,
-            ));
-            assert_eq!(!keys.is_empty(), refused, "{before} to {wanted}");
-        }
-    }
-
-    #[test]
-    fn an_external_database_that_cannot_be_asked_needs_a_key() {
-        let more = [
-            ("SQL_IMAGE", ""),
-            (
-                "DB_CONNECTION_STRING",
-                "Server=sql.example.com;Database=O;User=u;Password=p",
-            ),
-        ];
-        assert_eq!(
-            keys(admit(
-                &config(&more, false),
-                &Stored::default(),
-                &Facts::default()
-            )),
-            ["MASTER_KEY"]
-        );
-        let empty = Facts {
-            external_database: Some(false),
-            ..Facts::default()
-        };
-        assert_eq!(
-            admit(&config(&more, false), &Stored::default(), &empty),
-            Ok(MasterKey::Generate)
-        );
-    }
-
-    #[test]
-    fn all_problems_of_the_host_come_at_once() {
-        let facts = Facts {
-            foreign: vec!["p-db-1".into()],
-            taken: vec![("SQL_PORT".into(), 1401, "container other".into())],
-            host: Some((1_000_000_000, "aarch64".into())),
-            ..Facts::default()
-        };
-        assert_eq!(
-            keys(admit(&config(&[], false), &Stored::default(), &facts)),
-            ["p-db-1", "SQL_PORT", "memory", "processor"]
-        );
-    }
-}
+mod tests;

@@ -1,23 +1,43 @@
 //! Gathers what must be known before a configuration is admitted: questions to the engine, to the
-//! running server, to the host's ports. It runs as a task, so that a slow answer holds up no
-//! supervision.
+//! running server, to the host's ports, to what is kept of other projects. It runs as a task, so
+//! that a slow answer holds up no supervision.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::admit::Claims;
 use super::admit::Facts;
+use super::admit::Known;
+use super::admit::Login;
+use super::admit::NodeKey;
+use super::admit::Sibling;
+use super::admit::Taken;
+use super::admit::foreign;
+use super::admit::has_directory;
+use super::admit::kinship;
+use super::admit::volume_users;
 use super::message::Denied;
 use super::ports;
+use super::store;
+use super::store::Data;
+use crate::config::Config;
+use crate::config::Pull;
 use crate::config::Secret;
 use crate::config::project::ProjectName;
 use crate::engine::Engine;
 use crate::engine::EngineError;
+use crate::engine::inventory::Inventory;
 use crate::reconcile::Observed;
+use crate::spec::ContainerSpec;
+use crate::spec::Port;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
+use crate::spec::labels;
 use crate::sql;
 
 /// How long a question to a database may take when a request waits for it.
@@ -34,17 +54,19 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 pub(super) struct Question {
     pub(super) engine: Engine,
     pub(super) project: ProjectName,
+    pub(super) config: Config,
     /// What the configuration means here, its master key aside.
     pub(super) spec: StackSpec,
     /// The engine that what is kept is about, and this one, where they differ.
     pub(super) elsewhere: Option<(String, String)>,
-    pub(super) working_dir: String,
     pub(super) name_on_purpose: bool,
     pub(super) seen: Observed,
-    /// The SQL Server that runs answered that it serves.
-    pub(super) sql_is_ready: bool,
-    /// Whether a master key is known already.
-    pub(super) key_is_known: bool,
+    /// The units that serve, as far as they were asked.
+    pub(super) ready: BTreeSet<UnitId>,
+    /// The data that what runs was applied with.
+    pub(super) applied_data: Option<Data>,
+    /// Where what is kept of each project is.
+    pub(super) state_root: PathBuf,
 }
 
 /// What was found.
@@ -84,118 +106,320 @@ impl Question {
     }
 
     async fn facts(&self) -> Result<Facts, EngineError> {
-        let (engine, spec) = (&self.engine, &self.spec);
-        let mut facts = Facts {
-            elsewhere: self.elsewhere.clone(),
-            ..Facts::default()
-        };
-        let data = spec
-            .volumes
-            .get(crate::spec::build::SQL_DATA)
-            .filter(|_| spec.sql.is_some());
-        if let Some(volume) = data {
-            facts.has_data = engine.has_volume(volume).await?;
-            if facts.has_data {
-                facts.volume_users = engine.foreign_users(&self.project, volume).await?;
+        let all = self.engine.inventory().await?;
+        let mut facts = of_inventory(&self.spec, self.name_on_purpose, &all);
+        facts.elsewhere.clone_from(&self.elsewhere);
+        facts.siblings = self.siblings(&all).await;
+        if self.config.sql.is_some() {
+            facts.sa_login = self.sa_login().await;
+        } else {
+            (facts.external_login, facts.external_database) = external(&self.spec).await;
+        }
+        if self.engine.endpoint.is_local() {
+            let (taken, no_such_address) = held_ports(&self.spec, &all);
+            (facts.taken, facts.no_such_address) = (taken, no_such_address);
+        }
+        // What runs says something about the data only where it runs on that data.
+        let same_data = self
+            .applied_data
+            .as_ref()
+            .is_none_or(|data| *data == Data::of(&self.spec));
+        if same_data {
+            facts.node_key = self.node_key().await;
+        }
+        if !self.spec.demo {
+            facts.host = self.engine.host().await.ok();
+            facts.image_version = self.image_version().await?;
+            if same_data {
+                facts.node_version = self.node_version().await?;
             }
-        } else if !self.key_is_known {
-            facts.external_database = sql::has_database(&spec.database, DATABASE_LIMIT).await.ok();
-        }
-        let origin = engine.origin(&self.project).await?;
-        facts.is_demo = origin.as_ref().map(|origin| origin.demo);
-        if facts.is_demo.is_none() {
-            facts.is_demo = engine.volumes_are_demo(&self.project).await?;
-        }
-        let elsewhere =
-            origin.filter(|origin| origin.working_dir != self.working_dir && !self.name_on_purpose);
-        facts.other_dir = elsewhere.map(|origin| origin.working_dir);
-        facts.password_accepted = self.password_accepted().await;
-        facts.running_master_key = self.running_master_key().await;
-        let names: Vec<&str> = spec
-            .containers()
-            .map(|container| container.name.as_str())
-            .collect();
-        facts.foreign = engine.foreign_containers(&self.project, &names).await?;
-        if engine.endpoint.is_local() {
-            facts.taken = self.taken_ports().await?;
-        }
-        if !spec.demo {
-            facts.host = engine.host().await.ok();
         }
         Ok(facts)
     }
 
-    async fn password_accepted(&self) -> Option<bool> {
+    async fn siblings(&self, all: &Inventory) -> Vec<Sibling> {
+        let (root, project) = (self.state_root.clone(), self.project.to_string());
+        let reading = tokio::task::spawn_blocking(move || {
+            let others = store::others(&root, &project);
+            let with_directory = |(project, stored): (String, store::Stored)| {
+                let spec = stored.spec.as_ref();
+                let has = spec.is_none_or(|spec| has_directory(&spec.working_dir));
+                (project, stored, has)
+            };
+            others.into_iter().map(with_directory).collect::<Vec<_>>()
+        });
+        let others = reading.await.unwrap_or_default();
+        let kin = others
+            .iter()
+            .filter_map(|(project, stored, has_directory)| {
+                let known = Known {
+                    project,
+                    stored,
+                    has_directory: *has_directory,
+                };
+                kinship(known, &self.config, &self.spec, all)
+            });
+        kin.collect()
+    }
+
+    /// What the SQL Server that runs says of the configured `sa` password. The new configuration
+    /// may publish another port, and another login may be Octopus Server's: `sa` is asked where the
+    /// server is.
+    async fn sa_login(&self) -> Login {
         let running = self
             .seen
             .container(UnitId::Sql)
-            .filter(|container| container.is_running())?;
-        // The new configuration may publish another port; the server that runs is asked where it
-        // is.
-        let mut target = self.engine.database_of(&running.id).await?;
-        target.password = self.spec.database.password.clone();
-        target.user.clone_from(&self.spec.database.user);
+            .filter(|container| container.is_running());
+        let (Some(running), Some(sql)) = (running, &self.config.sql) else {
+            return Login::Unknown;
+        };
+        let Some(mut target) = self.engine.database_of(&running.id).await else {
+            return Login::Unknown;
+        };
+        target.password = sql.sa_password.clone();
         match sql::login(&target, "master", DATABASE_LIMIT).await {
-            Ok(_) => Some(true),
-            Err(sql::SqlError::Server {
-                code: sql::LOGIN_FAILED,
-                ..
-            }) => self.sql_is_ready.then_some(false),
-            Err(_) => None,
+            Ok(_) => Login::Accepted,
+            // One that is still starting refuses right passwords too.
+            Err(error) if is_refusal(&error) && self.ready.contains(&UnitId::Sql) => Login::Refused,
+            Err(_) => Login::Unknown,
         }
     }
 
-    /// With the state file lost, an existing node still knows the key.
-    async fn running_master_key(&self) -> Option<Secret> {
-        let node = self
+    /// With the state file lost, an existing node still knows the key; one that serves knows the
+    /// right one.
+    async fn node_key(&self) -> Option<NodeKey> {
+        let mut nodes = self
             .seen
             .containers
             .iter()
-            .find(|container| container.unit != UnitId::Sql)?;
-        let key = self
-            .engine
-            .environment(&node.id)
-            .await
-            .ok()?
-            .remove("MASTER_KEY")?;
-        (!key.is_empty()).then(|| Secret::new(key))
+            .filter(|container| container.unit != UnitId::Sql);
+        let first = nodes.clone().next()?;
+        let serves = |unit| self.ready.contains(&unit);
+        let node = nodes.find(|node| serves(node.unit)).unwrap_or(first);
+        let mut environment = self.engine.environment(&node.id).await.ok()?;
+        let key = environment.remove("MASTER_KEY")?;
+        (!key.is_empty()).then(|| NodeKey {
+            key: Secret::new(key),
+            serves: serves(node.unit),
+        })
     }
 
-    /// Ports that something else holds. Those that our own running containers publish are ours.
-    async fn taken_ports(&self) -> Result<Vec<(String, u16, String)>, EngineError> {
-        let published = self.engine.published_ports().await?;
-        let ours: Vec<&str> = self
-            .seen
-            .containers
-            .iter()
-            .map(|container| container.name.as_str())
-            .collect();
-        let mut taken = Vec::new();
-        for container in self.spec.containers() {
-            let key = if container.unit == UnitId::Sql {
-                "SQL_PORT"
-            } else {
-                "OCTOPUS_PORT"
-            };
-            for port in &container.ports {
-                let holder = published
-                    .iter()
-                    .find(|(_, ports)| ports.contains(&port.host));
-                let holder = match holder {
-                    Some((name, _)) if ours.contains(&name.as_str()) => None,
-                    Some((name, _)) => Some(format!("container {name}")),
-                    None => bound_elsewhere(port.host_ip, port.host),
-                };
-                taken.extend(holder.map(|holder| (key.to_owned(), port.host, holder)));
+    /// An image that is fetched again first may be another one than the engine has.
+    async fn image_version(&self) -> Result<Option<String>, EngineError> {
+        match self.spec.nodes.first() {
+            Some(node) if self.config.pull != Pull::Always => {
+                self.engine.image_version(&node.image).await
             }
+            Some(_) | None => Ok(None),
         }
-        Ok(taken)
+    }
+
+    async fn node_version(&self) -> Result<Option<String>, EngineError> {
+        let mut nodes = self.seen.containers.iter();
+        let started = nodes.find(|one| one.unit != UnitId::Sql && one.instance().is_some());
+        match started {
+            Some(node) if !node.image_id.is_empty() => {
+                self.engine.image_version(&node.image_id).await
+            }
+            Some(_) | None => Ok(None),
+        }
     }
 }
 
-fn bound_elsewhere(ip: IpAddr, port: u16) -> Option<String> {
-    match std::net::TcpListener::bind((ip, port)) {
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Some(ports::holder(port)),
-        Ok(_) | Err(_) => None,
+fn is_refusal(error: &sql::SqlError) -> bool {
+    matches!(
+        error,
+        sql::SqlError::Server {
+            code: sql::LOGIN_FAILED,
+            ..
+        }
+    )
+}
+
+/// What the external server says of the configured login, and whether it has the database. A login
+/// may be one of the database alone, which `master` does not let in.
+async fn external(spec: &StackSpec) -> (Login, Option<bool>) {
+    let target = &spec.database;
+    let refused = match sql::has_database(target, DATABASE_LIMIT).await {
+        Ok(exists) => return (Login::Accepted, Some(exists)),
+        Err(sql::SqlError::Server { code, .. }) => code == sql::LOGIN_FAILED,
+        Err(_) => return (Login::Unknown, None),
+    };
+    match sql::login(target, &target.database, DATABASE_LIMIT).await {
+        Ok(_) => (Login::Accepted, Some(true)),
+        Err(error) if refused && is_refusal(&error) => (Login::Refused, None),
+        Err(_) => (Login::Unknown, None),
+    }
+}
+
+/// What the things of an engine say of a desired state.
+fn of_inventory(spec: &StackSpec, name_on_purpose: bool, all: &Inventory) -> Facts {
+    let is_ours = |labelled: &BTreeMap<String, String>| {
+        labelled.get(labels::PROJECT).map(String::as_str) == Some(spec.project.as_str())
+    };
+    let is_demo = |labelled: &BTreeMap<String, String>| {
+        labelled.get(labels::DEMO).map(String::as_str) == Some("Y")
+    };
+    let mut containers = all.containers.iter().map(|one| &one.thing.labels);
+    let container = containers.find(|labelled| is_ours(labelled));
+    let mut volumes = all.volumes.iter().map(|one| &one.labels);
+    let volume = volumes.find(|labelled| is_ours(labelled));
+    let made_in = container.map(|labelled| labelled.get(labels::WORKING_DIR).cloned());
+    let made_in = made_in.map(Option::unwrap_or_default);
+    let has_data = match Data::of(spec) {
+        Data::Volume(name) => all.volumes.iter().any(|volume| volume.name == name),
+        Data::External { .. } => false,
+    };
+    Facts {
+        has_data,
+        is_demo: container.or(volume).map(is_demo),
+        other_dir: made_in.filter(|dir| *dir != spec.working_dir && !name_on_purpose),
+        foreign: foreign(spec, all),
+        volume_users: volume_users(spec, all),
+        claims: Claims::of(&spec.project, all),
+        ..Facts::default()
+    }
+}
+
+/// The keys that choose a container's port and address.
+fn keys_of(container: &ContainerSpec) -> (&'static str, &'static str) {
+    match container.unit {
+        UnitId::Sql => ("SQL_PORT", "SQL_BIND_ADDRESS"),
+        UnitId::Node(_) => ("OCTOPUS_PORT", "BIND_ADDRESS"),
+    }
+}
+
+/// Ports that something else holds, and addresses that this host does not have.
+fn held_ports(spec: &StackSpec, all: &Inventory) -> (Vec<Taken>, Vec<(String, IpAddr)>) {
+    let mut taken = Vec::new();
+    let mut no_such_address = Vec::new();
+    let project = spec.project.as_str();
+    for container in spec.containers() {
+        let (port_key, address_key) = keys_of(container);
+        for wanted in &container.ports {
+            let holder = match held_by(project, wanted, all) {
+                Held::ByUs => None,
+                Held::By(holder) => Some(holder),
+                Held::ByNoContainer => match bind(wanted) {
+                    Bound::Fine => None,
+                    Bound::Taken => Some(ports::holder(wanted.host_ip, wanted.host)),
+                    Bound::NoSuchAddress => {
+                        no_such_address.push((address_key.to_owned(), wanted.host_ip));
+                        None
+                    }
+                },
+            };
+            taken.extend(holder.map(|holder| Taken {
+                key: port_key.to_owned(),
+                ip: wanted.host_ip,
+                port: wanted.host,
+                holder,
+            }));
+        }
+    }
+    no_such_address.dedup();
+    (taken, no_such_address)
+}
+
+/// Which container holds a port.
+#[derive(Debug, PartialEq)]
+enum Held {
+    /// One of this project: it gives it back in time.
+    ByUs,
+    By(String),
+    ByNoContainer,
+}
+
+fn held_by(project: &str, wanted: &Port, all: &Inventory) -> Held {
+    let in_the_way = all.containers.iter().find(|one| {
+        let mut ports = one.ports.iter();
+        one.runs && ports.any(|port| port.is_in_the_way_of(wanted.host_ip, wanted.host))
+    });
+    match in_the_way {
+        None => Held::ByNoContainer,
+        Some(one) => {
+            let owner = one.thing.labels.get(labels::PROJECT);
+            if owner.map(String::as_str) == Some(project) {
+                return Held::ByUs;
+            }
+            Held::By(format!("container {}", one.thing.name))
+        }
+    }
+}
+
+/// Whether this process may bind a port, which is what the engine will try. One that needs more
+/// rights counts as free: the engine has them.
+enum Bound {
+    Fine,
+    Taken,
+    NoSuchAddress,
+}
+
+fn bind(wanted: &Port) -> Bound {
+    match std::net::TcpListener::bind((wanted.host_ip, wanted.host)) {
+        Ok(_) => Bound::Fine,
+        Err(error) => match error.kind() {
+            std::io::ErrorKind::AddrInUse => Bound::Taken,
+            std::io::ErrorKind::AddrNotAvailable => Bound::NoSuchAddress,
+            _ => Bound::Fine,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::inventory::AnyContainer;
+    use crate::engine::inventory::HeldPort;
+    use crate::engine::inventory::Thing;
+
+    fn port(ip: &str, host: u16) -> Port {
+        Port {
+            container: 8080,
+            host_ip: ip.parse().unwrap(),
+            host,
+        }
+    }
+
+    #[test]
+    fn a_port_is_taken_where_its_address_is_and_not_by_our_own_container() {
+        let holder = |project: &str, ip: &str, runs| AnyContainer {
+            thing: Thing {
+                name: "other".to_owned(),
+                labels: [(labels::PROJECT.to_owned(), project.to_owned())].into(),
+            },
+            runs,
+            ports: vec![HeldPort {
+                ip: ip.parse().unwrap(),
+                port: 8080,
+            }],
+            ..AnyContainer::default()
+        };
+        let by = |container| {
+            let all = Inventory {
+                containers: vec![container],
+                ..Inventory::default()
+            };
+            held_by("p", &port("127.0.0.1", 8080), &all)
+        };
+        let other = Held::By("container other".to_owned());
+        assert_eq!(by(holder("q", "127.0.0.1", true)), other);
+        assert_eq!(by(holder("q", "0.0.0.0", true)), other);
+        assert_eq!(by(holder("q", "127.0.0.2", true)), Held::ByNoContainer);
+        assert_eq!(by(holder("q", "127.0.0.1", false)), Held::ByNoContainer);
+        assert_eq!(by(holder("p", "127.0.0.1", true)), Held::ByUs);
+    }
+
+    #[test]
+    fn an_address_of_no_interface_and_a_port_of_a_process_are_found() {
+        let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let number = held.local_addr().unwrap().port();
+        assert!(matches!(bind(&port("127.0.0.1", number)), Bound::Taken));
+        assert!(matches!(bind(&port("127.0.0.2", number)), Bound::Fine));
+        // 192.0.2.0/24 is for documentation (RFC 5737): no host has it.
+        assert!(matches!(
+            bind(&port("192.0.2.7", number)),
+            Bound::NoSuchAddress
+        ));
     }
 }

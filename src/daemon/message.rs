@@ -2,6 +2,7 @@
 //! it names types of the pure half and of the engine's vocabulary, and decides nothing.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::admit::Facts;
+use super::store::Data;
+use super::store::Ran;
 use super::store::Stored;
 use crate::config::Config;
 use crate::config::Problem;
@@ -86,6 +89,10 @@ pub enum Event {
         /// What was found.
         found: Result<Box<Found>, Denied>,
     },
+    /// The engine was asked about the lease.
+    Leased(Result<(), NoLease>),
+    /// A node was asked for its version; it is empty where none was told.
+    VersionRead(Ran),
     /// A write of the state file ended.
     Saved {
         /// Which write.
@@ -186,6 +193,9 @@ pub struct UpRequest {
     /// The engine that is meant.
     #[serde(default)]
     pub endpoint: Option<Endpoint>,
+    /// A new, empty database is meant, also beside data that looks like this project's.
+    #[serde(default)]
+    pub fresh: bool,
 }
 
 /// An `up` that was taken.
@@ -213,20 +223,20 @@ pub enum Denied {
 /// What is asked about a configuration before it is admitted, and what is known already.
 #[derive(Clone, Debug)]
 pub struct Inquiry {
-    /// What the configuration means here, its master key aside.
+    /// The configuration.
+    pub config: Config,
+    /// What it means here, its master key aside.
     pub spec: StackSpec,
     /// The engine that what is kept is about, and this one, where they differ.
     pub elsewhere: Option<(String, String)>,
-    /// Where the configuration came from.
-    pub working_dir: String,
     /// Whether the project's name was given on purpose.
     pub name_on_purpose: bool,
     /// What the engine showed last.
     pub seen: Observed,
-    /// Whether the SQL Server that runs answered that it serves.
-    pub sql_is_ready: bool,
-    /// Whether a master key is known already.
-    pub key_is_known: bool,
+    /// The units that serve, as far as they were asked.
+    pub ready: BTreeSet<UnitId>,
+    /// The data that what runs was applied with.
+    pub applied_data: Option<Data>,
 }
 
 /// What was found out about a configuration.
@@ -238,6 +248,26 @@ pub struct Found {
     pub images: BTreeMap<String, String>,
     /// A master key that nobody knows yet, for a database that has none.
     pub fresh_key: Secret,
+}
+
+/// What is done about the lease on the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseStep {
+    /// Take it.
+    Take,
+    /// Renew it.
+    Renew,
+    /// Give it back.
+    Release,
+}
+
+/// Why the lease is not this daemon's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoLease {
+    /// Somebody else has it: who, for people.
+    Held(String),
+    /// The engine could not be asked, with these words.
+    Unknown(String),
 }
 
 /// Something that the shell does for the core. It decides nothing: it makes the call, and what came
@@ -271,6 +301,10 @@ pub enum Effect {
     },
     /// Read the last lines of a starting run's log. Ends with [`Event::LogRead`].
     ReadLog(UnitId, Instance),
+    /// Take, renew or give back the lease on the engine. Ends with [`Event::Leased`].
+    Lease(LeaseStep),
+    /// Ask a node that serves for its version. Ends with [`Event::VersionRead`].
+    AskVersion(SocketAddr, Ran),
     /// Find out what must be known of a configuration. Ends with [`Event::Gathered`].
     Gather(RequestId, Box<Inquiry>),
     /// Write the state file, after those that were asked for before. Ends with [`Event::Saved`].

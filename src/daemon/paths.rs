@@ -62,6 +62,11 @@ impl Paths {
         Ok(())
     }
 
+    /// Where the state directory of each project is.
+    pub fn root(&self) -> PathBuf {
+        self.state.parent().map(Path::to_owned).unwrap_or_default()
+    }
+
     /// The control socket.
     pub fn socket(&self) -> PathBuf {
         self.runtime.join("control.sock")

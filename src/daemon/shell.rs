@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,15 +32,19 @@ use super::message::Event;
 use super::message::Found;
 use super::message::Inquiry;
 use super::message::Invalidated;
+use super::message::LeaseStep;
 use super::message::Leave;
 use super::message::Moment;
+use super::message::NoLease;
 use super::message::Request;
 use super::message::RequestId;
 use super::paths::Paths;
 use super::state_writer::StateDisk as _;
 use super::state_writer::StateFile;
 use super::state_writer::StateWriter;
+use super::store::Ran;
 use super::tasks::execute::ActionContext;
+use super::tasks::lease;
 use super::tasks::observe;
 use super::tasks::observe::Looked;
 use super::tasks::probe;
@@ -47,6 +52,7 @@ use crate::config::Secret;
 use crate::config::project::ProjectName;
 use crate::engine::Endpoint;
 use crate::engine::Engine;
+use crate::engine::lease::Lease;
 use crate::engine::observe::ObservationCache;
 use crate::reconcile::Mono;
 use crate::reconcile::action::Doubt;
@@ -69,6 +75,8 @@ pub enum Input {
     Looked(Box<LookedInput>),
     /// What must be known of a configuration was gathered.
     Gathered(RequestId, Result<Box<Found>, Denied>),
+    /// The engine was asked about the lease: what of it this daemon has now.
+    Leased(Result<Option<Lease>, NoLease>),
     /// Somebody asks for something, and waits for the answer.
     Asked(Request, oneshot::Sender<Answer>),
 }
@@ -100,9 +108,12 @@ pub struct Shell {
     core: Core,
     project: ProjectName,
     endpoint: Endpoint,
+    /// Where what is kept of each project is.
+    state_root: PathBuf,
     env: Arc<BTreeMap<String, String>>,
     engine: Option<Engine>,
     cache: ObservationCache,
+    lease: Option<Lease>,
     replies: BTreeMap<RequestId, oneshot::Sender<Answer>>,
     last_request: u64,
     writer: StateWriter,
@@ -173,9 +184,11 @@ impl Shell {
             core: Core::new(core_setup, loaded, clock.now()),
             project: setup.project,
             endpoint: setup.endpoint,
+            state_root: setup.paths.root(),
             env: Arc::new(setup.env),
             engine: None,
             cache: ObservationCache::default(),
+            lease: None,
             replies: BTreeMap::new(),
             last_request: 0,
             writer,
@@ -242,6 +255,7 @@ impl Shell {
                 }
                 Event::Looked(seen)
             }
+            Input::Leased(answer) => Event::Leased(answer.map(|lease| self.lease = lease)),
             Input::Gathered(id, found) => Event::Gathered {
                 id,
                 asker_left: self.replies.get(&id).is_none_or(oneshot::Sender::is_closed),
@@ -340,6 +354,14 @@ impl Shell {
                     })
                 });
             }
+            Effect::Lease(step) => self.lease(step),
+            Effect::AskVersion(address, ran) => {
+                let work = probe::version(address);
+                self.spawn_and_tell("version", work, |told| {
+                    let version = told.ok().flatten().unwrap_or_default();
+                    Input::Event(Event::VersionRead(Ran { version, ..ran }))
+                });
+            }
             Effect::Gather(id, inquiry) => self.gather(id, *inquiry),
             Effect::Save { number, stored } => self.writer.write(number, stored),
             Effect::Reply(id, answer) => {
@@ -363,6 +385,32 @@ impl Shell {
         }
     }
 
+    /// Takes, renews or gives back the lease. Giving it back is waited for when the daemon ends.
+    fn lease(&mut self, step: LeaseStep) {
+        let (engine, project, lease) = (
+            self.engine.clone(),
+            self.project.clone(),
+            self.lease.clone(),
+        );
+        let work = async move {
+            match engine {
+                Some(engine) => lease::carry_out(&engine, &project, step, lease).await,
+                None => Err(NoLease::Unknown("it does not answer any more".to_owned())),
+            }
+        };
+        if step == LeaseStep::Release {
+            self.lease = None;
+            let queue = self.queue.clone();
+            self.tasks.spawn(async move {
+                let _ = queue.send(Input::Leased(work.await)).await;
+            });
+        } else {
+            self.spawn_and_tell("lease", work, |answer| {
+                Input::Leased(answer.unwrap_or_else(|words| Err(NoLease::Unknown(words))))
+            });
+        }
+    }
+
     fn look(&mut self, invalidated: Invalidated, images: Vec<String>) {
         let work = observe::look(
             self.engine.clone(),
@@ -383,19 +431,21 @@ impl Shell {
 
     fn gather(&mut self, id: RequestId, inquiry: Inquiry) {
         let (engine, project) = (self.engine.clone(), self.project.clone());
+        let state_root = self.state_root.clone();
         let work = async move {
             match engine {
                 Some(engine) => {
                     let question = Question {
                         engine,
                         project,
+                        config: inquiry.config,
                         spec: inquiry.spec,
                         elsewhere: inquiry.elsewhere,
-                        working_dir: inquiry.working_dir,
                         name_on_purpose: inquiry.name_on_purpose,
                         seen: inquiry.seen,
-                        sql_is_ready: inquiry.sql_is_ready,
-                        key_is_known: inquiry.key_is_known,
+                        ready: inquiry.ready,
+                        applied_data: inquiry.applied_data,
+                        state_root,
                     };
                     question.insist().await
                 }

@@ -1,5 +1,20 @@
-//! The one small state file: what was applied, what the operator wishes, and generated secrets.
-//! Docker has the rest.
+//! The one small state file: what was applied, what the operator wishes, and what is known of the
+//! data: its master key, the version that ran on it. Docker has the rest.
+//!
+//! # Forms
+//!
+//! All that is kept has a default for each of its fields, so a new field needs no new form: an
+//! older file means by it what `Default` says. A form is new where something is said in other
+//! words; `older` translates. `tests/golden` has a file of each form, which a test reads.
+//!
+//! # What is never lost
+//!
+//! The file and its copy are written one after the other, each whole or not at all. A file that is
+//! damaged, unreadable or missing costs nothing that its copy holds, and nothing is written over a
+//! file that may still hold something.
+
+mod data;
+mod older;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -18,11 +33,21 @@ use crate::config::Config;
 use crate::config::Secret;
 use crate::engine::Endpoint;
 use crate::reconcile::Goal;
+use crate::reconcile::Observed;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
+pub use data::Data;
+pub use data::Key;
+pub use data::KeyRing;
+pub use data::Ran;
+
 /// The form of the file. A daemon that finds a newer one supervises and writes nothing.
-pub const FORM: u32 = 1;
+pub const FORM: u32 = 2;
+/// How the names of files begin that are being written.
+const UNFINISHED_FILE: &str = ".state";
+/// How many damaged files are kept beside the state file before the last one is replaced.
+const SET_ASIDE: u32 = 9;
 
 /// What is wished of the stack, in the order of what it takes away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -43,6 +68,7 @@ pub enum Wish {
 /// The same as the file has it, since before `down`s were kept.
 #[derive(Serialize, Deserialize)]
 struct Words {
+    #[serde(default)]
     up: bool,
     #[serde(default)]
     going_down: Option<bool>,
@@ -77,34 +103,30 @@ pub const UNFINISHED: &str = "a `down` was begun and is not finished: `octo-loca
 
 /// What is kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Stored {
     /// What is wished.
     #[serde(flatten)]
     pub wish: Wish,
     /// The engine that the configuration was applied on; none where an older program did it.
-    #[serde(default)]
     pub endpoint: Option<Endpoint>,
     /// The last applied configuration.
     pub config: Option<Config>,
     /// The last applied desired state.
     pub spec: Option<StackSpec>,
-    /// The master key of the data, generated or given.
-    pub master_key: Option<Secret>,
-    /// Whether octo-local made the master key itself.
-    pub master_key_is_ours: bool,
+    /// The master key that nodes get, and those before it.
+    pub keys: KeyRing,
     /// The `sa` password that the data knows, since it was last accepted.
     pub sa_password: Option<Secret>,
     /// Passwords generated for a demo: sa, then the first user.
     pub generated: Option<(Secret, Secret)>,
     /// The host refused full privileges to this demo.
     pub unprivileged: bool,
-    /// The tag of Octopus Server that last ran on the data.
-    pub ran_tag: Option<String>,
+    /// The versions of Octopus Server that last ran, one for each data, the newest last.
+    pub ran: Vec<Ran>,
     /// The image, by ID, that each reference stood for at the last `up`.
-    #[serde(default)]
     pub images: BTreeMap<String, String>,
     /// Units that the operator stopped on purpose.
-    #[serde(default)]
     pub stopped: BTreeSet<UnitId>,
     /// Somebody interrupted the start: nothing that never served is started, until everything is
     /// ready or something is wished.
@@ -113,14 +135,81 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Whether nothing is kept that a `down` with the data would forget. An external database's
-    /// master key outlives it.
+    /// Whether nothing is kept that a `down` with the data would forget. Keys outlive it, and so
+    /// does what ran on an external database.
     pub fn is_blank(&self) -> bool {
         *self
             == Self {
-                master_key: self.master_key.clone(),
+                keys: self.keys.clone(),
+                ran: self.ran.clone(),
                 ..Self::default()
             }
+    }
+
+    /// The master key that nodes get.
+    pub fn master_key(&self) -> Option<&Secret> {
+        self.keys.current.as_ref().map(|current| &current.key)
+    }
+
+    /// A node came up with this key on this data: from now on it is the data's. True when that is
+    /// news, which is to be written.
+    pub fn key_proven(&mut self, key: &Secret, data: &Data) -> bool {
+        self.keys.prove(key, data)
+    }
+
+    /// A version ran: a node of it started, or `/api` reported it. True when that is news, which is
+    /// to be written.
+    pub fn version_ran(&mut self, ran: Ran) -> bool {
+        data::note_ran(&mut self.ran, ran)
+    }
+
+    /// What last ran on this data. An older file does not say on which.
+    pub fn ran_on(&self, data: &Data) -> Option<&Ran> {
+        let of = |data: Option<&Data>| self.ran.iter().rfind(|ran| ran.data.as_ref() == data);
+        of(Some(data)).or_else(|| of(None))
+    }
+
+    /// Whether this data is known to have held a database.
+    pub fn had_data(&self, data: &Data) -> bool {
+        self.keys.proven_for(data).is_some() || self.ran_on(data).is_some()
+    }
+
+    /// The volume that is gone although the project's database is known to have been in it: nothing
+    /// may be made in its place unasked. None where its end was asked for.
+    pub fn lost_volume(&self, seen: &Observed) -> Option<String> {
+        let data = Data::of(self.spec.as_ref()?);
+        let Data::Volume(name) = &data else {
+            return None;
+        };
+        let is_lost = self.is_up() && !seen.volumes.contains(name) && self.had_data(&data);
+        is_lost.then(|| name.clone())
+    }
+
+    /// What remains to be kept of a stack whose data was deleted because that was asked for: its
+    /// keys, for the backups, and what ran on databases that are somebody else's. A key that no
+    /// node ever came up with goes into the history, so that it is not taken for the right one.
+    #[must_use]
+    pub fn data_deleted(&self) -> Self {
+        let mut keys = self.keys.clone();
+        keys.lose(Data::is_volume);
+        let is_unproven = |key: &Key| !key.proven && !key.generated;
+        if keys.current.as_ref().is_some_and(is_unproven) {
+            keys.replaced.extend(keys.current.take());
+        }
+        let is_external = |ran: &&Ran| ran.data.as_ref().is_some_and(|data| !data.is_volume());
+        Self {
+            keys,
+            ran: self.ran.iter().filter(is_external).cloned().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// What is kept once a new, empty database is to take the place of data that is gone.
+    pub fn begin_anew(&mut self, data: &Data) {
+        self.keys.lose(|other| other == data);
+        self.ran
+            .retain(|ran| ran.data.as_ref().is_some_and(|other| other != data));
+        self.sa_password = None;
     }
 
     /// What a daemon at this engine that nobody asked for anything goes on with.
@@ -132,16 +221,6 @@ impl Stored {
             Wish::Rest => Goal::Hold,
             Wish::Down { volumes } => Goal::Down { volumes },
         }
-    }
-
-    /// Forgets what went with the data. An external database is still there, and so is its key.
-    pub fn forget_data(&mut self) {
-        let external = self.spec.as_ref().is_some_and(|spec| spec.sql.is_none());
-        let key = self.master_key.take().filter(|_| external);
-        *self = Self {
-            master_key: key,
-            ..Self::default()
-        };
     }
 
     /// The engine that this is about, when it is another.
@@ -184,11 +263,43 @@ struct Envelope {
 pub enum Loaded {
     /// There was none, or it was read.
     Fine(Box<Stored>),
-    /// It could not be read as what it should be, and was set aside under this name. With it comes
-    /// its copy, if that is whole.
+    /// It was not what it should be. With it comes its copy, if that is whole.
     Quarantined(String, Option<Box<Stored>>),
+    /// Neither it nor its copy could be read, and what they hold may be whole: nothing must be
+    /// written over them. With it comes why.
+    Unreadable(String),
     /// It is of a newer form: it must not be written. With it comes what of it can be understood.
     Newer(u32, Option<Box<Stored>>),
+}
+
+/// One file, as it was found.
+enum Found {
+    Nothing,
+    Whole(Box<Stored>),
+    Newer(u32, Option<Box<Stored>>),
+    Damaged,
+    Unreadable(String),
+}
+
+fn find(path: &Path) -> Found {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Found::Nothing,
+        // Something else has the name: there is nothing of ours in it.
+        Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => return Found::Damaged,
+        Err(error) => return Found::Unreadable(format!("{}: {error}", path.display())),
+    };
+    let form = serde_json::from_slice::<serde_json::Value>(&text)
+        .ok()
+        .and_then(|value| value.get("form")?.as_u64());
+    let stored = parse(&text).map(Box::new);
+    match (form, stored) {
+        (Some(form), stored) if form > u64::from(FORM) => {
+            Found::Newer(u32::try_from(form).unwrap_or(u32::MAX), stored)
+        }
+        (_, Some(stored)) => Found::Whole(stored),
+        (_, None) => Found::Damaged,
+    }
 }
 
 /// Reads what is kept, and touches nothing: the file if it is whole, else its copy.
@@ -197,41 +308,109 @@ pub fn read(path: &Path) -> Option<Stored> {
     whole(path).or_else(|| whole(&copy_of(path)))
 }
 
-/// Reads the state file for the daemon, which sets a damaged one aside.
-pub fn load(path: &Path) -> Loaded {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Loaded::Fine(Box::default());
-        }
-        Err(error) => return Loaded::Quarantined(error.to_string(), None),
+/// So many other projects are looked at: one host carries a handful of stacks.
+const PROJECTS: usize = 256;
+
+/// What is kept of the other projects whose state is under the same directory.
+pub fn others(root: &Path, except: &str) -> Vec<(String, Stored)> {
+    let mut names: Vec<String> = std::fs::read_dir(root)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name != except)
+        .collect();
+    names.sort_unstable();
+    names.truncate(PROJECTS);
+    let kept = |name: String| {
+        let stored = read(&root.join(&name).join("state.json"))?;
+        Some((name, stored))
     };
-    let form = serde_json::from_slice::<serde_json::Value>(&text)
-        .ok()
-        .and_then(|value| value.get("form")?.as_u64());
-    if let Some(form) = form.filter(|form| *form > u64::from(FORM)) {
-        return Loaded::Newer(
-            u32::try_from(form).unwrap_or(u32::MAX),
-            parse(&text).map(Box::new),
-        );
+    names.into_iter().filter_map(kept).collect()
+}
+
+/// Reads the state file for the daemon, which holds the project's lock: a damaged file is set
+/// aside, and what a killed writer left is swept away, since it holds secrets.
+pub fn load(path: &Path) -> Loaded {
+    sweep(path);
+    let copy_path = copy_of(path);
+    let why = match find(path) {
+        Found::Whole(stored) => return Loaded::Fine(stored),
+        Found::Newer(form, stored) => return Loaded::Newer(form, stored),
+        Found::Nothing => None,
+        Found::Damaged => Some(None),
+        Found::Unreadable(why) => Some(Some(why)),
+    };
+    let copy = find(&copy_path);
+    match (why, copy) {
+        (None, Found::Nothing) => Loaded::Fine(Box::default()),
+        (_, Found::Newer(form, stored)) => Loaded::Newer(form, stored),
+        // Its copy is whole, and the project's own: the file itself can be spared.
+        (None, Found::Whole(copy)) if is_of_this_project(path, &copy) => {
+            Loaded::Quarantined("(it was missing)".to_owned(), Some(copy))
+        }
+        (Some(_), Found::Whole(copy)) => Loaded::Quarantined(set_aside(path), Some(copy)),
+        (Some(Some(why)), _) | (_, Found::Unreadable(why)) => Loaded::Unreadable(why),
+        (Some(None), Found::Nothing) => Loaded::Quarantined(set_aside(path), None),
+        (Some(None), Found::Damaged) => {
+            set_aside(&copy_path);
+            Loaded::Quarantined(set_aside(path), None)
+        }
+        (None, Found::Damaged | Found::Whole(_)) => {
+            Loaded::Quarantined(set_aside(&copy_path), None)
+        }
     }
-    if let Some(stored) = parse(&text) {
-        return Loaded::Fine(Box::new(stored));
-    }
-    let aside = path.with_extension("json.corrupt");
+}
+
+/// The directory of a project has its name: a copy that came from elsewhere is not its own.
+fn is_of_this_project(path: &Path, copy: &Stored) -> bool {
+    let directory = path.parent().and_then(Path::file_name);
+    let project = copy.spec.as_ref().map(|spec| spec.project.as_str());
+    project.is_none_or(|project| directory.is_none_or(|name| name == project))
+}
+
+/// Gives what is no state file another name, and tells it. What was set aside before stays.
+fn set_aside(path: &Path) -> String {
+    let named = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".corrupt");
+        if number > 1 {
+            name.push(format!(".{number}"));
+        }
+        PathBuf::from(name)
+    };
+    let is_free = |aside: &PathBuf| std::fs::symlink_metadata(aside).is_err();
+    let aside = (1..=SET_ASIDE).map(named).find(is_free);
+    let aside = aside.unwrap_or_else(|| named(SET_ASIDE));
     let moved = std::fs::rename(path, &aside);
-    let name = moved.map_or_else(|error| error.to_string(), |()| aside.display().to_string());
-    let copy = std::fs::read(copy_of(path))
-        .ok()
-        .and_then(|text| parse(&text))
-        .map(Box::new);
-    Loaded::Quarantined(name, copy)
+    moved.map_or_else(|error| error.to_string(), |()| aside.display().to_string())
+}
+
+/// Removes files that a writer had not finished when it was killed.
+fn sweep(path: &Path) {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let is_unfinished = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(UNFINISHED_FILE));
+        if is_unfinished && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn parse(text: &[u8]) -> Option<Stored> {
     let envelope: Envelope = serde_json::from_slice(text).ok()?;
-    (check(&envelope.stored) == envelope.check)
-        .then(|| serde_json::from_value(envelope.stored).ok())?
+    if check(&envelope.stored) != envelope.check {
+        return None;
+    }
+    let mut stored: Stored = serde_json::from_value(envelope.stored.clone()).ok()?;
+    if envelope.form < 2 {
+        let form_1: older::Form1 = serde_json::from_value(envelope.stored).ok()?;
+        form_1.translate(&mut stored);
+    }
+    Some(stored)
 }
 
 fn check(stored: &serde_json::Value) -> String {
@@ -255,7 +434,7 @@ pub fn save(path: &Path, stored: &Stored) -> std::io::Result<()> {
     })?;
     for target in [copy_of(path), path.to_owned()] {
         let mut file = tempfile::Builder::new()
-            .prefix(".state")
+            .prefix(UNFINISHED_FILE)
             .permissions(std::fs::Permissions::from_mode(0o600))
             .tempfile_in(dir)?;
         file.write_all(&text)?;
@@ -354,7 +533,7 @@ mod tests {
         let path = dir.path().join("state.json");
         let stored = Stored {
             wish: Wish::Up,
-            master_key: Some(Secret::new("k")),
+            sa_password: Some(Secret::new("k")),
             ..Stored::default()
         };
         save(&path, &stored).unwrap();
@@ -378,7 +557,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
         let keyed = |key: &str| Stored {
-            master_key: Some(Secret::new(key)),
+            sa_password: Some(Secret::new(key)),
             ..Stored::default()
         };
         save(&path, &keyed("one")).unwrap();
@@ -417,7 +596,7 @@ mod tests {
         let newer =
             std::fs::read_to_string(&path)
                 .unwrap()
-                .replacen("\"form\": 1", "\"form\": 99", 1);
+                .replacen("\"form\": 2", "\"form\": 99", 1);
         std::fs::write(&path, &newer).unwrap();
         assert!(matches!(load(&path), Loaded::Newer(99, Some(read)) if *read == up));
         std::fs::write(&path, "{\"form\":99}").unwrap();
@@ -436,5 +615,207 @@ mod tests {
         );
         drop(held);
         assert!(lock(&path).unwrap().is_ok());
+    }
+
+    /// A file of each form, as the program of that time wrote it. Never change one: add one when
+    /// the form changes.
+    const GOLDEN: [&[u8]; 2] = [
+        include_bytes!("../../tests/golden/state-form-1.json"),
+        include_bytes!("../../tests/golden/state-form-2.json"),
+    ];
+
+    /// Of the containers in the golden files.
+    const DIGESTS: [&str; 2] = [
+        "daac554b836c73c39f9fcac4a096a340",
+        "fafc7a71632e25272000c196b3e0d83f",
+    ];
+
+    #[test]
+    fn files_of_every_form_are_read_and_mean_what_they_meant() {
+        for text in GOLDEN {
+            let stored = parse(text).expect("a whole file");
+            assert!(stored.is_up() && stored.stopped == [UnitId::Node(2)].into());
+            let config = stored.config.as_ref().expect("a configuration");
+            assert_eq!(config.octopus.nodes, 1);
+            assert_eq!(config.octopus.tag, "2026.2.7");
+            let spec = stored.spec.as_ref().expect("a desired state");
+            let digests: Vec<String> = spec.containers().map(|one| one.digest().0).collect();
+            assert_eq!(digests, DIGESTS, "or healthy containers would be recreated");
+            let data = Data::of(spec);
+            assert_eq!(data, Data::Volume("shop_sql-data".to_owned()));
+            let key = stored.keys.proven_for(&data).expect("the data's key");
+            assert!(key.generated && key.key.expose() == "bmV2ZXJ1c2VkYXRhbGwhIQ==");
+            let ran = stored.ran_on(&data).expect("what ran");
+            assert_eq!(ran.image, "octopusdeploy/octopusdeploy:2026.2.7");
+            assert_eq!(stored.sa_password.unwrap().expose(), "Str0ng-enough");
+        }
+    }
+
+    #[test]
+    fn a_field_that_an_older_file_lacks_damages_nothing() {
+        fn without(value: &serde_json::Value, path: &mut Vec<String>, all: &mut Vec<Vec<String>>) {
+            for (key, inner) in value.as_object().into_iter().flatten() {
+                path.push(key.clone());
+                all.push(path.clone());
+                without(inner, path, all);
+                path.pop();
+            }
+        }
+        let envelope: Envelope = serde_json::from_slice(GOLDEN[1]).unwrap();
+        let mut paths = Vec::new();
+        without(&envelope.stored, &mut Vec::new(), &mut paths);
+        assert!(paths.len() > 60, "{}", paths.len());
+        // A choice without its word is no older file.
+        paths.retain(|path| {
+            path.iter()
+                .rev()
+                .nth(1)
+                .is_none_or(|parent| parent != "data")
+        });
+        for path in paths {
+            let mut stored = envelope.stored.clone();
+            let (last, before) = path.split_last().unwrap();
+            let place = before
+                .iter()
+                .fold(&mut stored, |value, key| &mut value[key]);
+            place.as_object_mut().unwrap().remove(last);
+            let read = serde_json::from_value::<Stored>(stored);
+            assert!(read.is_ok(), "without {path:?}: {}", read.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn a_key_that_nodes_of_an_older_file_ran_with_is_the_current_one() {
+        let mut envelope: Envelope = serde_json::from_slice(GOLDEN[0]).unwrap();
+        envelope.stored["master_key"] = "another".into();
+        envelope.check = check(&envelope.stored);
+        let stored = parse(&serde_json::to_vec(&envelope).unwrap()).unwrap();
+        assert_eq!(
+            stored.master_key().unwrap().expose(),
+            "bmV2ZXJ1c2VkYXRhbGwhIQ=="
+        );
+        assert_eq!(stored.keys.replaced[0].key.expose(), "another");
+    }
+
+    #[test]
+    fn an_unreadable_file_costs_nothing_that_its_copy_holds() {
+        let keyed = Stored {
+            sa_password: Some(Secret::new("kept")),
+            ..Stored::default()
+        };
+        let take_away: [fn(&Path); 3] = [
+            |path| std::fs::remove_file(path).unwrap(),
+            |path| {
+                std::fs::remove_file(path).unwrap();
+                std::fs::create_dir(path).unwrap();
+            },
+            // A name that leads to itself: reading fails, and nobody knows what it would show.
+            |path| {
+                std::fs::remove_file(path).unwrap();
+                std::os::unix::fs::symlink(path, path).unwrap();
+            },
+        ];
+        for take in take_away {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("state.json");
+            save(&path, &keyed).unwrap();
+            take(&path);
+            assert_eq!(read(&path).as_ref(), Some(&keyed));
+            let Loaded::Quarantined(_, Some(copy)) = load(&path) else {
+                panic!("the copy is whole")
+            };
+            assert_eq!(*copy, keyed);
+            save(&path, &copy).unwrap();
+            assert!(matches!(load(&path), Loaded::Fine(stored) if *stored == keyed));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_at_all_is_never_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        assert!(matches!(load(&path), Loaded::Unreadable(why) if why.contains("state.json")));
+        assert!(std::fs::symlink_metadata(&path).is_ok());
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(copy_of(&path), copy_of(&path)).unwrap();
+        assert!(matches!(load(&path), Loaded::Unreadable(_)));
+        std::fs::remove_file(copy_of(&path)).unwrap();
+        std::fs::write(copy_of(&path), "damaged").unwrap();
+        assert!(matches!(load(&path), Loaded::Quarantined(_, None)));
+        let aside = dir.path().join("state.json.copy.corrupt");
+        assert_eq!(std::fs::read_to_string(aside).unwrap(), "damaged");
+    }
+
+    #[test]
+    fn a_copy_of_another_project_is_not_taken_for_this_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store").join("state.json");
+        std::fs::create_dir(path.parent().unwrap()).unwrap();
+        std::fs::write(copy_of(&path), GOLDEN[1]).unwrap();
+        assert!(matches!(load(&path), Loaded::Quarantined(_, None)));
+        assert!(path.with_file_name("state.json.copy.corrupt").exists());
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_swept_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.json");
+        save(&path, &Stored::default()).unwrap();
+        std::fs::write(dir.path().join(".stateXYZ123"), "a secret").unwrap();
+        std::fs::write(dir.path().join("events.jsonl"), "").unwrap();
+        assert!(matches!(load(&path), Loaded::Fine(_)));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_volume_with_a_database_that_is_gone_is_missed_until_its_end_was_asked_for() {
+        let mut stored = parse(GOLDEN[1]).unwrap();
+        let there = Observed {
+            volumes: ["shop_sql-data".to_owned()].into(),
+            ..Observed::default()
+        };
+        assert_eq!(stored.lost_volume(&there), None);
+        let gone = Observed::default();
+        assert_eq!(stored.lost_volume(&gone).as_deref(), Some("shop_sql-data"));
+        stored.begin_anew(&Data::Volume("shop_sql-data".to_owned()));
+        assert_eq!(stored.lost_volume(&gone), None);
+        let mut down = parse(GOLDEN[1]).unwrap();
+        down.wish = Wish::Down { volumes: true };
+        assert_eq!(down.lost_volume(&gone), None);
+    }
+
+    #[test]
+    fn deleted_data_leaves_its_keys_and_what_ran_on_external_ones() {
+        let volume = Data::Volume("p_sql-data".to_owned());
+        let external = Data::External {
+            server: "sql:1433".to_owned(),
+            database: "octopus".to_owned(),
+        };
+        let ran = |data: &Data| Ran {
+            version: "2026.2.7".to_owned(),
+            data: Some(data.clone()),
+            ..Ran::default()
+        };
+        let key = Secret::new("k");
+        let mut stored = Stored {
+            wish: Wish::Down { volumes: true },
+            ..Stored::default()
+        };
+        stored.keys.set(&key, true, &volume);
+        assert!(stored.key_proven(&key, &volume) && stored.had_data(&volume));
+        assert!(stored.version_ran(ran(&external)) && stored.version_ran(ran(&volume)));
+        let left = stored.data_deleted();
+        assert!(left.is_blank() && !left.had_data(&volume) && left.had_data(&external));
+        assert_eq!(
+            left.master_key(),
+            Some(&key),
+            "it is used again: backups need it"
+        );
+        // A given key that no node came up with is not taken for the right one.
+        let mut wrong = Stored::default();
+        wrong.keys.set(&key, false, &external);
+        let left = wrong.data_deleted();
+        assert!(left.master_key().is_none() && left.keys.replaced.len() == 1);
     }
 }

@@ -1,6 +1,9 @@
 //! `$NAME`, `${NAME}` and `${NAME:-default}` with its kin, as compose resolves them. A default or
 //! message is looked at only where it is used, and its result is not looked at again.
 
+use super::limits::MAX_DEPTH;
+use super::limits::MAX_EXPANDED;
+
 /// Why a template cannot be resolved. Shows names, never values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InterpolateError {
@@ -12,41 +15,70 @@ pub enum InterpolateError {
     /// `${NAME:?message}` or `${NAME?message}`, and the variable is not set.
     #[error("required variable {0} is missing a value")]
     Required(String),
+    /// References nested beyond [`MAX_DEPTH`].
+    #[error("references are nested more than {MAX_DEPTH} deep")]
+    TooDeep,
+    /// References that bring in more than [`MAX_EXPANDED`].
+    #[error("references to other variables make more than {} MiB of text", MAX_EXPANDED >> 20)]
+    TooLong,
 }
 
 /// Resolves a template. Also gives the names of variables that are not set, once for each use that
 /// leaves a blank.
 ///
 /// # Errors
-/// For a `${` that does not begin a reference, and for a required variable that is not set.
+/// For a `${` that does not begin a reference, for a required variable that is not set, and for what
+/// exceeds the limits.
 pub fn interpolate(
     template: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(String, Vec<String>), InterpolateError> {
+    interpolate_within(template, lookup, &mut { MAX_EXPANDED })
+}
+
+/// The same with what is left of [`MAX_EXPANDED`]. Every value that is looked up counts, also one
+/// that is not used: this bounds the time as well.
+pub(super) fn interpolate_within(
+    template: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    budget: &mut usize,
+) -> Result<(String, Vec<String>), InterpolateError> {
     let mut resolved = String::new();
     let mut unset = Vec::new();
-    // A stack, not recursion: a file may nest references deeper than a thread's stack can follow.
-    let mut pending = vec![Pending::Text(template)];
-    while let Some(next) = pending.pop() {
+    let mut find = |name: &str| {
+        let value = lookup(name);
+        let length = value.as_ref().map_or(0, String::len);
+        *budget = budget
+            .checked_sub(length)
+            .ok_or(InterpolateError::TooLong)?;
+        Ok(value)
+    };
+    // A stack, not recursion: depth must not cost a thread's stack.
+    let mut pending = vec![(Pending::Text(template), 0)];
+    while let Some((next, depth)) = pending.pop() {
         let text = match next {
             Pending::Text(text) => text,
             Pending::Refusal(name) => return Err(InterpolateError::Required(name.to_owned())),
         };
+        if depth > MAX_DEPTH {
+            return Err(InterpolateError::TooDeep);
+        }
         let Some((before, after)) = text.split_once('$') else {
             resolved.push_str(text);
             continue;
         };
         resolved.push_str(before);
         let (part, rest) = part(after)?;
-        pending.push(Pending::Text(rest));
+        pending.push((Pending::Text(rest), depth));
         match part {
             Part::Dollar => resolved.push('$'),
-            Part::Plain(name) => match lookup(name) {
+            Part::Plain(name) => match find(name)? {
                 Some(value) => resolved.push_str(&value),
                 None => unset.push(name.to_owned()),
             },
             Part::Choice(choice) => {
-                choice.resolve(lookup(choice.name), &mut resolved, &mut pending);
+                let next = choice.resolve(find(choice.name)?, &mut resolved);
+                pending.extend(next.into_iter().flatten().map(|next| (next, depth + 1)));
             }
         }
     }
@@ -89,22 +121,22 @@ enum Operator {
 }
 
 impl<'a> Choice<'a> {
-    fn resolve(
-        &self,
-        value: Option<String>,
-        resolved: &mut String,
-        pending: &mut Vec<Pending<'a>>,
-    ) {
+    /// Writes the value where it is used, and gives what else is to be done, the next thing last.
+    fn resolve(&self, value: Option<String>, resolved: &mut String) -> [Option<Pending<'a>>; 2] {
         let value = value.filter(|value| !(self.colon && value.is_empty()));
         match (self.operator, value) {
-            (Operator::Default | Operator::Required, Some(value)) => resolved.push_str(&value),
+            (Operator::Default | Operator::Required, Some(value)) => {
+                resolved.push_str(&value);
+                [None, None]
+            }
             (Operator::Default, None) | (Operator::Alternative, Some(_)) => {
-                pending.push(Pending::Text(self.text));
+                [None, Some(Pending::Text(self.text))]
             }
-            (Operator::Alternative, None) => {}
-            (Operator::Required, None) => {
-                pending.extend([Pending::Refusal(self.name), Pending::Text(self.text)]);
-            }
+            (Operator::Alternative, None) => [None, None],
+            (Operator::Required, None) => [
+                Some(Pending::Refusal(self.name)),
+                Some(Pending::Text(self.text)),
+            ],
         }
     }
 }
@@ -248,9 +280,27 @@ mod tests {
     }
 
     #[test]
-    fn deep_nesting_is_no_burden() {
-        let depth = 3_000;
-        let nested = "${A:-".repeat(depth) + "x" + &"}".repeat(depth);
-        assert_eq!(value(&nested), "x");
+    fn nesting_ends_at_a_depth_that_nobody_writes() {
+        let nested = |depth: usize| "${A:-".repeat(depth) + "x" + &"}".repeat(depth);
+        assert_eq!(value(&nested(MAX_DEPTH)), "x");
+        for depth in [MAX_DEPTH + 1, 100_000] {
+            assert_eq!(resolve(&nested(depth)), Err(InterpolateError::TooDeep));
+        }
+        let beside = "${A:-x}".repeat(10_000);
+        assert_eq!(value(&beside).len(), 10_000);
+    }
+
+    #[test]
+    fn what_is_looked_up_counts_also_where_it_is_not_used() {
+        let lookup = |_: &str| Some("x".repeat(1_000));
+        let within = |template: &str, mut budget: usize| {
+            interpolate_within(template, &lookup, &mut budget).map(|(value, _)| value.len())
+        };
+        assert_eq!(within("$A$A", 2_000), Ok(2_000));
+        assert_eq!(within("$A$A", 1_999), Err(InterpolateError::TooLong));
+        assert_eq!(
+            within("${A+y}${A+y}", 1_999),
+            Err(InterpolateError::TooLong)
+        );
     }
 }

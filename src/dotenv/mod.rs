@@ -7,6 +7,7 @@
 
 mod escapes;
 pub mod interpolate;
+pub mod limits;
 mod rewrite;
 mod statement;
 
@@ -14,7 +15,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use interpolate::{InterpolateError, interpolate};
+use interpolate::{InterpolateError, interpolate_within};
+use limits::{MAX_EXPANDED, MAX_FILE, MAX_STATEMENTS};
 use statement::{Statement, Statements, Value};
 
 /// Name to value.
@@ -39,6 +41,9 @@ pub struct Parsed {
     /// Names that values refer to and that are not set: in order, once for each use, as compose
     /// warns of them.
     pub unset: Vec<String>,
+    /// The variables whose values have a blank there, in the same order; none where the name may be
+    /// a part of a value.
+    pub blanks: Vec<Option<String>>,
 }
 
 /// Names and places only: values may be secrets.
@@ -82,9 +87,10 @@ pub enum ErrorKind {
     /// A name or a value is not UTF-8 text.
     #[error("not UTF-8 text; save the file as UTF-8")]
     NotText,
-    /// A character that a name cannot have.
+    /// A character that a name cannot have. It is not shown: in a value that was not quoted as a
+    /// whole it is a part of the value.
     #[error(
-        "unexpected character {0:?} in a variable name; a value that has several lines, or goes on after a quote, must \
+        "unexpected character in a variable name; a value that has several lines, or goes on after a quote, must \
          be quoted as a whole"
     )]
     BadName(char),
@@ -97,6 +103,12 @@ pub enum ErrorKind {
     /// A quoted value that does not end.
     #[error("the closing quote is missing")]
     OpenQuote,
+    /// A file longer than [`MAX_FILE`].
+    #[error("the file is larger than {} MiB", MAX_FILE >> 20)]
+    TooLarge,
+    /// More statements than [`MAX_STATEMENTS`].
+    #[error("the files set more than {MAX_STATEMENTS} variables")]
+    TooMany,
     /// A reference to another variable that cannot be resolved.
     #[error(transparent)]
     Interpolate(InterpolateError),
@@ -107,13 +119,16 @@ pub enum ErrorKind {
 /// without a value theirs.
 ///
 /// # Errors
-/// For what compose refuses, and for a name or value that is not UTF-8 text.
+/// For what compose refuses, for a name or value that is not UTF-8 text, and for what exceeds the
+/// [`limits`].
 pub fn parse(sources: &[Source<'_>], env: &Vars) -> Result<Parsed, DotenvError> {
     let mut reading = Reading {
         env,
         resolved: Vars::new(),
         lines: rewrite::Lines::default(),
         not_text: None,
+        statements: 0,
+        budget: MAX_EXPANDED,
         so_far: Parsed::default(),
     };
     for source in sources {
@@ -139,11 +154,25 @@ struct Reading<'a> {
     /// The first text that is not UTF-8. Any other mistake is reported before it, as compose knows
     /// only those.
     not_text: Option<DotenvError>,
+    /// How many statements were read.
+    statements: usize,
+    /// How many bytes references may still bring in.
+    budget: usize,
     so_far: Parsed,
 }
 
 impl Reading<'_> {
     fn file(&mut self, source: &Source<'_>) -> Result<(), DotenvError> {
+        if source.bytes.len() > MAX_FILE {
+            return Err(DotenvError {
+                file: source.name.to_owned(),
+                line: source.bytes[..MAX_FILE]
+                    .split(|byte| *byte == b'\n')
+                    .count(),
+                key: None,
+                kind: ErrorKind::TooLarge,
+            });
+        }
         let bytes = source
             .bytes
             .strip_prefix(b"\xef\xbb\xbf")
@@ -155,6 +184,10 @@ impl Reading<'_> {
             if damaged && statement.value.contains(char::REPLACEMENT_CHARACTER) {
                 self.not_text
                     .get_or_insert_with(|| statement.error(source.name, ErrorKind::NotText));
+            }
+            self.statements += 1;
+            if self.statements > MAX_STATEMENTS {
+                return Err(statement.error(source.name, ErrorKind::TooMany));
             }
             self.statement(statement, source.name)?;
         }
@@ -172,8 +205,10 @@ impl Reading<'_> {
                         .or_else(|| self.resolved.get(name))
                         .cloned()
                 };
-                let (value, unset) = interpolate(text, &lookup)
+                let (value, unset) = interpolate_within(text, &lookup, &mut self.budget)
                     .map_err(|why| statement.error(file, ErrorKind::Interpolate(why)))?;
+                let blanks = unset.iter().map(|_| statement.shown_key());
+                self.so_far.blanks.extend(blanks);
                 self.so_far.unset.extend(unset);
                 Some(value)
             }
@@ -265,6 +300,39 @@ mod tests {
             message(b"A=1\nB=\xe9"),
             Some(".env: line 2: the value of B: not UTF-8 text; save the file as UTF-8".to_owned())
         );
+    }
+
+    #[test]
+    fn a_blank_is_told_with_the_variable_that_has_it() {
+        let parsed = parse_one(b"A=x$B\nC=\"y\"d=$E").unwrap();
+        assert_eq!(parsed.unset, ["B", "E"]);
+        assert_eq!(parsed.blanks, [Some("A".to_owned()), None]);
+    }
+
+    #[test]
+    fn what_was_made_to_grow_is_refused_with_file_and_line() {
+        let mut doubling = "A0=0123456789\n".to_owned();
+        for number in 1..40 {
+            let before = number - 1;
+            doubling.push_str(&format!("A{number}=$A{before}$A{before}\n"));
+        }
+        let error = parse_one(doubling.as_bytes()).err().unwrap();
+        assert_eq!(
+            error.kind,
+            ErrorKind::Interpolate(InterpolateError::TooLong)
+        );
+        assert!(error.line > 15 && error.line < 25, "{error}");
+        let many = "A=\n".repeat(MAX_STATEMENTS);
+        assert!(parse_one(many.as_bytes()).is_ok());
+        let error = parse_one(format!("{many}B=").as_bytes()).err().unwrap();
+        assert_eq!(
+            (error.line, error.kind),
+            (MAX_STATEMENTS + 1, ErrorKind::TooMany)
+        );
+        let long = vec![b'\n'; MAX_FILE + 1];
+        assert!(parse_one(&long[1..]).is_ok());
+        let error = parse_one(&long).err().unwrap();
+        assert_eq!(error.kind, ErrorKind::TooLarge);
     }
 
     #[test]

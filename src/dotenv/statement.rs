@@ -49,13 +49,17 @@ pub(super) struct Statements<'a> {
 impl Statement {
     /// An error in its value.
     pub(super) fn error(&self, file: &str, kind: ErrorKind) -> DotenvError {
-        let key = (!self.after_quote).then(|| self.key.clone());
         DotenvError {
             file: file.to_owned(),
             line: self.line,
-            key,
+            key: self.shown_key(),
             kind,
         }
+    }
+
+    /// The name, unless it may be what an early quote cut off a value.
+    pub(super) fn shown_key(&self) -> Option<String> {
+        (!self.after_quote).then(|| self.key.clone())
     }
 }
 

@@ -25,6 +25,7 @@ use super::EngineError;
 use super::QUICK;
 use super::SLOW;
 use super::START;
+use super::holders::InUse;
 use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
 use crate::spec::labels;
@@ -67,6 +68,10 @@ impl Engine {
 
     /// Makes a container of this image, on the network with this ID: two networks may have the same
     /// name.
+    ///
+    /// Its network mode is the network's *name*. Docker 24 and newer attach a container whose mode
+    /// is an ID to no other network ever again (moby `daemon/container_operations.go`: `could not
+    /// find a network matching network mode`), so one that lost its network could not be mended.
     pub async fn create_container(
         &self,
         spec: &StackSpec,
@@ -84,8 +89,26 @@ impl Engine {
             SLOW,
             self.docker.create_container(Some(options), body),
         )
-        .await
-        .map(|_| ())
+        .await?;
+        self.join_networks(wanted).await
+    }
+
+    /// Attaches a new container to the networks of others: older engines take one at its creation.
+    /// A container that is not on all of them must not start, so it goes again.
+    async fn join_networks(&self, wanted: &ContainerSpec) -> Result<(), EngineError> {
+        for network in &wanted.networks {
+            let request = NetworkConnectRequest {
+                container: wanted.name.clone(),
+                endpoint_config: None,
+            };
+            let attempt = || format!("attach {} to the network {network}", wanted.name);
+            let call = self.docker.connect_network(network, request);
+            if let Err(error) = self.call(attempt, SLOW, call).await {
+                let _ = self.remove_container(&wanted.name).await;
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Starts a container.
@@ -143,27 +166,37 @@ impl Engine {
         }
     }
 
-    /// Removes a network by ID.
+    /// Removes a network by ID. A refusal names the containers that are on it.
     pub async fn remove_network(&self, id: &str) -> Result<(), EngineError> {
-        absent_is_done(
-            self.call(
-                || "remove the network".to_owned(),
-                SLOW,
-                self.docker.remove_network(id),
-            )
-            .await,
-        )
+        let call = self.docker.remove_network(id);
+        let result = self
+            .call(|| "remove the network".to_owned(), SLOW, call)
+            .await;
+        self.absent_is_done_or_who_uses(result, InUse::Network(id))
+            .await
     }
 
-    /// Removes a volume by name.
+    /// Removes a volume by name. A refusal names the containers that use it.
     pub async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
         let call = self
             .docker
             .remove_volume(name, None::<bollard::query_parameters::RemoveVolumeOptions>);
-        absent_is_done(
-            self.call(|| format!("remove volume {name}"), SLOW, call)
-                .await,
-        )
+        let result = self
+            .call(|| format!("remove volume {name}"), SLOW, call)
+            .await;
+        self.absent_is_done_or_who_uses(result, InUse::Volume(name))
+            .await
+    }
+
+    async fn absent_is_done_or_who_uses(
+        &self,
+        result: Result<(), EngineError>,
+        what: InUse<'_>,
+    ) -> Result<(), EngineError> {
+        match absent_is_done(result) {
+            Err(error) => Err(self.with_users(error, what).await),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Attaches a container to our network again, under its names.
@@ -238,12 +271,14 @@ fn body_of(
         .map(|(key, value)| format!("{key}={}", value.expose()))
         .collect();
     // The engine goes by the name, which two networks may have, unless the ID stands here as well.
+    // The mode is the name: see `create_container`.
     let endpoint = EndpointSettings {
         network_id: Some(network.to_owned()),
         ..endpoint_of(wanted)
     };
     ContainerCreateBody {
         hostname: Some(wanted.hostname.clone()),
+        user: wanted.user.clone(),
         image: Some(image.to_owned()),
         env: Some(env),
         open_stdin: Some(wanted.open_stdin),
@@ -256,15 +291,15 @@ fn body_of(
                 .map(|port| format!("{}/tcp", port.container))
                 .collect(),
         ),
-        host_config: Some(host_config(network, wanted)),
+        host_config: Some(host_config(&spec.network, wanted)),
         networking_config: Some(NetworkingConfig {
-            endpoints_config: Some(HashMap::from([(network.to_owned(), endpoint)])),
+            endpoints_config: Some(HashMap::from([(spec.network.clone(), endpoint)])),
         }),
         ..ContainerCreateBody::default()
     }
 }
 
-fn host_config(network: &str, wanted: &ContainerSpec) -> HostConfig {
+fn host_config(network_name: &str, wanted: &ContainerSpec) -> HostConfig {
     let binding = |port: &crate::spec::Port| PortBinding {
         host_ip: Some(port.host_ip.to_string()),
         host_port: Some(port.host.to_string()),
@@ -286,7 +321,8 @@ fn host_config(network: &str, wanted: &ContainerSpec) -> HostConfig {
                 .collect(),
         ),
         port_bindings: Some(ports.collect()),
-        network_mode: Some(network.to_owned()),
+        extra_hosts: Some(wanted.extra_hosts.clone()).filter(|hosts| !hosts.is_empty()),
+        network_mode: Some(network_name.to_owned()),
         restart_policy: Some(no_restarts()),
         privileged: Some(wanted.privileged),
         log_config: Some(HostConfigLogConfig {

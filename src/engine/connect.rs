@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bollard::API_DEFAULT_VERSION;
+use bollard::BollardRequest;
 use bollard::Docker;
 use serde::Deserialize;
 use serde::Serialize;
@@ -15,6 +17,10 @@ use sha2::Digest as _;
 use super::Engine;
 use super::EngineError;
 use super::QUICK;
+use super::shown::lenient;
+use super::wire::ANSWER_LIMIT;
+use super::wire::Peer;
+use super::wire::Wire;
 
 /// Where an engine listens, as a URL: `unix:///var/run/docker.sock`, `tcp://host:2375`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,19 +28,39 @@ pub struct Endpoint(pub String);
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
+        match self.0.strip_prefix(CONTEXT) {
+            Some(name) => write!(out, "docker context {name:?}"),
+            None => out.write_str(&self.0),
+        }
     }
 }
 
+/// How the endpoint of a docker context begins that nobody knows; its name follows. It cannot be
+/// connected to, and says so.
+const CONTEXT: &str = "docker-context:";
+
 impl Endpoint {
-    /// Whether the engine runs on this machine, so that ports can be looked at from here.
+    /// Whether ports that the engine publishes can be looked at from here: one that it answers on
+    /// from elsewhere is refused at first contact.
     pub fn is_local(&self) -> bool {
-        self.0.starts_with("unix://")
+        !self.0.starts_with(CONTEXT)
     }
 
     /// Whether both name one engine. A socket may have several names, also while it is not there.
     pub fn is_same(&self, other: &Self) -> bool {
         self.plain() == other.plain()
+    }
+
+    /// The one name of all that lead to the same engine: links are followed, `http://` and `tcp://`
+    /// are one.
+    #[must_use]
+    pub fn canonical(&self) -> Self {
+        let plain = self.plain();
+        if plain.contains(':') && (plain.starts_with("unix://") || plain.starts_with(CONTEXT)) {
+            Self(plain)
+        } else {
+            Self(format!("tcp://{plain}"))
+        }
     }
 
     /// One name for all that lead to the same.
@@ -62,6 +88,8 @@ const NEWEST_API: (usize, usize) = (
     API_DEFAULT_VERSION.major_version,
     API_DEFAULT_VERSION.minor_version,
 );
+/// The port of an engine without TLS.
+const PLAIN_PORT: u16 = 2375;
 /// bollard's own limit, which covers a response's headers only; ours are set per call and are
 /// shorter, save for stops.
 const BOLLARD_LIMIT_S: u64 = 600;
@@ -90,12 +118,13 @@ fn default_socket(env: &BTreeMap<String, String>) -> Endpoint {
 }
 
 /// The endpoint of the current docker context (docker/cli `cli/context/store`: `meta/<sha256 of the
-/// name>/meta.json`).
+/// name>/meta.json`). One that is named and not there is an endpoint that says so: the docker
+/// command refuses it too, and another engine is not what was meant.
 fn context(env: &BTreeMap<String, String>) -> Option<Endpoint> {
-    let dir = docker_config_dir(env)?;
+    let dir = docker_config_dir(env);
     let name = match env.get("DOCKER_CONTEXT").filter(|name| !name.is_empty()) {
         Some(name) => name.clone(),
-        None => read_json(&dir.join("config.json"))?
+        None => read_json(&dir.as_ref()?.join("config.json"))?
             .get("currentContext")?
             .as_str()?
             .to_owned(),
@@ -103,17 +132,18 @@ fn context(env: &BTreeMap<String, String>) -> Option<Endpoint> {
     if name == "default" || name.is_empty() {
         return None;
     }
+    let host = dir.and_then(|dir| host_of_context(&dir, &name));
+    Some(Endpoint(host.unwrap_or_else(|| format!("{CONTEXT}{name}"))))
+}
+
+fn host_of_context(dir: &Path, name: &str) -> Option<String> {
     let hash: String = sha2::Sha256::digest(name.as_bytes())
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let meta = read_json(&dir.join("contexts/meta").join(hash).join("meta.json"))?;
-    let host = meta
-        .get("Endpoints")?
-        .get("docker")?
-        .get("Host")?
-        .as_str()?;
-    Some(Endpoint(host.to_owned()))
+    let host = meta.get("Endpoints")?.get("docker")?.get("Host")?;
+    Some(host.as_str()?.to_owned())
 }
 
 /// The directory of the docker command's configuration.
@@ -130,87 +160,206 @@ pub fn read_json(path: &Path) -> Option<serde_json::Value> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
+/// What an engine says about itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct About {
+    #[serde(deserialize_with = "lenient")]
+    api_version: String,
+    #[serde(deserialize_with = "lenient", rename = "MinAPIVersion")]
+    min_api_version: String,
+    #[serde(deserialize_with = "lenient")]
+    components: Vec<Component>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Component {
+    #[serde(deserialize_with = "lenient")]
+    name: String,
+}
+
+/// What tells an engine's host from ours.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Info {
+    #[serde(deserialize_with = "lenient")]
+    name: String,
+    #[serde(deserialize_with = "lenient")]
+    kernel_version: String,
+    #[serde(deserialize_with = "lenient")]
+    operating_system: String,
+}
+
+/// What to do about an engine that runs elsewhere. Ports are published there, and it is here that
+/// SQL Server and the nodes are asked whether they are well.
+const ELSEWHERE: &str = "the engine runs on another host, whose published ports cannot be reached as this host's: \
+                         run octo-local on that host (`ssh HOST octo-local up`)";
+const NO_PODMAN: &str = "this is Podman, which octo-local does not work with: it names images otherwise and has states and refusals \
+                         of its own; use Docker Engine 20.10 or newer and set DOCKER_HOST to its socket";
+const NO_TLS: &str = "octo-local speaks to unix:// sockets, and to plain tcp:// of this host; run it on the engine's host";
+
 impl Engine {
     /// Connects and agrees on an API version; every later request carries it.
+    ///
+    /// What octo-local does not work with is refused here, by name: Podman, an engine on another
+    /// host, one that speaks newer versions of the API only.
     pub async fn connect(endpoint: Endpoint) -> Result<Self, EngineError> {
-        let docker = open(&endpoint)?;
-        let engine = Self { docker, endpoint };
-        let answer = engine
-            .call(
-                || "ask for the engine's version".to_owned(),
-                QUICK,
-                engine.docker.version(),
-            )
-            .await?;
-        let api = answer
-            .api_version
-            .as_deref()
-            .and_then(parse_version)
-            .unwrap_or(NEWEST_API)
-            .min(NEWEST_API);
-        let prefix = format!("/v{}.{}", api.0, api.1);
-        let docker = engine
-            .docker
-            .with_request_modifier(move |request| versioned(request, &prefix));
+        let peer = peer_of(&endpoint).await?;
+        let engine = Self::at(&endpoint, peer, "")?;
+        let attempt = || "ask for the engine's version".to_owned();
+        let bytes = engine.get(attempt, QUICK, "/version", &[]).await?;
+        if engine.is_tunnel().await {
+            return Err(unsupported(&endpoint, ELSEWHERE));
+        }
+        let version: About = serde_json::from_slice(&bytes).unwrap_or_default();
+        let is_podman = |part: &Component| part.name.starts_with("Podman");
+        if version.components.iter().any(is_podman) {
+            return Err(unsupported(&endpoint, NO_PODMAN));
+        }
+        let newest = parse_version(&version.api_version).unwrap_or(NEWEST_API);
+        let api = newest.min(NEWEST_API);
+        if parse_version(&version.min_api_version).is_some_and(|oldest| oldest > api) {
+            let why = format!(
+                "the engine speaks only API {} and newer, and this octo-local at most {}.{}: update octo-local",
+                version.min_api_version, api.0, api.1
+            );
+            return Err(unsupported(&endpoint, &why));
+        }
+        let engine = Self::at(
+            &endpoint,
+            engine.wire.peer,
+            &format!("/v{}.{}", api.0, api.1),
+        )?;
+        if matches!(engine.wire.peer, Peer::Tcp(_)) && engine.is_elsewhere().await? {
+            return Err(unsupported(&endpoint, ELSEWHERE));
+        }
+        Ok(engine)
+    }
+
+    fn at(endpoint: &Endpoint, peer: Peer, prefix: &str) -> Result<Self, EngineError> {
+        let wire = Wire {
+            peer,
+            prefix: Arc::from(prefix),
+            taker: Arc::default(),
+        };
+        let way = wire.clone();
+        let transport = move |request: BollardRequest| {
+            let way = way.clone();
+            async move { way.send(request, ANSWER_LIMIT).await }
+        };
+        let docker = Docker::connect_with_custom_transport(
+            transport,
+            Some("http://docker"),
+            BOLLARD_LIMIT_S,
+            API_DEFAULT_VERSION,
+        );
         Ok(Self {
-            docker,
-            endpoint: engine.endpoint,
+            docker: docker.map_err(|error| unsupported(endpoint, &super::chain(&error)))?,
+            wire,
+            endpoint: endpoint.clone(),
         })
+    }
+
+    /// Whether a socket of this host leads to another one: `ssh -L` listens on it.
+    async fn is_tunnel(&self) -> bool {
+        let Some(pid) = self.wire.taker.get() else {
+            return false;
+        };
+        let name = tokio::fs::read_to_string(format!("/proc/{pid}/comm")).await;
+        name.is_ok_and(|name| is_tunnel(name.trim()))
+    }
+
+    /// Whether an engine behind an address of this host is on another one: a tunnel leads anywhere.
+    async fn is_elsewhere(&self) -> Result<bool, EngineError> {
+        let attempt = || "ask the engine about its host".to_owned();
+        let bytes = self.get(attempt, QUICK, "/info", &[]).await?;
+        let info: Info = serde_json::from_slice(&bytes).unwrap_or_default();
+        let ours = |name: &str| tokio::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
+        let (name, kernel) = tokio::join!(ours("hostname"), ours("osrelease"));
+        let (name, kernel) = (name.unwrap_or_default(), kernel.unwrap_or_default());
+        Ok(info.is_elsewhere(name.trim(), kernel.trim()))
     }
 }
 
-fn open(endpoint: &Endpoint) -> Result<Docker, EngineError> {
-    let url = endpoint.0.as_str();
-    let unreachable = |why: String| EngineError::Unreachable {
+impl Info {
+    /// Docker Desktop's engine is in a machine of its own, and publishes ports here all the same.
+    fn is_elsewhere(&self, name: &str, kernel: &str) -> bool {
+        let differs = |theirs: &str, ours: &str| !theirs.is_empty() && theirs != ours;
+        !self.operating_system.contains("Docker Desktop")
+            && differs(&self.name, name)
+            && differs(&self.kernel_version, kernel)
+    }
+}
+
+fn unsupported(endpoint: &Endpoint, why: &str) -> EngineError {
+    EngineError::Unsupported {
+        endpoint: endpoint.to_string(),
+        why: why.to_owned(),
+    }
+}
+
+/// Nobody took the connection.
+pub(super) fn unreachable(endpoint: &Endpoint, error: &std::io::Error) -> EngineError {
+    let why = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            format!("{error}; add yourself to the docker group, or use root")
+        }
+        _ => format!("{error}; is Docker installed and running?"),
+    };
+    EngineError::Unreachable {
         endpoint: endpoint.to_string(),
         why,
+    }
+}
+
+/// What to connect to; whatever could not work is refused.
+async fn peer_of(endpoint: &Endpoint) -> Result<Peer, EngineError> {
+    let url = endpoint.0.as_str();
+    if let Some(name) = url.strip_prefix(CONTEXT) {
+        let why = format!(
+            "there is no such context; `docker context ls` lists them, `docker context use` chooses another than {name:?}"
+        );
+        return Err(unsupported(endpoint, &why));
+    }
+    if let Some(path) = url.strip_prefix("unix://") {
+        return Ok(Peer::Unix(PathBuf::from(path)));
+    }
+    let tcp = url
+        .strip_prefix("tcp://")
+        .or_else(|| url.strip_prefix("http://"));
+    let Some(host) = tcp.map(|host| host.trim_end_matches('/')) else {
+        return Err(unsupported(endpoint, NO_TLS));
     };
-    let result = if url.starts_with("unix://") {
-        Docker::connect_with_unix(url, BOLLARD_LIMIT_S, API_DEFAULT_VERSION)
-    } else if url.starts_with("tcp://") || url.starts_with("http://") {
-        Docker::connect_with_http(url, BOLLARD_LIMIT_S, API_DEFAULT_VERSION)
+    let host = if host
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+    {
+        host.to_owned()
     } else {
-        return Err(unreachable(
-            "octo-local speaks to unix:// and plain tcp:// engines; reach others through `ssh -L` to their socket"
-                .to_owned(),
-        ));
+        format!("{host}:{PLAIN_PORT}")
     };
-    result.map_err(|error| {
-        let why = match super::chain(&error) {
-            text if text.contains("ermission denied") => {
-                format!("{text}; add yourself to the docker group, or use root")
-            }
-            text => format!("{text}; is Docker installed and running?"),
-        };
-        unreachable(why)
-    })
+    let found = tokio::time::timeout(QUICK, tokio::net::lookup_host(host.clone())).await;
+    let found = found.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+    let mut addresses = found.map_err(|error| unreachable(endpoint, &error))?;
+    if addresses.all(|address| !is_of_this_host(address.ip())) {
+        return Err(unsupported(endpoint, ELSEWHERE));
+    }
+    Ok(Peer::Tcp(host))
+}
+
+/// Only what an interface of this host has can be bound to.
+fn is_of_this_host(address: std::net::IpAddr) -> bool {
+    std::net::UdpSocket::bind((address, 0)).is_ok()
+}
+
+fn is_tunnel(program: &str) -> bool {
+    matches!(program, "ssh" | "sshd" | "autossh" | "sshd-session")
 }
 
 fn parse_version(text: &str) -> Option<(usize, usize)> {
     let (major, minor) = text.split_once('.')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
-}
-
-fn versioned(mut request: bollard::BollardRequest, prefix: &str) -> bollard::BollardRequest {
-    let path = request
-        .uri()
-        .path_and_query()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    let mut parts = request.uri().clone().into_parts();
-    if let Ok(path) = format!("{prefix}{path}").parse() {
-        parts.path_and_query = Some(path);
-    }
-    if let Ok(uri) = bollard_uri(parts) {
-        *request.uri_mut() = uri;
-    }
-    request
-}
-
-fn bollard_uri(
-    parts: hyper::http::uri::Parts,
-) -> Result<hyper::Uri, hyper::http::uri::InvalidUriParts> {
-    hyper::Uri::from_parts(parts)
 }
 
 #[cfg(test)]
@@ -239,6 +388,63 @@ mod tests {
         assert!(far("tcp://far:2375").is_same(&far("http://far:2375/")));
         assert!(!far("tcp://far:2375").is_same(&far("tcp://near:2375")));
         assert!(!at("docker.sock").is_same(&far("tcp://far:2375")));
+    }
+
+    #[test]
+    fn the_canonical_name_is_one_for_all_that_lead_to_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("docker.sock"), "").unwrap();
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("run")).unwrap();
+        let at = |name: &str| Endpoint(format!("unix://{}", dir.path().join(name).display()));
+        assert_eq!(
+            at("run/docker.sock").canonical(),
+            at("docker.sock").canonical()
+        );
+        let far = |url: &str| Endpoint(url.to_owned()).canonical().0;
+        assert_eq!(far("http://near:2375/"), "tcp://near:2375");
+        assert_eq!(far("tcp://near:2375"), "tcp://near:2375");
+    }
+
+    #[test]
+    fn a_context_that_is_not_there_is_no_other_engine() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = BTreeMap::from([
+            ("DOCKER_CONFIG".to_owned(), dir.path().display().to_string()),
+            ("DOCKER_CONTEXT".to_owned(), "nope".to_owned()),
+        ]);
+        let found = endpoint(&env);
+        assert_eq!(found.to_string(), "docker context \"nope\"");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let error = runtime.block_on(Engine::connect(found)).unwrap_err();
+        assert!(
+            matches!(error, EngineError::Unsupported { .. }),
+            "{error:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_engine_on_another_host_is_refused_and_a_tunnel_is_told() {
+        // Of a range that documentation has for itself: no interface has it.
+        let far = Endpoint("tcp://192.0.2.7:2375".to_owned());
+        let error = Engine::connect(far).await.unwrap_err();
+        assert!(error.to_string().contains("another host"), "{error}");
+        let ssh = Endpoint("ssh://far".to_owned());
+        assert!(matches!(
+            Engine::connect(ssh).await,
+            Err(EngineError::Unsupported { .. })
+        ));
+        assert!(is_tunnel("ssh") && !is_tunnel("dockerd") && !is_tunnel("systemd"));
+        let info = |name: &str, kernel: &str, system: &str| Info {
+            name: name.to_owned(),
+            kernel_version: kernel.to_owned(),
+            operating_system: system.to_owned(),
+        };
+        assert!(info("far", "6.1", "Debian").is_elsewhere("here", "6.2"));
+        assert!(!info("here", "6.1", "Debian").is_elsewhere("here", "6.2"));
+        assert!(!info("docker-desktop", "6.1", "Docker Desktop").is_elsewhere("here", "6.2"));
+        assert!(!info("", "", "").is_elsewhere("here", "6.2"));
     }
 
     #[test]

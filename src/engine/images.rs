@@ -2,37 +2,45 @@
 //! program.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::time::Duration;
 
-use bollard::query_parameters::CreateImageOptionsBuilder;
+use base64::Engine as _;
 use bollard::query_parameters::ImportImageOptionsBuilder;
-use bollard::query_parameters::ListContainersOptionsBuilder;
 use bollard::query_parameters::RemoveImageOptionsBuilder;
 use futures_util::StreamExt as _;
+use hyper::Method;
+use serde::Deserialize;
 
 use super::Engine;
 use super::EngineError;
-use super::QUICK;
+use super::PullTrouble;
 use super::SLOW;
 use super::credentials;
+use super::observe::filter;
+use super::shown::lenient;
+use super::wire::Lines;
 
+/// How long a question about one image may take: it is answered from memory, and a look waits for
+/// it.
+const INSPECT_LIMIT: Duration = Duration::from_secs(10);
 /// A pull that shows no progress for this long is given up: the connection is dead (Nomad's
 /// `pull_activity_timeout`).
 pub(super) const PULL_SILENCE: std::time::Duration = std::time::Duration::from_secs(120);
 
 impl Engine {
-    /// The ID of an image, if the engine has it.
+    /// The ID of an image, if the engine has it. What is no reference to an image at all is not
+    /// there either.
     pub async fn image_id(&self, image: &str) -> Result<Option<String>, EngineError> {
         match self
             .call(
                 || format!("inspect image {image}"),
-                QUICK,
+                INSPECT_LIMIT,
                 self.docker.inspect_image(image),
             )
             .await
         {
             Ok(answer) => Ok(Some(answer.id.unwrap_or_default())),
-            Err(error) if error.is_absent() => Ok(None),
+            Err(error) if error.blames_the_request() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -44,34 +52,40 @@ impl Engine {
         env: &BTreeMap<String, String>,
         mut progress: impl FnMut(&str),
     ) -> Result<(), EngineError> {
-        let options = CreateImageOptionsBuilder::default()
-            .from_image(image)
-            .build();
-        let mut stream =
-            self.docker
-                .create_image(Some(options), None, credentials::for_image(image, env));
         let attempt = || format!("pull image {image}");
+        let refused = |error: EngineError| match error {
+            EngineError::Refused { message, .. } => pull_error(image, message),
+            other => other,
+        };
+        let mut headers = Vec::new();
+        if let Some(login) = credentials::for_image(image, env).await {
+            let text = serde_json::to_string(&login).unwrap_or_default();
+            let encoded = base64::engine::general_purpose::URL_SAFE.encode(text);
+            headers.push(("X-Registry-Auth", encoded));
+        }
+        let silent = |_| EngineError::TimedOut {
+            attempt: attempt(),
+            limit: PULL_SILENCE,
+        };
+        let query = [("fromImage", image)];
+        let opening = self.stream(attempt, Method::POST, "/images/create", &query, &headers);
+        let opened = tokio::time::timeout(PULL_SILENCE, opening).await;
+        let mut lines = Lines::new(opened.map_err(silent)?.map_err(refused)?);
         loop {
-            match tokio::time::timeout(PULL_SILENCE, stream.next()).await {
-                Err(_) => {
-                    return Err(EngineError::TimedOut {
-                        attempt: attempt(),
-                        limit: PULL_SILENCE,
-                    });
-                }
-                Ok(None) => return Ok(()),
-                Ok(Some(Err(error))) => return Err(self.error(attempt(), error)),
-                Ok(Some(Ok(step))) => {
-                    if let Some(message) = step.error_detail.and_then(|detail| detail.message) {
-                        return Err(EngineError::Refused {
-                            attempt: attempt(),
-                            status: 500,
-                            message,
-                        });
-                    }
-                    progress(step.status.as_deref().unwrap_or_default());
-                }
+            let next = tokio::time::timeout(PULL_SILENCE, lines.next()).await;
+            let line = next.map_err(silent)?.map_err(|error| EngineError::Broken {
+                attempt: attempt(),
+                message: super::chain(&error),
+            })?;
+            let Some(line) = line else {
+                return Ok(());
+            };
+            let step: Step = serde_json::from_slice(&line).unwrap_or_default();
+            let words = [step.error_detail.message, step.error];
+            if let Some(words) = words.into_iter().find(|words| !words.is_empty()) {
+                return Err(pull_error(image, super::bounded(&words)));
             }
+            progress(&step.status);
         }
     }
 
@@ -104,18 +118,7 @@ impl Engine {
     /// The engine itself would take a reference away under a container, as long as its image has
     /// another one.
     pub async fn remove_unused_image(&self, image: &str) -> Result<(), EngineError> {
-        let filters = HashMap::from([("ancestor", vec![image.to_owned()])]);
-        let users = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&filters)
-            .build();
-        let listed = self
-            .call(
-                || "list containers".to_owned(),
-                QUICK,
-                self.docker.list_containers(Some(users)),
-            )
-            .await;
+        let listed = self.list_containers(true, &filter("ancestor", image)).await;
         match listed {
             Ok(users) if users.is_empty() => {}
             Ok(_) => return Ok(()),
@@ -134,13 +137,40 @@ impl Engine {
     }
 }
 
+/// A line of a pull's progress.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Step {
+    #[serde(deserialize_with = "lenient")]
+    status: String,
+    #[serde(deserialize_with = "lenient")]
+    error: String,
+    #[serde(deserialize_with = "lenient", rename = "errorDetail")]
+    error_detail: ErrorDetail,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ErrorDetail {
+    #[serde(deserialize_with = "lenient")]
+    message: String,
+}
+
+fn pull_error(image: &str, message: String) -> EngineError {
+    EngineError::Pull {
+        image: image.to_owned(),
+        trouble: PullTrouble::of_words(&message),
+        message,
+    }
+}
+
 impl Engine {
     /// Whether a volume of this name exists, whosever it is.
     pub async fn has_volume(&self, name: &str) -> Result<bool, EngineError> {
         match self
             .call(
                 || format!("inspect volume {name}"),
-                QUICK,
+                super::QUICK,
                 self.docker.inspect_volume(name),
             )
             .await

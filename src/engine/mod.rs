@@ -1,18 +1,29 @@
 //! The Docker Engine: one call, one conversion, one error each. No policy lives here.
 //!
 //! bollard 0.21 is wrapped because of what was seen of it: it sends no API version, its time-out
-//! ends with the response's headers, and one unknown enum value kills a call. `connect` adds the
-//! version, `Engine::call` a deadline of our own.
+//! ends with the response's headers, it reads answers of any size, and one unknown enum value kills
+//! a call. `wire` adds the version and bounds what is read, `Engine::call` adds a deadline of our
+//! own, and `shown` reads with patience what people's containers may look like.
 
 pub mod apply;
+pub mod archive;
 pub mod connect;
 pub mod credentials;
+pub mod holders;
+#[cfg(test)]
+mod hostile;
 pub mod images;
+pub mod inventory;
+pub mod lease;
 pub mod logs;
 pub mod observe;
+mod ours;
+pub mod registry;
+mod shown;
 #[cfg(test)]
 mod silence;
 pub mod watch;
+mod wire;
 
 use std::future::Future;
 use std::time::Duration;
@@ -21,6 +32,7 @@ use bollard::Docker;
 use bollard::errors::Error as BollardError;
 
 pub use connect::Endpoint;
+pub use registry::PullTrouble;
 
 /// A call that answers from memory: list, inspect, create.
 pub const QUICK: Duration = Duration::from_secs(30);
@@ -34,9 +46,13 @@ pub const START: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub struct Engine {
     pub(crate) docker: Docker,
+    wire: wire::Wire,
     /// Where it is.
     pub endpoint: Endpoint,
 }
+
+/// The longest words of the engine that are handed on, in bytes. Its own are some hundred.
+const WORDS_LIMIT: usize = 4096;
 
 /// What went wrong with a call.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +64,24 @@ pub enum EngineError {
         endpoint: String,
         /// Why.
         why: String,
+    },
+    /// Octo-local does not work with what is there: a setting is to be changed.
+    #[error("{endpoint}: {why}")]
+    Unsupported {
+        /// Where.
+        endpoint: String,
+        /// Why, and what to use.
+        why: String,
+    },
+    /// An image could not be fetched.
+    #[error("pull image {image}: {trouble}: {message}")]
+    Pull {
+        /// The reference.
+        image: String,
+        /// What that comes from.
+        trouble: PullTrouble,
+        /// The engine's words.
+        message: String,
     },
     /// The engine answered with an error.
     #[error("{attempt}: {message}")]
@@ -83,9 +117,24 @@ impl EngineError {
         matches!(self, Self::Refused { status: 404, .. })
     }
 
+    /// Whether the engine refused the request itself (HTTP 4xx): what it names is not there, or can
+    /// be no name of anything.
+    pub fn blames_the_request(&self) -> bool {
+        matches!(self, Self::Refused { status, .. } if (400..500).contains(status))
+    }
+
     /// Whether the engine said that something is in the way: a name taken, a removal under way.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Refused { status: 409, .. })
+    }
+
+    /// Whether this says something about the one thing that was asked for, and not about the
+    /// engine: an answer came, be it a refusal or one that makes no sense.
+    pub fn is_about_one_thing(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { .. } | Self::Broken { .. } | Self::Pull { .. }
+        )
     }
 
     /// Whether the engine itself cannot be talked to, so that nothing was learnt about the thing.
@@ -123,30 +172,27 @@ impl Engine {
             } => EngineError::Refused {
                 attempt,
                 status: status_code,
-                message: message.trim().to_owned(),
+                message: bounded(message.trim()),
             },
             BollardError::DockerStreamError { error } => EngineError::Refused {
                 attempt,
                 status: 500,
-                message: error,
+                message: bounded(&error),
             },
             BollardError::RequestTimeoutError => EngineError::TimedOut {
                 attempt,
                 limit: SLOW,
             },
-            BollardError::HyperLegacyError { err } if err.is_connect() => {
-                EngineError::Unreachable {
-                    endpoint: self.endpoint.to_string(),
-                    why: chain(&err),
-                }
-            }
-            BollardError::SocketNotFoundError(path) => EngineError::Unreachable {
-                endpoint: path,
-                why: "there is no such socket".to_owned(),
+            BollardError::IOError { err } => match wire::not_connected(&err) {
+                Some(refused) => connect::unreachable(&self.endpoint, refused),
+                None => EngineError::Broken {
+                    attempt,
+                    message: bounded(&chain(&err)),
+                },
             },
             other => EngineError::Broken {
                 attempt,
-                message: chain(&other),
+                message: bounded(&chain(&other)),
             },
         }
     }
@@ -172,6 +218,14 @@ impl Engine {
             .and_then(|bytes| u64::try_from(bytes).ok())
             .unwrap_or(u64::MAX);
         Ok((memory, info.architecture.unwrap_or_default()))
+    }
+}
+
+/// The beginning of what may be long.
+fn bounded(words: &str) -> String {
+    match words.char_indices().find(|(at, _)| *at >= WORDS_LIMIT) {
+        Some((at, _)) => format!("{}…", &words[..at]),
+        None => words.to_owned(),
     }
 }
 

@@ -2,25 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::collections::HashMap;
 use std::time::Duration;
 
-use bollard::models::ContainerInspectResponse;
-use bollard::models::ContainerSummary;
-use bollard::query_parameters::ListContainersOptionsBuilder;
-use bollard::query_parameters::ListNetworksOptionsBuilder;
-use bollard::query_parameters::ListVolumesOptionsBuilder;
 use futures_util::future::join_all;
-use futures_util::future::try_join;
+use futures_util::future::try_join3;
 use tokio::time::Instant;
 
 use super::Engine;
 use super::EngineError;
 use super::QUICK;
+use super::ours;
+use super::shown;
+use super::shown::Listed;
+use super::wire;
 use crate::config::project::ProjectName;
 use crate::reconcile::Observed;
 use crate::reconcile::observed::Container;
 use crate::reconcile::observed::Run;
+use crate::reconcile::observed::Stranger;
 use crate::spec::Digest;
 use crate::spec::labels;
 
@@ -30,10 +29,24 @@ pub const INSPECT_LIMIT: Duration = Duration::from_secs(3);
 pub const SILENT_FOR: Duration = Duration::from_secs(30);
 
 /// What an inspection showed.
-enum Inspected {
+enum Look {
     Container(Box<Container>),
     Gone,
+    /// No answer came in time: it is not asked again for a while.
     Silent,
+    /// It was refused, or its answer makes no sense.
+    Strange,
+}
+
+/// What is not a container of ours.
+#[derive(Clone, Debug, Default)]
+struct Around {
+    /// Our networks, by ID.
+    networks: BTreeMap<String, String>,
+    /// Our volumes.
+    volumes: BTreeSet<String>,
+    /// What looks like ours and is not.
+    strangers: BTreeSet<Stranger>,
 }
 
 /// What was seen last, so that a look costs one call when nothing changed.
@@ -41,8 +54,10 @@ enum Inspected {
 pub struct ObservationCache {
     /// Containers by ID, as inspected.
     containers: BTreeMap<String, Container>,
+    /// Containers that had our name once: they are ours whatever they are called now.
+    kept: BTreeSet<String>,
     /// The networks and volumes.
-    rest: Option<(BTreeMap<String, String>, BTreeSet<String>)>,
+    rest: Option<Around>,
     /// Images known to be there.
     images: BTreeMap<String, String>,
     /// Containers whose inspection got no answer, and since when: they are known from the list
@@ -70,191 +85,280 @@ impl ObservationCache {
     pub fn forget(&mut self) {
         *self = Self {
             silent: std::mem::take(&mut self.silent),
+            kept: std::mem::take(&mut self.kept),
             ..Self::default()
         };
     }
 
+    /// The IDs of containers that had our name once, for whoever keeps them over a restart.
+    pub fn kept(&self) -> &BTreeSet<String> {
+        &self.kept
+    }
+
+    /// Takes containers for ours whatever they are called now.
+    pub fn keep(&mut self, ids: impl IntoIterator<Item = String>) {
+        self.kept.extend(ids);
+    }
+
     /// Keeps of one container what the list says, with what is known of the run that it is still
     /// in.
-    fn keep_listed(&mut self, summary: &ContainerSummary) {
-        let Some(id) = summary.id.clone() else { return };
-        let known = self.containers.get(&id);
-        if let Some(listed) = listed_container(summary, known) {
-            self.containers.insert(id, listed);
+    fn keep_listed(&mut self, listed: &Listed) {
+        let known = self.containers.get(&listed.id);
+        if let Some(container) = listed_container(listed, known) {
+            self.containers.insert(listed.id.clone(), container);
         }
+    }
+
+    /// Takes apart what carries our label: ours, and what only looks so.
+    fn sort(&mut self, project: &ProjectName, listed: Vec<Listed>) -> (Vec<Listed>, Vec<Stranger>) {
+        let present: BTreeSet<&str> = listed.iter().map(|one| one.id.as_str()).collect();
+        self.kept.retain(|id| present.contains(id.as_str()));
+        self.containers
+            .retain(|id, _| present.contains(id.as_str()));
+        self.silent
+            .retain(|id, since| present.contains(id.as_str()) && since.elapsed() < SILENT_FOR);
+        let (ours, others): (Vec<Listed>, Vec<Listed>) = listed
+            .into_iter()
+            .partition(|one| ours::is_container(project, one) || self.kept.contains(&one.id));
+        self.kept.extend(ours.iter().map(|one| one.id.clone()));
+        let stranger = |one: Listed| {
+            Stranger::Container(match one.name() {
+                "" => one.id.clone(),
+                name => name.to_owned(),
+            })
+        };
+        (ours, others.into_iter().map(stranger).collect())
     }
 }
 
 impl Engine {
     /// One look. Containers that are unknown or were forgotten are inspected; the list itself is
     /// always fresh.
+    ///
+    /// Only an engine that cannot list is an engine that does not answer. What it says, or does not
+    /// say, about one container or one image costs that one only.
     pub async fn observe(
         &self,
         project: &ProjectName,
         images: &[String],
         cache: &mut ObservationCache,
     ) -> Result<Observed, EngineError> {
-        let listed = self.our_containers(project).await?;
-        let ids: BTreeSet<&str> = listed
+        let listed = self.labelled_containers(project).await?;
+        let (listed, strangers) = cache.sort(project, listed);
+        let stale: Vec<&Listed> = listed
             .iter()
-            .filter_map(|summary| summary.id.as_deref())
-            .collect();
-        cache.containers.retain(|id, _| ids.contains(id.as_str()));
-        cache
-            .silent
-            .retain(|id, since| ids.contains(id.as_str()) && since.elapsed() < SILENT_FOR);
-        let stale: Vec<&ContainerSummary> = listed
-            .iter()
-            .filter(|summary| is_stale(summary, &cache.containers))
+            .filter(|one| is_stale(one, &cache.containers))
             .collect();
         let asked = stale
             .iter()
-            .map(|summary| self.inspect_unless_silent(summary, &cache.silent));
-        let inspected = join_all(asked).await;
-        for (summary, inspected) in stale.into_iter().zip(inspected) {
-            match inspected? {
-                Inspected::Container(container) => {
+            .map(|one| self.inspect_unless_silent(&one.id, &cache.silent));
+        let looks = join_all(asked).await;
+        for (one, look) in stale.into_iter().zip(looks) {
+            match look? {
+                Look::Container(container) => {
                     cache.containers.insert(container.id.clone(), *container);
                 }
-                Inspected::Gone => {}
-                Inspected::Silent => {
-                    let id = summary.id.clone().unwrap_or_default();
-                    cache.silent.entry(id).or_insert_with(Instant::now);
-                    cache.keep_listed(summary);
+                Look::Gone => {
+                    cache.containers.remove(&one.id);
                 }
+                Look::Silent => {
+                    let silent = cache.silent.entry(one.id.clone());
+                    silent.or_insert_with(Instant::now);
+                    cache.keep_listed(one);
+                }
+                Look::Strange => cache.keep_listed(one),
             }
         }
         if cache.rest.is_none() {
-            cache.rest =
-                Some(try_join(self.our_networks(project), self.our_volumes(project)).await?);
+            cache.rest = Some(self.around(project).await?);
         }
-        cache.images.retain(|image, _| images.contains(image));
-        for image in images {
-            if !cache.images.contains_key(image)
-                && let Some(id) = self.image_id(image).await?
-            {
-                cache.images.insert(image.clone(), id);
-            }
-        }
-        let (networks, volumes) = cache.rest.clone().unwrap_or_default();
+        self.find_images(images, cache).await?;
+        let around = cache.rest.clone().unwrap_or_default();
         Ok(Observed {
             containers: in_start_order(cache.containers.values()),
-            networks,
-            volumes,
+            networks: around.networks,
+            volumes: around.volumes,
             images: cache.images.clone(),
+            strangers: strangers.into_iter().chain(around.strangers).collect(),
         })
     }
 
-    /// One container that hangs in the engine must not hide the others.
+    /// Looks for images that are not known to be there. One that the engine refuses to speak of is
+    /// not there: whoever needs it is told why when it is fetched.
+    async fn find_images(
+        &self,
+        images: &[String],
+        cache: &mut ObservationCache,
+    ) -> Result<(), EngineError> {
+        cache.images.retain(|image, _| images.contains(image));
+        for image in images {
+            if cache.images.contains_key(image) {
+                continue;
+            }
+            match self.image_id(image).await {
+                Ok(Some(id)) => {
+                    cache.images.insert(image.clone(), id);
+                }
+                Ok(None) => {}
+                Err(error) if error.is_about_one_thing() => {
+                    tracing::warn!(%error, image, "an image cannot be looked at");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// One container that hangs in the engine, or that it cannot describe, must not hide the
+    /// others.
     async fn inspect_unless_silent(
         &self,
-        summary: &ContainerSummary,
+        id: &str,
         silent: &BTreeMap<String, Instant>,
-    ) -> Result<Inspected, EngineError> {
-        let id = summary.id.as_deref().unwrap_or_default();
+    ) -> Result<Look, EngineError> {
         if silent.contains_key(id) {
-            return Ok(Inspected::Silent);
+            return Ok(Look::Silent);
         }
         match tokio::time::timeout(INSPECT_LIMIT, self.inspect(id)).await {
-            Err(_) => Ok(Inspected::Silent),
-            Ok(answer) => Ok(answer?.map_or(Inspected::Gone, |container| {
-                Inspected::Container(Box::new(container))
-            })),
+            Err(_) => Ok(Look::Silent),
+            Ok(Ok(Some(container))) => Ok(Look::Container(Box::new(container))),
+            Ok(Ok(None)) => Ok(Look::Gone),
+            Ok(Err(error)) if error.is_about_one_thing() => {
+                tracing::warn!(%error, "one container is known from the list alone");
+                Ok(Look::Strange)
+            }
+            Ok(Err(error)) => Err(error),
         }
     }
 
-    async fn our_containers(
+    /// Every container that carries our label.
+    pub(super) async fn labelled_containers(
         &self,
         project: &ProjectName,
-    ) -> Result<Vec<ContainerSummary>, EngineError> {
-        let options = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&filter(project))
-            .build();
-        self.call(
-            || "list containers".to_owned(),
-            QUICK,
-            self.docker.list_containers(Some(options)),
+    ) -> Result<Vec<Listed>, EngineError> {
+        self.list_containers(true, &filter("label", &label_of(project)))
+            .await
+    }
+
+    /// The containers that pass a filter, running ones or all.
+    pub(super) async fn list_containers(
+        &self,
+        all: bool,
+        filters: &str,
+    ) -> Result<Vec<Listed>, EngineError> {
+        let all = if all { "true" } else { "false" };
+        let query = [("all", all), ("filters", filters)];
+        let attempt = || "list containers".to_owned();
+        let bytes = self.get(attempt, QUICK, "/containers/json", &query).await?;
+        shown::entries(&bytes).ok_or_else(|| nonsense("list containers"))
+    }
+
+    async fn around(&self, project: &ProjectName) -> Result<Around, EngineError> {
+        let names = filter("name", &format!("^/?{project}-"));
+        let (networks, volumes, namesakes) = try_join3(
+            self.labelled_networks(project),
+            self.labelled_volumes(project),
+            self.list_containers(true, &names),
         )
-        .await
+        .await?;
+        let mut around = Around::default();
+        for network in networks {
+            if network.name == ours::network_name(project) {
+                around.networks.insert(network.id, network.name);
+            } else {
+                around.strangers.insert(Stranger::Network(network.name));
+            }
+        }
+        for volume in volumes {
+            if ours::is_lease(project, &volume.name) {
+                continue;
+            }
+            if ours::is_volume(project, &volume) {
+                around.volumes.insert(volume.name);
+            } else {
+                around.strangers.insert(Stranger::Volume(volume.name));
+            }
+        }
+        let is_foreign = |one: &Listed| {
+            ours::has_our_name(project, one.name()) && !ours::carries_label(project, &one.labels)
+        };
+        let foreign = namesakes.iter().filter(|one| is_foreign(one));
+        let names = foreign.map(|one| Stranger::Namesake(one.name().to_owned()));
+        around.strangers.extend(names);
+        Ok(around)
     }
 
-    async fn our_networks(
+    async fn labelled_networks(
         &self,
         project: &ProjectName,
-    ) -> Result<BTreeMap<String, String>, EngineError> {
-        let options = ListNetworksOptionsBuilder::default()
-            .filters(&filter(project))
-            .build();
-        let listed = self
-            .call(
-                || "list networks".to_owned(),
-                QUICK,
-                self.docker.list_networks(Some(options)),
-            )
-            .await?;
-        Ok(listed
-            .into_iter()
-            .filter_map(|network| Some((network.id?, network.name?)))
-            .collect())
+    ) -> Result<Vec<shown::Network>, EngineError> {
+        let filters = filter("label", &label_of(project));
+        let attempt = || "list networks".to_owned();
+        let query = [("filters", filters.as_str())];
+        let bytes = self.get(attempt, QUICK, "/networks", &query).await?;
+        shown::entries(&bytes).ok_or_else(|| nonsense("list networks"))
     }
 
-    async fn our_volumes(&self, project: &ProjectName) -> Result<BTreeSet<String>, EngineError> {
-        let options = ListVolumesOptionsBuilder::default()
-            .filters(&filter(project))
-            .build();
-        let listed = self
-            .call(
-                || "list volumes".to_owned(),
-                QUICK,
-                self.docker.list_volumes(Some(options)),
-            )
-            .await?;
-        Ok(listed
-            .volumes
-            .unwrap_or_default()
-            .into_iter()
-            .map(|volume| volume.name)
-            .collect())
+    pub(super) async fn labelled_volumes(
+        &self,
+        project: &ProjectName,
+    ) -> Result<Vec<shown::Volume>, EngineError> {
+        let filters = filter("label", &label_of(project));
+        let attempt = || "list volumes".to_owned();
+        let query = [("filters", filters.as_str())];
+        let bytes = self.get(attempt, QUICK, "/volumes", &query).await?;
+        shown::volumes(&bytes).ok_or_else(|| nonsense("list volumes"))
     }
 
     /// Inspects one container; `None` when it is gone, or is not one of ours after all.
     pub async fn inspect(&self, id: &str) -> Result<Option<Container>, EngineError> {
-        let call = self.docker.inspect_container(id, None);
-        match self
-            .call(|| format!("inspect container {id}"), QUICK, call)
-            .await
-        {
-            Ok(answer) => Ok(container_of(answer)),
+        match self.inspected(id).await {
+            Ok(answer) => container_of(answer),
             Err(error) if error.is_absent() => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The environment of a container, for what only it remembers.
-    pub async fn environment(&self, id: &str) -> Result<BTreeMap<String, String>, EngineError> {
-        let call = self.docker.inspect_container(id, None);
-        let answer = self
-            .call(|| format!("inspect container {id}"), QUICK, call)
-            .await?;
-        let lines = answer
-            .config
-            .and_then(|config| config.env)
-            .unwrap_or_default();
-        Ok(lines
-            .iter()
-            .filter_map(|line| line.split_once('='))
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect())
+    async fn inspected(&self, id: &str) -> Result<shown::Inspected, EngineError> {
+        let attempt = || format!("inspect container {id}");
+        let path = format!("/containers/{}/json", wire::encoded(id));
+        let bytes = self.get(attempt, QUICK, &path, &[]).await?;
+        serde_json::from_slice(&bytes).map_err(|_| nonsense(&attempt()))
     }
 
-    /// A label of a container, network or volume of the project that says where it was made.
+    /// The environment of a container, for what only it remembers.
+    pub async fn environment(&self, id: &str) -> Result<BTreeMap<String, String>, EngineError> {
+        Ok(environment_in(&self.inspected(id).await?))
+    }
+
+    /// How to reach the SQL Server in a container, read off its environment and published port.
+    pub async fn database_of(&self, id: &str) -> Option<crate::spec::DatabaseTarget> {
+        let answer = self.inspected(id).await.ok()?;
+        let password = environment_in(&answer).remove("MSSQL_SA_PASSWORD")?;
+        let ports = answer.network_settings.ports;
+        let binding = ports.get("1433/tcp")?.as_ref()?.first()?.clone();
+        let host = match binding.host_ip.as_str() {
+            "" | "0.0.0.0" | "::" => "127.0.0.1".to_owned(),
+            _ => binding.host_ip,
+        };
+        Some(crate::spec::DatabaseTarget {
+            host,
+            port: binding.host_port.parse().ok()?,
+            user: "sa".to_owned(),
+            password: crate::config::Secret::new(password),
+            database: String::new(),
+        })
+    }
+
+    /// A label of a container of the project that says where it was made.
     pub async fn origin(&self, project: &ProjectName) -> Result<Option<Origin>, EngineError> {
-        let listed = self.our_containers(project).await?;
-        let labels = listed.into_iter().find_map(|summary| summary.labels);
-        Ok(labels.map(|mut found| Origin {
-            working_dir: found.remove(labels::WORKING_DIR).unwrap_or_default(),
-            demo: found.get(labels::DEMO).map(String::as_str) == Some("Y"),
+        let listed = self.labelled_containers(project).await?;
+        let mut ours = listed
+            .into_iter()
+            .filter(|one| ours::is_container(project, one));
+        Ok(ours.next().map(|mut one| Origin {
+            working_dir: one.labels.remove(labels::WORKING_DIR).unwrap_or_default(),
+            demo: is_demo(&one.labels),
         }))
     }
 
@@ -263,102 +367,29 @@ impl Engine {
         &self,
         project: &ProjectName,
     ) -> Result<Option<bool>, EngineError> {
-        let options = ListVolumesOptionsBuilder::default()
-            .filters(&filter(project))
-            .build();
-        let listed = self
-            .call(
-                || "list volumes".to_owned(),
-                QUICK,
-                self.docker.list_volumes(Some(options)),
-            )
-            .await?;
-        let first = listed.volumes.unwrap_or_default().into_iter().next();
-        Ok(first.map(|volume| volume.labels.get(labels::DEMO).map(String::as_str) == Some("Y")))
+        let listed = self.labelled_volumes(project).await?;
+        let first = listed.iter().find(|one| ours::is_volume(project, one));
+        Ok(first.map(|volume| is_demo(&volume.labels)))
     }
+}
 
-    /// Every running container that publishes a host port, with the ports.
-    pub async fn published_ports(&self) -> Result<Vec<(String, Vec<u16>)>, EngineError> {
-        let options = ListContainersOptionsBuilder::default().all(false).build();
-        let listed = self
-            .call(
-                || "list containers".to_owned(),
-                QUICK,
-                self.docker.list_containers(Some(options)),
-            )
-            .await?;
-        let of = |summary: ContainerSummary| {
-            let ports = summary
-                .ports
-                .unwrap_or_default()
-                .into_iter()
-                .filter_map(|port| port.public_port)
-                .collect();
-            (name_of(summary.names.as_deref()), ports)
-        };
-        Ok(listed.into_iter().map(of).collect())
-    }
+fn is_demo(found: &BTreeMap<String, String>) -> bool {
+    found.get(labels::DEMO).map(String::as_str) == Some("Y")
+}
 
-    /// The names of containers, among those wanted, that exist without our label.
-    pub async fn foreign_containers(
-        &self,
-        project: &ProjectName,
-        names: &[&str],
-    ) -> Result<Vec<String>, EngineError> {
-        let options = ListContainersOptionsBuilder::default().all(true).build();
-        let listed = self
-            .call(
-                || "list containers".to_owned(),
-                QUICK,
-                self.docker.list_containers(Some(options)),
-            )
-            .await?;
-        let is_foreign = |summary: &ContainerSummary| {
-            let ours = summary
-                .labels
-                .as_ref()
-                .and_then(|labels| labels.get(labels::PROJECT));
-            ours.map(String::as_str) != Some(project.as_str())
-        };
-        let foreign = listed
-            .into_iter()
-            .filter(is_foreign)
-            .map(|summary| name_of(summary.names.as_deref()));
-        Ok(foreign
-            .filter(|name| names.contains(&name.as_str()))
-            .collect())
-    }
+fn environment_in(answer: &shown::Inspected) -> BTreeMap<String, String> {
+    let pairs = answer.config.env.iter();
+    pairs
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
 
-    /// The containers that use a volume, except those of the project.
-    pub async fn foreign_users(
-        &self,
-        project: &ProjectName,
-        volume: &str,
-    ) -> Result<Vec<String>, EngineError> {
-        let filters = HashMap::from([("volume", vec![volume.to_owned()])]);
-        let options = ListContainersOptionsBuilder::default()
-            .filters(&filters)
-            .build();
-        let listed = self
-            .call(
-                || "list containers".to_owned(),
-                QUICK,
-                self.docker.list_containers(Some(options)),
-            )
-            .await?;
-        let is_ours = |summary: &ContainerSummary| {
-            summary
-                .labels
-                .as_ref()
-                .and_then(|labels| labels.get(labels::PROJECT))
-                .map(String::as_str)
-                == Some(project.as_str())
-        };
-        Ok(listed
-            .iter()
-            .filter(|summary| !is_ours(summary))
-            .map(|summary| name_of(summary.names.as_deref()))
-            .collect())
+/// What came is not what was asked for.
+fn nonsense(attempt: &str) -> EngineError {
+    EngineError::Broken {
+        attempt: attempt.to_owned(),
+        message: "the engine's answer makes no sense".to_owned(),
     }
 }
 
@@ -377,172 +408,68 @@ pub struct Origin {
     pub demo: bool,
 }
 
-fn filter(project: &ProjectName) -> HashMap<&'static str, Vec<String>> {
-    HashMap::from([("label", vec![format!("{}={project}", labels::PROJECT)])])
+fn label_of(project: &ProjectName) -> String {
+    format!("{}={project}", labels::PROJECT)
 }
 
-fn name_of(names: Option<&[String]>) -> String {
-    names
-        .and_then(<[String]>::first)
-        .map(|name| name.trim_start_matches('/').to_owned())
-        .unwrap_or_default()
+/// A filter as the engine's API takes it.
+pub(super) fn filter(key: &str, value: &str) -> String {
+    serde_json::json!({ key: [value] }).to_string()
 }
 
-/// Whether what is remembered of a container no longer fits what the list says.
-fn is_stale(summary: &ContainerSummary, known: &BTreeMap<String, Container>) -> bool {
-    let Some(container) = summary.id.as_deref().and_then(|id| known.get(id)) else {
+/// Whether what is remembered of a container no longer fits what the list says. One that the engine
+/// restarts again and again is always looked at.
+fn is_stale(listed: &Listed, known: &BTreeMap<String, Container>) -> bool {
+    let Some(container) = known.get(&listed.id) else {
         return true;
     };
-    let word = summary
-        .state
-        .as_ref()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    let remembered = match &container.run {
-        Run::Created => "created",
-        Run::Running { .. } => "running",
-        Run::Paused { .. } => "paused",
-        Run::Exited { .. } => "exited",
-        Run::Removing => "removing",
-    };
-    let networks = summary
-        .network_settings
-        .as_ref()
-        .and_then(|settings| settings.networks.as_ref());
-    let attached: BTreeSet<String> = networks
-        .into_iter()
-        .flatten()
-        .filter_map(|(_, endpoint)| endpoint.network_id.clone())
-        .collect();
-    word != remembered || (attached != container.networks && !matches!(container.run, Run::Created))
+    let says = listed.run(String::new());
+    let is_another = std::mem::discriminant(&says) != std::mem::discriminant(&container.run);
+    let has_moved = || listed.networks() != container.networks && container.run != Run::Created;
+    is_another || listed.state == "restarting" || listed.name() != container.name || has_moved()
 }
 
 /// A container as the list shows it. The list tells no start time: it is taken from what is known
 /// of the same run.
-fn listed_container(summary: &ContainerSummary, known: Option<&Container>) -> Option<Container> {
-    let found = summary.labels.as_ref()?;
-    let word = summary
-        .state
-        .as_ref()
-        .map(ToString::to_string)
-        .unwrap_or_default();
+fn listed_container(listed: &Listed, known: Option<&Container>) -> Option<Container> {
     let started_at = known
         .and_then(Container::instance)
         .map(|instance| instance.started_at)
         .unwrap_or_default();
-    let run = match word.as_str() {
-        "created" => Run::Created,
-        "running" | "restarting" => Run::Running { started_at },
-        "paused" => Run::Paused { started_at },
-        "removing" => Run::Removing,
-        _ => Run::Exited {
-            started_at,
-            code: -1,
-            oom: false,
-            error: String::new(),
-        },
-    };
-    let networks = summary
-        .network_settings
-        .as_ref()
-        .and_then(|settings| settings.networks.as_ref());
+    let found = &listed.labels;
     Some(Container {
-        id: summary.id.clone()?,
-        name: name_of(summary.names.as_deref()),
+        id: listed.id.clone(),
+        name: listed.name().to_owned(),
         unit: found.get(labels::UNIT)?.parse().ok()?,
         digest: Digest(found.get(labels::DIGEST).cloned().unwrap_or_default()),
-        image: summary.image.clone().unwrap_or_default(),
-        image_id: summary.image_id.clone().unwrap_or_default(),
-        run,
-        networks: networks
-            .into_iter()
-            .flatten()
-            .filter_map(|(_, endpoint)| endpoint.network_id.clone())
-            .collect(),
+        image: listed.image.clone(),
+        image_id: listed.image_id.clone(),
+        run: listed.run(started_at),
+        networks: listed.networks(),
+        network_mode: listed.host_config.network_mode.clone(),
         engine_restarts: false,
     })
 }
 
-fn container_of(answer: ContainerInspectResponse) -> Option<Container> {
-    let config = answer.config?;
-    let mut found = config.labels?;
-    let state = answer.state?;
-    let started_at = state.started_at.unwrap_or_default();
-    let word = state
-        .status
-        .map(|status| status.to_string())
-        .unwrap_or_default();
-    let run = match word.as_str() {
-        "created" => Run::Created,
-        "running" | "restarting" => Run::Running { started_at },
-        "paused" => Run::Paused { started_at },
-        "removing" => Run::Removing,
-        _ => Run::Exited {
-            started_at,
-            code: state.exit_code.unwrap_or(-1),
-            oom: state.oom_killed.unwrap_or(false),
-            error: state.error.unwrap_or_default(),
-        },
+/// None where it carries no label of a unit.
+fn container_of(answer: shown::Inspected) -> Result<Option<Container>, EngineError> {
+    let Some(run) = answer.run().filter(|_| !answer.id.is_empty()) else {
+        return Err(nonsense(&format!("inspect container {}", answer.id)));
     };
-    let networks = answer
-        .network_settings
-        .and_then(|settings| settings.networks)
-        .unwrap_or_default();
-    let policy = answer
-        .host_config
-        .and_then(|host| host.restart_policy)
-        .and_then(|policy| policy.name);
-    Some(Container {
-        id: answer.id?,
-        name: answer
-            .name
-            .unwrap_or_default()
-            .trim_start_matches('/')
-            .to_owned(),
-        unit: found.remove(labels::UNIT)?.parse().ok()?,
+    let (networks, mut found) = (answer.networks(), answer.config.labels);
+    let unit = found
+        .remove(labels::UNIT)
+        .and_then(|unit| unit.parse().ok());
+    Ok(unit.map(|unit| Container {
+        id: answer.id,
+        name: answer.name.trim_start_matches('/').to_owned(),
+        unit,
         digest: Digest(found.remove(labels::DIGEST).unwrap_or_default()),
-        image: config.image.unwrap_or_default(),
-        image_id: answer.image.unwrap_or_default(),
+        image: answer.config.image,
+        image_id: answer.image,
         run,
-        networks: networks
-            .into_iter()
-            .map(|(name, endpoint)| {
-                endpoint
-                    .network_id
-                    .filter(|id| !id.is_empty())
-                    .unwrap_or(name)
-            })
-            .collect(),
-        engine_restarts: policy
-            .is_some_and(|policy| !matches!(policy.to_string().as_str(), "" | "no")),
-    })
-}
-
-impl Engine {
-    /// How to reach the SQL Server in a container, read off its environment and published port.
-    pub async fn database_of(&self, id: &str) -> Option<crate::spec::DatabaseTarget> {
-        let password = self
-            .environment(id)
-            .await
-            .ok()?
-            .remove("MSSQL_SA_PASSWORD")?;
-        let call = self.docker.inspect_container(id, None);
-        let answer = self
-            .call(|| format!("inspect container {id}"), QUICK, call)
-            .await
-            .ok()?;
-        let ports = answer.network_settings?.ports?;
-        let binding = ports.get("1433/tcp")?.as_ref()?.first()?.clone();
-        let host = binding
-            .host_ip
-            .filter(|ip| ip != "0.0.0.0" && ip != "::")
-            .unwrap_or_else(|| "127.0.0.1".to_owned());
-        Some(crate::spec::DatabaseTarget {
-            host,
-            port: binding.host_port?.parse().ok()?,
-            user: "sa".to_owned(),
-            password: crate::config::Secret::new(password),
-            database: String::new(),
-        })
-    }
+        networks,
+        network_mode: answer.host_config.network_mode,
+        engine_restarts: !matches!(answer.host_config.restart_policy.name.as_str(), "" | "no"),
+    }))
 }

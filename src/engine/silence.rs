@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixListener;
@@ -16,6 +17,7 @@ use super::Engine;
 use super::EngineError;
 use super::SLOW;
 use super::START;
+use super::archive::ARCHIVE_SILENCE;
 use super::images::PULL_SILENCE;
 
 const IMAGE: &str = "registry.example/a:1";
@@ -181,4 +183,59 @@ async fn f42_a_pull_that_never_begins_is_given_up_too() {
             ..
         })
     ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_archive_that_stalls_is_given_up_and_one_that_moves_is_not() {
+    let peer = Silent::new().await;
+    let stream = peer.engine.archive("one", "/artifacts/.");
+    let (told, mut pieces) = mpsc::unbounded_channel();
+    let reading = tokio::spawn(async move {
+        tokio::pin!(stream);
+        while let Some(piece) = stream.next().await {
+            told.send(piece?.len()).unwrap();
+        }
+        Ok::<(), EngineError>(())
+    });
+    for _ in 0..10 {
+        peer.say("bytes");
+        assert!(pieces.recv().await.is_some());
+        tokio::time::advance(ARCHIVE_SILENCE * 9 / 10).await;
+        assert!(!reading.is_finished(), "there is no limit on the whole");
+    }
+    tokio::time::advance(ARCHIVE_SILENCE / 5).await;
+    let error = ended(reading).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            EngineError::TimedOut {
+                limit: ARCHIVE_SILENCE,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_engine_does_not_take_is_given_up_too() {
+    let peer = Silent::new().await;
+    let engine = peer.engine.clone();
+    let writing = tokio::spawn(async move {
+        let tar = futures_util::stream::pending::<std::io::Result<hyper::body::Bytes>>();
+        engine.unpack("one", "/artifacts", tar).await
+    });
+    tokio::task::yield_now().await;
+    tokio::time::advance(ARCHIVE_SILENCE + Duration::from_secs(1)).await;
+    let error = ended(writing).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            EngineError::TimedOut {
+                limit: ARCHIVE_SILENCE,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
 }

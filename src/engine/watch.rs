@@ -1,17 +1,20 @@
 //! The engine's events, as hints about what to look at again. They may be dropped, doubled or late:
 //! a slow relist is the truth.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::Stream;
-use futures_util::StreamExt as _;
+use hyper::Method;
+use serde::Deserialize;
 
 use super::Engine;
 use super::EngineError;
+use super::SLOW;
+use super::ours;
+use super::shown::lenient;
+use super::wire::Lines;
 use crate::config::project::ProjectName;
 use crate::reconcile::container_event::ContainerEvent;
-use crate::spec::labels;
 
 /// What to look at again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,98 +27,179 @@ pub enum Hint {
     Images,
 }
 
+/// What the engine is asked to tell of.
+const KINDS: [&str; 4] = ["container", "network", "volume", "image"];
+/// The events that change something.
+const EVENTS: [&str; 19] = [
+    "create",
+    "start",
+    "die",
+    "oom",
+    "pause",
+    "unpause",
+    "destroy",
+    "update",
+    "rename",
+    "connect",
+    "disconnect",
+    "remove",
+    "kill",
+    "tag",
+    "untag",
+    "pull",
+    "load",
+    "import",
+    "delete",
+];
+
+/// An event. What is of another kind than expected counts as absent.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Message {
+    #[serde(deserialize_with = "lenient")]
+    r#type: String,
+    #[serde(deserialize_with = "lenient")]
+    action: String,
+    #[serde(deserialize_with = "lenient")]
+    actor: Actor,
+    #[serde(deserialize_with = "lenient", rename = "timeNano")]
+    time_nano: i64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Actor {
+    #[serde(deserialize_with = "lenient", rename = "ID")]
+    id: String,
+    #[serde(deserialize_with = "lenient", rename = "Attributes")]
+    attributes: BTreeMap<String, String>,
+}
+
+/// The stream of events, as far as it was read.
+enum Reading {
+    Closed,
+    Open(Lines),
+    Broken,
+}
+
 impl Engine {
     /// Events of the project's containers, and of all networks and volumes, from now on. The stream
     /// ends when the engine goes away; open it again and look at everything.
+    ///
+    /// An event that cannot be read is passed over: a slow relist finds what it told.
     pub fn hints(
         &self,
         project: &ProjectName,
     ) -> impl Stream<Item = Result<Hint, EngineError>> + use<> {
-        let filters = HashMap::from([
-            (
-                "type",
-                ["container", "network", "volume", "image"]
-                    .map(str::to_owned)
-                    .to_vec(),
-            ),
-            (
-                "event",
-                [
-                    "create",
-                    "start",
-                    "die",
-                    "oom",
-                    "pause",
-                    "unpause",
-                    "destroy",
-                    "update",
-                    "rename",
-                    "connect",
-                    "disconnect",
-                    "remove",
-                    "kill",
-                    "tag",
-                    "untag",
-                    "pull",
-                    "load",
-                    "import",
-                    "delete",
-                ]
-                .map(str::to_owned)
-                .to_vec(),
-            ),
-        ]);
-        let options = EventsOptionsBuilder::default().filters(&filters).build();
-        let engine = self.clone();
-        let project = project.as_str().to_owned();
-        let stream = self.docker.events(Some(options));
-        stream.filter_map(move |item| {
-            let hint = match item {
-                Ok(event) => hint_of(event, &project).map(Ok),
-                Err(error) => Some(Err(
-                    engine.error("follow the engine's events".to_owned(), error)
-                )),
-            };
-            std::future::ready(hint)
+        let (engine, project) = (self.clone(), project.clone());
+        futures_util::stream::unfold(Reading::Closed, move |reading| {
+            let (engine, project) = (engine.clone(), project.clone());
+            async move {
+                let mut lines = match reading {
+                    Reading::Broken => return None,
+                    Reading::Open(lines) => lines,
+                    Reading::Closed => match engine.open_events().await {
+                        Ok(lines) => lines,
+                        Err(error) => return Some((Err(error), Reading::Broken)),
+                    },
+                };
+                loop {
+                    match lines.next().await {
+                        Ok(None) => return None,
+                        Ok(Some(line)) => {
+                            let told = serde_json::from_slice(&line).ok();
+                            if let Some(hint) = told.and_then(|told| hint_of(told, &project)) {
+                                return Some((Ok(hint), Reading::Open(lines)));
+                            }
+                        }
+                        Err(error) => {
+                            let error = EngineError::Broken {
+                                attempt: "follow the engine's events".to_owned(),
+                                message: super::chain(&error),
+                            };
+                            return Some((Err(error), Reading::Broken));
+                        }
+                    }
+                }
+            }
         })
+    }
+
+    async fn open_events(&self) -> Result<Lines, EngineError> {
+        let attempt = || "follow the engine's events".to_owned();
+        let filters = serde_json::json!({ "type": KINDS, "event": EVENTS }).to_string();
+        let query = [("filters", filters.as_str())];
+        let opening = self.stream(attempt, Method::GET, "/events", &query, &[]);
+        match tokio::time::timeout(SLOW, opening).await {
+            Ok(body) => Ok(Lines::new(body?)),
+            Err(_) => Err(EngineError::TimedOut {
+                attempt: attempt(),
+                limit: SLOW,
+            }),
+        }
     }
 }
 
-fn hint_of(event: bollard::models::EventMessage, project: &str) -> Option<Hint> {
-    let word = event.typ.map(|word| word.to_string()).unwrap_or_default();
-    let action = event.action.unwrap_or_default();
-    let actor = event.actor?;
-    let attributes = actor.attributes.unwrap_or_default();
-    match word.as_str() {
-        "container" => {
-            let ours = attributes.get(labels::PROJECT).map(String::as_str) == Some(project);
-            let at = time::OffsetDateTime::from_unix_timestamp_nanos(
-                event.time_nano.unwrap_or_default().into(),
-            )
-            .ok();
-            ours.then(|| {
-                Hint::Container(ContainerEvent {
-                    id: actor.id.unwrap_or_default(),
-                    word: action,
-                    at,
-                    signal: attributes.get("signal").cloned(),
-                    code: attributes
-                        .get("exitCode")
-                        .and_then(|code| code.parse().ok()),
-                })
-            })
+fn hint_of(event: Message, project: &ProjectName) -> Option<Hint> {
+    let Actor { id, attributes } = event.actor;
+    let name = attributes.get("name").map_or("", String::as_str);
+    match event.r#type.as_str() {
+        "container" if ours::carries_label(project, &attributes) => {
+            let nanos = i128::from(event.time_nano);
+            Some(Hint::Container(ContainerEvent {
+                id,
+                word: event.action,
+                at: time::OffsetDateTime::from_unix_timestamp_nanos(nanos).ok(),
+                signal: attributes.get("signal").cloned(),
+                code: attributes
+                    .get("exitCode")
+                    .and_then(|code| code.parse().ok()),
+            }))
         }
-        "network" => {
-            let ours = attributes
-                .get("name")
-                .is_some_and(|name| name.starts_with(project));
-            ours.then_some(Hint::Infrastructure)
-        }
-        "volume" => actor
-            .id
-            .is_some_and(|name| name.starts_with(project))
+        // Somebody else takes or frees one of our names.
+        "container" => ours::has_our_name(project, name).then_some(Hint::Infrastructure),
+        "network" => name
+            .starts_with(project.as_str())
+            .then_some(Hint::Infrastructure),
+        "volume" => (id.starts_with(project.as_str()) && !ours::is_lease(project, &id))
             .then_some(Hint::Infrastructure),
         "image" => Some(Hint::Images),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint(text: &str) -> Option<Hint> {
+        let project = crate::config::project::normalise("shop").unwrap();
+        serde_json::from_str(text)
+            .ok()
+            .and_then(|told| hint_of(told, &project))
+    }
+
+    #[test]
+    fn a_name_of_ours_that_somebody_takes_is_looked_at_and_a_renewed_lease_is_not() {
+        let container = |name: &str| {
+            hint(&format!(
+                r#"{{"Type":"container","Action":"create","Actor":{{"ID":"x","Attributes":{{"name":"{name}"}}}}}}"#
+            ))
+        };
+        assert_eq!(container("shop-db-1"), Some(Hint::Infrastructure));
+        assert_eq!(container("shop-web-1"), None);
+        let volume = |name: &str| {
+            hint(&format!(
+                r#"{{"Type":"volume","Action":"create","Actor":{{"ID":"{name}","Attributes":{{}}}}}}"#
+            ))
+        };
+        assert_eq!(volume("shop_sql-data"), Some(Hint::Infrastructure));
+        assert_eq!(volume("shop_octo-local-lease-7"), None);
+    }
+
+    #[test]
+    fn words_that_nobody_knows_yet_are_passed_over() {
+        assert_eq!(hint(r#"{"Type":"hologram","Action":"beam"}"#), None);
+        assert_eq!(hint(r#"{"Type":7}"#), None);
     }
 }

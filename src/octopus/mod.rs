@@ -18,16 +18,40 @@ use crate::reconcile::health::Probe;
 /// Answers 200 when the node takes work, 418 when it is drained, anything else when it is broken
 /// (octopus.com/docs, "Load balancing": the health endpoint needs no login).
 pub const PING: &str = "/api/octopusservernodes/ping";
+/// Says the server's version, without a login (octopus.com/docs, "Auto-scaling high availability
+/// nodes").
+pub const API: &str = "/api";
 /// A ping's answer is one small JSON object; what is larger is not it.
 const BODY_LIMIT: usize = 64 * 1024;
+/// The answer about the version lists every resource, some tens of kilobytes.
+const API_LIMIT: usize = 1024 * 1024;
+/// A version is a few numbers and a word; what is longer is not one.
+const VERSION_LIMIT: usize = 64;
 
 /// Asks a node how it is. `limit` bounds the whole exchange.
 pub async fn ping(address: SocketAddr, limit: Duration) -> Probe {
-    match tokio::time::timeout(limit, get(address, PING)).await {
+    match tokio::time::timeout(limit, get(address, PING, BODY_LIMIT)).await {
         Err(_) => Probe::Failure(format!("no answer within {} ms", limit.as_millis())),
         Ok(Err(Refusal { os_error, why })) => Probe::of_error(os_error, why),
-        Ok(Ok(status)) => judge(status),
+        Ok(Ok((status, _))) => judge(status),
     }
+}
+
+/// The version that a node reports, such as `2026.2.7`. `limit` bounds the whole exchange.
+pub async fn version(address: SocketAddr, limit: Duration) -> Option<String> {
+    let answer = tokio::time::timeout(limit, get(address, API, API_LIMIT)).await;
+    let (status, body) = answer.ok()?.ok()?;
+    (status == 200).then(|| version_in(&body))?
+}
+
+fn version_in(body: &[u8]) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let version = answer.get("Version")?.as_str()?;
+    let is_sign = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '.' | '-' | '+');
+    let is_version = version.len() <= VERSION_LIMIT
+        && version.starts_with(|sign: char| sign.is_ascii_digit())
+        && version.chars().all(is_sign);
+    is_version.then(|| version.to_owned())
 }
 
 fn judge(status: u16) -> Probe {
@@ -51,7 +75,7 @@ fn refusal(error: impl std::error::Error) -> Refusal {
     }
 }
 
-async fn get(address: SocketAddr, path: &str) -> Result<u16, Refusal> {
+async fn get(address: SocketAddr, path: &str, most: usize) -> Result<(u16, Bytes), Refusal> {
     let tcp = TcpStream::connect(address).await.map_err(|error| Refusal {
         os_error: error.raw_os_error(),
         why: error.to_string(),
@@ -70,12 +94,12 @@ async fn get(address: SocketAddr, path: &str) -> Result<u16, Refusal> {
         let answer = sender.send_request(request).await.map_err(refusal)?;
         let status = answer.status().as_u16();
         // The body is read to its end, so that a node that dribbles one for ever counts as hung.
-        let body = Limited::new(answer.into_body(), BODY_LIMIT).collect().await;
-        body.map_err(|error| Refusal {
+        let body = Limited::new(answer.into_body(), most).collect().await;
+        let body = body.map_err(|error| Refusal {
             os_error: None,
             why: error.to_string(),
         })?;
-        Ok(status)
+        Ok((status, body.to_bytes()))
     };
     tokio::pin!(exchange);
     tokio::select! {
@@ -97,5 +121,19 @@ mod tests {
         for status in [301, 404, 500, 503] {
             assert!(matches!(judge(status), Probe::Failure(_)), "{status}");
         }
+    }
+
+    #[test]
+    fn only_what_looks_like_a_version_is_taken_for_one() {
+        let read = |version: &str| version_in(format!(r#"{{"Version":{version}}}"#).as_bytes());
+        assert_eq!(read(r#""2026.2.7""#).as_deref(), Some("2026.2.7"));
+        assert_eq!(
+            read(r#""2026.2.7-hotfix.1+b""#).as_deref(),
+            Some("2026.2.7-hotfix.1+b")
+        );
+        for none in ["7", r#""""#, r#""latest""#, r#""1\u001b[2J""#] {
+            assert_eq!(read(none), None, "{none}");
+        }
+        assert_eq!(version_in(b"<html>"), None);
     }
 }

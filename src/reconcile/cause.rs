@@ -139,10 +139,14 @@ const ENGINE_WORDS: &[(&[&str], Cause)] = &[
         Cause::WrongArchitecture,
     ),
     (&["no matching manifest for"], Cause::WrongArchitecture),
-    (&["is already in use by container"], Cause::NameTaken),
+    (&["is already in use by"], Cause::NameTaken),
     (&["network with name", "already exists"], Cause::NameTaken),
     (&["non-overlapping ipv4 address pool"], Cause::NoSubnet),
     (&["all predefined address pools"], Cause::NoSubnet),
+    // Whatever kept an image from being fetched: the words say what, and when that is over nobody
+    // knows.
+    (&["invalid reference format"], Cause::ImageMissing),
+    (&["pull image"], Cause::ImageMissing),
 ];
 
 /// Lines of SQL Server's and Octopus Server's logs and what they mean (sources: `facts` of the
@@ -399,7 +403,7 @@ impl Cause {
                 "something else uses this database: stop it, then `octo-local up`"
             }
             Self::NameTaken => {
-                "rename or remove what has the name, or choose another project name with -p"
+                "what has the name may hold data: leave it, and choose another project name with -p"
             }
             Self::VolumeInUse => "stop the other container that mounts the volume",
             Self::PortTaken => {
@@ -509,6 +513,61 @@ mod tests {
         ];
         for (unit, code, line, cause) in cases {
             assert_eq!(cause_of(unit, code, &["hello", line]), cause, "{line}");
+        }
+    }
+
+    /// Answers of moby 20.10, 26, 28 and 29 to the same requests.
+    #[test]
+    fn engines_of_all_ages_name_their_cause() {
+        let cases = [
+            (
+                "driver failed programming external connectivity on endpoint a (x): Bind for 127.0.0.1:8080 failed: port is already allocated",
+                Cause::PortTaken,
+            ),
+            (
+                "failed to set up container networking: driver failed programming external connectivity on endpoint a (x): failed to bind host port for 0.0.0.0:8080:172.18.0.2:8080/tcp: address already in use",
+                Cause::PortTaken,
+            ),
+            (
+                "failed to set up container networking: driver failed programming external connectivity on endpoint a (x): failed to bind host port 127.0.0.1:8080/tcp: address already in use",
+                Cause::PortTaken,
+            ),
+            (
+                "Conflict. The container name \"/a\" is already in use by container \"x\". You have to remove (or rename) that container to be able to reuse that name.",
+                Cause::NameTaken,
+            ),
+            (
+                "network with name a_default already exists",
+                Cause::NameTaken,
+            ),
+            ("No such image: a:1", Cause::ImageMissing),
+            (
+                "pull image a:1: there is none: Error response from daemon: failed to resolve reference",
+                Cause::ImageMissing,
+            ),
+            (
+                "invalid reference format: repository name (A/b) must be lowercase",
+                Cause::ImageMissing,
+            ),
+            (
+                "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network",
+                Cause::NoSubnet,
+            ),
+            (
+                "all predefined address pools have been fully subnetted",
+                Cause::NoSubnet,
+            ),
+            (
+                "pull image a:1: the disk is full: write /var/lib/x: no space left on device",
+                Cause::DiskFull,
+            ),
+            (
+                "no matching manifest for linux/arm64/v8 in the manifest list entries",
+                Cause::WrongArchitecture,
+            ),
+        ];
+        for (words, cause) in cases {
+            assert_eq!(of_words(words), Some(cause), "{words}");
         }
     }
 

@@ -351,6 +351,7 @@ mod tests {
                 started_at: started_at.to_owned(),
             },
             networks: std::collections::BTreeSet::new(),
+            network_mode: String::new(),
             engine_restarts: false,
         };
         Observed {

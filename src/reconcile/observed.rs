@@ -8,6 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::spec::Digest;
 use crate::spec::UnitId;
+use crate::spec::reference;
 
 /// Everything of one project that the engine showed at one look.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +21,34 @@ pub struct Observed {
     pub volumes: BTreeSet<String>,
     /// The image references of the desired state that the engine has, with the image's ID.
     pub images: BTreeMap<String, String>,
+    /// What looks like ours and is not: it is named, and left alone.
+    pub strangers: BTreeSet<Stranger>,
+}
+
+/// Something that looks like ours and is not. It carries our label (set by hand, or inherited from an
+/// image that was made of one of our containers) without the name that we would give it, or it has
+/// the name without the label. Each holds its name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stranger {
+    /// A container with our label.
+    Container(String),
+    /// A network with our label.
+    Network(String),
+    /// A volume with our label.
+    Volume(String),
+    /// A container without our label, under a name that one of our containers has: that one cannot
+    /// be made.
+    Namesake(String),
+}
+
+impl std::fmt::Display for Stranger {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Container(name) | Self::Namesake(name) => write!(out, "container {name}"),
+            Self::Network(name) => write!(out, "network {name}"),
+            Self::Volume(name) => write!(out, "volume {name}"),
+        }
+    }
 }
 
 /// One of our containers.
@@ -42,6 +71,10 @@ pub struct Container {
     /// The networks it is attached to: by ID, or by name while it was never started, when the
     /// engine knows no ID yet.
     pub networks: BTreeSet<String>,
+    /// The network mode it was made with, a network's name or ID; empty where only the engine's
+    /// list tells of it, which leaves it out on some engines. Newer engines attach a container
+    /// whose mode is an ID to no other network.
+    pub network_mode: String,
     /// Whether the engine itself would restart it: somebody changed the policy that we set to `no`.
     pub engine_restarts: bool,
 }
@@ -110,7 +143,9 @@ impl Container {
     /// where that is known. One that was made anew after its tag moved carries an ID in the place
     /// of the reference, which says nothing about tags.
     pub fn is_of_another_version(&self, reference: &str, id: Option<&String>) -> bool {
-        let named_otherwise = self.image != reference && self.image != self.image_id;
+        let named_otherwise = self.image != reference
+            && self.image != self.image_id
+            && reference::normal(&self.image) != reference::normal(reference);
         named_otherwise || id.is_some_and(|id| !self.image_id.is_empty() && *id != self.image_id)
     }
 
@@ -160,6 +195,15 @@ impl Observed {
         container.networks.contains(ours) || by_name()
     }
 
+    /// Whether a running container can be attached to our network again: its network mode is the
+    /// name of our network, or its ID. One made with the ID of a network that is gone has to be
+    /// replaced.
+    pub fn can_be_attached(&self, container: &Container) -> bool {
+        let mode = &container.network_mode;
+        let fits = |(id, name): (&String, &String)| id == mode || name == mode;
+        mode.is_empty() || self.networks.iter().any(fits)
+    }
+
     /// Our network. Where there are several (two of a name were made by hand), the one that a
     /// running container uses.
     pub fn network(&self) -> Option<&str> {
@@ -179,6 +223,6 @@ impl Observed {
     pub fn any_node_runs(&self) -> bool {
         self.containers
             .iter()
-            .any(|container| container.unit.is_server() && container.is_running())
+            .any(|container| container.unit != UnitId::Sql && container.is_running())
     }
 }

@@ -32,7 +32,7 @@ use crate::spec::Digest;
 use crate::spec::Role;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
-use fit::Fit;
+pub(super) use fit::Fit;
 
 /// What to do now, and when to ask again.
 pub fn plan(desired: &Desired, seen: &Observed, records: &UnitRecords, now: Mono) -> Plan {
@@ -65,6 +65,29 @@ pub fn plan(desired: &Desired, seen: &Observed, records: &UnitRecords, now: Mono
         (_, Goal::Down { volumes }) => pass.down(volumes),
     }
     pass.plan
+}
+
+/// How well a container fits what is wanted, by what the engine shows alone: nothing is remembered
+/// of its run. `plan` shows people by it what `up` will do.
+pub(super) fn fit_of(desired: &Desired, seen: &Observed, container: &Container) -> Fit {
+    let Some(spec) = &desired.spec else {
+        return Fit::Surplus;
+    };
+    let wanted = spec.container(container.unit);
+    let pass = Pass {
+        desired,
+        seen,
+        records: &UnitRecords::default(),
+        now: Mono::default(),
+        digests: wanted
+            .map(|one| (one.unit, one.digest()))
+            .into_iter()
+            .collect(),
+        needed: BTreeSet::new(),
+        database_ends: false,
+        plan: Plan::default(),
+    };
+    pass.fit(spec, container)
 }
 
 struct Pass<'a> {

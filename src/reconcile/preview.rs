@@ -4,13 +4,17 @@
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::Desired;
+use super::Goal;
 use super::Observed;
 use super::images;
 use super::observed::Container;
-use super::observed::Run;
+use super::plan;
+use super::plan::Fit;
 use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
+use crate::spec::build::SQL_DATA;
 use crate::spec::diff;
 
 /// One change, for people and machines.
@@ -56,9 +60,10 @@ pub fn changes(
         .into_iter()
         .filter(|image| refetch && seen.images.contains_key(*image));
     changes.extend(present.map(|image| change(image, Step::Pull, "it is fetched at every `up`")));
+    let after = once_it_begins(wanted, seen);
     let containers: Vec<Change> = wanted
         .containers()
-        .filter_map(|container| of_container(applied, wanted, container, seen))
+        .filter_map(|container| of_container(applied, container, &after, seen))
         .collect();
     let is_made = |change: &Change| matches!(change.what, Step::Create | Step::Recreate);
     let is_made = |one: &ContainerSpec| {
@@ -85,10 +90,17 @@ pub fn changes(
     }
     let missing_volumes = wanted
         .volumes
-        .values()
-        .filter(|name| !seen.volumes.contains(*name));
-    changes
-        .extend(missing_volumes.map(|name| change(name, Step::Create, "there is no such volume")));
+        .iter()
+        .filter(|(_, name)| !seen.volumes.contains(*name));
+    changes.extend(missing_volumes.map(|(key, name)| {
+        let is_database = key == SQL_DATA && wanted.sql.is_some();
+        let why = if is_database {
+            "there is no such volume: the database will be new and empty"
+        } else {
+            "there is no such volume"
+        };
+        change(name, Step::Create, why)
+    }));
     let surplus = seen
         .containers
         .iter()
@@ -145,19 +157,27 @@ fn changes_image(wanted: &StackSpec, seen: &Observed) -> bool {
     nodes.any(|node| node.is_running() && node.is_of_another_version(&wanted.image, id))
 }
 
-/// Whether the reference stands for another image now than the one that the container was made of.
-fn is_of_another_image(wanted: &ContainerSpec, container: &Container, seen: &Observed) -> bool {
-    let now = seen
-        .images
-        .get(&wanted.image)
-        .filter(|_| !container.image_id.is_empty());
-    now.is_some_and(|id| *id != container.image_id)
+/// What `up` works towards and what it finds once it began: every reference stands for the image
+/// that it names now, nothing is stopped on purpose, and there is a network.
+fn once_it_begins(wanted: &StackSpec, seen: &Observed) -> (Desired, Observed) {
+    let desired = Desired {
+        spec: Some(wanted.clone()),
+        goal: Goal::Up,
+        images: seen.images.clone(),
+        ..Desired::default()
+    };
+    let mut found = seen.clone();
+    if found.networks.is_empty() {
+        found.networks = [(String::new(), wanted.network.clone())].into();
+    }
+    (desired, found)
 }
 
+/// What happens to the container of a unit, as the planner judges how well it fits.
 fn of_container(
     applied: Option<&StackSpec>,
-    spec: &StackSpec,
     wanted: &ContainerSpec,
+    (desired, found): &(Desired, Observed),
     seen: &Observed,
 ) -> Option<Change> {
     let Some(container) = seen.container(wanted.unit) else {
@@ -167,43 +187,46 @@ fn of_container(
             "there is no such container",
         ));
     };
-    if container.digest != wanted.digest() {
-        let before = applied.and_then(|spec| spec.container(wanted.unit));
-        let before = before.filter(|before| before.digest() == container.digest);
-        let why = before
-            .map(|before| diff::reasons(before, wanted))
-            .filter(|why| !why.is_empty());
-        let why = why.unwrap_or_else(|| vec!["it was made from another definition".to_owned()]);
-        return Some(Change {
+    match plan::fit_of(desired, found, container) {
+        Fit::Replace => Some(Change {
             name: wanted.name.clone(),
             what: Step::Recreate,
-            why,
-        });
+            why: why_replaced(applied, wanted, container, seen),
+        }),
+        _ if !container.is_running() => Some(change(&wanted.name, Step::Start, "it does not run")),
+        _ => None,
     }
-    if is_of_another_image(wanted, container, seen) {
-        return Some(change(
-            &wanted.name,
-            Step::Recreate,
-            "its image's reference stands for another image now",
-        ));
-    }
-    if container.is_running() {
-        return None;
-    }
-    if lost_its_network(spec, container, seen) {
-        return Some(change(
-            &wanted.name,
-            Step::Recreate,
-            "its network is gone, so it could not start",
-        ));
-    }
-    Some(change(&wanted.name, Step::Start, "it does not run"))
 }
 
-/// Whether a container that does not run is on a network that is gone. One that never ran finds a
-/// new one by its name.
-fn lost_its_network(spec: &StackSpec, container: &Container, seen: &Observed) -> bool {
-    let finds_a_new_one =
-        container.run == Run::Created && container.networks.contains(&spec.network);
-    !(seen.is_attached(container) || seen.networks.is_empty() && finds_a_new_one)
+/// The differences, where the definition that a container was made from is still known; else its
+/// image, if that is another.
+fn why_replaced(
+    applied: Option<&StackSpec>,
+    wanted: &ContainerSpec,
+    container: &Container,
+    seen: &Observed,
+) -> Vec<String> {
+    if container.digest == wanted.digest() {
+        let now = seen.images.get(&wanted.image);
+        let is_of_another =
+            now.is_some_and(|id| !container.image_id.is_empty() && *id != container.image_id);
+        let why = if is_of_another {
+            "its image's reference stands for another image now"
+        } else {
+            "its network is gone, so it could not start"
+        };
+        return vec![why.to_owned()];
+    }
+    let before = applied.and_then(|spec| spec.container(wanted.unit));
+    let before = before.filter(|before| before.digest() == container.digest);
+    let why = before.map(|before| diff::reasons(before, wanted));
+    if let Some(why) = why.filter(|why| !why.is_empty()) {
+        return why;
+    }
+    // One whose tag moved carries an ID in the place of the reference.
+    let is_named = !container.image.is_empty() && container.image != container.image_id;
+    if is_named && container.image != wanted.image {
+        return vec![format!("image {} -> {}", container.image, wanted.image)];
+    }
+    vec!["it was made from another definition".to_owned()]
 }

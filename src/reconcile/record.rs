@@ -318,6 +318,7 @@ mod tests {
             image_id: "1".into(),
             run,
             networks: std::collections::BTreeSet::new(),
+            network_mode: String::new(),
             engine_restarts: false,
         };
         Observed {

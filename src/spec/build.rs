@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::config::Secret;
 use crate::config::SqlConfig;
 use crate::config::project::ProjectName;
+use crate::config::vendor;
 
 /// The key of the volume that holds SQL Server's data.
 pub const SQL_DATA: &str = "sql-data";
@@ -22,6 +23,11 @@ const SHARED: [(&str, &str); 4] = [
     ("task-logs", "/taskLogs"),
     ("event-exports", "/eventExports"),
 ];
+/// More volumes that all nodes share, where a variable has them use it.
+const CLUSTER_SHARED: (&str, &str) = ("cluster-shared", "/clusterShared");
+const EXECUTIONS_SHARED: (&str, &str) = ("executions-cluster-shared", "/executionsClusterShared");
+/// The names by which containers of other setups reach the host (docs.docker.com, networking).
+const HOST_NAMES: [&str; 2] = ["host.docker.internal", "gateway.docker.internal"];
 const WEB_PORT: u16 = 8080;
 const SQL_PORT: u16 = 1433;
 
@@ -51,8 +57,15 @@ pub fn build(config: &Config, around: &BuildInput<'_>) -> StackSpec {
         .sql
         .as_ref()
         .map(|sql| sql_container(config, sql, project, volume(SQL_DATA)));
+    let extra = &config.octopus.extra;
+    let more = [
+        (CLUSTER_SHARED, vendor::has_cluster_shared(extra)),
+        (EXECUTIONS_SHARED, vendor::has_executions_shared(extra)),
+    ];
+    let more = more.iter().filter(|(_, wanted)| *wanted);
     let shared: BTreeMap<String, String> = SHARED
         .iter()
+        .chain(more.map(|(volume, _)| volume))
         .map(|(key, path)| ((*path).to_owned(), volume(key)))
         .collect();
     let nodes = (1..=config.octopus.nodes)
@@ -82,6 +95,8 @@ fn database(config: &Config, sql: Option<&ContainerSpec>) -> DatabaseTarget {
     let published = sql.and_then(ContainerSpec::host_address);
     let (host, port) = match published {
         Some(address) => (address.ip().to_string(), address.port()),
+        // What a node reaches by the host's name is reached from the host over loopback.
+        None if is_host(&database.host) => ("127.0.0.1".to_owned(), database.port),
         None => (database.host.clone(), database.port),
     };
     let (user, password) = (database.user.clone(), database.password.clone());
@@ -92,6 +107,19 @@ fn database(config: &Config, sql: Option<&ContainerSpec>) -> DatabaseTarget {
         password,
         database: database.name.clone(),
     }
+}
+
+fn is_host(name: &str) -> bool {
+    HOST_NAMES
+        .iter()
+        .any(|host| host.eq_ignore_ascii_case(name))
+}
+
+/// The engine puts the host's own address in the place of `host-gateway`.
+fn extra_hosts(config: &Config) -> Vec<String> {
+    let host = &config.database.host;
+    let names = (config.sql.is_none() && is_host(host)).then(|| format!("{host}:host-gateway"));
+    names.into_iter().collect()
 }
 
 fn sql_container(
@@ -133,6 +161,9 @@ fn sql_container(
         stop_timeout_s: 120,
         log_max_size: config.log_max_size.clone(),
         log_max_files: config.log_max_files,
+        user: None,
+        extra_hosts: Vec::new(),
+        networks: Vec::new(),
     }
 }
 
@@ -147,7 +178,7 @@ fn node_container(
     ContainerSpec {
         unit,
         name: format!("{}-{unit}", around.project),
-        image: format!("{}:{}", octopus.image, octopus.tag),
+        image: octopus.reference(),
         hostname: unit.to_string(),
         env: node_environment(config, around, number),
         mounts,
@@ -162,6 +193,9 @@ fn node_container(
         stop_timeout_s: 60,
         log_max_size: config.log_max_size.clone(),
         log_max_files: config.log_max_files,
+        user: octopus.user.clone(),
+        extra_hosts: extra_hosts(config),
+        networks: octopus.networks.clone(),
     }
 }
 
@@ -192,11 +226,12 @@ fn node_environment(
             "ADMIN_USERNAME".to_owned(),
             Secret::new(&octopus.admin_username),
         ),
-        ("ADMIN_PASSWORD".to_owned(), octopus.admin_password.clone()),
         ("ADMIN_EMAIL".to_owned(), Secret::new(&octopus.admin_email)),
         ("DISABLE_DIND".to_owned(), yes_or_no(octopus.disable_dind)),
     ]);
+    let password = Some(octopus.admin_password.clone()).filter(|password| !password.is_empty());
     let optional = [
+        ("ADMIN_PASSWORD", password),
         ("ADMIN_API_KEY", octopus.admin_api_key.clone()),
         ("OCTOPUS_SERVER_BASE64_LICENSE", octopus.licence.clone()),
         (

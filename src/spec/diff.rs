@@ -16,6 +16,8 @@ pub fn reasons(old: &ContainerSpec, new: &ContainerSpec) -> Vec<String> {
         ("host name", old.hostname != new.hostname),
         ("published ports", old.ports != new.ports),
         ("volumes", old.mounts != new.mounts),
+        ("extra host names", old.extra_hosts != new.extra_hosts),
+        ("extra networks", old.networks != new.networks),
         ("network aliases", old.aliases != new.aliases),
         ("open standard input", old.open_stdin != new.open_stdin),
         ("stop timeout", old.stop_timeout_s != new.stop_timeout_s),
@@ -30,6 +32,14 @@ pub fn reasons(old: &ContainerSpec, new: &ContainerSpec) -> Vec<String> {
             .filter(|(_, differs)| *differs)
             .map(|(what, _)| format!("{what} changed")),
     );
+    if old.user != new.user {
+        let of = |user: &Option<String>| user.clone().unwrap_or_else(|| "the image's".to_owned());
+        reasons.push(format!(
+            "user {} -> {} (what is in its volumes must belong to that user)",
+            of(&old.user),
+            of(&new.user)
+        ));
+    }
     if old.privileged != new.privileged {
         reasons.push(format!(
             "privileged {} -> {}",

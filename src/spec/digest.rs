@@ -70,6 +70,9 @@ mod tests {
             stop_timeout_s: 60,
             log_max_size: "10m".into(),
             log_max_files: 3,
+            user: None,
+            extra_hosts: Vec::new(),
+            networks: Vec::new(),
         };
         assert_eq!(Digest::of(&container).0, "c8077d662d0ba15f3a70ce4c72c88800");
         let other = ContainerSpec {

@@ -9,6 +9,7 @@ pub mod build;
 pub mod diff;
 pub mod digest;
 pub mod labels;
+pub mod reference;
 pub mod unit;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,10 @@ pub use unit::Role;
 pub use unit::UnitId;
 
 /// What is to run, for one project.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// The state file keeps it: a field that is added means by default what was done before it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StackSpec {
     /// The project: the prefix of every name and the value of our project label.
     pub project: ProjectName,
@@ -54,7 +58,8 @@ pub struct StackSpec {
 
 /// One container definition. Every field is part of the digest: what must not recreate a container
 /// is kept elsewhere.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ContainerSpec {
     /// Which unit of the stack it is.
     pub unit: UnitId,
@@ -82,10 +87,20 @@ pub struct ContainerSpec {
     pub log_max_size: String,
     /// How many log files the engine keeps.
     pub log_max_files: u32,
+    /// The user it runs as, and a group after a colon; none is the image's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Host names beyond the network's, as `name:address`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra_hosts: Vec<String>,
+    /// Networks of others, by name, that it joins beside the stack's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<String>,
 }
 
 /// A published port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Port {
     /// The port inside the container.
     pub container: u16,
@@ -95,8 +110,19 @@ pub struct Port {
     pub host: u16,
 }
 
+impl Default for Port {
+    fn default() -> Self {
+        Self {
+            container: 0,
+            host_ip: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            host: 0,
+        }
+    }
+}
+
 /// How the daemon reaches the database.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DatabaseTarget {
     /// Host name or address, as seen from the host.
     pub host: String,

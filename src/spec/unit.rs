@@ -9,9 +9,10 @@ use serde::Serialize;
 use serde::Serializer;
 
 /// Which unit. The order is the start order: the database, then node 1, node 2, …
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UnitId {
     /// The SQL Server, `db`.
+    #[default]
     Sql,
     /// The Octopus node of this number, from 1: `octopus-server-1`.
     Node(u8),

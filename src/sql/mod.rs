@@ -5,6 +5,8 @@
 //! afterwards. Questions go to `master`, since Octopus' database may not exist yet. Numbers of
 //! errors are SQL Server's own (learn.microsoft.com, "Database Engine events and errors").
 
+pub mod backup;
+
 use std::future::Future;
 use std::time::Duration;
 

@@ -16,7 +16,16 @@ pub fn named(program: &str) -> Option<&'static str> {
     match program.rsplit('/').next() {
         Some("Octopus.Server") => Some("octopus"),
         Some("sqlcmd") => Some("sqlcmd"),
+        Some("dotnet") => Some("dotnet"),
         Some(_) | None => None,
+    }
+}
+
+/// The older images' way to the vendor's program: `dotnet /Octopus/Octopus.Server.dll node ..`.
+fn dotnet(args: &[String]) -> ExitCode {
+    match args.split_first() {
+        Some((program, rest)) if program.ends_with("/Octopus.Server.dll") => octopus::run(rest),
+        Some(_) | None => ExitCode::from(USAGE),
     }
 }
 
@@ -26,6 +35,7 @@ pub fn run(which: &str, args: &[String]) -> ExitCode {
         "sql" => sql::run(),
         "sqlcmd" => sql::sqlcmd(args),
         "octopus" => octopus::run(args),
+        "dotnet" => dotnet(args),
         _ => ExitCode::from(USAGE),
     }
 }

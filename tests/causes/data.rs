@@ -52,7 +52,9 @@ fn data_of_another_password_version_or_key_is_refused_until_the_env_fits_again()
     // What octo-local remembers of the data is lost, so that only the data itself can refuse.
     let forget = || {
         stack.run(&["down"]).ok();
-        std::fs::remove_file(stack.state().join("state.json")).unwrap();
+        for file in ["state.json", "state.json.copy"] {
+            std::fs::remove_file(stack.state().join(file)).unwrap();
+        }
     };
     forget();
     stack.unset("MASTER_KEY");

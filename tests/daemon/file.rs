@@ -1,5 +1,6 @@
 //! The state file: damaged, of a newer form, gone; a state directory that cannot be written.
 
+use octo_local::daemon::store::FORM;
 use rustix::process::Signal;
 
 use super::attended;
@@ -67,9 +68,11 @@ fn f20_a_state_file_of_a_newer_octo_local_is_obeyed_and_never_written() {
     stack.end(daemon).ok();
     let before = stack.started();
     let file = stack.state().join("state.json");
-    let newer = std::fs::read_to_string(&file)
-        .unwrap()
-        .replacen("\"form\": 1", "\"form\": 99", 1);
+    let newer = std::fs::read_to_string(&file).unwrap().replacen(
+        &format!("\"form\": {FORM}"),
+        "\"form\": 99",
+        1,
+    );
     std::fs::write(&file, &newer).unwrap();
     let daemon = stack.spawn(&["daemon"]);
     let status = stack.wait_for("ready");

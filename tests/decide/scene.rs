@@ -101,6 +101,7 @@ impl Scene {
             image_id: format!("id of {}", wanted.image),
             run: runs(),
             networks: ["net".to_owned()].into(),
+            network_mode: String::new(),
             engine_restarts: false,
         });
         let seen = Observed {
@@ -112,6 +113,7 @@ impl Scene {
                 .into_iter()
                 .map(|image| (image.to_owned(), format!("id of {image}")))
                 .collect(),
+            ..Observed::default()
         };
         let desired = Desired {
             spec: Some(spec),

@@ -11,7 +11,7 @@ const NODE_1: &str = "octopus-server-1";
 const NODE_2: &str = "octopus-server-2";
 
 /// A stack of two nodes on a server that it does not run.
-fn stack(name: &str) -> (Stack, Foreign) {
+pub(super) fn stack(name: &str) -> (Stack, Foreign) {
     let stack = quick(name, 2);
     let port = stack.port("db");
     let (foreign, gateway) = Foreign::sql_at(&stack, port);
@@ -24,7 +24,7 @@ fn stack(name: &str) -> (Stack, Foreign) {
 }
 
 #[track_caller]
-fn start(stack: &Stack, foreign: &Foreign) {
+pub(super) fn start(stack: &Stack, foreign: &Foreign) {
     stack.witness.start(foreign.name());
     wait_until("it serves", || {
         stack
@@ -46,7 +46,7 @@ fn an_external_database_is_never_stopped_and_its_key_is_kept() {
     assert_eq!(stack.starts(stack.since), [NODE_1, NODE_2]);
     stack.assert_gated(stack.since, &[NODE_1, NODE_2]);
     let kept = || std::fs::read_to_string(stack.state().join("state.json")).unwrap();
-    let key = serde_json::from_str::<serde_json::Value>(&kept()).unwrap()["stored"]["master_key"]
+    let key = serde_json::from_str::<serde_json::Value>(&kept()).unwrap()["stored"]["keys"]["current"]["key"]
         .as_str()
         .unwrap()
         .to_owned();

@@ -135,14 +135,25 @@ fn f61_a_changed_password_or_key_is_refused_and_the_key_is_made_and_kept() {
     stack.run(&["up"]).ok();
     assert_eq!(master_key(&stack), made, "it is kept over down and up");
 
-    // The running node still knows the key when the state is lost; once it is gone, nothing does.
+    // A lost file costs nothing while its copy is whole.
     stack.kill_daemon();
     std::fs::remove_file(&file).unwrap();
+    stack.run(&["down"]).ok();
+    stack.run(&["up"]).ok();
+    assert_eq!(master_key(&stack), made);
+
+    // The running node still knows the key when the state is lost; once it is gone, nothing does.
+    let lose = || {
+        std::fs::remove_file(&file).unwrap();
+        std::fs::remove_file(stack.state().join("state.json.copy")).unwrap();
+    };
+    stack.kill_daemon();
+    lose();
     let before = stack.started();
     stack.run(&["up"]).ok();
     stack.assert_moved(&before, &[]);
     stack.run(&["down"]).ok();
-    std::fs::remove_file(&file).unwrap();
+    lose();
     refuses(&stack, &["up"], "nothing knows the key");
     stack.set("MASTER_KEY", &made);
     stack.run(&["up"]).ok();

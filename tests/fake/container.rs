@@ -349,8 +349,9 @@ pub(crate) fn list(world: &World, call: &Call) -> Value {
                     .iter()
                     .any(|(name, path)| name == wanted || path == wanted)
             })
-            && every("name", &|wanted| {
-                container.name.contains(wanted.trim_start_matches('/'))
+            && every("name", &|wanted| match wanted.strip_prefix("^/?") {
+                Some(start) => container.name.starts_with(start),
+                None => container.name.contains(wanted.trim_start_matches('/')),
             })
     };
     world

@@ -265,7 +265,6 @@ fn f32_one_call_that_breaks_before_anything_is_done_refuses_no_up() {
         Verb::Version,
         Verb::ListContainers,
         Verb::ListVolumes,
-        Verb::InspectVolume,
         Verb::InspectImage,
     ] {
         let case = Case::new();

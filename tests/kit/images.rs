@@ -139,19 +139,18 @@ fn pin(number: usize) -> String {
     format!("octo-local-test-{}-pin-{number}", std::process::id())
 }
 
+/// One image for each reference that tests name.
 fn load_and_tag(witness: &Witness) {
-    let [sql, octopus] = demo_images();
-    let archive = ARCHIVE
-        .get_or_init(|| image::archive(&std::fs::read(PROGRAM).unwrap(), &sql, &octopus).unwrap());
+    let archive = ARCHIVE.get_or_init(|| {
+        let [sql, octopus] = demo_images();
+        let own_sql = Images::sql();
+        let tagged = TAGS.map(|tag| format!("{}:{tag}", Images::octopus()));
+        let mut nodes = vec![octopus.as_str()];
+        nodes.extend(tagged.iter().map(String::as_str));
+        let program = std::fs::read(PROGRAM).unwrap();
+        image::archive_of(&program, &[&sql, &own_sql], &nodes).unwrap()
+    });
     load(witness, archive.clone());
-    tag(witness, &sql, &Images::sql());
-    for version in TAGS {
-        tag(
-            witness,
-            &octopus,
-            &format!("{}:{version}", Images::octopus()),
-        );
-    }
 }
 
 fn make(witness: &Witness) {

@@ -1,6 +1,10 @@
 //! A Docker Engine of a test's own, which it may restart, kill, freeze and starve. It lives in a
 //! directory and a network namespace of its own, so that its bridges, ports and firewall rules end
 //! with it. The machine's engine is not touched.
+//!
+//! With `OCTO_TEST_ENGINE` set, `dockerd`, `containerd` and its shim are taken from that directory:
+//! the same tests then try another engine. Debian 13's `docker.io` and `containerd` packages, only
+//! unpacked, run on Debian 12 with its own runc.
 
 mod capabilities;
 mod sandbox;
@@ -154,6 +158,12 @@ impl PrivateEngine {
             .arg("dockerd")
             .arg("--config-file")
             .arg(self.path("daemon.json"));
+        if let Some(programs) = std::env::var_os("OCTO_TEST_ENGINE") {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let places =
+                std::iter::once(PathBuf::from(programs)).chain(std::env::split_paths(&path));
+            command.env("PATH", std::env::join_paths(places).unwrap());
+        }
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())

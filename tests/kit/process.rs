@@ -76,6 +76,11 @@ impl Running {
         Self { child: Some(child) }
     }
 
+    /// One that was started elsewhere.
+    pub(crate) fn of(child: Child) -> Self {
+        Self { child: Some(child) }
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_child(self.child.as_ref().unwrap())
     }

@@ -137,6 +137,7 @@ impl Sim {
     pub(super) fn kill_daemon(&mut self) {
         if self.daemon.take().is_some() {
             self.trace(|| "the daemon is killed".to_owned());
+            self.stranger_takes_the_lease();
         }
     }
 
@@ -315,7 +316,8 @@ impl Sim {
             }
             Effect::Reply(id, answer) => self.answered(id, *answer),
             Effect::Tell(subject, what) => self.trace(|| format!("  {subject}: {what}")),
-            Effect::RemoveImages(_) => {}
+            Effect::Lease(step) => self.lease(step),
+            Effect::RemoveImages(_) | Effect::AskVersion(..) => {}
             Effect::Leave(leave) => self.end_daemon(leave),
         }
     }

@@ -321,7 +321,7 @@ impl Sim {
         let Action::Create(UnitId::Node(_)) = action else {
             return;
         };
-        let kept = self.disk.file.master_key.is_some();
+        let kept = self.disk.file.master_key().is_some();
         self.must(kept, || {
             "a node is made with a key that nothing keeps".to_owned()
         });
@@ -351,6 +351,7 @@ impl Sim {
             self.invariants.last_act = now;
         }
         self.check_for_busy_loop();
+        self.check_lease();
         let allowed = match (goal, action) {
             (_, Action::Examine(..)) => goal == Goal::Up || goal == Goal::Hold,
             (Goal::Hold, _) => false,

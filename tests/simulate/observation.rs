@@ -170,6 +170,7 @@ impl Sim {
             networks,
             volumes,
             images: cache.images.clone(),
+            ..Observed::default()
         };
         let wait = self.look_time();
         self.later(wait, Event::Deliver(epoch, Input::Looked(Ok(seen), cache)));

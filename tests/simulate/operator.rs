@@ -7,6 +7,9 @@ use octo_local::config::Pull;
 use octo_local::config::Secret;
 use octo_local::config::read::Demo;
 use octo_local::daemon::admit::Facts;
+use octo_local::daemon::admit::Foreign;
+use octo_local::daemon::admit::NodeKey;
+use octo_local::daemon::admit::Taken;
 use octo_local::daemon::message::About;
 use octo_local::daemon::message::Denied;
 use octo_local::daemon::message::Found;
@@ -73,6 +76,7 @@ impl Wish {
                 name_on_purpose: false,
                 generated: None,
                 endpoint: None,
+                fresh: false,
             })),
             Self::Down { volumes } => Request::Down {
                 volumes: *volumes,
@@ -87,6 +91,9 @@ impl Wish {
     }
 }
 
+/// The edition that marks a database whose password SQL Server would refuse.
+pub(super) const WEAK_MARK: &str = "Web";
+
 impl Env {
     pub(super) fn config(&self) -> Config {
         let tag = if self.mistake == Some(Mistake::Tag) {
@@ -100,7 +107,7 @@ impl Env {
             _ => "admin",
         };
         let edition = if self.mistake == Some(Mistake::Weak) {
-            "weak"
+            WEAK_MARK
         } else {
             "Express"
         };
@@ -200,6 +207,11 @@ impl Sim {
             .iter()
             .map(|made| made.name.clone())
             .filter(|name| spec.containers().any(|wanted| wanted.name == *name))
+            .map(|name| Foreign {
+                kind: "container",
+                name,
+                owner: "somebody".to_owned(),
+            })
             .collect();
         let uses_data = foreign
             .iter()
@@ -221,14 +233,20 @@ impl Sim {
                     .contains(&port)
                     .then(|| "a process".to_owned())
             });
-            facts
-                .taken
-                .extend(held.map(|holder| ("PORT".to_owned(), port, holder)));
+            facts.taken.extend(held.map(|holder| Taken {
+                key: "PORT".to_owned(),
+                ip: std::net::Ipv4Addr::LOCALHOST.into(),
+                port,
+                holder,
+            }));
         }
         let mut nodes = inquiry.seen.containers.iter();
         let node = nodes.find(|one| one.unit != UnitId::Sql);
         let key = node.and_then(|node| Some(self.world.containers.get(&node.id)?.key.clone()));
-        facts.running_master_key = key.map(Secret::new);
+        facts.node_key = key.map(|key| NodeKey {
+            key: Secret::new(key),
+            serves: false,
+        });
         let wanted = spec.images();
         let images = self.world.images.iter();
         let images = images
@@ -318,9 +336,9 @@ impl Sim {
         let ran = self
             .disk
             .file
-            .ran_tag
-            .as_ref()
-            .and_then(|tag| tag.split('.').nth(1)?.parse().ok());
+            .ran
+            .last()
+            .and_then(|ran| ran.image.split('.').nth(1)?.parse().ok());
         env.tag = env.tag.max(ran.filter(|tag| *tag != NO_TAG).unwrap_or(1));
         env
     }

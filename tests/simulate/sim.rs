@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use octo_local::config::Pull;
 use octo_local::daemon::message::Inquiry;
+use octo_local::daemon::message::LeaseStep;
 use octo_local::daemon::message::RequestId;
 use octo_local::daemon::state_writer::StateDisk;
 use octo_local::daemon::store::Loaded;
@@ -47,6 +48,8 @@ pub(super) enum Event {
     Inspect(u64, Box<Look>),
     /// What must be known of a configuration is found out.
     Gather(u64, RequestId, Box<Inquiry>),
+    /// The engine gets to a question about the lease.
+    Lease(u64, LeaseStep),
     /// The disk gets to a write.
     Save(u64, u64, Box<Stored>),
     Trouble,
@@ -313,6 +316,7 @@ impl Sim {
             Event::List(epoch, look) => self.list(epoch, *look),
             Event::Inspect(epoch, look) => self.inspect(epoch, *look),
             Event::Gather(epoch, id, inquiry) => self.gather(epoch, id, &inquiry),
+            Event::Lease(epoch, step) => self.on_lease(epoch, step),
             Event::Save(epoch, number, stored) => self.save(epoch, number, &stored),
             Event::Trouble => self.trouble(),
             Event::Undo(undo) => self.undo(undo),

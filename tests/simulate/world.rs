@@ -12,6 +12,7 @@ use octo_local::spec::Digest;
 use octo_local::spec::UnitId;
 use time::OffsetDateTime;
 
+use super::lease::Holder;
 use super::process::Process;
 
 /// Virtual milliseconds since the beginning of the run.
@@ -35,6 +36,8 @@ pub(super) struct World {
     /// The engine does not run.
     pub(super) down: bool,
     pub(super) disk_full: bool,
+    /// Who may act on the engine.
+    pub(super) lease: Holder,
     /// The host cannot run privileged containers.
     pub(super) refuses_privileges: bool,
     /// A newer engine, which has no two networks of one name.
@@ -219,6 +222,7 @@ impl World {
             image_id: made.image_id.clone(),
             run: made.run(),
             networks: made.networks.clone(),
+            network_mode: String::new(),
             engine_restarts: made.armed,
         })
     }

@@ -157,3 +157,25 @@ fn sqlcmd_tells_a_health_check_whether_a_login_works() {
     assert_eq!(sqlcmd(&server, &broken).0, Some(0));
     assert_eq!(sqlcmd(&server, &[&broken[..], &["-b"]].concat()).0, Some(1));
 }
+
+#[test]
+fn freetds_backs_up_and_reads_what_is_on_a_medium() {
+    let root = root();
+    let server = Server::start(&root, &[]);
+    let script = "CREATE DATABASE F\ngo\n\
+        BACKUP DATABASE F TO DISK = N'/var/opt/mssql/data/f.bak' WITH COPY_ONLY, CHECKSUM, STATS = 50\ngo\n\
+        RESTORE HEADERONLY FROM DISK = N'/var/opt/mssql/data/f.bak'\ngo\n\
+        BACKUP DATABASE none TO DISK = N'/var/opt/mssql/data/f.bak'\ngo\n\
+        SELECT backup_size FROM msdb.dbo.backupset\ngo\nexit\n";
+    let output = tsql(&server, "require", script);
+    assert!(
+        output.contains("BACKUP DATABASE successfully processed"),
+        "{output}"
+    );
+    assert!(output.contains("HasBackupChecksums"), "{output}");
+    assert!(
+        output.contains("Msg 911") && output.contains("Msg 3013"),
+        "{output}"
+    );
+    assert!(output.contains("backup_size"), "{output}");
+}

@@ -1,5 +1,8 @@
-//! `backup list` and `backup verify`: what is in a backup directory, and whether every byte of a
-//! set is what was written. Both read only, and need neither daemon nor engine.
+//! `backup`, `backup list` and `backup verify`. The last two tell what is in a backup directory, and
+//! whether every byte of a set is what was written: they only read, and need neither daemon nor
+//! engine.
+
+mod create;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +22,7 @@ use crate::backup::progress::Progress;
 use crate::backup::verify;
 use crate::backup::verify::Finding;
 use crate::cli::args::BackupCommand;
+use crate::cli::args::BackupFlags;
 use crate::cli::args::Format;
 use crate::cli::commands::events::time_of;
 use crate::cli::context::Context;
@@ -39,7 +43,10 @@ const IDENTITY_LIMIT: u64 = 64 * 1024;
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// Runs one of them.
-pub async fn backup(context: &Context, command: &BackupCommand) -> Outcome {
+pub async fn backup(context: &Context, flags: &BackupFlags) -> Outcome {
+    let Some(command) = &flags.command else {
+        return create::create(context, flags).await;
+    };
     match command {
         BackupCommand::List { from, format } => list(&directory(context, from.as_ref()), *format),
         BackupCommand::Verify {

@@ -16,7 +16,7 @@ use crate::config::Secret;
 /// Writes `.env` into the project directory, or what one `--env-file` names.
 pub fn init(context: &Context) -> Outcome {
     let path = match context.files.given.as_slice() {
-        [] => context.files.default(),
+        [] => context.files.usual(),
         [one] => one.clone(),
         _ => {
             return Err(Failure::new(

@@ -12,3 +12,4 @@ pub mod status;
 pub mod systemd;
 pub mod units;
 pub mod up;
+pub mod web;

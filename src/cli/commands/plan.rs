@@ -36,7 +36,12 @@ async fn changes(context: &Context, flags: &UpFlags) -> Result<Vec<Change>, Fail
     let resolved = request::resolve(context, &flags.into()).await?;
     request::tell_warnings(&resolved);
     let had_daemon = context.client.identity().await.is_ok();
-    let changes = daemon_process::ask(context, "/v1/plan", &resolved.into_request(context)).await;
+    let changes = daemon_process::ask(
+        context,
+        "/v1/plan",
+        &resolved.into_request(context, flags.fresh),
+    )
+    .await;
     if !had_daemon {
         // A daemon that was started only to answer leaves again, and what ran unsupervised still
         // does.

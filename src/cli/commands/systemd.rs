@@ -27,6 +27,8 @@ const USUAL_ENGINE: &str = "unix:///var/run/docker.sock";
 /// What stopping takes besides the graces of nodes and SQL Server: removing, the engine's own pace,
 /// one SIGKILL each.
 const STOP_MARGIN: Duration = Duration::from_secs(30);
+/// Begins an engine's address that is a file: no other machine's, so a unit beside ours starts it.
+const SOCKET: &str = "unix://";
 
 /// What the unit is made from.
 #[derive(Clone, Debug)]
@@ -94,7 +96,7 @@ async fn facts(context: &Context) -> Result<Facts, String> {
         directory: context.files.directory.clone(),
         places: [context.paths.state.clone(), context.paths.runtime.clone()],
         environment,
-        engine_is_local: endpoint.is_local(),
+        engine_is_local: endpoint.0.starts_with(SOCKET),
         is_system: rustix::process::geteuid().is_root(),
         stop_limit: stop_limit(&timing(context).await),
     };

@@ -57,7 +57,7 @@ async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>)
     if let Some(demo) = &resolved.demo {
         demo::import(&context.engine().await?, demo).await?;
     }
-    let request = resolved.into_request(context);
+    let request = resolved.into_request(context, flags.fresh);
     let accepted: Accepted = match daemon_process::ask(context, "/v1/up", &request).await {
         Ok(accepted) => accepted,
         Err(failure) => return Err(with_what_is_unfinished(context, failure).await),

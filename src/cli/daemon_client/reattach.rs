@@ -152,7 +152,7 @@ mod tests {
         let config = |tag: &str| {
             let vars = [
                 ("SA_PASSWORD", "Str0ng-enough"),
-                ("ADMIN_PASSWORD", "x"),
+                ("ADMIN_PASSWORD", "Adm1n-enough"),
                 ("ACCEPT_EULA", "Y"),
                 ("ACCEPT_OCTOPUS_EULA", "Y"),
                 ("OCTOPUS_SERVER_TAG", tag),

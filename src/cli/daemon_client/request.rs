@@ -1,7 +1,5 @@
 //! From the variables to what is asked of the daemon: everything that can be said without it.
 
-use std::collections::BTreeSet;
-
 use crate::cli::args::UpFlags;
 use crate::cli::commands::init;
 use crate::cli::context::Context;
@@ -48,8 +46,8 @@ pub struct Resolved {
     pub config: Config,
     /// What is not wrong, but will hurt.
     pub warnings: Vec<Problem>,
-    /// Names that a file uses and nothing sets.
-    pub unset: BTreeSet<String>,
+    /// What is said of values that use names that nothing sets.
+    pub blanks: Vec<String>,
     /// The demo's images.
     pub demo: Option<Demo>,
     /// The demo's passwords: sa, then the first user.
@@ -59,15 +57,30 @@ pub struct Resolved {
 /// Resolves the configuration, or says everything that is wrong with it.
 pub async fn resolve(context: &Context, wish: &Wish) -> Result<Resolved, Failure> {
     let variables = context.variables()?;
-    let unset = variables.unset.iter().cloned().collect();
+    let blanks = variables.blanks.clone();
     let (input, generated) = input(context, variables, wish).await;
-    let Read { config, warnings } = read(&input).map_err(|problems| refused(context, &problems))?;
+    let Read {
+        config,
+        mut warnings,
+        warnings_if_new,
+    } = read(&input).map_err(|problems| refused(context, &problems))?;
+    if !warnings_if_new.is_empty() && !has_been_up(context).await {
+        warnings.extend(warnings_if_new);
+    }
     Ok(Resolved {
         config,
         warnings,
-        unset,
+        blanks,
         demo: input.demo,
         generated,
+    })
+}
+
+/// Whether this project's data may exist, which is bound to its password and key.
+async fn has_been_up(context: &Context) -> bool {
+    let applied = context.applied().await;
+    applied.is_some_and(|stored| {
+        stored.is_up() || stored.config.is_some() || stored.master_key().is_some()
     })
 }
 
@@ -94,6 +107,7 @@ pub async fn input(
             demo,
             nodes: wish.nodes,
             pull: wish.pull,
+            today: Some(time::OffsetDateTime::now_utc().date()),
         },
         generated,
     )
@@ -104,22 +118,21 @@ pub fn tell_warnings(resolved: &Resolved) {
     for warning in &resolved.warnings {
         print::tell(format_args!("warning: {warning}"));
     }
-    for name in &resolved.unset {
-        print::tell(format_args!(
-            "warning: the .env uses {name}, which is not set; it counts as empty"
-        ));
+    for blank in &resolved.blanks {
+        print::tell(format_args!("warning: {blank}"));
     }
 }
 
 impl Resolved {
     /// What the daemon is sent.
-    pub fn into_request(self, context: &Context) -> UpRequest {
+    pub fn into_request(self, context: &Context, fresh: bool) -> UpRequest {
         UpRequest {
             config: self.config,
             working_dir: context.files.directory.display().to_string(),
             name_on_purpose: context.name_on_purpose,
             generated: self.generated,
             endpoint: Some(context.endpoint()),
+            fresh,
         }
     }
 }
@@ -128,9 +141,11 @@ fn refused(context: &Context, problems: &[Problem]) -> Failure {
     let mut failure = Failure::problems(problems);
     if context.files.are_missing() {
         let directory = context.files.directory.display();
-        failure.lines.push(format!(
+        let missing = format!(
             "there is no .env in {directory}: `octo-local init` writes one; to try octo-local without, `octo-local up --demo`"
-        ));
+        );
+        // First: the problems follow from it.
+        failure.lines.insert(0, missing);
     }
     failure
 }

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use base64::Engine as _;
-
 use super::Reader;
 use crate::config::Config;
 use crate::config::Problem;
@@ -29,27 +27,19 @@ impl Reader<'_> {
             "ADMIN_PASSWORD",
             "MASTER_KEY",
         ] {
-            if self
-                .given(key)
-                .is_some_and(|value| PUBLISHED.contains(&value))
-            {
-                self.warn(
-                    key,
-                    "this value is published in the vendor's samples, so everybody knows it",
-                    "choose your own",
-                );
+            let is_published = |value: &str| PUBLISHED.contains(&value);
+            if self.given(key).is_some_and(is_published) {
+                let why = "this value is published in the vendor's samples, so everybody knows it";
+                let warning = self.problem_of(key, why, "choose your own");
+                // Data is bound to these; the first user's password can be changed any time.
+                if key == "ADMIN_PASSWORD" {
+                    self.warnings.push(warning);
+                } else {
+                    self.warnings_if_new.push(warning);
+                }
             }
         }
-        if let Some(key) = &config.octopus.master_key {
-            let decoded = base64::engine::general_purpose::STANDARD.decode(key.expose());
-            if decoded.map_or(true, |bytes| bytes.len() != 16) {
-                self.warn(
-                    "MASTER_KEY",
-                    "it is not the base64 of 16 bytes",
-                    "check it against `openssl rand 16 | base64`",
-                );
-            }
-        }
+        self.placeholders();
         self.nodes_and_licence(config);
         if self
             .given("PRIVILEGED")
@@ -75,21 +65,11 @@ impl Reader<'_> {
         if config.demo {
             return;
         }
-        let licence = config
-            .octopus
-            .licence
-            .as_ref()
-            .map(|licence| licence::read(licence.expose()));
-        let limit = match licence {
-            Some(None) => {
-                self.warn(
-                    "OCTOPUS_SERVER_BASE64_LICENSE",
-                    "it is not the base64 of an Octopus licence",
-                    "copy it again",
-                );
-                None
-            }
-            Some(Some(licence)) => licence.node_limit,
+        let licence = config.octopus.licence.as_ref();
+        let limit = match licence.map(|licence| licence::read(licence.expose())) {
+            Some(Ok(licence)) => licence.node_limit,
+            // One that cannot be read is a problem of its own.
+            Some(Err(_)) => None,
             None => Some(1),
         };
         let nodes = u32::from(config.octopus.nodes);

@@ -4,14 +4,32 @@
 use std::net::IpAddr;
 
 use super::Reader;
+use super::secrets::is_placeholder;
 use crate::config::DatabaseConfig;
 use crate::config::Secret;
 use crate::config::SqlConfig;
 use crate::config::ado::ConnectionString;
+use crate::config::ado::Encrypt;
 use crate::config::keys;
 use crate::config::password;
+use crate::config::vendor;
 
 const SQL_PORT_INSIDE: u16 = 1433;
+
+/// The editions that the image knows (learn.microsoft.com,
+/// `sql-server-linux-configure-environment-variables`).
+const EDITIONS: &[&str] = &[
+    "Evaluation",
+    "Developer",
+    "DeveloperStandard",
+    "StandardDeveloper",
+    "EnterpriseDeveloper",
+    "Express",
+    "Web",
+    "Standard",
+    "Enterprise",
+    "EnterpriseCore",
+];
 
 impl Reader<'_> {
     fn sa_password(&mut self) -> Secret {
@@ -55,10 +73,13 @@ impl Reader<'_> {
             (None, Some(image)) if image.trim().is_empty() => return None,
             (None, _) => self.text("SQL_IMAGE"),
         };
-        self.image("SQL_IMAGE", &image);
-        let edition = self.text("MSSQL_PID");
+        let image = match self.image("SQL_IMAGE", &image) {
+            Some(read) => read.with_tag().to_string(),
+            None => image,
+        };
+        let edition = self.edition();
         Some(SqlConfig {
-            image: with_tag(&image),
+            image,
             sa_password: self.sa_password(),
             port: self.port("SQL_PORT"),
             bind: self.address("SQL_BIND_ADDRESS"),
@@ -68,8 +89,30 @@ impl Reader<'_> {
                 |limit: &u32| *limit >= 1024,
             ),
             edition,
-            extra: self.extra(keys::SQL_VARIABLES, keys::STANDIN_SQL),
+            extra: self.extra(vendor::SQL, keys::STANDIN_SQL),
         })
+    }
+
+    /// An edition by its name, or by the product key that stands for one.
+    fn edition(&mut self) -> String {
+        let edition = self.text("MSSQL_PID");
+        let is_part =
+            |part: &str| part.len() == 5 && part.chars().all(|c| c.is_ascii_alphanumeric());
+        let is_key = edition.split('-').count() == 5 && edition.split('-').all(is_part);
+        let is_name = EDITIONS
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(&edition));
+        if !is_key && !is_name {
+            self.problem(
+                "MSSQL_PID",
+                "it is neither an edition of SQL Server nor a product key",
+                format!(
+                    "set it to one of {}, or to a key of five times five characters",
+                    EDITIONS.join(", ")
+                ),
+            );
+        }
+        edition
     }
 
     pub(super) fn database(&mut self, sql: Option<&SqlConfig>) -> DatabaseConfig {
@@ -90,7 +133,8 @@ impl Reader<'_> {
                 self.problem(
                     "DB_CONNECTION_STRING",
                     error.to_string(),
-                    "correct it; the form is Server=db,1433;Database=…;User Id=…;Password=…",
+                    "correct it; the form is Server=db,1433;Database=…;User Id=…;Password='…', and a value with `;` \
+                     or quotes in it stands in quotes",
                 );
                 return generated_database(sql);
             }
@@ -98,6 +142,14 @@ impl Reader<'_> {
         self.server(&read, sql.is_some());
         if let Some(sql) = sql {
             self.login(&read, sql);
+            self.certificate(&read);
+        }
+        if is_placeholder(read.password.expose()) {
+            self.problem(
+                "DB_CONNECTION_STRING",
+                "its password is a placeholder that nobody has replaced",
+                "write the password that it stands for",
+            );
         }
         if read.database.is_empty() {
             self.problem(
@@ -127,7 +179,7 @@ impl Reader<'_> {
                 self.problem(
                     "DB_CONNECTION_STRING",
                     "inside a container, localhost is the container itself",
-                    "name the server as the network knows it",
+                    "name the server as the network knows it; `host.docker.internal` is this host",
                 );
             }
             return;
@@ -142,14 +194,45 @@ impl Reader<'_> {
     }
 
     fn login(&mut self, read: &ConnectionString, sql: &SqlConfig) {
-        if read.user.eq_ignore_ascii_case("sa")
-            && read.password != sql.sa_password
-            && !sql.sa_password.is_empty()
-        {
+        let is_ours = read.user.eq_ignore_ascii_case("sa") && !sql.sa_password.is_empty();
+        if !is_ours || read.password == sql.sa_password {
+            return;
+        }
+        // An unquoted password ends at a semicolon, and what follows is read as the next part.
+        let rest = sql
+            .sa_password
+            .expose()
+            .strip_prefix(read.password.expose());
+        let is_cut_off = rest.is_some_and(|rest| rest.trim_start().starts_with(';'));
+        if is_cut_off {
+            self.problem(
+                "DB_CONNECTION_STRING",
+                "its password for sa ends at a `;`",
+                "put the password into single quotes, `Password='…'`, or leave DB_CONNECTION_STRING out",
+            );
+        } else {
             self.problem(
                 "DB_CONNECTION_STRING",
                 "its password for sa differs from SA_PASSWORD",
                 "make them the same, or leave DB_CONNECTION_STRING out",
+            );
+        }
+    }
+
+    /// The certificate of the server that we run is one that it made itself, unless somebody put
+    /// another into its volume.
+    fn certificate(&mut self, read: &ConnectionString) {
+        let is_checked = match read.encrypt {
+            Some(Encrypt::Optional) => false,
+            Some(Encrypt::Strict) => true,
+            Some(Encrypt::Mandatory) | None => read.trust_server_certificate == Some(false),
+        };
+        if is_checked {
+            self.warn(
+                "DB_CONNECTION_STRING",
+                "it has Octopus check SQL Server's certificate, which SQL Server made itself and nobody vouches for",
+                "write TrustServerCertificate=True and no Encrypt=Strict, or put a certificate that containers trust \
+                 into SQL Server's volume",
             );
         }
     }
@@ -174,15 +257,5 @@ pub(in crate::config) fn generated_database(sql: Option<&SqlConfig>) -> Database
         password,
         name: string.database.clone(),
         connection_string: string.render(),
-    }
-}
-
-/// The reference with the tag that the engine would assume.
-fn with_tag(image: &str) -> String {
-    let last = image.rsplit('/').next().unwrap_or(image);
-    if last.contains([':', '@']) {
-        image.to_owned()
-    } else {
-        format!("{image}:latest")
     }
 }

@@ -4,24 +4,16 @@ use super::Reader;
 use crate::config::MAX_NODES;
 use crate::config::OctopusConfig;
 use crate::config::Problem;
-use crate::config::Secret;
+use crate::config::image;
 use crate::config::keys;
+use crate::config::vendor;
 
 impl Reader<'_> {
     pub(super) fn octopus(&mut self) -> OctopusConfig {
-        let (image, tag) = match &self.input.demo {
-            Some(demo) => (demo.octopus_image.clone(), demo.octopus_tag.clone()),
-            None => (self.text("OCTOPUS_IMAGE"), self.text("OCTOPUS_SERVER_TAG")),
-        };
-        self.image("OCTOPUS_IMAGE", &image);
-        if self.input.demo.is_none() && !is_tag(&tag) {
-            self.problem(
-                "OCTOPUS_SERVER_TAG",
-                "it is no image tag",
-                "use a version such as 2026.2, or latest",
-            );
-        }
-        let admin_password = self.admin_password();
+        let (image, tag) = self.octopus_image();
+        let disable_dind = self.switch("DISABLE_DIND");
+        let extra = self.extra(vendor::OCTOPUS, keys::STANDIN_OCTOPUS);
+        self.redis(&extra);
         OctopusConfig {
             image,
             tag,
@@ -30,33 +22,129 @@ impl Reader<'_> {
             port: self.port("OCTOPUS_PORT"),
             bind: self.address("BIND_ADDRESS"),
             admin_username: self.text("ADMIN_USERNAME"),
-            admin_password,
+            admin_password: self.admin_password(),
             admin_email: self.text("ADMIN_EMAIL"),
-            admin_api_key: self.given("ADMIN_API_KEY").map(Secret::new),
-            licence: self
-                .given("OCTOPUS_SERVER_BASE64_LICENSE")
-                .filter(|_| self.input.demo.is_none())
-                .map(Secret::new),
-            master_key: self.given("MASTER_KEY").map(Secret::new),
-            disable_dind: self.switch("DISABLE_DIND"),
+            admin_api_key: self.api_key(),
+            licence: self.licence(),
+            master_key: self.master_key(),
+            disable_dind,
+            user: self.user(disable_dind),
+            networks: self.networks(),
             task_cap: self.task_cap(),
-            extra: self.extra(keys::OCTOPUS_VARIABLES, keys::STANDIN_OCTOPUS),
+            extra,
         }
     }
 
-    fn admin_password(&mut self) -> Secret {
-        if let Some(password) = self.given("ADMIN_PASSWORD") {
-            return Secret::new(password);
-        }
+    /// The image's name and its version, which people write into either of two variables.
+    fn octopus_image(&mut self) -> (String, String) {
         if let Some(demo) = &self.input.demo {
-            return demo.admin_password.clone();
+            return (demo.octopus_image.clone(), demo.octopus_tag.clone());
+        }
+        let image = self.text("OCTOPUS_IMAGE");
+        let version = self.version();
+        let Some(image) = self.image("OCTOPUS_IMAGE", &image) else {
+            return (image, self.text("OCTOPUS_SERVER_TAG"));
+        };
+        let Some((tag, digest)) = version else {
+            return (image.name, self.text("OCTOPUS_SERVER_TAG"));
+        };
+        let differ = |one: &Option<String>, other: &Option<String>| {
+            one.is_some() && other.is_some() && one != other
+        };
+        if differ(&image.tag, &tag) || differ(&image.digest, &digest) {
+            self.problem(
+                "OCTOPUS_IMAGE",
+                "it names another version than OCTOPUS_SERVER_TAG",
+                "leave the version out of it, or out of OCTOPUS_SERVER_TAG",
+            );
+        }
+        let digest = digest.or(image.digest).map(|digest| format!("@{digest}"));
+        let tag = tag.or(image.tag);
+        let version = match (tag, digest) {
+            (None, None) => keys::default_of("OCTOPUS_SERVER_TAG")
+                .unwrap_or_default()
+                .to_owned(),
+            (tag, digest) => tag.unwrap_or_default() + &digest.unwrap_or_default(),
+        };
+        (image.name, version)
+    }
+
+    /// What OCTOPUS_SERVER_TAG says, as tag and digest; none where it is wrong.
+    fn version(&mut self) -> Option<(Option<String>, Option<String>)> {
+        let Some(text) = self.given("OCTOPUS_SERVER_TAG").map(str::to_owned) else {
+            return Some((None, None));
+        };
+        let (tag, digest) = match text.split_once('@') {
+            Some((tag, digest)) => (tag, Some(digest)),
+            None if text.starts_with("sha256:") => ("", Some(text.as_str())),
+            None => (text.as_str(), None),
+        };
+        let has_good_tag = image::is_tag(tag) || (tag.is_empty() && digest.is_some());
+        if has_good_tag && digest.is_none_or(image::is_digest) {
+            let tag = Some(tag.to_owned()).filter(|tag| !tag.is_empty());
+            return Some((tag, digest.map(str::to_owned)));
         }
         self.problem(
-            "ADMIN_PASSWORD",
-            "Octopus needs a password for its first user",
-            "set it; `octo-local init` makes a strong one",
+            "OCTOPUS_SERVER_TAG",
+            "it is neither a tag nor a digest of an image",
+            "use a version such as 2026.2, `@sha256:…`, or latest",
         );
-        Secret::default()
+        None
+    }
+
+    /// The user that the nodes run as. Root is what they run as anyway.
+    fn user(&mut self, disable_dind: bool) -> Option<String> {
+        let user = self.given("CONTAINER_USER")?.trim().to_owned();
+        let is_name = |part: &str| {
+            let inner = |letter: char| letter.is_ascii_alphanumeric() || "_.-".contains(letter);
+            !part.is_empty() && !part.starts_with('-') && part.chars().all(inner)
+        };
+        if user.split(':').count() > 2 || !user.split(':').all(is_name) {
+            self.problem(
+                "CONTAINER_USER",
+                "it is no user, nor a user and a group",
+                "write a name or a number, such as octopus or 999:0, or leave it out",
+            );
+            return None;
+        }
+        let is_root = matches!(user.as_str(), "root" | "0" | "root:root" | "0:0");
+        if is_root {
+            return None;
+        }
+        if !disable_dind {
+            self.problem(
+                "CONTAINER_USER",
+                "Docker-in-Docker, which is on, needs root",
+                "set DISABLE_DIND=Y, or leave CONTAINER_USER out",
+            );
+        }
+        Some(user)
+    }
+
+    /// Networks of others that the nodes join.
+    fn networks(&mut self) -> Vec<String> {
+        let text = self.text("EXTRA_NETWORKS");
+        let names = text.split([',', ' ', '\t', '\n']);
+        let mut names: Vec<String> = names
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect();
+        names.sort();
+        names.dedup();
+        let inner = |letter: char| letter.is_ascii_alphanumeric() || "_.-".contains(letter);
+        let is_good = |name: &String| {
+            name.starts_with(|first: char| first.is_ascii_alphanumeric())
+                && name.chars().all(inner)
+                && !matches!(name.as_str(), "host" | "none" | "default")
+        };
+        if !names.iter().all(is_good) {
+            self.problem(
+                "EXTRA_NETWORKS",
+                "it is no list of names of networks that a container can join beside its own",
+                "write the names as `docker network ls` shows them, separated by commas",
+            );
+        }
+        names
     }
 
     /// Zero too: a node that takes no tasks serves the portal only (octopus.com/docs, high
@@ -109,13 +197,4 @@ impl Reader<'_> {
         }
         name
     }
-}
-
-fn is_tag(tag: &str) -> bool {
-    let first = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
-    tag.len() <= 128
-        && tag.chars().next().is_some_and(first)
-        && tag
-            .chars()
-            .all(|letter| first(letter) || letter == '.' || letter == '-')
 }

@@ -72,6 +72,14 @@ impl Keeping {
                     Some(note),
                 )
             }
+            Loaded::Unreadable(why) => {
+                let note = format!(
+                    "the state file cannot be read, nor its copy, so nothing is written over what \
+                     they hold: {why}; make it readable, or bring it back from a backup, and \
+                     start the daemon anew"
+                );
+                (Stored::default(), false, true, Some(note))
+            }
             Loaded::Newer(form, understood) => {
                 let note = format!(
                     "the state file has form {form}, of a newer octo-local: nothing is written; \
@@ -237,7 +245,7 @@ impl Keeping {
 
 fn damaged(aside: &str, copied: bool) -> String {
     let then = if copied {
-        "its copy counts"
+        "nothing is lost: its copy counts"
     } else {
         "`octo-local up` applies the configuration anew"
     };

@@ -22,6 +22,7 @@ mod probe_pacing;
 mod requests;
 mod shutdown;
 mod sleep_detector;
+mod tenure;
 mod wish;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ use requests::Requests;
 use shutdown::Asked;
 use shutdown::Shutdown;
 use sleep_detector::SleepDetector;
+use tenure::Tenure;
 
 use super::message::ActionInput;
 use super::message::Effect;
@@ -47,7 +49,9 @@ use super::message::Event;
 use super::message::Leave;
 use super::message::Moment;
 use super::message::ProbeTarget;
+use super::store::Data;
 use super::store::Loaded;
+use super::store::Ran;
 use super::store::Stored;
 use super::store::Wish;
 use crate::config::project::ProjectName;
@@ -104,8 +108,11 @@ pub struct Core {
     requests: Requests,
     shutdown: Shutdown,
     sleep: SleepDetector,
+    tenure: Tenure,
     passing: Passing,
     notes: Vec<String>,
+    /// The run of a node that proved its key last.
+    proved: Option<Instance>,
     /// The last two times that each unit was asked to start, by the wall clock, as lines of its log
     /// are.
     asked_to_start: BTreeMap<UnitId, [Option<OffsetDateTime>; 2]>,
@@ -121,6 +128,8 @@ struct Passing {
     awaits_request: bool,
     /// What was read is not what runs: nothing is done before a wish.
     left_alone: bool,
+    /// The volume with the database, while it is missed: nothing is started.
+    lost_volume: Option<String>,
     /// What `down` asked for is true, with the data or without.
     went_down: Option<bool>,
     /// How long nodes get to stop in this `down`, in place of what was configured.
@@ -145,8 +154,10 @@ impl Core {
             requests: Requests::default(),
             shutdown: Shutdown::default(),
             sleep: SleepDetector::awake(now),
+            tenure: Tenure::default(),
             passing,
             notes,
+            proved: None,
             asked_to_start: BTreeMap::new(),
             plan_wakes_at: None,
             now,
@@ -213,6 +224,14 @@ impl Core {
                 asker_left,
                 found,
             } => self.on_gathered(id, asker_left, found),
+            Event::Leased(answer) => {
+                if self.tenure.on_answer(answer, now.mono) {
+                    self.on_tenure_changed();
+                }
+            }
+            Event::VersionRead(ran) => self.keeping.edit(|stored| {
+                stored.version_ran(ran);
+            }),
             Event::Saved { number, result } => {
                 if let Err(error) = &result {
                     tracing::error!(error, "the state file cannot be written");
@@ -245,7 +264,8 @@ impl Core {
         self.begin_look();
         let plan = self.state.plan(now.mono);
         self.plan_wakes_at = plan.wake_at;
-        if self.looks.may_act() {
+        self.look_after_the_lease(!plan.actions.is_empty());
+        if self.looks.may_act() && self.tenure.may_act(now.mono) {
             plan.actions
                 .into_iter()
                 .for_each(|action| self.begin_action(action));
@@ -258,11 +278,19 @@ impl Core {
         }
         self.out.extend(self.keeping.write_changes(now.mono));
         self.note_a_lost_engine();
+        if self.passing.went_down.is_some() {
+            let step = self.tenure.release();
+            self.out.extend(step.map(Effect::Lease));
+        }
         if let Some(leave) = self
             .shutdown
             .leaving()
             .or_else(|| self.is_over().then_some(Leave::End))
         {
+            if leave == Leave::End && *self.looks.engine() == EngineView::Answers {
+                let step = self.tenure.give_up();
+                self.out.extend(step.map(Effect::Lease));
+            }
             self.tell("", "the daemon ended");
             self.out.push(Effect::Leave(leave));
         }
@@ -281,6 +309,7 @@ impl Core {
             self.pacing.due_at(),
             self.keeping.due_at(),
             self.requests.due_at(),
+            self.tenure.due_at(self.requests.waits_for_the_lease()),
             farewell,
         ];
         let due = due.into_iter().flatten().min();
@@ -294,6 +323,8 @@ impl Core {
             .keeping
             .problem()
             .map(|why| format!("the state file cannot be written: {why}"));
+        let data_gone = self.passing.lost_volume.as_deref().map(data_gone);
+        let lost = self.tenure.lost_to().map(looked_after_by);
         let held_back = self
             .keeping
             .stored()
@@ -309,6 +340,8 @@ impl Core {
                 .iter()
                 .cloned()
                 .chain(not_written)
+                .chain(data_gone)
+                .chain(lost)
                 .chain(held_back)
                 .collect(),
             ends_when_down: self.setup.ends_when_down,
@@ -351,6 +384,7 @@ impl Core {
     fn notice_time(&mut self, now: Moment) {
         if let Some(slept) = self.sleep.slept(now) {
             self.state.woke(slept, now.mono);
+            self.tenure.woke(now.mono);
         }
         self.now = now;
     }
@@ -359,12 +393,15 @@ impl Core {
     fn derive(&mut self) {
         let kept = self.keeping.stored();
         let (passing, desired) = (&self.passing, &mut self.state.desired);
-        let waits = passing.awaits_request || passing.left_alone;
+        let waits = passing.awaits_request || passing.left_alone || self.tenure.lost_to().is_some();
         desired.goal = match passing.went_down {
             _ if self.shutdown.is_under_way() => Goal::Halt,
             Some(volumes) => Goal::Down { volumes },
             None if waits => Goal::Hold,
-            None => kept.goal(&self.setup.endpoint),
+            None => match kept.goal(&self.setup.endpoint) {
+                Goal::Up if passing.lost_volume.is_some() => Goal::Hold,
+                goal => goal,
+            },
         };
         desired.hurry = self.shutdown.hurries();
         desired.stopped.clone_from(&kept.stopped);
@@ -414,6 +451,7 @@ impl Core {
                 }
                 self.state.looked(*seen, now);
                 self.try_what_was_read();
+                self.hold_while_data_is_gone();
                 if self.looks.follow_events() {
                     self.out.push(Effect::FollowEvents);
                 }
@@ -442,6 +480,28 @@ impl Core {
         } else if !self.state.seen.containers.is_empty() {
             self.keeping.confirm();
         }
+    }
+
+    /// Takes the lease on the engine before the first action, and renews it while there is something
+    /// to look after.
+    fn look_after_the_lease(&mut self, has_actions: bool) {
+        if *self.looks.engine() != EngineView::Answers || self.shutdown.leaving().is_some() {
+            return;
+        }
+        let looks_after = self.looks.may_act() && self.state.desired.goal == Goal::Up;
+        let needed = (looks_after || has_actions) && !self.is_over();
+        let urgent = self.requests.waits_for_the_lease();
+        let step = self.tenure.step(needed, urgent, self.now.mono);
+        self.out.extend(step.map(Effect::Lease));
+    }
+
+    fn on_tenure_changed(&mut self) {
+        let told = match self.tenure.lost_to() {
+            Some(by) => looked_after_by(by),
+            None => "nobody else looks after this project any more".to_owned(),
+        };
+        self.tell("", told);
+        self.derive();
     }
 
     fn begin_action(&mut self, action: Action) {
@@ -502,17 +562,14 @@ impl Core {
                     tracing::info!(subject, "{what}");
                     self.tell(subject, what);
                 }
-                News::VersionRan => self.keeping.edit(|stored| {
-                    let config = stored.config.as_ref();
-                    let tag = config.map(|config| config.octopus.tag.clone());
-                    stored.ran_tag = tag.or(stored.ran_tag.take());
-                }),
+                News::VersionRan => self.remember_version(),
                 News::PasswordAccepted => self.keeping.edit(|stored| {
-                    let sql = stored
-                        .config
-                        .as_ref()
+                    // Only the password that was tried: another login says nothing of `sa`'s.
+                    let config = stored.config.as_ref();
+                    let tried = config
+                        .filter(|config| config.database.user.eq_ignore_ascii_case("sa"))
                         .and_then(|config| config.sql.as_ref());
-                    let password = sql.map(|sql| sql.sa_password.clone());
+                    let password = tried.map(|sql| sql.sa_password.clone());
                     stored.sa_password = password.or(stored.sa_password.take());
                 }),
                 News::Unprivileged => {
@@ -527,10 +584,82 @@ impl Core {
                 News::Ask(unit) => self.pacing.nudge(unit, self.now.mono),
             }
         }
+        self.learn_of_what_serves();
         let images = &self.state.desired.images;
         if self.keeping.stored().images != *images {
             self.keeping.edit(|stored| stored.images.clone_from(images));
         }
+    }
+
+    /// Notes the version whose nodes started, so that an older one is refused later.
+    fn remember_version(&mut self) {
+        let spec = self.state.desired.spec.as_ref();
+        let Some((spec, wanted)) = spec.and_then(|spec| Some((spec, spec.nodes.first()?))) else {
+            return;
+        };
+        let mut nodes = self.state.seen.containers.iter();
+        let node = nodes.find(|one| one.unit == wanted.unit && one.instance().is_some());
+        let ran = Ran {
+            version: String::new(),
+            image: wanted.image.clone(),
+            image_id: node.map(|node| node.image_id.clone()).unwrap_or_default(),
+            data: Some(Data::of(spec)),
+        };
+        self.keeping.edit(|stored| {
+            stored.version_ran(ran);
+        });
+    }
+
+    /// A node that serves proves that its key is the database's, and is asked for its version.
+    fn learn_of_what_serves(&mut self) {
+        let Some(spec) = &self.state.desired.spec else {
+            return;
+        };
+        let serving = spec.nodes.iter().find_map(|node| {
+            let record = self.state.records.get(node.unit)?;
+            let container = self.state.seen.container(node.unit)?;
+            let is_its = record.health.ready && record.instance == container.instance();
+            is_its.then_some((node, container))
+        });
+        let Some((node, container)) = serving else {
+            return;
+        };
+        // Only what was made as it is wanted has the key and the image that are wanted.
+        if self.proved == container.instance() || node.digest() != container.digest {
+            return;
+        }
+        let data = Data::of(spec);
+        let ran = Ran {
+            version: String::new(),
+            image: node.image.clone(),
+            image_id: container.image_id.clone(),
+            data: Some(data.clone()),
+        };
+        let (key, address) = (node.env.get("MASTER_KEY").cloned(), node.host_address());
+        self.proved = container.instance();
+        if let Some(key) = key {
+            self.keeping.edit(|stored| {
+                stored.key_proven(&key, &data);
+            });
+        }
+        let asks = address.map(|address| Effect::AskVersion(address, ran));
+        self.out.extend(asks);
+    }
+
+    /// No empty database is made in the place of one that is gone: the engine's data directory may
+    /// not be mounted yet. It goes on when the volume is back.
+    fn hold_while_data_is_gone(&mut self) {
+        let lost = self.keeping.stored().lost_volume(&self.state.seen);
+        if self.passing.lost_volume == lost {
+            return;
+        }
+        let told = match &lost {
+            Some(volume) => data_gone(volume),
+            None => "the volume with the database is not missed any more".to_owned(),
+        };
+        self.tell("", told);
+        self.passing.lost_volume = lost;
+        self.derive();
     }
 
     /// Keeps one prober for each run that can be asked, and asks those whose turn it is.
@@ -656,7 +785,7 @@ impl Core {
         self.keeping.edit(|stored| {
             stored.wish = Wish::Rest;
             if volumes {
-                stored.forget_data();
+                *stored = stored.data_deleted();
             }
         });
         self.passing.went_down = Some(volumes);
@@ -664,6 +793,21 @@ impl Core {
         self.derive();
         self.tell("", "the stack is down");
     }
+}
+
+fn looked_after_by(by: &str) -> String {
+    format!(
+        "another octo-local looks after this project on this engine, so nothing is done from here: \
+         {by}"
+    )
+}
+
+fn data_gone(volume: &str) -> String {
+    format!(
+        "the volume {volume} with this project's database is gone, so nothing is started: bring \
+         the volume back (is the engine's data directory mounted?), or `octo-local up --fresh` if \
+         a new, empty database is meant"
+    )
 }
 
 /// A number of the project's own, by which its waits differ from others'.

@@ -10,12 +10,14 @@ use std::time::Duration;
 use super::Core;
 use super::keeping::Kept;
 use super::looks::EngineView;
+use super::tenure::Admission;
 use super::wish::Admitted;
+use super::wish::NewKey;
 use super::wish::Up;
-use super::wish::settle_key;
 use crate::config::Pull;
 use crate::config::Secret;
 use crate::daemon::admit;
+use crate::daemon::admit::MasterKey;
 use crate::daemon::message::About;
 use crate::daemon::message::Accepted;
 use crate::daemon::message::Answer;
@@ -27,7 +29,9 @@ use crate::daemon::message::Leave;
 use crate::daemon::message::Request;
 use crate::daemon::message::RequestId;
 use crate::daemon::message::UpRequest;
+use crate::daemon::store::Data;
 use crate::daemon::store::Stored;
+use crate::daemon::store::Wish;
 use crate::engine::Endpoint;
 use crate::reconcile::Goal;
 use crate::reconcile::Mono;
@@ -103,9 +107,23 @@ enum Evidence {
     Found(Box<Found>),
 }
 
+impl Wished {
+    fn denied(&self, denied: Denied) -> Answer {
+        match self {
+            Self::Up(..) => Answer::Up(Err(denied)),
+            Self::Down { .. } | Self::Units(..) => Answer::Wished(Err(denied)),
+        }
+    }
+}
+
 impl Requests {
     pub(super) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Whether a wish waits for its turn: nothing is promised that somebody else's daemon would undo.
+    pub(super) fn waits_for_the_lease(&self) -> bool {
+        !self.queue.is_empty()
     }
 
     pub(super) fn end_session(&mut self, session: u64) {
@@ -210,9 +228,8 @@ impl Core {
         let Considered {
             request, purpose, ..
         } = &considered;
-        if *purpose == Purpose::Apply
-            && let Some(denied) = self.deny_any_up()
-        {
+        // What `up` would not be, `plan` is not either.
+        if let Some(denied) = self.deny_any_up() {
             return self.refuse(id, *purpose, denied);
         }
         let other = request.endpoint.as_ref();
@@ -274,17 +291,20 @@ impl Core {
     fn inquiry(&self, request: &UpRequest) -> Inquiry {
         let kept = self.keeping.stored();
         let here = &self.setup.endpoint;
-        let sql = self.state.records.get(UnitId::Sql);
+        let records = self.state.records.units.iter();
         Inquiry {
+            config: request.config.clone(),
             spec: self.spec_for(request, &Secret::default()),
             elsewhere: kept
                 .elsewhere(here)
                 .map(|there| (there.0.clone(), here.0.clone())),
-            working_dir: request.working_dir.clone(),
             name_on_purpose: request.name_on_purpose,
             seen: self.state.seen.clone(),
-            sql_is_ready: sql.is_some_and(|record| record.health.ready),
-            key_is_known: request.config.octopus.master_key.is_some() || kept.master_key.is_some(),
+            ready: records
+                .filter(|(_, record)| record.health.ready)
+                .map(|(unit, _)| *unit)
+                .collect(),
+            applied_data: kept.spec.as_ref().map(Data::of),
         }
     }
 
@@ -356,15 +376,31 @@ impl Core {
     pub(super) fn begin_next_wish(&mut self) {
         while self.requests.being_kept.is_none()
             && (self.keeping.is_idle() || self.keeping.is_stuck())
+            && let Some(admission) = self.admission_by_lease()
             && let Some((id, wished)) = self.requests.queue.pop_front()
         {
-            match self.admit_wish(id, wished) {
+            let admitted = match admission {
+                Ok(()) => self.admit_wish(id, wished),
+                Err(denied) => Err(wished.denied(denied)),
+            };
+            match admitted {
                 Ok(admitted) => self.keep_wish(id, admitted),
                 Err(answer) => {
                     self.reply(id, answer);
                     self.go_on_as_before();
                 }
             }
+        }
+    }
+
+    /// Whether a wish may be taken as far as the lease on the engine goes; none while that is not
+    /// known. One that waits for an engine that does not answer is kept all the same.
+    fn admission_by_lease(&self) -> Option<Result<(), Denied>> {
+        match self.tenure.admit(self.now.mono) {
+            Admission::Taken => Some(Ok(())),
+            Admission::Waits if *self.looks.engine() != EngineView::Answers => Some(Ok(())),
+            Admission::Waits => None,
+            Admission::Refused(by) => Some(Err(Denied::Because(super::looked_after_by(&by)))),
         }
     }
 
@@ -422,7 +458,10 @@ impl Core {
             return Err(denied);
         }
         let is_overruled = self.requests.last_decisive.is_some_and(|last| last > id);
-        if is_overruled && self.keeping.stored().config.as_ref() != Some(&request.config) {
+        let kept = self.keeping.stored();
+        // Two who ask for the same overrule nobody.
+        let is_what_counts = kept.wish == Wish::Up && kept.config.as_ref() == Some(&request.config);
+        if is_overruled && !is_what_counts {
             let words = "another command was taken meanwhile, and it was asked for later";
             return Err(Denied::Because(words.to_owned()));
         }
@@ -442,17 +481,34 @@ impl Core {
                 }
             },
             Evidence::Found(found) => {
+                let plain = self.spec_for(request, &Secret::default());
+                let asked = admit::Asked {
+                    config: &request.config,
+                    spec: &plain,
+                    fresh: request.fresh,
+                    name_on_purpose: request.name_on_purpose,
+                };
                 let admitted =
-                    admit::admit(&request.config, kept, &found.facts).map_err(Denied::Problems)?;
-                let (key, new) = settle_key(kept, admitted, found.fresh_key.clone());
-                if new.as_ref().is_some_and(|new| new.is_ours) {
+                    admit::admit(&asked, kept, &found.facts).map_err(Denied::Problems)?;
+                notes.extend(admitted.notes);
+                let (key, is_new) = match admitted.key {
+                    MasterKey::Known(key) => (key, false),
+                    MasterKey::Generate => (found.fresh_key.clone(), true),
+                };
+                if is_new {
                     notes.push(self.note_of_a_new_key());
                 }
+                let new = NewKey {
+                    key: key.clone(),
+                    is_new,
+                    data: Data::of(&plain),
+                    begins_anew: found.facts.makes_database(&request.config) == Some(true),
+                };
                 let seen = Observed {
                     images: found.images.clone(),
                     ..self.state.seen.clone()
                 };
-                (self.spec_for(request, &key), new, seen)
+                (self.spec_for(request, &key), Some(new), seen)
             }
         };
         let refetch = request.config.pull == Pull::Always;
@@ -484,9 +540,18 @@ impl Core {
         let same = kept.config.as_ref() == Some(&request.config)
             && self.state.desired.goal == Goal::Up
             && self.state.seen != Observed::default()
+            && self.has_its_data(&spec)
             && (spec.working_dir == request.working_dir || request.name_on_purpose)
             && request.config.pull != Pull::Always;
         same.then_some(spec)
+    }
+
+    /// Whether what was seen has the data that a desired state runs on, as far as it is here.
+    fn has_its_data(&self, spec: &StackSpec) -> bool {
+        match Data::of(spec) {
+            Data::Volume(name) => self.state.seen.volumes.contains(&name),
+            Data::External { .. } => true,
+        }
     }
 
     fn spec_for(&self, request: &UpRequest, key: &Secret) -> StackSpec {
@@ -583,8 +648,10 @@ impl Core {
                  nothing else is begun"
             ));
         }
-        let needs_key = matches!(admitted, Admitted::Up(up) if up.must_be_kept());
-        needs_key.then(|| {
+        // No node may start with a key that only its container would know.
+        let needs_key = self.keeping.stored().keys != candidate.keys;
+        let is_up = matches!(admitted, Admitted::Up(_));
+        (is_up && needs_key).then(|| {
             format!(
                 "the master key cannot be kept in {}, so nothing is started: {why}",
                 self.setup.state_file

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::config::Secret;
-use crate::daemon::admit::MasterKey;
+use crate::daemon::store::Data;
 use crate::daemon::store::Stored;
 use crate::daemon::store::Wish;
 use crate::engine::Endpoint;
@@ -42,7 +42,7 @@ pub(super) struct Up {
     pub(super) endpoint: Endpoint,
     /// Passwords made for a demo: sa, then the first user.
     pub(super) generated: Option<(Secret, Secret)>,
-    /// The master key, if what is kept of it changes.
+    /// The master key that nodes get, unless what is applied stays as it is.
     pub(super) key: Option<NewKey>,
     pub(super) notes: Vec<String>,
     pub(super) changes: Vec<Change>,
@@ -52,16 +52,12 @@ pub(super) struct Up {
 #[derive(Clone, Debug)]
 pub(super) struct NewKey {
     pub(super) key: Secret,
-    /// Whether octo-local made it.
-    pub(super) is_ours: bool,
-}
-
-impl Up {
-    /// Whether the stack may only be started once the disk has it: no node may start with a key
-    /// that only its container would know.
-    pub(super) fn must_be_kept(&self) -> bool {
-        self.key.is_some()
-    }
+    /// It was made for this configuration.
+    pub(super) is_new: bool,
+    /// The data that it is for.
+    pub(super) data: Data,
+    /// A new, empty database takes the place of what was there.
+    pub(super) begins_anew: bool,
 }
 
 impl Admitted {
@@ -103,34 +99,11 @@ impl Up {
         }
         stored.config = Some(self.config.clone());
         stored.spec = Some(self.spec.clone());
-        if let Some(NewKey { key, is_ours }) = &self.key {
-            stored.master_key = Some(key.clone());
-            stored.master_key_is_ours = *is_ours;
+        if let Some(new) = &self.key {
+            if new.begins_anew {
+                stored.begin_anew(&new.data);
+            }
+            stored.keys.set(&new.key, new.is_new, &new.data);
         }
     }
-}
-
-/// The master key that a configuration runs with, and what of it is to be kept anew. A key that is
-/// kept is used again, whatever became of the data: backups are worthless without it.
-pub(super) fn settle_key(
-    stored: &Stored,
-    admitted: MasterKey,
-    fresh: Secret,
-) -> (Secret, Option<NewKey>) {
-    let (key, is_ours) = match admitted {
-        MasterKey::Known(key) => {
-            let ours = stored.master_key_is_ours && stored.master_key.as_ref() == Some(&key);
-            (key, ours)
-        }
-        MasterKey::Generate => match &stored.master_key {
-            Some(kept) => (kept.clone(), stored.master_key_is_ours),
-            None => (fresh, true),
-        },
-    };
-    let is_new = stored.master_key.as_ref() != Some(&key) || stored.master_key_is_ours != is_ours;
-    let new = is_new.then(|| NewKey {
-        key: key.clone(),
-        is_ours,
-    });
-    (key, new)
 }

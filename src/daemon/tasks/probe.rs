@@ -1,5 +1,6 @@
 //! Asks one run once how it is, or reads the last lines of its log.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::daemon::message::ProbeTarget;
@@ -10,6 +11,24 @@ use crate::sql;
 
 /// So many of the last lines of a starting unit's log tell whether it moves.
 const PROGRESS_LINES: u32 = 5;
+
+/// How often a node that serves is asked for its version before that is given up until its next
+/// run: the tag remains.
+const VERSION_TRIES: u32 = 5;
+/// How long it has for each answer, and the pause after one that did not come.
+const VERSION_LIMIT: Duration = Duration::from_secs(2);
+
+/// The version that a node reports. One that has just begun to serve may be slow: it is asked a few
+/// times.
+pub(in crate::daemon) async fn version(address: SocketAddr) -> Option<String> {
+    for _ in 0..VERSION_TRIES {
+        if let Some(version) = octopus::version(address, VERSION_LIMIT).await {
+            return Some(version);
+        }
+        tokio::time::sleep(VERSION_LIMIT).await;
+    }
+    None
+}
 
 /// Asks a database or a node.
 pub(in crate::daemon) async fn probe(target: &ProbeTarget, limit: Duration) -> Probe {

@@ -13,7 +13,7 @@ use crate::spec::UnitId;
 
 /// Whether a container may stay as it is.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Fit {
+pub(in crate::reconcile) enum Fit {
     /// It is what is wanted.
     Right,
     /// It must end and start again: a person asked.
@@ -43,11 +43,10 @@ impl Pass<'_> {
         {
             return Fit::Replace;
         }
-        // Attached to a network that is gone, it could never start again.
-        if !container.is_running()
-            && !self.seen.networks.is_empty()
-            && !self.seen.is_attached(container)
-        {
+        // Attached to a network that is gone, it could never start again; made for a network that
+        // is gone, it could never be attached again.
+        let is_mendable = container.is_running() && self.seen.can_be_attached(container);
+        if !self.seen.networks.is_empty() && !self.seen.is_attached(container) && !is_mendable {
             return Fit::Replace;
         }
         let asked = self.desired.restart.get(&unit);

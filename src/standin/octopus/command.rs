@@ -12,14 +12,19 @@ use tokio::time::Instant;
 
 use super::database::Database;
 use super::fatal::Fatal;
+use super::faults::Fault;
 use super::log;
 use super::node;
+use super::schema;
 use super::settings::Settings;
 use super::storage;
+use super::tasks;
 use crate::config::Secret;
 use crate::octopus;
 use crate::reconcile::health::Probe;
 
+/// What a shell says of a program that cannot be run.
+const NO_EXEC: u8 = 126;
 /// Bounds one question to the server beside the command.
 const PING_LIMIT: Duration = Duration::from_secs(2);
 /// How long the server beside the command may take to notice what the command wrote to the
@@ -27,6 +32,8 @@ const PING_LIMIT: Duration = Duration::from_secs(2);
 const NOTICE_LIMIT: Duration = Duration::from_secs(3);
 /// Between two looks whether it did.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long cancelled tasks may take to end.
+const CANCEL_LIMIT: Duration = Duration::from_secs(10);
 /// The vendor's only instance name in a container.
 const INSTANCE: &str = "OctopusServer";
 
@@ -43,10 +50,13 @@ pub(super) enum Command {
         /// Takes no new work, or takes it again
         #[arg(long, action = clap::ArgAction::Set)]
         drain: Option<bool>,
-        /// Seconds to wait for running tasks; a stand-in has none
+        /// Tasks at a time
+        #[arg(long = "taskCap")]
+        task_cap: Option<u32>,
+        /// Seconds to wait for running tasks
         #[arg(long, default_value_t = 0)]
         wait: u64,
-        /// Cancels running tasks; a stand-in has none
+        /// Cancels the tasks that run longer
         #[arg(long)]
         cancel_tasks: bool,
     },
@@ -93,12 +103,20 @@ pub(super) async fn run(command: &Command, settings: &Settings) -> Result<ExitCo
             command.instance()
         )));
     }
+    if settings.faults.has(Fault::NoExec) {
+        log::line("exec: permission denied");
+        return Ok(ExitCode::from(NO_EXEC));
+    }
     match command {
         Command::Run(_) => Err(Fatal::Setting(
             "the server cannot run inside a command".to_owned(),
         )),
-        Command::Node { drain: None, .. } => Err(Fatal::Setting(
-            "--drain=true or --drain=false is needed".to_owned(),
+        Command::Node {
+            drain: None,
+            task_cap: None,
+            ..
+        } => Err(Fatal::Setting(
+            "--drain=true, --drain=false or --taskCap is needed".to_owned(),
         )),
         Command::Node {
             drain: Some(false),
@@ -109,9 +127,25 @@ pub(super) async fn run(command: &Command, settings: &Settings) -> Result<ExitCo
             "--wait and --cancel-tasks go with --drain=true only".to_owned(),
         )),
         Command::Node {
-            drain: Some(draining),
+            drain,
+            task_cap,
+            wait,
+            cancel_tasks,
             ..
-        } => drain(settings, *draining).await,
+        } => {
+            if let Some(cap) = task_cap {
+                let mut database = Database::new(&settings.target()?);
+                schema::set_task_cap(&mut database, &settings.node, *cap).await?;
+            }
+            match drain {
+                Some(true) => {
+                    let wait = Duration::from_secs(*wait);
+                    start_drain(settings, wait, *cancel_tasks).await
+                }
+                Some(false) => set_drain(settings, false).await,
+                None => Ok(ExitCode::SUCCESS),
+            }
+        }
         Command::ShowMasterKey { format, .. } => show_master_key(settings, format),
         Command::ContainerHealthcheck(_) => {
             Ok(match octopus::ping(beside(settings), PING_LIMIT).await {
@@ -124,9 +158,53 @@ pub(super) async fn run(command: &Command, settings: &Settings) -> Result<ExitCo
     }
 }
 
+/// Drains the node, then waits for its tasks; those that run longer go on, or are cancelled.
+async fn start_drain(
+    settings: &Settings,
+    wait: Duration,
+    cancels: bool,
+) -> Result<ExitCode, Fatal> {
+    if settings.faults.has(Fault::DrainHangs) {
+        return std::future::pending().await;
+    }
+    if settings.faults.has(Fault::DrainFails) {
+        log::line("The node cannot be drained, as it was asked to");
+        return Ok(ExitCode::FAILURE);
+    }
+    let code = set_drain(settings, true).await?;
+    let mut database = Database::new(&settings.target()?);
+    let left = wait_for_tasks(settings, &mut database, wait).await?;
+    if left.is_empty() {
+        log::line("No tasks run on the node");
+    } else if cancels {
+        log::line(format_args!("Cancelling {}", tasks::names(&left)));
+        tasks::cancel_on(&mut database, &settings.node).await?;
+        wait_for_tasks(settings, &mut database, CANCEL_LIMIT).await?;
+    } else {
+        log::line(format_args!("{} still run", tasks::names(&left)));
+    }
+    Ok(code)
+}
+
+/// Gives the tasks that still run after so long.
+async fn wait_for_tasks(
+    settings: &Settings,
+    database: &mut Database,
+    wait: Duration,
+) -> Result<Vec<i64>, Fatal> {
+    let give_up_at = Instant::now() + wait;
+    loop {
+        let running = tasks::running_on(database, &settings.node).await?;
+        if running.is_empty() || Instant::now() >= give_up_at {
+            return Ok(running);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// Writes the flag to the database, and waits until the server beside the command answers
 /// accordingly, if one does.
-async fn drain(settings: &Settings, draining: bool) -> Result<ExitCode, Fatal> {
+async fn set_drain(settings: &Settings, draining: bool) -> Result<ExitCode, Fatal> {
     let mut database = Database::new(&settings.target()?);
     if !node::drain(&mut database, &settings.node, draining).await? {
         return Err(Fatal::Setting(format!(
@@ -146,11 +224,7 @@ async fn drain(settings: &Settings, draining: bool) -> Result<ExitCode, Fatal> {
     log::line(format_args!(
         "Node {} {}",
         settings.node,
-        if draining {
-            "drains; it runs no tasks"
-        } else {
-            "takes work"
-        }
+        if draining { "drains" } else { "takes work" }
     ));
     Ok(ExitCode::SUCCESS)
 }

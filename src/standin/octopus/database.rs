@@ -48,6 +48,18 @@ impl Database {
         }
     }
 
+    /// The database's name.
+    pub(super) fn name(&self) -> &str {
+        &self.target.database
+    }
+
+    /// Another database of the same server.
+    pub(super) fn beside(&self, name: &str) -> Self {
+        let mut target = self.target.clone();
+        name.clone_into(&mut target.database);
+        Self::new(&target)
+    }
+
     /// The rows of a query.
     pub(super) async fn rows(
         &mut self,
@@ -162,13 +174,16 @@ fn answer<T>(
 }
 
 /// Reaches the server, creates the database where there is none, and opens it; tries for
-/// `patience`.
-pub(super) async fn reach(target: &DatabaseTarget, patience: Duration) -> Result<Database, Fatal> {
+/// `patience`. Gives also whether it had to wait.
+pub(super) async fn reach(
+    target: &DatabaseTarget,
+    patience: Duration,
+) -> Result<(Database, bool), Fatal> {
     let give_up_at = Instant::now() + patience;
     let (mut said, mut never_found) = (String::new(), true);
     loop {
         let why = match tokio::time::timeout_at(give_up_at, create_and_open(target)).await {
-            Ok(Ok(database)) => return Ok(database),
+            Ok(Ok(database)) => return Ok((database, !said.is_empty())),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it does not answer".to_owned(),
         };

@@ -63,6 +63,11 @@ pub(super) enum Fatal {
     /// The database was upgraded by a newer version.
     #[error("FATAL: the database schema is newer than this version: {0}")]
     SchemaNewer(String),
+    /// An upgrade, and other nodes look as if they ran.
+    #[error(
+        "The database upgrade was aborted because other Octopus Server nodes are still running: {0}. Stop all nodes before upgrading."
+    )]
+    NodesRunning(String),
     /// The port could not be opened.
     #[error("FATAL: listen on {address}: {why}")]
     Port {
@@ -96,6 +101,7 @@ impl Fatal {
             | Self::Denied(_)
             | Self::Storage { .. }
             | Self::Locked(_)
+            | Self::NodesRunning(_)
             | Self::Port { .. }
             | Self::Injected(_) => ExitCode::FAILURE,
         }

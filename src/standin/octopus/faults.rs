@@ -10,6 +10,9 @@
 //! | `slow-start=S` | logs `Applying script N` every half second, and is ready S seconds later |
 //! | `stuck-start` | logs nothing more and is never ready |
 //! | `crash-at-start` | ends with 1 once the upgrade has begun |
+//! | `crash-in-upgrade=N` | ends with 1 in the upgrade of an older schema, once N of its 4 scripts are applied |
+//! | `drain-fails`, `drain-hangs` | the command `node --drain=true` exits with 1 and does nothing, or never ends |
+//! | `no-exec` | the vendor's commands exit with 126: nothing can be run inside the container |
 //! | `crash-after=S` | ends with 1, S seconds after its process started |
 //! | `exit-zero-after=S` | ends with 0, S seconds after its process started |
 //! | `hang-after=S` | from then on takes connections and answers nothing |
@@ -32,6 +35,11 @@ pub(super) enum Fault {
     SlowStart(Duration),
     StuckStart,
     CrashAtStart,
+    /// Once so many scripts are applied.
+    CrashInUpgrade(u64),
+    DrainFails,
+    DrainHangs,
+    NoExec,
     CrashAfter(Duration),
     ExitZeroAfter(Duration),
     HangAfter(Duration),
@@ -189,6 +197,9 @@ fn plain(word: &str) -> Option<Fault> {
     match word {
         "stuck-start" => Some(Fault::StuckStart),
         "crash-at-start" => Some(Fault::CrashAtStart),
+        "drain-fails" => Some(Fault::DrainFails),
+        "drain-hangs" => Some(Fault::DrainHangs),
+        "no-exec" => Some(Fault::NoExec),
         "slow-loris" => Some(Fault::SlowLoris),
         "redirect-loop" => Some(Fault::RedirectLoop),
         _ => FATAL
@@ -211,6 +222,7 @@ fn measured(word: &str, amount: &str) -> Option<Fault> {
         "crash-after" => seconds().map(Fault::CrashAfter),
         "exit-zero-after" => seconds().map(Fault::ExitZeroAfter),
         "hang-after" => seconds().map(Fault::HangAfter),
+        "crash-in-upgrade" => amount.parse().ok().map(Fault::CrashInUpgrade),
         "flap" => number().map(Fault::Flap),
         "log-flood" => number().map(Fault::LogFlood),
         "oom" => number().map(Fault::Oom),
@@ -230,7 +242,7 @@ mod tests {
     fn every_fault_is_read() {
         let text = "slow-start=2,stuck-start,crash-at-start,crash-after=0.5,exit-zero-after=1,hang-after=3,slow-loris,\
                     redirect-loop,flap=2,log-flood=1,oom=64,eula,wrong-host,permission,disk-full,master-key,\
-                    license-expired,node-limit@once";
+                    license-expired,crash-in-upgrade=0,drain-fails,drain-hangs,no-exec,node-limit@once";
         let faults = Faults::parse(text).unwrap();
         assert_eq!(faults.to_string(), text);
         assert!(faults.has(Fault::CrashAfter(Duration::from_millis(500))));

@@ -28,6 +28,8 @@ use super::node::Node;
 use super::schema;
 use super::schema::now;
 use super::storage;
+use super::tasks;
+use super::violations;
 use crate::config::Secret;
 use crate::sql::SqlError;
 
@@ -40,6 +42,11 @@ const UPGRADE_LOCK: &str = "Octopus-upgrade";
 const LOCK_PATIENCE: Duration = Duration::from_mins(1);
 /// Between two lines of progress.
 const PROGRESS: Duration = Duration::from_millis(500);
+/// The setting that names the version an upgrade began for, until it is done.
+const UPGRADING: &str = "UpgradingTo";
+/// The vendor's words for a licence that does not cover an upgrade.
+const LICENCE_OVER: &str = "One or more pre-conditions to safely upgrade your database has failed\n\
+                            FAIL: Your Octopus Server would not be compliant with your license";
 /// The scripts of an upgrade.
 const SCRIPTS: usize = 4;
 
@@ -54,10 +61,12 @@ pub(super) async fn start(node: &Node, database: &mut Database) -> Result<(), Fa
     check_master_key(node, database).await?;
     refuse_newer_schema(node, database).await?;
     refuse_other_versions(node, database).await?;
+    refuse_running_nodes(node, database).await?;
     take_upgrade_lock(node, database).await?;
     upgrade(node, database).await?;
     database.unlock(UPGRADE_LOCK).await?;
     node.register(database).await?;
+    tasks::reclaim(node, database).await?;
     leave_attempt(node, database).await?;
     Ok(())
 }
@@ -111,7 +120,7 @@ async fn refuse_company(node: &Node, database: &mut Database) -> Result<(), Fata
                 schema::text(&other, 1),
                 schema::text(&other, 2)
             );
-            schema::record(
+            violations::record(
                 database,
                 "concurrent-migration",
                 &node.settings.node,
@@ -126,10 +135,12 @@ async fn refuse_company(node: &Node, database: &mut Database) -> Result<(), Fata
 
 async fn refuse_newer_schema(node: &Node, database: &mut Database) -> Result<(), Fatal> {
     let ours = &node.settings.version;
-    match schema::version(database).await? {
+    let begun = schema::setting(database, UPGRADING).await?;
+    let known = schema::version(database).await?;
+    match begun.or(known) {
         Some(theirs) if schema::is_newer(&theirs, ours) => {
             let detail = format!("the schema is of {theirs}, this is {ours}");
-            schema::record(database, "downgrade", &node.settings.node, &detail).await?;
+            violations::record(database, "downgrade", &node.settings.node, &detail).await?;
             Err(Fatal::SchemaNewer(detail))
         }
         Some(_) | None => Ok(()),
@@ -153,11 +164,37 @@ async fn refuse_other_versions(node: &Node, database: &mut Database) -> Result<(
                 schema::text(&other, 2),
                 settings.version
             );
-            schema::record(database, "mixed-versions", &settings.node, &detail).await?;
+            violations::record(database, "mixed-versions", &settings.node, &detail).await?;
             return Err(Fatal::MixedVersions(detail));
         }
     }
     Ok(())
+}
+
+/// The vendor's rule since 2023.2: no upgrade while another node looks as if it ran. One that was
+/// killed looks so until its last heartbeat is old.
+async fn refuse_running_nodes(node: &Node, database: &mut Database) -> Result<(), Fatal> {
+    const OTHERS: &str = "SELECT Name, LastSeen FROM OctopusServerNode \
+                          WHERE Stopped = 0 AND Name <> @P1 AND LastSeen > @P2 ORDER BY Name";
+    let settings = &node.settings;
+    let upgrades = schema::version(database)
+        .await?
+        .is_some_and(|was| schema::is_newer(&settings.version, &was));
+    if !upgrades {
+        return Ok(());
+    }
+    let since = now() - i64::try_from(settings.ghost.as_millis()).unwrap_or(i64::MAX);
+    let rows = database
+        .rows(OTHERS, &[&settings.node.as_str(), &since])
+        .await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let others = rows.iter().map(|row| {
+        let seconds = (now() - schema::number(row, 1)) / 1000;
+        format!("{} (last seen {seconds} seconds ago)", schema::text(row, 0))
+    });
+    Err(Fatal::NodesRunning(others.collect::<Vec<_>>().join(", ")))
 }
 
 /// A new database takes the given key or a generated one; an old one takes only its own.
@@ -198,15 +235,21 @@ fn generate_key(node: &Node) -> Secret {
 
 async fn upgrade(node: &Node, database: &mut Database) -> Result<(), Fatal> {
     let settings = &node.settings;
-    let is_new = schema::version(database)
-        .await?
-        .is_none_or(|was| schema::is_newer(&settings.version, &was));
+    let was = schema::version(database).await?;
+    let is_new = was
+        .as_ref()
+        .is_none_or(|was| schema::is_newer(&settings.version, was));
     log::line(format_args!(
         "{} the database schema for {}",
         if is_new { "Upgrading" } else { "Checking" },
         settings.version
     ));
     settings.faults.reach(Step::Upgrade)?;
+    let today = time::OffsetDateTime::now_utc().date().to_string();
+    let licence = settings.licence.as_ref();
+    if is_new && was.is_some() && licence.is_some_and(|licence| licence.is_over(&today)) {
+        return Err(Fatal::Injected(LICENCE_OVER.to_owned()));
+    }
     if settings.faults.has(Fault::CrashAtStart) {
         return Err(Fatal::Injected(
             "Unhandled exception. The process ends, as it was asked to".to_owned(),
@@ -224,7 +267,7 @@ async fn upgrade(node: &Node, database: &mut Database) -> Result<(), Fatal> {
         None => {}
     }
     if is_new {
-        journal(node, database).await?;
+        journal(node, database, was.is_some()).await?;
     }
     if schema::setting(database, "InstallationId").await?.is_none() {
         schema::set(database, "InstallationId", &schema::random_hex()).await?;
@@ -265,19 +308,49 @@ async fn linger(
     }
 }
 
-async fn journal(node: &Node, database: &mut Database) -> Result<(), SqlError> {
-    let (name, version) = (node.settings.node.as_str(), node.settings.version.as_str());
-    for script in 1..=SCRIPTS {
-        let script = format!("Script{script:04} - {version}.sql");
-        let insert =
-            "INSERT INTO MigrationJournal (Script, AppliedAt, Node) VALUES (@P1, @P2, @P3)";
+/// Applies the scripts that are not applied yet: an upgrade that was cut off goes on where it was.
+async fn journal(node: &Node, database: &mut Database, upgrades: bool) -> Result<(), Fatal> {
+    const APPLIED: &str = "SELECT Script FROM MigrationJournal WHERE Script = @P1";
+    const INSERT: &str =
+        "INSERT INTO MigrationJournal (Script, AppliedAt, Node) VALUES (@P1, @P2, @P3)";
+    let settings = &node.settings;
+    let (name, version) = (settings.node.as_str(), settings.version.as_str());
+    let crash = settings.faults.pick(|fault| match fault {
+        Fault::CrashInUpgrade(scripts) => Some(scripts),
+        _ => None,
+    });
+    let share = if upgrades {
+        settings.upgrade / SCRIPTS as u32
+    } else {
+        Duration::ZERO
+    };
+    schema::put(database, UPGRADING, version).await?;
+    for number in 1..=SCRIPTS {
+        if upgrades && crash.is_some_and(|scripts| number as u64 > scripts) {
+            return Err(Fatal::Injected(format!(
+                "The upgrade failed at script {number} of {SCRIPTS}, as it was asked to"
+            )));
+        }
+        let script = format!("Script{number:04} - {version}.sql");
+        if !database
+            .rows(APPLIED, &[&script.as_str()])
+            .await?
+            .is_empty()
+        {
+            continue;
+        }
+        if upgrades {
+            log::line(format_args!(
+                "Executing Database Server script '{script}' ({number} of {SCRIPTS})"
+            ));
+        }
+        linger(node, database, share, false).await?;
         database
-            .execute(insert, &[&script.as_str(), &now(), &name])
+            .execute(INSERT, &[&script.as_str(), &now(), &name])
             .await?;
     }
     let insert = "INSERT INTO SchemaVersions (Version, AppliedAt, Node) VALUES (@P1, @P2, @P3)";
-    database
-        .execute(insert, &[&version, &now(), &name])
-        .await
-        .map(|_| ())
+    database.execute(insert, &[&version, &now(), &name]).await?;
+    schema::forget(database, UPGRADING).await?;
+    Ok(())
 }

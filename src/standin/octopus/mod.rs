@@ -3,21 +3,29 @@
 //! and says so in its log, page and API.
 //!
 //! It is strict where the vendor only warns: it *detects* two nodes starting at once, two versions
-//! on one database, and a version older than the schema ([`migration`]), ends with 3, and keeps
-//! what it found at `GET /api/standin/violations`.
+//! on one database, and a version older than the schema ([`migration`]), ends with 3; and it detects
+//! tasks that a stop cut off, and a database that was replaced under it. What it found it keeps at
+//! `GET /api/standin/violations`, and what is no fault by itself at `GET /api/standin/notes`
+//! ([`violations`]).
 
+mod cluster_api;
 mod command;
 mod database;
 mod fatal;
 mod faults;
+mod licence;
 mod log;
 mod migration;
 mod node;
 mod schema;
 mod server;
 mod settings;
+mod site;
 mod storage;
+mod tasks;
+mod tasks_api;
 mod trouble;
+mod violations;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -32,6 +40,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
 use command::Command;
+use database::Database;
 use fatal::Fatal;
 use faults::Step;
 use node::Node;
@@ -169,15 +178,25 @@ async fn live(node: &Node, address: SocketAddr) -> Result<Infallible, Fatal> {
     faults.reach(Step::Storage)?;
     storage::check(node)?;
     faults.reach(Step::Connect)?;
-    let mut database = database::reach(&node.target, node.settings.database_timeout).await?;
+    let (mut database, waited) =
+        database::reach(&node.target, node.settings.database_timeout).await?;
     log::line("Connected to the database server");
     migration::start(node, &mut database).await?;
+    if waited {
+        let detail = "the database did not answer when the node started";
+        let name = &node.settings.node;
+        violations::note(&database, "started-without-database", name, detail).await;
+    }
     log::line(format_args!(
         "Listening for HTTP requests on http://{address}/"
     ));
     node.state.send_modify(|state| state.phase = Phase::Ready);
     log::line("Web server is ready to process requests");
-    Ok(node.beat(&mut database).await)
+    tokio::select! {
+        // Neither ends, and the loss of one is the end of the process.
+        never = node.beat(&mut database) => Ok(never),
+        never = tasks::work(node) => Ok(never),
+    }
 }
 
 async fn leave(node: &Node) {
@@ -185,7 +204,12 @@ async fn leave(node: &Node) {
     node.state
         .send_modify(|state| state.phase = Phase::Stopping);
     tokio::time::sleep(node.settings.stop).await;
-    match tokio::time::timeout(FAREWELL_LIMIT, node.leave()).await {
+    let farewell = async {
+        let mut database = Database::new(&node.target);
+        tasks::cut_off(node, &mut database).await?;
+        node.leave().await
+    };
+    match tokio::time::timeout(FAREWELL_LIMIT, farewell).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => log::line(format_args!(
             "The database does not know of this stop: {error}"

@@ -1,6 +1,8 @@
 //! One node: what it is, how it is now, and its row in the database.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,6 +13,7 @@ use super::log;
 use super::schema;
 use super::schema::now;
 use super::settings::Settings;
+use super::violations;
 use crate::spec::DatabaseTarget;
 use crate::sql::SqlError;
 
@@ -32,6 +35,8 @@ pub(super) struct Node {
     pub(super) boot: String,
     /// How it is now.
     pub(super) state: watch::Sender<State>,
+    /// Whether it has said that its database was replaced.
+    told: AtomicBool,
 }
 
 /// How a node is now.
@@ -43,6 +48,8 @@ pub(super) struct State {
     pub(super) database: bool,
     /// Whether it takes no work.
     pub(super) draining: bool,
+    /// How many tasks it runs.
+    pub(super) running: usize,
     /// Whether it answers nothing any more.
     pub(super) hung: bool,
     /// The installation's id.
@@ -68,6 +75,7 @@ impl Node {
             phase,
             database: false,
             draining: false,
+            running: 0,
             hung: false,
             installation,
         };
@@ -76,6 +84,7 @@ impl Node {
             target,
             boot: schema::random_hex(),
             state: watch::Sender::new(state),
+            told: AtomicBool::new(false),
         }
     }
 
@@ -99,6 +108,7 @@ impl Node {
                 .execute(INSERT, &[&name, &boot, &version, &now()])
                 .await?;
         }
+        schema::set_task_cap(database, name, self.settings.task_cap).await?;
         let draining = is_draining(database, name).await?;
         self.state
             .send_modify(|state| (state.draining, state.database) = (draining, true));
@@ -124,14 +134,30 @@ impl Node {
         const BEAT: &str =
             "UPDATE OctopusServerNode SET LastSeen = @P2 WHERE Name = @P1 AND Boot = @P3";
         if due {
-            database
+            let seen = database
                 .execute(
                     BEAT,
                     &[&self.settings.node.as_str(), &now(), &self.boot.as_str()],
                 )
                 .await?;
+            if seen == 0 {
+                self.vanished(database).await?;
+            }
         }
         is_draining(database, &self.settings.node).await
+    }
+
+    /// The node's row is gone: somebody removed it, and it enters itself again; or the database is
+    /// another one than the node started with, which must not happen under a node that runs.
+    async fn vanished(&self, database: &mut Database) -> Result<(), SqlError> {
+        const ATTEMPT: &str = "SELECT Boot FROM MigrationAttempts WHERE Boot = @P1";
+        let known = database.rows(ATTEMPT, &[&self.boot.as_str()]).await?;
+        if known.is_empty() && !self.told.swap(true, Ordering::SeqCst) {
+            let detail = "the database was replaced while this node ran";
+            let name = &self.settings.node;
+            violations::record(database, "database-replaced", name, detail).await?;
+        }
+        self.register(database).await
     }
 
     fn note(&self, outcome: &Result<bool, SqlError>) {

@@ -37,24 +37,21 @@ const TABLES: &[(&str, &str)] = &[
         "Kind NVARCHAR(64) NOT NULL, Node NVARCHAR(200) NOT NULL, Detail NVARCHAR(400) NOT NULL, At BIGINT NOT NULL",
     ),
     (
+        "ServerTask",
+        "Id INT IDENTITY NOT NULL PRIMARY KEY, Name NVARCHAR(200) NOT NULL, Description NVARCHAR(400) NOT NULL, \
+         State NVARCHAR(20) NOT NULL, Node NVARCHAR(200) NULL, Boot NVARCHAR(64) NULL, LengthMs BIGINT NOT NULL, \
+         QueuedAt BIGINT NOT NULL, StartedAt BIGINT NULL, CompletedAt BIGINT NULL, LastSeen BIGINT NULL, \
+         Error NVARCHAR(400) NULL",
+    ),
+    (
+        "NodeTaskCap",
+        "Name NVARCHAR(200) NOT NULL PRIMARY KEY, Cap BIGINT NOT NULL",
+    ),
+    (
         "Settings",
         "Name NVARCHAR(64) NOT NULL PRIMARY KEY, Setting NVARCHAR(400) NOT NULL",
     ),
 ];
-
-/// Something that must never happen and did.
-#[derive(Clone, Debug, serde::Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Violation {
-    /// `concurrent-migration`, `mixed-versions` or `downgrade`.
-    kind: String,
-    /// The node that saw it.
-    node: String,
-    /// What it saw.
-    detail: String,
-    /// Milliseconds since 1970.
-    at: i64,
-}
 
 /// Milliseconds since 1970. All nodes are on one host, so they share a clock.
 pub(super) fn now() -> i64 {
@@ -90,6 +87,14 @@ pub(super) fn text(row: &Row, column: usize) -> String {
 /// A column as a number.
 pub(super) fn number(row: &Row, column: usize) -> i64 {
     row.try_get::<i64, _>(column)
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+}
+
+/// A column as a flag.
+pub(super) fn flag(row: &Row, column: usize) -> bool {
+    row.try_get::<bool, _>(column)
         .ok()
         .flatten()
         .unwrap_or_default()
@@ -134,38 +139,6 @@ fn parts(version: &str) -> Vec<u64> {
         .collect()
 }
 
-/// Notes a violation for good.
-pub(super) async fn record(
-    database: &mut Database,
-    kind: &str,
-    node: &str,
-    detail: &str,
-) -> Result<(), SqlError> {
-    const INSERT: &str =
-        "INSERT INTO Violations (Kind, Node, Detail, At) VALUES (@P1, @P2, @P3, @P4)";
-    database
-        .execute(INSERT, &[&kind, &node, &detail, &now()])
-        .await
-        .map(|_| ())
-}
-
-/// All violations, the oldest first.
-pub(super) async fn violations(database: &mut Database) -> Result<Vec<Violation>, SqlError> {
-    let rows = database
-        .rows(
-            "SELECT Kind, Node, Detail, At FROM Violations ORDER BY At",
-            &[],
-        )
-        .await?;
-    let read = |row: &Row| Violation {
-        kind: text(row, 0),
-        node: text(row, 1),
-        detail: text(row, 2),
-        at: number(row, 3),
-    };
-    Ok(rows.iter().map(read).collect())
-}
-
 /// A setting of the whole installation.
 pub(super) async fn setting(
     database: &mut Database,
@@ -175,6 +148,43 @@ pub(super) async fn setting(
         .rows("SELECT Setting FROM Settings WHERE Name = @P1", &[&name])
         .await?;
     Ok(rows.first().map(|row| text(row, 0)))
+}
+
+/// Writes a setting, whether it is there or not.
+pub(super) async fn put(database: &mut Database, name: &str, value: &str) -> Result<(), SqlError> {
+    let update = "UPDATE Settings SET Setting = @P2 WHERE Name = @P1";
+    if database.execute(update, &[&name, &value]).await? == 0 {
+        set(database, name, value).await?;
+    }
+    Ok(())
+}
+
+/// Takes a setting away.
+pub(super) async fn forget(database: &mut Database, name: &str) -> Result<(), SqlError> {
+    let delete = "DELETE FROM Settings WHERE Name = @P1";
+    database.execute(delete, &[&name]).await.map(|_| ())
+}
+
+/// How many tasks a node may run at a time, where that was set.
+pub(super) async fn task_cap(database: &mut Database, node: &str) -> Result<Option<u32>, SqlError> {
+    let query = "SELECT Cap FROM NodeTaskCap WHERE Name = @P1";
+    let rows = database.rows(query, &[&node]).await?;
+    Ok(rows.first().and_then(|row| number(row, 0).try_into().ok()))
+}
+
+/// Sets it.
+pub(super) async fn set_task_cap(
+    database: &mut Database,
+    node: &str,
+    cap: u32,
+) -> Result<(), SqlError> {
+    let update = "UPDATE NodeTaskCap SET Cap = @P2 WHERE Name = @P1";
+    let insert = "INSERT INTO NodeTaskCap (Name, Cap) VALUES (@P1, @P2)";
+    let cap = i64::from(cap);
+    if database.execute(update, &[&node, &cap]).await? == 0 {
+        database.execute(insert, &[&node, &cap]).await?;
+    }
+    Ok(())
 }
 
 /// Writes a setting that is not there yet.

@@ -10,10 +10,8 @@ use axum::Json;
 use axum::Router;
 use axum::body::Body;
 use axum::body::Bytes;
-use axum::extract::Path;
 use axum::extract::Request;
 use axum::extract::State as Shared;
-use axum::http::HeaderMap;
 use axum::http::StatusCode;
 use axum::http::header;
 use axum::middleware;
@@ -22,76 +20,23 @@ use axum::response::Html;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
 use axum::routing::get;
-use axum::routing::put;
-use serde_json::Value;
+use axum::routing::post;
 use serde_json::json;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
-use super::database::Database;
+use super::cluster_api;
 use super::faults::Fault;
-use super::node;
 use super::node::Node;
 use super::node::Phase;
 use super::schema;
+use super::site::Answer;
+use super::site::NodeRow;
+use super::site::Site;
+use super::tasks_api;
+use super::violations;
 use crate::octopus::PING;
-use crate::sql::SqlError;
 
 /// Between two bytes of a body that never ends.
 const DRIBBLE: Duration = Duration::from_millis(500);
-/// A heartbeat older than this shows a node as offline.
-const OFFLINE_MS: i64 = 5000;
-
-struct Site {
-    node: Arc<Node>,
-    pings: AtomicU64,
-}
-
-type Answer = Result<Response, Refusal>;
-
-/// An answer that is not what was asked for.
-enum Refusal {
-    /// The node is not ready, or without its database.
-    NotReady(&'static str),
-    /// The key is missing or wrong.
-    NoKey,
-    /// There is no such node.
-    NoNode,
-    /// The body is not what the vendor's API takes.
-    BadBody,
-    /// The database failed.
-    Database(SqlError),
-}
-
-impl From<SqlError> for Refusal {
-    fn from(error: SqlError) -> Self {
-        Self::Database(error)
-    }
-}
-
-impl axum::response::IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let (status, why) = match self {
-            Self::NotReady(why) => (StatusCode::SERVICE_UNAVAILABLE, why.to_owned()),
-            Self::NoKey => (
-                StatusCode::UNAUTHORIZED,
-                "X-Octopus-ApiKey must be ADMIN_API_KEY".to_owned(),
-            ),
-            Self::NoNode => (StatusCode::NOT_FOUND, "there is no such node".to_owned()),
-            Self::BadBody => (
-                StatusCode::BAD_REQUEST,
-                "IsInMaintenanceMode must be true or false".to_owned(),
-            ),
-            Self::Database(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
-        };
-        (
-            status,
-            Json(json!({ "ErrorMessage": why, "IsStandIn": true })),
-        )
-            .into_response()
-    }
-}
-
 /// Everything that a node serves.
 pub(super) fn router(node: Arc<Node>) -> Router {
     let site = Arc::new(Site {
@@ -102,10 +47,27 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/", get(page))
         .route("/api", get(api))
         .route(PING, get(ping))
-        .route("/api/octopusservernodes/summary", get(summary))
-        .route("/api/octopusservernodes/{id}", put(change))
+        .route("/api/octopusservernodes", get(cluster_api::list))
+        .route("/api/octopusservernodes/summary", get(cluster_api::summary))
+        .route(
+            "/api/octopusservernodes/{id}",
+            get(cluster_api::show)
+                .put(cluster_api::change)
+                .delete(cluster_api::remove),
+        )
+        .route("/api/tasks", get(tasks_api::list).post(tasks_api::create))
+        .route("/api/tasks/{id}", get(tasks_api::show))
+        .route("/api/tasks/{id}/cancel", post(tasks_api::cancel))
+        .route(
+            "/api/maintenanceconfiguration",
+            get(cluster_api::maintenance).put(cluster_api::set_maintenance),
+        )
+        .route("/api/serverstatus", get(cluster_api::status))
+        .route("/api/serverstatus/health", get(cluster_api::health))
         .route("/api/serverstatus/hosted/internal", get(internal))
-        .route("/api/standin/violations", get(violations))
+        .route("/api/Spaces-1", get(cluster_api::space))
+        .route("/api/standin/violations", get(found_violations))
+        .route("/api/standin/notes", get(notes))
         .layer(middleware::from_fn_with_state(Arc::clone(&site), hang))
         .with_state(site)
 }
@@ -116,51 +78,6 @@ async fn hang(Shared(site): Shared<Arc<Site>>, request: Request, next: Next) -> 
         std::future::pending::<()>().await;
     }
     next.run(request).await
-}
-
-impl Site {
-    fn ready(&self) -> Result<(), Refusal> {
-        let state = self.node.state.borrow();
-        match state.phase {
-            Phase::Starting => Err(Refusal::NotReady("Octopus Server is starting")),
-            Phase::Stopping => Err(Refusal::NotReady("Octopus Server is stopping")),
-            Phase::Ready if !state.database => {
-                Err(Refusal::NotReady("the database does not answer"))
-            }
-            Phase::Ready => Ok(()),
-        }
-    }
-
-    fn database(&self) -> Result<Database, Refusal> {
-        self.ready()?;
-        Ok(Database::new(&self.node.target))
-    }
-
-    fn check_key(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let key = &self.node.settings.api_key;
-        let given = headers
-            .get("X-Octopus-ApiKey")
-            .map(header::HeaderValue::as_bytes);
-        if !key.is_empty() && given == Some(key.expose().as_bytes()) {
-            Ok(())
-        } else {
-            Err(Refusal::NoKey)
-        }
-    }
-
-    fn resource(&self, name: &str, draining: bool, last_seen: i64) -> Value {
-        let seen = OffsetDateTime::from_unix_timestamp_nanos(i128::from(last_seen) * 1_000_000);
-        json!({
-            "Id": format!("OctopusServerNodes-{name}"),
-            "Name": name,
-            "MaxConcurrentTasks": self.node.settings.task_cap,
-            "IsInMaintenanceMode": draining,
-            "LastSeen": seen.ok().and_then(|at| at.format(&Rfc3339).ok()),
-            "IsOffline": schema::now() - last_seen > OFFLINE_MS,
-            "RunningTaskCount": 0,
-            "IsStandIn": true,
-        })
-    }
 }
 
 async fn ping(Shared(site): Shared<Arc<Site>>) -> Answer {
@@ -191,11 +108,14 @@ async fn ping(Shared(site): Shared<Arc<Site>>) -> Answer {
     } else {
         StatusCode::OK
     };
-    Ok((
-        status,
-        Json(site.resource(&site.node.settings.node, draining, schema::now())),
-    )
-        .into_response())
+    let row = NodeRow {
+        name: site.node.settings.node.clone(),
+        last_seen: schema::now(),
+        draining,
+        running: site.node.state.borrow().running,
+        cap: site.node.settings.task_cap,
+    };
+    Ok((status, Json(row.resource())).into_response())
 }
 
 fn dribble() -> Response {
@@ -228,46 +148,14 @@ async fn internal(Shared(site): Shared<Arc<Site>>) -> Answer {
     Ok(Json(json!({ "IsStandIn": true })).into_response())
 }
 
-async fn violations(Shared(site): Shared<Arc<Site>>) -> Answer {
-    let found = schema::violations(&mut site.database()?).await?;
+async fn found_violations(Shared(site): Shared<Arc<Site>>) -> Answer {
+    let found = violations::all(&mut site.database()?).await?;
     Ok(Json(found).into_response())
 }
 
-async fn summary(Shared(site): Shared<Arc<Site>>, headers: HeaderMap) -> Answer {
-    site.check_key(&headers)?;
-    let rows = site
-        .database()?
-        .rows(
-            "SELECT Name, LastSeen, Draining FROM OctopusServerNode ORDER BY Name",
-            &[],
-        )
-        .await?;
-    let node = |row: &tiberius::Row| {
-        let draining = row.try_get::<bool, _>(2).ok().flatten().unwrap_or_default();
-        site.resource(&schema::text(row, 0), draining, schema::number(row, 1))
-    };
-    Ok(
-        Json(json!({ "Nodes": rows.iter().map(node).collect::<Vec<_>>(), "IsStandIn": true }))
-            .into_response(),
-    )
-}
-
-/// Drains a node, or ends that: the vendor's API calls the flag `IsInMaintenanceMode`.
-async fn change(
-    Shared(site): Shared<Arc<Site>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    Json(body): Json<Value>,
-) -> Answer {
-    site.check_key(&headers)?;
-    let draining = body["IsInMaintenanceMode"]
-        .as_bool()
-        .ok_or(Refusal::BadBody)?;
-    let name = id.strip_prefix("OctopusServerNodes-").unwrap_or(&id);
-    if !node::drain(&mut site.database()?, name, draining).await? {
-        return Err(Refusal::NoNode);
-    }
-    Ok(Json(site.resource(name, draining, schema::now())).into_response())
+async fn notes(Shared(site): Shared<Arc<Site>>) -> Answer {
+    let found = violations::notes(&site.database()?).await;
+    Ok(Json(found).into_response())
 }
 
 async fn page(Shared(site): Shared<Arc<Site>>) -> (StatusCode, Html<String>) {

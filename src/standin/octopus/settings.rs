@@ -8,6 +8,11 @@
 //! | `STANDIN_OCTOPUS_ROOT` | / | where `/repository`, `/cache` and `/Octopus` are looked for |
 //! | `STANDIN_OCTOPUS_DB_TIMEOUT_S` | 30 | how long it tries to reach the database |
 //! | `STANDIN_OCTOPUS_MIGRATE_MS` | 400 | how long it checks and upgrades the schema |
+//! | `STANDIN_OCTOPUS_UPGRADE_MS` | 0 | how much longer the scripts of an upgrade take, with a line for each |
+//! | `STANDIN_OCTOPUS_GHOST_MS` | 3000 | how long a node that vanished holds up an upgrade (a heartbeat comes every second) |
+//! | `STANDIN_OCTOPUS_POLL_MS` | 250 | between two looks at the queue of tasks; the vendor's take 20 s |
+//! | `STANDIN_OCTOPUS_ABANDON_MS` | 3600000 | after how long other nodes give up a vanished node's tasks |
+//! | `STANDIN_OCTOPUS_FILE_KB` | 4 | the size of the artifact and the package that a task leaves |
 //! | `STANDIN_OCTOPUS_STOP_MS` | 100 | how long it takes to stop |
 //! | `STANDIN_OCTOPUS_FAULT`, `STANDIN_OCTOPUS_FAULT_<NODE>` | none | see [`super::faults`] |
 
@@ -20,6 +25,7 @@ use std::time::Duration;
 
 use super::fatal::Fatal;
 use super::faults::Faults;
+use super::licence::Licence;
 use crate::config::Secret;
 use crate::config::ado::ConnectionString;
 use crate::spec::DatabaseTarget;
@@ -54,8 +60,20 @@ pub(super) struct Settings {
     pub(super) database_timeout: Duration,
     /// How long the check and upgrade of the schema takes.
     pub(super) migration: Duration,
+    /// How long the scripts of an upgrade take beyond that, all together.
+    pub(super) upgrade: Duration,
     /// How long stopping takes.
     pub(super) stop: Duration,
+    /// Between two looks at the queue of tasks.
+    pub(super) poll: Duration,
+    /// After how long other nodes give up the tasks of a node that vanished.
+    pub(super) abandon: Duration,
+    /// How long a node that vanished looks as if it ran, and holds up an upgrade.
+    pub(super) ghost: Duration,
+    /// The size of each file that a task leaves.
+    pub(super) file_kilobytes: usize,
+    /// `OCTOPUS_SERVER_BASE64_LICENSE`, where it is given and one.
+    pub(super) licence: Option<Licence>,
     /// The faults that are switched on for this node.
     pub(super) faults: Faults,
 }
@@ -90,7 +108,13 @@ impl Settings {
                 30,
             )?),
             migration: millis("STANDIN_OCTOPUS_MIGRATE_MS", 400)?,
+            upgrade: millis("STANDIN_OCTOPUS_UPGRADE_MS", 0)?,
             stop: millis("STANDIN_OCTOPUS_STOP_MS", 100)?,
+            poll: millis("STANDIN_OCTOPUS_POLL_MS", 250)?,
+            abandon: millis("STANDIN_OCTOPUS_ABANDON_MS", 3_600_000)?,
+            ghost: millis("STANDIN_OCTOPUS_GHOST_MS", 3000)?,
+            file_kilobytes: number(&var, "STANDIN_OCTOPUS_FILE_KB", 4)?,
+            licence: var("OCTOPUS_SERVER_BASE64_LICENSE").and_then(|text| Licence::parse(&text)),
             faults: Faults::parse(&faults.into_iter().flatten().collect::<Vec<_>>().join(","))?,
             node,
         })

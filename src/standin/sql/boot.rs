@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::edition::{self, Edition};
 use super::faults::{self, Faults, StartFault};
 use super::listener;
 use super::server::{Server, Stop};
@@ -31,6 +32,9 @@ struct Settings {
     start_delay: Duration,
     login_delay: Duration,
     ignore_sigterm: bool,
+    recovery: Duration,
+    pace: Duration,
+    edition: Edition,
     faults: Faults,
 }
 
@@ -74,8 +78,10 @@ impl Settings {
                 .parse::<u32>()
                 .map_err(|_| format!("{name} is not a number"))
         };
-        let delay =
-            |name: &str| number(name, "300").map(|delay| Duration::from_millis(delay.into()));
+        let millis = |name: &str, default: &str| {
+            number(name, default).map(|delay| Duration::from_millis(delay.into()))
+        };
+        let delay = |name: &str| millis(name, "300");
         let fault = text("STANDIN_SQL_FAULT", "");
         Ok(Self {
             root: text("STANDIN_MSSQL_ROOT", "/var/opt/mssql").into(),
@@ -87,6 +93,9 @@ impl Settings {
             version: number("STANDIN_SQL_VERSION", "957")?,
             start_delay: delay("STANDIN_SQL_START_DELAY_MS")?,
             login_delay: delay("STANDIN_SQL_LOGIN_DELAY_MS")?,
+            recovery: delay("STANDIN_SQL_RECOVERY_MS")?,
+            pace: millis("STANDIN_SQL_BACKUP_MS", "0")?,
+            edition: edition::of(&text("MSSQL_PID", "")),
             ignore_sigterm: text("STANDIN_SQL_IGNORE_SIGTERM", "") == "Y",
             faults: faults::parse(&fault)
                 .map_err(|word| format!("STANDIN_SQL_FAULT: unknown fault '{word}'"))?,
@@ -116,7 +125,14 @@ async fn start(settings: &Settings) -> u8 {
     let opened = Store::open(opening)
         .and_then(|store| Ok((store, tls::acceptor(&settings.root.join("secrets"))?)));
     match opened {
-        Ok((store, tls)) => serve(settings, Server::new(store, settings.faults.clone(), tls)).await,
+        Ok((store, tls)) => {
+            let kind = (settings.edition, settings.pace);
+            serve(
+                settings,
+                Server::new(store, settings.faults.clone(), tls, kind),
+            )
+            .await
+        }
         Err(error) => refuse(&error, settings),
     }
 }
@@ -204,15 +220,6 @@ fn greet(server: &Server) {
             "spid9s",
             "The last server on this volume did not stop by itself: clean_shutdown=false.",
         );
-        for database in server.store.databases() {
-            log::line(
-                "spid9s",
-                &format!(
-                    "Recovery of database '{}' ({}) is 100% complete. This is an informational message only.",
-                    database.name, database.id
-                ),
-            );
-        }
     }
     log::line(
         "Server",
@@ -243,9 +250,13 @@ async fn listen(settings: &Settings, server: &Arc<Server>) -> std::io::Result<()
     );
     let recovery = tokio::spawn({
         let (server, delay) = (server.clone(), settings.login_delay);
+        let recovery = settings.recovery;
         async move {
             tokio::time::sleep(delay).await;
             server.recovered.store(true, Ordering::SeqCst);
+            if !server.store.clean {
+                recover(&server, recovery).await;
+            }
             log::line(
                 "spid9s",
                 "Recovery is complete. This is an informational message only. No user action is required.",
@@ -257,9 +268,39 @@ async fn listen(settings: &Settings, server: &Arc<Server>) -> std::io::Result<()
     Ok(())
 }
 
+/// Recovers the databases of users after an unclean end: until then nobody can open them (922).
+async fn recover(server: &Server, time: Duration) {
+    let mut databases = server.store.databases();
+    databases.retain(|database| database.id > 4);
+    if databases.is_empty() {
+        return server.store.recovered.store(true, Ordering::SeqCst);
+    }
+    let told = |percent: u32| {
+        for database in &databases {
+            log::line(
+                "spid9s",
+                &format!(
+                    "Recovery of database '{}' ({}) is {percent}% complete. This is an informational message only. No user action is required.",
+                    database.name, database.id
+                ),
+            );
+        }
+    };
+    told(0);
+    tokio::time::sleep(time).await;
+    told(100);
+    server.store.recovered.store(true, Ordering::SeqCst);
+}
+
 /// The checkpoint of a clean stop.
 fn finish(server: &Server) -> u8 {
+    let (how, by) = match server.how() {
+        Stop::NoWait => ("nowait", "SHUTDOWN"),
+        Stop::Orderly => ("clean", "SHUTDOWN"),
+        Stop::Signal => ("clean", "SIGNAL"),
+    };
     if server.how() == Stop::NoWait {
+        end_run(server, how, by);
         log::line(
             "Server",
             "SQL Server is terminating because of a system shutdown (SHUTDOWN WITH NOWAIT). No checkpoint.",
@@ -273,11 +314,19 @@ fn finish(server: &Server) -> u8 {
         );
         return 1;
     }
+    end_run(server, how, by);
     log::line(
         "Server",
         "SQL Server is terminating because of a system shutdown. This is an informational message only. No user action is required.",
     );
     0
+}
+
+/// A history that cannot be written does not make a stop unclean.
+fn end_run(server: &Server, how: &str, by: &str) {
+    if let Err(error) = server.store.end_run(how, by) {
+        log::line("Server", &format!("The history is not written: {error}"));
+    }
 }
 
 /// The failures that come before the data is touched.

@@ -1,15 +1,15 @@
 //! One connection's statements, run one after the other: blocking code, away from the network.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, InterruptHandle};
+use rusqlite::{Connection, ErrorCode};
 
+use super::cancel::Cancel;
 use super::error::SqlError;
 use super::lexer::{self, Token};
 use super::parser;
@@ -21,6 +21,7 @@ use super::statement::{Declared, Statement};
 use super::tokens::{Column, Reply};
 use super::translate::{self, Translated};
 use super::types::SqlType;
+use super::views;
 
 /// How long a statement waits for another connection's transaction.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
@@ -31,35 +32,6 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// A result: its columns and rows.
 type Found = (Vec<Column>, Vec<Vec<Value>>);
-
-/// Stops what a connection is running, from outside.
-#[derive(Default)]
-pub(super) struct Cancel {
-    asked: AtomicBool,
-    running: Mutex<Option<InterruptHandle>>,
-}
-
-impl Cancel {
-    pub(super) fn ask(&self) {
-        self.asked.store(true, Ordering::SeqCst);
-        if let Some(handle) = &*self.running.lock().unwrap_or_else(PoisonError::into_inner) {
-            handle.interrupt();
-        }
-    }
-
-    pub(super) fn forget(&self) {
-        self.asked.store(false, Ordering::SeqCst);
-    }
-
-    pub(super) fn asked(&self) -> bool {
-        self.asked.load(Ordering::SeqCst)
-    }
-
-    fn watch(&self, connection: &Connection) {
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(connection.get_interrupt_handle());
-    }
-}
 
 /// A logged-in connection's state. Dropping it gives its locks back and rolls its transaction back.
 pub(super) struct Engine {
@@ -78,7 +50,7 @@ pub(super) struct Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.server.store.leave(self.spid);
+        self.server.store.sessions.leave(self.spid);
         self.server.locks.release_all(self.spid, true);
     }
 }
@@ -91,7 +63,7 @@ impl Engine {
         database: &str,
         cancel: Arc<Cancel>,
     ) -> Result<Self, SqlError> {
-        let connection = server.store.connect(spid, database)?;
+        let connection = server.store.connect(spid, database, &cancel)?;
         cancel.watch(&connection);
         let database = database.to_owned();
         Ok(Self {
@@ -214,8 +186,26 @@ impl Engine {
             Statement::Declare(declared) => self.declare(declared)?,
             Statement::Assign { variable, value } => self.assign(variable, value)?,
             Statement::Option => {}
-            Statement::AlterLogin { login, password } => {
-                self.server.store.set_password(login, password)?;
+            Statement::AlterLogin {
+                login,
+                password,
+                old,
+            } => self.alter_login(login, password, old.as_deref())?,
+            Statement::Backup { database, medium } => self.backup(database, medium, reply)?,
+            Statement::Restore { what, medium } => return self.restore(what, medium, reply),
+            Statement::AlterDatabase {
+                database,
+                change,
+                termination,
+            } => self.alter_database(database.as_ref(), change, *termination)?,
+            Statement::CheckDatabase(database) => self.check_database(database.as_ref(), reply)?,
+            Statement::Kill(spid) => self.kill(*spid)?,
+            Statement::Shutdown { .. } if self.server.faults.not_sysadmin => {
+                return Err(SqlError::new(
+                    6004,
+                    14,
+                    "User does not have permission to perform this action.",
+                ));
             }
             Statement::Shutdown { nowait } => {
                 reply.notice(6006, "Server shut down by request from login sa.");
@@ -237,10 +227,28 @@ impl Engine {
         Ok(())
     }
 
-    fn scope(&self) -> Scope {
+    fn scope(&self, words: &[Token]) -> Scope {
+        let store = &self.server.store;
+        let databases = store.databases();
+        let asks = words.iter().any(|word| {
+            word.name().is_some_and(|name| {
+                ["sys", "msdb"]
+                    .iter()
+                    .any(|known| name.eq_ignore_ascii_case(known))
+            })
+        });
+        let views = if asks || self.database == "msdb" {
+            views::all(&databases, &store.sessions, &store.instance())
+        } else {
+            HashMap::new()
+        };
         Scope {
+            views,
+            edition: self.server.edition.name,
+            engine_edition: self.server.edition.engine,
+            sysadmin: !self.server.faults.not_sysadmin,
             database: self.database.clone(),
-            databases: self.server.store.databases(),
+            databases,
             variables: self
                 .variables
                 .iter()
@@ -259,7 +267,7 @@ impl Engine {
         otherwise: Option<&Statement>,
         reply: &mut Reply,
     ) -> Result<(), SqlError> {
-        let translated = translate::condition(condition, &self.scope())?;
+        let translated = translate::condition(condition, &self.scope(condition))?;
         let (_, rows) = self.rows(&translated)?;
         let holds = matches!(
             rows.first().and_then(|row| row.first()),
@@ -273,7 +281,7 @@ impl Engine {
     }
 
     fn query(&mut self, words: &[Token], reply: &mut Reply) -> Result<(), SqlError> {
-        let translated = translate::query(words, &self.scope())?;
+        let translated = translate::query(words, &self.scope(words))?;
         let (columns, rows) = self.rows(&translated)?;
         if !translated.assigned.is_empty() {
             let last = rows.into_iter().next_back().unwrap_or_default();
@@ -373,7 +381,7 @@ impl Engine {
 
     /// The value of an expression and its type.
     pub(super) fn value(&mut self, words: &[Token]) -> Result<(SqlType, Value), SqlError> {
-        let translated = translate::scalar(words, &self.scope())?;
+        let translated = translate::scalar(words, &self.scope(words))?;
         let kept = self.rows;
         let (columns, mut rows) = self.rows(&translated)?;
         self.rows = kept;
@@ -417,12 +425,21 @@ impl Engine {
                 "USE statement not allowed within multi-statement transaction that has written (stand-in).",
             ));
         }
-        self.connection = self.server.store.connect(self.spid, &name)?;
+        self.connection = self.server.store.connect(self.spid, &name, &self.cancel)?;
         self.cancel.watch(&self.connection);
         reply.changed(1, &name, &self.database);
         reply.notice(5701, &format!("Changed database context to '{name}'."));
         self.database = name;
         Ok(())
+    }
+
+    fn alter_login(&self, login: &str, password: &str, old: Option<&str>) -> Result<(), SqlError> {
+        let known = if self.server.faults.not_sysadmin {
+            ""
+        } else {
+            login
+        };
+        self.server.store.set_password(known, password, old)
     }
 
     fn drop_database(&mut self, name: &str, if_exists: bool) -> Result<(), SqlError> {

@@ -8,6 +8,8 @@ pub(super) struct SqlError {
     pub(super) state: u8,
     pub(super) class: u8,
     pub(super) message: String,
+    /// What the server says behind it, such as which statement ended.
+    pub(super) next: Option<Box<SqlError>>,
 }
 
 impl SqlError {
@@ -17,7 +19,18 @@ impl SqlError {
             state: 1,
             class,
             message: message.into(),
+            next: None,
         }
+    }
+
+    /// The same error, with another one behind all that it has.
+    pub(super) fn then(mut self, number: i32, message: &str) -> Self {
+        let mut last = &mut self.next;
+        while let Some(error) = last {
+            last = &mut error.next;
+        }
+        *last = Some(Box::new(Self::new(number, 16, message)));
+        self
     }
 
     /// What every refused login looks like from outside, whatever the reason.

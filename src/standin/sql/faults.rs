@@ -32,6 +32,12 @@ pub(super) struct Faults {
     pub(super) crash_after: Option<Duration>,
     /// Databases in a bad state, and for how long; for ever without a time.
     pub(super) broken: Vec<(String, Broken, Option<Duration>)>,
+    /// A BACKUP's device is full behind so many bytes.
+    pub(super) backup_disk_full: Option<u64>,
+    /// Databases with a damaged page, in lower case.
+    pub(super) corrupt: Vec<String>,
+    /// `sa` lacks the rights of a sysadmin.
+    pub(super) not_sysadmin: bool,
     /// Bytes per second.
     pub(super) log_flood: Option<usize>,
 }
@@ -67,12 +73,20 @@ impl Faults {
             "log-flood" => {
                 self.log_flood = Some((value.parse::<f64>().ok()? * 1_048_576.0) as usize);
             }
+            "backup-disk-full" => self.backup_disk_full = Some(value.parse().ok()?),
+            "corrupt" => self.corrupt.push(value.to_lowercase()),
+            "not-sysadmin" => self.not_sysadmin = true,
             "suspect" => self.breaks(value, Broken::Suspect)?,
             "recovery-pending" => self.breaks(value, Broken::RecoveryPending)?,
             "recovering" => self.breaks(value, Broken::Recovering)?,
             _ => return None,
         }
         Some(())
+    }
+
+    /// Whether a database has a damaged page.
+    pub(super) fn is_corrupt(&self, database: &str) -> bool {
+        self.corrupt.contains(&database.to_lowercase())
     }
 
     fn breaks(&mut self, value: &str, how: Broken) -> Option<()> {

@@ -2,10 +2,10 @@
 
 use super::error::SqlError;
 use super::lexer::{Token, closing, item_end};
-use super::scope::Listed;
 use super::statement::no_type;
 use super::tokens::PRODUCT_VERSION;
 use super::types::SqlType;
+use super::views::databases;
 use super::writer::Writer;
 
 const NOW: &str = "strftime('%Y-%m-%d %H:%M:%f0000','now')";
@@ -29,7 +29,10 @@ impl Writer<'_> {
                     self.scope.database.replace('\'', "''")
                 )
             }
-            other => return Err(SqlError::no_object(other)),
+            other => {
+                let view = self.scope.views.get(other).cloned();
+                return view.ok_or_else(|| SqlError::no_object(other));
+            }
         })
     }
 
@@ -52,7 +55,13 @@ impl Writer<'_> {
             }
             "SERVERPROPERTY" => {
                 let wanted = self.nested(inside)?;
-                format!("(CASE lower({wanted}) WHEN 'productversion' THEN '{PRODUCT_VERSION}' WHEN 'edition' THEN 'octo-local stand-in' WHEN 'productlevel' THEN 'RTM' WHEN 'servername' THEN 'octo-local-standin' WHEN 'collation' THEN 'SQL_Latin1_General_CP1_CI_AS' END)")
+                format!("(CASE lower({wanted}) WHEN 'productversion' THEN '{PRODUCT_VERSION}' WHEN 'edition' THEN '{}' WHEN 'engineedition' THEN {} WHEN 'productmajorversion' THEN '16' WHEN 'machinename' THEN 'octo-local-standin' WHEN 'isclustered' THEN 0 WHEN 'instancedefaultdatapath' THEN '/var/opt/mssql/data/' WHEN 'instancedefaultlogpath' THEN '/var/opt/mssql/data/' WHEN 'instancedefaultbackuppath' THEN '/var/opt/mssql/data' WHEN 'productlevel' THEN 'RTM' WHEN 'servername' THEN 'octo-local-standin' WHEN 'collation' THEN 'SQL_Latin1_General_CP1_CI_AS' END)", self.scope.edition, self.scope.engine_edition)
+            }
+            "HAS_PERMS_BY_NAME" => i32::from(self.scope.sysadmin).to_string(),
+            "IS_SRVROLEMEMBER" => {
+                let role = self.nested(&inside[..item_end(inside, 0)])?;
+                let member = i32::from(self.scope.sysadmin);
+                format!("(CASE lower({role}) WHEN 'sysadmin' THEN {member} WHEN 'public' THEN 1 WHEN 'dbcreator' THEN 0 WHEN 'serveradmin' THEN 0 WHEN 'securityadmin' THEN 0 END)")
             }
             "ISNULL" => format!("ifnull({})", self.nested(inside)?),
             "LEN" => format!("length(rtrim({}))", self.nested(inside)?),
@@ -113,21 +122,4 @@ impl Writer<'_> {
         }
         Ok(inner.finish())
     }
-}
-
-/// `sys.databases` as a table of constants.
-fn databases(list: &[Listed]) -> String {
-    let rows = list.iter().map(|row| {
-        format!(
-            "SELECT {} AS database_id, '{}' COLLATE NOCASE AS name, {} AS state, '{}' AS state_desc, 0 AS is_read_only, 3 AS recovery_model",
-            row.id,
-            row.name.replace('\'', "''"),
-            row.state,
-            row.state_desc
-        )
-    });
-    format!(
-        "(SELECT * FROM ({}))",
-        rows.collect::<Vec<_>>().join(" UNION ALL ")
-    )
 }

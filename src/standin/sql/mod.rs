@@ -11,6 +11,9 @@
 //! | `STANDIN_SQL_START_DELAY_MS` | from the start to the open port, `300` |
 //! | `STANDIN_SQL_LOGIN_DELAY_MS` | from "ready for client connections" to the first login that works, `300` |
 //! | `STANDIN_SQL_IGNORE_SIGTERM` | `Y`: ignore SIGTERM, as the images do since 2022 CU18 |
+//! | `MSSQL_PID` | the edition, `Developer`; `Express` and `Web` refuse to compress backups (1844) |
+//! | `STANDIN_SQL_RECOVERY_MS` | after an unclean end: how much longer than logins users' databases are RECOVERING, `300` |
+//! | `STANDIN_SQL_BACKUP_MS` | how long a BACKUP, RESTORE or VERIFYONLY takes at least, `0` |
 //! | `STANDIN_SQL_FAULT` | faults of the table below, separated by commas |
 //!
 //! | fault | what happens |
@@ -27,25 +30,41 @@
 //! | `crash-after=SECONDS` | exit 1 after that long |
 //! | `suspect=DB`, `recovery-pending=DB[:SECONDS]`, `recovering=DB[:SECONDS]` | the database cannot be opened (926, 945, 922) |
 //! | `log-flood=MBPERSEC` | that much noise in the log |
+//! | `backup-disk-full=BYTES` | a BACKUP fails behind so many bytes (3202, 112), and leaves what it wrote |
+//! | `corrupt=DB` | DBCC CHECKDB finds damage (8939), and a BACKUP WITH CHECKSUM too (3043) |
+//! | `not-sysadmin` | `sa` may not BACKUP, RESTORE, ALTER DATABASE, ALTER LOGIN or SHUTDOWN |
+//!
+//! How each run of the server ended (`clean`, `nowait`, `unclean`) stands in `sys.standin_runs`, and in
+//! `.system/instance.json` of the data directory, where a test reads it without a login.
 
+mod alter;
 mod applock;
+mod backup;
 mod boot;
+mod cancel;
 mod create;
+mod edition;
 mod engine;
 mod error;
 mod faults;
 mod functions;
+mod instance;
 mod lexer;
 mod listener;
 mod log;
+mod maintenance;
+mod media;
+mod pace;
 mod packet;
 mod parser;
 mod procedure;
 mod request;
+mod restore;
 mod result;
 mod scope;
 mod server;
 mod session;
+mod sessions;
 mod sqlcmd;
 mod statement;
 mod store;
@@ -54,6 +73,7 @@ mod tokens;
 mod transaction;
 mod translate;
 mod types;
+mod views;
 mod writer;
 
 pub use boot::run;

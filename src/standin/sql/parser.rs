@@ -15,10 +15,10 @@ pub(super) struct Parser {
     depth: usize,
 }
 
-const STARTERS: [&str; 23] = [
-    "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "IF", "ELSE", "BEGIN",
-    "END", "COMMIT", "ROLLBACK", "DECLARE", "SET", "EXEC", "EXECUTE", "USE", "SHUTDOWN", "WAITFOR",
-    "PRINT", "TRUNCATE", "GO",
+const STARTERS: [&str; 27] = [
+    "BACKUP", "RESTORE", "DBCC", "KILL", "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP",
+    "ALTER", "IF", "ELSE", "BEGIN", "END", "COMMIT", "ROLLBACK", "DECLARE", "SET", "EXEC",
+    "EXECUTE", "USE", "SHUTDOWN", "WAITFOR", "PRINT", "TRUNCATE", "GO",
 ];
 /// Options of SET that only change what a client of this server cannot see.
 const SET_OPTIONS: [&str; 18] = [
@@ -69,13 +69,13 @@ impl Parser {
             .is_some_and(|token| token.is(keyword))
     }
 
-    fn eat(&mut self, keyword: &str) -> bool {
+    pub(super) fn eat(&mut self, keyword: &str) -> bool {
         let found = self.peek(keyword);
         self.at += usize::from(found);
         found
     }
 
-    fn eat_symbol(&mut self, symbol: &str) -> bool {
+    pub(super) fn eat_symbol(&mut self, symbol: &str) -> bool {
         let found = self
             .tokens
             .get(self.at)
@@ -84,7 +84,7 @@ impl Parser {
         found
     }
 
-    fn wrong<T>(&self) -> Result<T, SqlError> {
+    pub(super) fn wrong<T>(&self) -> Result<T, SqlError> {
         Err(match self.tokens.get(self.at) {
             Some(Token::Word(word)) if STARTERS.contains(&word.to_ascii_uppercase().as_str()) => {
                 SqlError::keyword(word)
@@ -94,7 +94,7 @@ impl Parser {
         })
     }
 
-    fn expect(&mut self, keyword: &str) -> Result<(), SqlError> {
+    pub(super) fn expect(&mut self, keyword: &str) -> Result<(), SqlError> {
         if self.eat(keyword) {
             Ok(())
         } else {
@@ -102,7 +102,7 @@ impl Parser {
         }
     }
 
-    fn name(&mut self) -> Result<String, SqlError> {
+    pub(super) fn name(&mut self) -> Result<String, SqlError> {
         match self.tokens.get(self.at).and_then(Token::name) {
             Some(name) => {
                 let name = name.to_owned();
@@ -111,6 +111,18 @@ impl Parser {
             }
             None => self.wrong(),
         }
+    }
+
+    /// The next word, whatever it is.
+    pub(super) fn next_token(&mut self) -> Option<Token> {
+        let token = self.tokens.get(self.at).cloned();
+        self.at += usize::from(token.is_some());
+        token
+    }
+
+    /// Back to the word that was just read, for an error that names it.
+    pub(super) fn step_back(&mut self) {
+        self.at = self.at.saturating_sub(1);
     }
 
     fn text(&mut self) -> Result<String, SqlError> {
@@ -158,6 +170,11 @@ impl Parser {
                 })
             }
             "ALTER" if self.eat("LOGIN") => self.alter_login(),
+            "ALTER" if self.eat("DATABASE") => self.alter_database(),
+            "BACKUP" => self.backup(),
+            "RESTORE" => self.restore(),
+            "DBCC" => self.dbcc(),
+            "KILL" => self.kill(),
             "USE" => Ok(Statement::Use(self.name()?)),
             "IF" => self.condition(),
             "BEGIN" => self.begin(),
@@ -194,9 +211,22 @@ impl Parser {
         if !self.eat_symbol("=") {
             return self.wrong();
         }
+        let password = self.text()?;
+        let mut old = None;
+        while let Some(Token::Word(_)) = self.tokens.get(self.at) {
+            if self.eat("OLD_PASSWORD") {
+                if !self.eat_symbol("=") {
+                    return self.wrong();
+                }
+                old = Some(self.text()?);
+            } else if !self.eat("UNLOCK") && !self.eat("MUST_CHANGE") {
+                break;
+            }
+        }
         Ok(Statement::AlterLogin {
             login,
-            password: self.text()?,
+            password,
+            old,
         })
     }
 

@@ -3,11 +3,14 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::applock::Locks;
+use super::edition::Edition;
 use super::error::SqlError;
 use super::faults::Faults;
 use super::request::Login;
@@ -36,11 +39,19 @@ pub(super) struct Server {
     /// Logins fail until recovery is complete, although the log already says "ready".
     pub(super) recovered: AtomicBool,
     pub(super) started: Instant,
+    pub(super) edition: Edition,
+    /// How long a backup or restore takes at least.
+    pub(super) pace: Duration,
     spids: AtomicU32,
 }
 
 impl Server {
-    pub(super) fn new(store: Store, faults: Faults, tls: TlsAcceptor) -> Self {
+    pub(super) fn new(
+        store: Store,
+        faults: Faults,
+        tls: TlsAcceptor,
+        (edition, pace): (Edition, Duration),
+    ) -> Self {
         Self {
             store,
             faults,
@@ -50,6 +61,8 @@ impl Server {
             how: OnceLock::new(),
             recovered: AtomicBool::new(false),
             started: Instant::now(),
+            edition,
+            pace,
             spids: AtomicU32::new(51),
         }
     }

@@ -9,7 +9,8 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::engine::{Cancel, Engine};
+use super::cancel::Cancel;
+use super::engine::Engine;
 use super::error::SqlError;
 use super::log;
 use super::packet::{self, LOGIN_PACKET, MAX_PACKET, Message, kind};
@@ -215,15 +216,19 @@ impl Session {
         let (half, mut writer) = tokio::io::split(stream);
         let (mut inbox, reader) = read_ahead(half);
         loop {
-            // Both arms are cancel-safe: a token, and a channel's receive.
+            // All arms are cancel-safe: tokens, and a channel's receive.
             let message = tokio::select! {
                 () = server.stopping.cancelled() => None,
+                () = cancel.killed.cancelled() => None,
                 message = inbox.recv() => message,
             };
             let Some(message) = message else { break };
             cancel.forget();
             let (back, bytes) = exchange(engine, message, &mut inbox, &cancel).await?;
             engine = back;
+            if cancel.killed.is_cancelled() {
+                break;
+            }
             let Some(bytes) = bytes else { break };
             tokio::time::timeout(
                 WRITE_TIME,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::error::SqlError;
+use super::instance::{Access, Recovery};
 use super::lexer::Token;
 use super::types::SqlType;
 
@@ -39,7 +40,24 @@ pub(super) enum Statement {
     AlterLogin {
         login: String,
         password: String,
+        old: Option<String>,
     },
+    Backup {
+        database: Token,
+        medium: Medium,
+    },
+    Restore {
+        what: RestoreWhat,
+        medium: Medium,
+    },
+    AlterDatabase {
+        /// The connection's own where none is named.
+        database: Option<String>,
+        change: Change,
+        termination: Termination,
+    },
+    CheckDatabase(Option<Token>),
+    Kill(u32),
     Shutdown {
         nowait: bool,
     },
@@ -47,6 +65,50 @@ pub(super) enum Statement {
     Print(Vec<Token>),
     /// SELECT, INSERT, UPDATE, DELETE, and CREATE, ALTER, DROP of tables and indexes.
     Query(Vec<Token>),
+}
+
+/// Where a backup is, and the options behind WITH.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Medium {
+    pub(super) disk: Option<Token>,
+    pub(super) options: Vec<Opt>,
+}
+
+/// One option; `to` for MOVE.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Opt {
+    pub(super) name: &'static str,
+    pub(super) value: Option<Token>,
+    pub(super) to: Option<Token>,
+}
+
+/// What RESTORE is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum RestoreWhat {
+    Verify,
+    Header,
+    FileList,
+    Database(Token),
+}
+
+/// What ALTER DATABASE changes.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Change {
+    Access(Access),
+    Offline(bool),
+    Recovery(Recovery),
+    Name(String),
+    /// An option that no client can see here.
+    Nothing,
+}
+
+/// What happens to the other connections in the database.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Termination {
+    Wait,
+    NoWait,
+    /// Ends them, after this long.
+    Rollback(Duration),
 }
 
 /// `DECLARE @name type [= value]`.

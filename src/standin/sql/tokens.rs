@@ -56,7 +56,11 @@ impl Reply {
     }
 
     pub(super) fn error(&mut self, error: &SqlError) {
-        self.message(0xAA, error);
+        let mut next = Some(error);
+        while let Some(error) = next {
+            self.message(0xAA, error);
+            next = error.next.as_deref();
+        }
     }
 
     /// An INFO token: the same fields with a class of at most 10.
@@ -68,6 +72,7 @@ impl Reply {
                 state: 1,
                 class: 0,
                 message: text.to_owned(),
+                next: None,
             },
         );
     }
@@ -253,6 +258,8 @@ fn put_type(out: &mut Vec<u8>, sql_type: SqlType) {
         SqlType::Int => out.extend([0x26, 4]),
         SqlType::BigInt => out.extend([0x26, 8]),
         SqlType::Float => out.extend([0x6D, 8]),
+        SqlType::Real => out.extend([0x6D, 4]),
+        SqlType::Numeric => out.extend([0x6C, 13, 20, 0]),
         SqlType::Text { max } => {
             out.push(0xE7);
             out.extend(if max {
@@ -278,6 +285,9 @@ fn put_value(out: &mut Vec<u8>, sql_type: SqlType, value: &Value) -> Result<(), 
         (SqlType::Binary, value) => put_chunks(out, text_of(value).as_bytes()),
         (SqlType::Float, Value::Real(number)) => put_float(out, *number),
         (SqlType::Float, Value::Integer(number)) => put_float(out, *number as f64),
+        (SqlType::Real, Value::Real(number)) => put_real(out, *number as f32),
+        (SqlType::Real, Value::Integer(number)) => put_real(out, *number as f32),
+        (SqlType::Numeric, Value::Integer(number)) => put_numeric(out, *number),
         (SqlType::DateTime2, Value::Text(text)) => put_date(out, text)?,
         (SqlType::Guid, Value::Text(text)) => put_guid(out, text)?,
         (_, Value::Integer(number)) => return put_int(out, sql_type, *number),
@@ -312,6 +322,8 @@ fn put_int(out: &mut Vec<u8>, sql_type: SqlType, number: i64) -> Result<(), SqlE
         SqlType::Int => 4,
         SqlType::BigInt => 8,
         SqlType::Float
+        | SqlType::Real
+        | SqlType::Numeric
         | SqlType::Text { .. }
         | SqlType::Binary
         | SqlType::DateTime2
@@ -341,6 +353,18 @@ fn put_int(out: &mut Vec<u8>, sql_type: SqlType, number: i64) -> Result<(), SqlE
 fn put_float(out: &mut Vec<u8>, number: f64) {
     out.push(8);
     out.extend(number.to_le_bytes());
+}
+
+fn put_real(out: &mut Vec<u8>, number: f32) {
+    out.push(4);
+    out.extend(number.to_le_bytes());
+}
+
+/// `numeric(20, 0)`: the sign, then twelve bytes.
+fn put_numeric(out: &mut Vec<u8>, number: i64) {
+    out.extend([13, u8::from(number >= 0)]);
+    out.extend(number.unsigned_abs().to_le_bytes());
+    out.extend([0; 4]);
 }
 
 fn put_date(out: &mut Vec<u8>, text: &str) -> Result<(), SqlError> {

@@ -6,6 +6,7 @@ use super::error::SqlError;
 use super::lexer::{Token, closing, item_end};
 use super::scope::Scope;
 use super::types::SqlType;
+use super::views::column_type;
 use super::writer::Writer;
 
 /// What a column of a top-level SELECT says about itself, where it is not simply a column of a
@@ -164,6 +165,7 @@ fn item_type(item: &[Token], scope: &Scope) -> Option<SqlType> {
         [function, open, ..] if open.is_symbol("(") && closing(body, 1) + 1 == body.len() => {
             function_type(function, body)
         }
+        [.., last] if !scope.views.is_empty() => last.name().and_then(column_type),
         _ => None,
     }
 }
@@ -208,6 +210,7 @@ mod tests {
             name: "Octo".to_owned(),
             state: 0,
             state_desc: "ONLINE",
+            ..Listed::default()
         };
         Scope {
             database: "Octo".to_owned(),

@@ -16,6 +16,9 @@ pub(super) enum SqlType {
     Int,
     BigInt,
     Float,
+    Real,
+    /// `numeric(20, 0)`, as the catalogue has sizes; no column of a table.
+    Numeric,
     /// NVARCHAR and its kin; whether it is `(MAX)`.
     Text {
         max: bool,
@@ -64,7 +67,8 @@ impl SqlType {
             Self::Bit | Self::TinyInt | Self::SmallInt | Self::Int | Self::BigInt => {
                 Some("INTEGER")
             }
-            Self::Float => Some("REAL"),
+            Self::Float | Self::Real => Some("REAL"),
+            Self::Numeric => Some("INTEGER"),
             Self::Text { .. } => Some("TEXT"),
             Self::Binary => Some("BLOB"),
             Self::DateTime2 | Self::Guid => None,
@@ -75,6 +79,12 @@ impl SqlType {
 /// A point in time as it is stored, seven digits of a second.
 pub(super) fn stored(at: PrimitiveDateTime) -> String {
     at.format(STORED).expect("every date has these fields")
+}
+
+/// This moment, as it is stored.
+pub(super) fn now() -> String {
+    let now = time::OffsetDateTime::now_utc();
+    stored(PrimitiveDateTime::new(now.date(), now.time()))
 }
 
 /// The date that days since 0001-01-01 and ticks of 100 ns since midnight make.

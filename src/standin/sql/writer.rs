@@ -265,6 +265,13 @@ impl Writer<'_> {
         if view {
             return self.catalogue(&lower[lower.len() - 2..]);
         }
+        let last = lower.last().map(String::as_str).unwrap_or_default();
+        let history = format!("msdb.{last}");
+        let inside =
+            lower.first().is_some_and(|part| part == "msdb") || self.scope.database == "msdb";
+        if inside && let Some(view) = self.scope.views.get(&history) {
+            return Ok(view.clone());
+        }
         if let Some(schema) = lower
             .iter()
             .position(|part| part == "dbo" || part.is_empty())

@@ -1,0 +1,303 @@
+//! Whether a set may be restored here: everything that speaks against it, before anything is
+//! overwritten. Pure.
+
+use super::manifest::Database;
+use super::manifest::Manifest;
+use super::secrets;
+use crate::config::Secret;
+use crate::config::project::ProjectName;
+
+/// What is here, and what is wished.
+#[derive(Clone, Debug)]
+pub struct Here<'a> {
+    /// The project that would be restored.
+    pub project: &'a ProjectName,
+    /// Whether it is a demo, whose stand-ins read only a demo's data.
+    pub demo: bool,
+    /// Whether the database is somebody else's.
+    pub is_external: bool,
+    /// Whether there is data that would be replaced.
+    pub has_data: bool,
+    /// The tag of Octopus Server that would run on what is restored.
+    pub tag: &'a str,
+    /// The master key that nodes would get: given, or kept for the data that is here.
+    pub master_key: Option<&'a Secret>,
+    /// The master key that the set brings, where it could be read.
+    pub key_of_set: Option<&'a Secret>,
+    /// Whether a person wishes it in spite of what `--force` overrules.
+    pub force: bool,
+}
+
+/// Why a set is not restored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A demo's data for a real stack, or the other way round.
+    #[error("the set is {0}'s and this stack is not; only that kind of server reads its data")]
+    OtherKind(&'static str),
+    /// It is of another project.
+    #[error("the set is of project {0}; restore it here with --force if that is what you want")]
+    OtherProject(ProjectName),
+    /// There is data, which is newer.
+    #[error(
+        "this project has data, which is newer than the set and would be replaced; back it up first, then use --force"
+    )]
+    HasData,
+    /// The nodes would be older than the data.
+    #[error(
+        "the set was made by Octopus Server {set}, and {here} would run on it; a database cannot go back: set OCTOPUS_SERVER_TAG to {set} or newer"
+    )]
+    OlderServer {
+        /// The set's tag.
+        set: String,
+        /// This stack's.
+        here: String,
+    },
+    /// The master key that is here does not open the data.
+    #[error(
+        "MASTER_KEY is not the key of this data; leave it out to take the one in the set, or set the right one"
+    )]
+    WrongKey,
+    /// Nobody has the key.
+    #[error(
+        "the set brings no master key, and MASTER_KEY is not set; without the key the data cannot be read: set it"
+    )]
+    NoKey,
+    /// The set has no database, and there is one of ours to restore.
+    #[error("the set has no database ({0}); restore it into a project whose database is external")]
+    NoDatabase(String),
+    /// The set has a database, and the one here is not ours to overwrite.
+    #[error(
+        "the database here is somebody else's and is never overwritten; restore the set into a project with a SQL Server of its own"
+    )]
+    ExternalDatabase,
+}
+
+impl Refusal {
+    /// Whether `--force` overrules it. What would only make data that nobody can read is refused in
+    /// any case.
+    pub fn yields_to_force(&self) -> bool {
+        matches!(self, Self::OtherProject(_) | Self::HasData)
+    }
+}
+
+/// Everything that speaks against restoring a set here.
+pub fn refusals(manifest: &Manifest, here: &Here<'_>) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    if manifest.demo != here.demo {
+        let kind = if manifest.demo {
+            "a demo"
+        } else {
+            "a real stack"
+        };
+        refusals.push(Refusal::OtherKind(kind));
+    }
+    if manifest.project != *here.project {
+        refusals.push(Refusal::OtherProject(manifest.project.clone()));
+    }
+    if here.has_data {
+        refusals.push(Refusal::HasData);
+    }
+    refusals.extend(older(manifest, here));
+    refusals.extend(key(manifest, here));
+    match (&manifest.database, here.is_external) {
+        (Database::Missing { why }, false) => refusals.push(Refusal::NoDatabase(why.clone())),
+        (Database::Included { .. }, true) => refusals.push(Refusal::ExternalDatabase),
+        _ => {}
+    }
+    refusals.retain(|refusal| !(here.force && refusal.yields_to_force()));
+    refusals
+}
+
+fn older(manifest: &Manifest, here: &Here<'_>) -> Option<Refusal> {
+    let (_, set) = manifest.octopus.image.rsplit_once(':')?;
+    let (of_set, of_here) = (version(set)?, version(here.tag)?);
+    // Only as many numbers as both have are compared: `2026.2` is whatever 2026.2 is newest.
+    let common = of_set.len().min(of_here.len());
+    (of_here[..common] < of_set[..common]).then(|| Refusal::OlderServer {
+        set: set.to_owned(),
+        here: here.tag.to_owned(),
+    })
+}
+
+/// The numbers a tag begins with; none of one that moves, such as `latest`.
+fn version(tag: &str) -> Option<Vec<u32>> {
+    let numbers = tag.split(['-', '+']).next()?.split('.').map(str::parse);
+    numbers.collect::<Result<_, _>>().ok()
+}
+
+fn key(manifest: &Manifest, here: &Here<'_>) -> Option<Refusal> {
+    let fits = |key: &Secret| {
+        let print = manifest.master_key_print.as_ref();
+        print.is_none_or(|print| *print == secrets::print_of(key, &manifest.name))
+    };
+    match (here.master_key, here.key_of_set) {
+        // A key that was kept for data that goes is replaced with it; one that was given is not.
+        (Some(key), _) if !fits(key) => Some(Refusal::WrongKey),
+        (None, Some(key)) if !fits(key) => Some(Refusal::WrongKey),
+        (None, None) => Some(Refusal::NoKey),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::manifest::tests::manifest;
+
+    struct Scene {
+        manifest: Manifest,
+        project: ProjectName,
+        right: Secret,
+        wrong: Secret,
+    }
+
+    fn scene() -> Scene {
+        let right = Secret::new("cmlnaHQtcmlnaHQtcmlnaA==");
+        let mut manifest = manifest();
+        manifest.master_key_print = Some(secrets::print_of(&right, &manifest.name));
+        Scene {
+            manifest,
+            project: ProjectName::given("octo").unwrap(),
+            right,
+            wrong: Secret::new("d3Jvbmctd3Jvbmctd3Jvbg=="),
+        }
+    }
+
+    impl Scene {
+        fn here(&self) -> Here<'_> {
+            Here {
+                project: &self.project,
+                demo: false,
+                is_external: false,
+                has_data: false,
+                tag: "2026.2",
+                master_key: None,
+                key_of_set: Some(&self.right),
+                force: false,
+            }
+        }
+
+        fn refusals(&self, here: &Here<'_>) -> Vec<Refusal> {
+            refusals(&self.manifest, here)
+        }
+    }
+
+    #[test]
+    fn a_new_machine_takes_a_set_as_it_is() {
+        let scene = scene();
+        assert_eq!(scene.refusals(&scene.here()), []);
+    }
+
+    #[test]
+    fn newer_data_and_another_project_yield_to_force_only() {
+        let scene = scene();
+        let other = ProjectName::given("other").unwrap();
+        let mut here = Here {
+            project: &other,
+            has_data: true,
+            ..scene.here()
+        };
+        let found = scene.refusals(&here);
+        assert_eq!(
+            found,
+            [
+                Refusal::OtherProject(scene.project.clone()),
+                Refusal::HasData
+            ]
+        );
+        here.force = true;
+        assert_eq!(scene.refusals(&here), []);
+    }
+
+    #[test]
+    fn an_older_server_never_runs_on_newer_data_also_not_by_force() {
+        let scene = scene();
+        for (tag, refused) in [
+            ("2026.1", true),
+            ("2025.4.9999", true),
+            ("2026.2", false),
+            ("2026.2.1", false),
+            ("2026.10", false),
+            ("2026", false),
+            ("latest", false),
+        ] {
+            let here = Here {
+                tag,
+                force: true,
+                ..scene.here()
+            };
+            let found = scene.refusals(&here);
+            assert_eq!(
+                matches!(found[..], [Refusal::OlderServer { .. }]),
+                refused,
+                "{tag}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_key_must_be_the_datas_whoever_brings_it() {
+        let scene = scene();
+        let (right, wrong) = (Some(&scene.right), Some(&scene.wrong));
+        for (given, of_set, refusal) in [
+            (right, None, None),
+            (right, right, None),
+            (None, right, None),
+            (wrong, right, Some(Refusal::WrongKey)),
+            (wrong, None, Some(Refusal::WrongKey)),
+            (None, wrong, Some(Refusal::WrongKey)),
+            (None, None, Some(Refusal::NoKey)),
+        ] {
+            let here = Here {
+                master_key: given,
+                key_of_set: of_set,
+                force: true,
+                ..scene.here()
+            };
+            assert_eq!(scene.refusals(&here), Vec::from_iter(refusal));
+        }
+    }
+
+    #[test]
+    fn a_demos_data_and_somebody_elses_database_are_kept_apart() {
+        let mut scene = scene();
+        let demo = Here {
+            demo: true,
+            force: true,
+            ..scene.here()
+        };
+        assert_eq!(scene.refusals(&demo), [Refusal::OtherKind("a real stack")]);
+        let external = Here {
+            is_external: true,
+            force: true,
+            ..scene.here()
+        };
+        assert_eq!(scene.refusals(&external), [Refusal::ExternalDatabase]);
+        scene.manifest.database = Database::Missing {
+            why: "it is elsewhere".to_owned(),
+        };
+        let external = Here {
+            is_external: true,
+            ..scene.here()
+        };
+        assert_eq!(scene.refusals(&external), []);
+        let found = scene.refusals(&scene.here());
+        assert_eq!(found, [Refusal::NoDatabase("it is elsewhere".to_owned())]);
+    }
+
+    #[test]
+    fn everything_is_told_at_once_and_no_key_is_shown() {
+        let scene = scene();
+        let here = Here {
+            demo: true,
+            has_data: true,
+            tag: "2020.1",
+            master_key: Some(&scene.wrong),
+            ..scene.here()
+        };
+        let found = scene.refusals(&here);
+        assert_eq!(found.len(), 4);
+        let told: String = found.iter().map(|one| format!("{one} {one:?}")).collect();
+        assert!(!told.contains("d3Jv") && !told.contains("cmln"), "{told}");
+    }
+}

@@ -1,0 +1,225 @@
+//! Brings a set back: into a SQL Server that runs, and into volumes that no running node uses.
+//!
+//! Every byte of the set is read before the first one of the stack is touched, and SQL Server reads
+//! its file before it takes it for the database. Whoever calls this has asked [`super::admission`],
+//! has stopped the nodes, and gives volumes that are empty: what is unpacked replaces files of the
+//! same name and removes none. After a failure the stack is neither what it was nor what the set
+//! is; doing it again is the way on, and it is safe to do it again.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::directory::Directory;
+use super::manifest::Kind;
+use super::manifest::Manifest;
+use super::manifest::Part;
+use super::name::SetName;
+use super::part::Identities;
+use super::progress::Progress;
+use super::pump;
+use super::pump::Wrapped;
+use super::run::RunError;
+use super::run::ServerFile;
+use super::run::path_of;
+use super::tar_stream::MSSQL_UID;
+use super::verify;
+use super::verify::Finding;
+use crate::engine::Engine;
+use crate::spec::DatabaseTarget;
+use crate::spec::StackSpec;
+use crate::sql;
+
+/// How often a step that moves is told of.
+const TELL_EVERY: Duration = Duration::from_millis(200);
+
+/// A set that can be read.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The directory that it is in.
+    pub directory: Directory,
+    /// Its name there.
+    pub name: SetName,
+    /// Its manifest, judged.
+    pub manifest: Manifest,
+    /// What opens it.
+    pub identities: Identities,
+}
+
+/// Where it goes.
+#[derive(Clone, Debug)]
+pub struct Target<'a> {
+    /// The engine.
+    pub engine: &'a Engine,
+    /// The desired state that it becomes part of.
+    pub spec: &'a StackSpec,
+    /// The container of SQL Server, which runs; none where the set has no database.
+    pub sql: Option<&'a str>,
+    /// A container that mounts the shared volumes; it need not run and never have run.
+    pub files: &'a str,
+}
+
+/// Brings everything back: the database first, so that a node that came too early would find files
+/// missing rather than rows.
+pub async fn run(
+    set: &Opened,
+    target: &Target<'_>,
+    progress: &watch::Sender<Progress>,
+) -> Result<(), RunError> {
+    let total = set.manifest.plain_size();
+    let database = set.manifest.part(Kind::Database).zip(target.sql);
+    let files: Vec<(&Part, &str)> = Kind::ALL
+        .into_iter()
+        .filter_map(|kind| Some((set.manifest.part(kind)?, path_of(kind, target.spec)?)))
+        .collect();
+    let parts = files.iter().map(|(part, _)| *part);
+    let back: u64 = parts
+        .chain(database.map(|(part, _)| part))
+        .map(|part| part.plain_size)
+        .sum();
+    progress.send_replace(Progress::of("reading the set", Some(total + back)));
+    let began = Instant::now();
+    must_be_whole(set, progress, began).await?;
+    let mut restoring = Restoring {
+        set,
+        target,
+        progress,
+        began,
+        done: total,
+    };
+    if let Some((part, container)) = database {
+        restoring
+            .database(part, container, &target.spec.database)
+            .await?;
+    }
+    for (part, path) in files {
+        restoring.unpack(part, target.files, path, None).await?;
+    }
+    Ok(())
+}
+
+/// Reads every byte of the set, opened.
+async fn must_be_whole(
+    set: &Opened,
+    progress: &watch::Sender<Progress>,
+    began: Instant,
+) -> Result<(), RunError> {
+    let (set, progress) = (set.clone(), progress.clone());
+    let reading = tokio::task::spawn_blocking(move || {
+        let (mut done, mut told) = (0, Duration::ZERO);
+        verify::verify(
+            &set.directory,
+            &set.name,
+            &set.manifest,
+            &set.identities,
+            |more| {
+                done += more;
+                let elapsed = began.elapsed();
+                if elapsed.saturating_sub(told) >= TELL_EVERY {
+                    told = elapsed;
+                    progress.send_modify(|progress| progress.moved(done, elapsed));
+                }
+                true
+            },
+        )
+    });
+    let findings = reading.await.map_err(|error| RunError::Part {
+        part: "the set",
+        why: error.to_string(),
+    })?;
+    let bad = |finding: &Finding| {
+        let sealed = (!finding.is_opened)
+            .then(|| format!("{} is encrypted, and no identity was given", finding.file));
+        finding.fault.clone().or(sealed)
+    };
+    let faults: Vec<String> = findings.iter().filter_map(bad).collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let why = format!(
+        "nothing was touched, since the set cannot be relied on: {}",
+        faults.join("; ")
+    );
+    Err(RunError::NotNow(why))
+}
+
+/// A set on its way back.
+struct Restoring<'a> {
+    set: &'a Opened,
+    target: &'a Target<'a>,
+    progress: &'a watch::Sender<Progress>,
+    began: Instant,
+    done: u64,
+}
+
+impl Restoring<'_> {
+    async fn database(
+        &mut self,
+        part: &Part,
+        container: &str,
+        server: &DatabaseTarget,
+    ) -> Result<(), RunError> {
+        let told = sql::backup::server(server).await?;
+        let file = ServerFile::of(&told, self.target.spec);
+        let result = self.database_file(part, container, server, &file).await;
+        file.remove(self.target.engine, server, container).await;
+        result
+    }
+
+    async fn database_file(
+        &mut self,
+        part: &Part,
+        container: &str,
+        server: &DatabaseTarget,
+        file: &ServerFile,
+    ) -> Result<(), RunError> {
+        let wrapped = Wrapped {
+            name: file.name.clone(),
+            uid: MSSQL_UID,
+        };
+        self.unpack(part, container, &file.directory, Some(wrapped))
+            .await?;
+        sql::backup::verify(server, &file.path()).await?;
+        let progress = self.progress;
+        sql::backup::restore(server, &file.path(), |percent| {
+            progress.send_modify(|progress| {
+                progress.step = format!("SQL Server restores the database, {percent:.0} %");
+            });
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Writes a part into a directory of a container.
+    async fn unpack(
+        &mut self,
+        part: &Part,
+        container: &str,
+        path: &str,
+        wrapped: Option<Wrapped>,
+    ) -> Result<(), RunError> {
+        use futures_util::StreamExt as _;
+        let name = part.kind.name();
+        let file = part.kind.file(&self.set.manifest.encryption);
+        let opened = self.set.directory.open(&self.set.name, &file);
+        let opened = opened.map_err(|error| RunError::Part {
+            part: name,
+            why: error.to_string(),
+        })?;
+        let (began, done, progress) = (self.began, self.done, self.progress.clone());
+        progress.send_modify(|progress| name.clone_into(&mut progress.step));
+        let identities = self.set.identities.clone();
+        let mut moved = 0;
+        let stream = pump::read(part.clone(), file, opened, identities, wrapped);
+        let stream = stream.inspect(move |piece| {
+            moved += piece.as_ref().map_or(0, |bytes| bytes.len() as u64);
+            let elapsed = began.elapsed();
+            progress.send_modify(|progress| progress.moved(done + moved, elapsed));
+        });
+        let unpacked = self.target.engine.unpack(container, path, stream).await;
+        unpacked.map_err(|error| RunError::Engine { part: name, error })?;
+        self.done += part.plain_size;
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! `backup`: makes a set of what was applied, while it serves, and lets those go that
+//! `BACKUP_KEEP` does not keep.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+use crate::backup::Progress;
+use crate::backup::SetName;
+use crate::backup::progress;
+use crate::backup::prune;
+use crate::backup::run;
+use crate::backup::run::RunError;
+use crate::backup::run::Source;
+use crate::backup::run::Wanted;
+use crate::cli::args::BackupFlags;
+use crate::cli::context::Context;
+use crate::cli::outcome::CONFIGURATION;
+use crate::cli::outcome::FAILED;
+use crate::cli::outcome::Failure;
+use crate::cli::outcome::Outcome;
+use crate::cli::outcome::USAGE;
+use crate::cli::outcome::interruptible;
+use crate::cli::terminal::print;
+use crate::config::Config;
+use crate::daemon::store::Stored;
+use crate::engine::Engine;
+use crate::engine::observe::ObservationCache;
+use crate::spec::StackSpec;
+
+/// How often progress is told: often enough to see that it moves, seldom enough for a log.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+/// Makes a set. What counts is the applied configuration, not an edited `.env`.
+pub(super) async fn create(context: &Context, flags: &BackupFlags) -> Outcome {
+    let name = flags.name.as_deref().map(str::parse::<SetName>).transpose();
+    let name = name.map_err(|error| Failure::new(USAGE, error.to_string()))?;
+    context.must_be_from_here().await?;
+    let stored = context.applied().await.unwrap_or_default();
+    let (Some(config), Some(spec)) = (&stored.config, &stored.spec) else {
+        let project = &context.project;
+        let line = format!("{project} was never brought up: there is nothing to back up");
+        return Err(Failure::new(FAILED, line));
+    };
+    let engine = engine(context, &stored).await?;
+    let wanted = Wanted {
+        directory: super::directory(context, flags.to.as_ref()),
+        name,
+        recipients: config.backup.recipients.clone(),
+        without_secrets: flags.without_secrets,
+        now: OffsetDateTime::now_utc(),
+    };
+    let making = make(&engine, &stored, (config, spec), &wanted);
+    interruptible("interrupted: no backup was made", making).await
+}
+
+/// The engine that the stack is on, and no other.
+async fn engine(context: &Context, stored: &Stored) -> Result<Engine, Failure> {
+    let here = context.endpoint();
+    if let Some(there) = stored
+        .endpoint
+        .as_ref()
+        .filter(|there| !there.is_same(&here))
+    {
+        let project = &context.project;
+        let line = format!(
+            "{project} was applied on the Docker Engine at {there}, and this is {here}; set DOCKER_HOST={there}"
+        );
+        return Err(Failure::new(CONFIGURATION, line));
+    }
+    context.engine().await
+}
+
+async fn make(
+    engine: &Engine,
+    stored: &Stored,
+    (config, spec): (&Config, &StackSpec),
+    wanted: &Wanted,
+) -> Outcome {
+    let mut cache = ObservationCache::default();
+    let observed = engine.observe(&spec.project, &[], &mut cache).await?;
+    let source = Source {
+        engine,
+        config,
+        spec,
+        observed: &observed,
+        master_key: stored.master_key(),
+        master_key_is_ours: stored
+            .keys
+            .current
+            .as_ref()
+            .is_some_and(|key| key.generated),
+        sa_password: stored.sa_password.as_ref(),
+    };
+    let (sender, receiver) = watch::channel(Progress::default());
+    let telling = tokio::spawn(tell(receiver));
+    let manifest = run::run(&source, wanted, &sender).await;
+    telling.abort();
+    let manifest = manifest?;
+    print::tell(format_args!(
+        "backup {} is made and checked: {} in {}; {}",
+        manifest.name,
+        progress::size(manifest.stored_size()),
+        wanted.directory.path().display(),
+        manifest.consistency
+    ));
+    if manifest.has_secrets && wanted.recipients.is_empty() {
+        print::tell(
+            "it holds the master key and passwords in clear: keep it where only you can read, or set BACKUP_RECIPIENT",
+        );
+    }
+    if !manifest.has_secrets {
+        print::tell(
+            "it is of no use without the master key, which is not in it: keep that elsewhere",
+        );
+    }
+    let now_ms = manifest.ended_ms;
+    let gone = prune::prune(
+        &wanted.directory,
+        &spec.project,
+        &config.backup.keep,
+        now_ms,
+    );
+    for name in gone? {
+        print::tell(format_args!(
+            "backup {name} is removed: BACKUP_KEEP={} does not keep it",
+            config.backup.keep
+        ));
+    }
+    print::line(manifest.name);
+    Ok(())
+}
+
+/// Tells where the run is, as long as it is somewhere else than the last time.
+async fn tell(receiver: watch::Receiver<Progress>) {
+    let mut told = String::new();
+    loop {
+        tokio::time::sleep(TELL_EVERY).await;
+        let now = receiver.borrow().to_string();
+        if now != told {
+            print::tell(&now);
+            told = now;
+        }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Engine { error, .. } if error.is_unreachable() => error.into(),
+            error => Self::new(FAILED, format!("no backup was made: {error}")),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What a field means where a file that an older octo-local wrote does not have it.
+//!
+//! Everything that is kept has such a default for each of its fields, so that a new field costs
+//! nobody the state file. A field that is added gets here what the program did before it existed,
+//! which a test compares with what an empty `.env` means now.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+
+use super::Config;
+use super::DatabaseConfig;
+use super::OctopusConfig;
+use super::Pull;
+use super::Secret;
+use super::SqlConfig;
+use super::Timing;
+use super::backup::BackupConfig;
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            demo: false,
+            sql: None,
+            database: DatabaseConfig::default(),
+            octopus: OctopusConfig::default(),
+            pull: Pull::default(),
+            timing: Timing::default(),
+            log_max_size: "10m".to_owned(),
+            log_max_files: 3,
+            backup: BackupConfig::default(),
+        }
+    }
+}
+
+impl Default for SqlConfig {
+    fn default() -> Self {
+        Self {
+            image: String::new(),
+            sa_password: Secret::default(),
+            port: 1401,
+            bind: LOOPBACK,
+            memory_limit_mb: 2048,
+            edition: "Express".to_owned(),
+            extra: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self {
+            host: "db".to_owned(),
+            port: 1433,
+            user: "sa".to_owned(),
+            password: Secret::default(),
+            name: String::new(),
+            connection_string: Secret::default(),
+        }
+    }
+}
+
+impl Default for OctopusConfig {
+    fn default() -> Self {
+        Self {
+            networks: Vec::new(),
+            user: None,
+            image: "octopusdeploy/octopusdeploy".to_owned(),
+            tag: "latest".to_owned(),
+            nodes: 1,
+            node_name: "octopus".to_owned(),
+            port: 8080,
+            bind: LOOPBACK,
+            admin_username: "admin".to_owned(),
+            admin_password: Secret::default(),
+            admin_email: "octopus@example.local".to_owned(),
+            admin_api_key: None,
+            licence: None,
+            master_key: None,
+            disable_dind: false,
+            task_cap: None,
+            extra: BTreeMap::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Input;
+    use crate::config::read;
+
+    #[test]
+    fn a_field_that_is_missing_means_what_an_empty_env_means() {
+        let vars = [
+            ("SA_PASSWORD", "Str0ng-enough"),
+            ("ADMIN_PASSWORD", "Adm1n-enough"),
+            ("ACCEPT_EULA", "Y"),
+            ("ACCEPT_OCTOPUS_EULA", "Y"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let mut read = read(&Input {
+            vars: vars.into(),
+            ..Input::default()
+        })
+        .unwrap()
+        .config;
+        // What no file of any release lacks: it has no meaning of its own.
+        let sql = read.sql.as_mut().unwrap();
+        (sql.image, sql.sa_password) = (String::new(), Secret::default());
+        assert_eq!(read.sql.take(), Some(SqlConfig::default()));
+        read.octopus.admin_password = Secret::default();
+        read.database = DatabaseConfig {
+            name: String::new(),
+            password: Secret::default(),
+            connection_string: Secret::default(),
+            ..read.database
+        };
+        assert_eq!(read, Config::default());
+    }
+}

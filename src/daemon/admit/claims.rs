@@ -1,0 +1,401 @@
+//! Whose things are: what has our names and is not ours, what looks like this project's data, and
+//! the other projects of this machine. Nobody is to end up with an empty database beside their
+//! data, and no message advises to remove what may hold some.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::Asked;
+use super::Facts;
+use super::problem;
+use crate::config::Config;
+use crate::config::Problem;
+use crate::config::project::ProjectName;
+use crate::daemon::store::Data;
+use crate::daemon::store::Stored;
+use crate::engine::inventory::Inventory;
+use crate::engine::inventory::Thing;
+use crate::spec::StackSpec;
+use crate::spec::labels;
+
+/// The project of docker compose that something belongs to (docker/compose `pkg/api/labels.go`).
+const COMPOSE_PROJECT: &str = "com.docker.compose.project";
+/// So many things are named in one message; the rest are counted.
+const NAMED: usize = 12;
+
+/// What has a name that is to be ours, and belongs to somebody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// `container`, `volume` or `network`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Whose it is, as far as its labels say.
+    pub owner: String,
+}
+
+/// What looks like this project's data and carries no label of octo-local, such as
+/// `volume shop_sqlvolume of the compose project shop`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims(pub Vec<String>);
+
+/// Another project of octo-local on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sibling {
+    /// Its name.
+    pub project: String,
+    /// The directory that it was made from.
+    pub working_dir: String,
+    /// Why it concerns this one.
+    pub kinship: Kinship,
+}
+
+/// Why another project concerns this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kinship {
+    /// It was made from the same directory, and its data is here.
+    SameDirectory,
+    /// Its directory is gone, its secrets are the same, and its data is here: it was moved.
+    Moved,
+    /// It is wished to run on the very database.
+    SameDatabase,
+}
+
+/// What is known of another project: its state, whether its directory exists, and what there is.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::daemon) struct Known<'a> {
+    pub(in crate::daemon) project: &'a str,
+    pub(in crate::daemon) stored: &'a Stored,
+    pub(in crate::daemon) has_directory: bool,
+}
+
+/// Why another project concerns the one that is asked for, if it does.
+pub(in crate::daemon) fn kinship(
+    known: Known<'_>,
+    config: &Config,
+    spec: &StackSpec,
+    all: &Inventory,
+) -> Option<Sibling> {
+    let (its_config, its_spec) = (known.stored.config.as_ref()?, known.stored.spec.as_ref()?);
+    if its_spec.demo || spec.demo || known.project == spec.project.as_str() {
+        return None;
+    }
+    let data = Data::of(its_spec);
+    let has_data = match &data {
+        Data::Volume(name) => all.volumes.iter().any(|volume| volume.name == *name),
+        Data::External { .. } => false,
+    };
+    let same_secrets = its_config.octopus.admin_password == config.octopus.admin_password
+        && its_config.sql.as_ref().map(|sql| &sql.sa_password)
+            == config.sql.as_ref().map(|sql| &sql.sa_password);
+    let kinship = if !data.is_volume() && data == Data::of(spec) && known.stored.is_up() {
+        Kinship::SameDatabase
+    } else if has_data && its_spec.working_dir == spec.working_dir {
+        Kinship::SameDirectory
+    } else if has_data && !known.has_directory && same_secrets {
+        Kinship::Moved
+    } else {
+        return None;
+    };
+    Some(Sibling {
+        project: known.project.to_owned(),
+        working_dir: its_spec.working_dir.clone(),
+        kinship,
+    })
+}
+
+/// Whether a directory of this machine exists. One that may not be looked at counts as there.
+pub(in crate::daemon) fn has_directory(path: &str) -> bool {
+    Path::new(path).try_exists().unwrap_or(true)
+}
+
+fn label<'a>(thing: &'a Thing, key: &str) -> Option<&'a str> {
+    thing.labels.get(key).map(String::as_str)
+}
+
+fn is_ours(thing: &Thing, project: &str) -> bool {
+    label(thing, labels::PROJECT) == Some(project)
+}
+
+fn owner(labels: &BTreeMap<String, String>) -> String {
+    match (labels.get(labels::PROJECT), labels.get(COMPOSE_PROJECT)) {
+        (Some(project), _) => format!("octo-local's project {project}"),
+        (None, Some(project)) => format!("the compose project {project}"),
+        (None, None) => "somebody who gave it no label".to_owned(),
+    }
+}
+
+/// Everything that has a name which is to be ours, and is not ours.
+pub(in crate::daemon) fn foreign(spec: &StackSpec, all: &Inventory) -> Vec<Foreign> {
+    let project = spec.project.as_str();
+    let foreign = |kind: &'static str, thing: &Thing| Foreign {
+        kind,
+        name: thing.name.clone(),
+        owner: owner(&thing.labels),
+    };
+    // Networks are chosen by their ID: a second one of the name is in nobody's way.
+    let has_network = all.networks.iter().any(|one| is_ours(one, project));
+    let is_wanted = |kind: &str, name: &str| match kind {
+        "container" => spec.containers().any(|wanted| wanted.name == name),
+        "volume" => spec.volumes.values().any(|wanted| wanted == name),
+        _ => spec.network == name && !has_network,
+    };
+    things(all)
+        .filter(|(kind, thing, _)| is_wanted(kind, &thing.name) && !is_ours(thing, project))
+        .map(|(kind, thing, _)| foreign(kind, thing))
+        .collect()
+}
+
+/// All things with their kind, and whether each runs.
+fn things(all: &Inventory) -> impl Iterator<Item = (&'static str, &Thing, bool)> {
+    let containers = all
+        .containers
+        .iter()
+        .map(|one| ("container", &one.thing, one.runs));
+    let volumes = all.volumes.iter().map(|one| ("volume", one, false));
+    let networks = all.networks.iter().map(|one| ("network", one, false));
+    containers.chain(volumes).chain(networks)
+}
+
+/// Running containers of others that use our SQL volume.
+pub(in crate::daemon) fn volume_users(spec: &StackSpec, all: &Inventory) -> Vec<String> {
+    let Data::Volume(volume) = Data::of(spec) else {
+        return Vec::new();
+    };
+    let uses = all.containers.iter().filter(|one| {
+        one.runs && one.volumes.contains(&volume) && !is_ours(&one.thing, spec.project.as_str())
+    });
+    uses.map(|one| one.thing.name.clone()).collect()
+}
+
+impl Claims {
+    /// What on this engine looks like the project's data: everything of a compose project of its
+    /// name, and what nobody labelled and is named as compose names a project's things (its first
+    /// version with `_` between the words, its second with `-` for containers).
+    pub fn of(project: &ProjectName, all: &Inventory) -> Self {
+        let project = project.as_str();
+        let found = things(all).filter(|(kind, thing, _)| {
+            match (label(thing, labels::PROJECT), label(thing, COMPOSE_PROJECT)) {
+                (Some(_), _) => false,
+                (None, Some(compose)) => compose == project,
+                (None, None) => is_named_as_of(project, kind, &thing.name),
+            }
+        });
+        let told = found.map(|(kind, thing, runs)| {
+            let runs = if runs { " (it runs)" } else { "" };
+            format!("{kind} {}{runs} of {}", thing.name, owner(&thing.labels))
+        });
+        Self(told.collect())
+    }
+
+    fn told(&self) -> String {
+        let rest = self.0.len().saturating_sub(NAMED);
+        let named = &self.0[..self.0.len() - rest];
+        let mut text = named.join(", ");
+        if rest > 0 {
+            text.push_str(&format!(" and {rest} more"));
+        }
+        text
+    }
+}
+
+fn is_named_as_of(project: &str, kind: &str, name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(project) else {
+        return false;
+    };
+    let is_instance = |separator: char| {
+        let mut parts = rest.rsplit(separator);
+        let number = parts.next().unwrap_or_default();
+        rest.starts_with(separator)
+            && number.parse::<u16>().is_ok()
+            && parts.next().is_some_and(|service| !service.is_empty())
+    };
+    match kind {
+        "container" => is_instance('_') || is_instance('-'),
+        "volume" => rest.len() > 1 && rest.starts_with('_'),
+        _ => rest == "_default",
+    }
+}
+
+pub(super) fn judge(
+    asked: &Asked<'_>,
+    stored: &Stored,
+    facts: &Facts,
+    problems: &mut Vec<Problem>,
+    notes: &mut Vec<String>,
+) {
+    for foreign in &facts.foreign {
+        problems.push(of_foreign(foreign));
+    }
+    for name in &facts.volume_users {
+        problems.push(problem(
+            name,
+            "this container runs on the SQL data volume; two servers on one volume destroy it",
+            "stop it (its data stays), or use another project name with -p",
+        ));
+    }
+    let same_database = |one: &&Sibling| one.kinship == Kinship::SameDatabase;
+    for other in facts.siblings.iter().filter(same_database) {
+        let Sibling { project, .. } = other;
+        problems.push(problem(
+            "DB_CONNECTION_STRING",
+            format!("octo-local's project {project} of this machine runs on this very database; two stacks on one disturb each other"),
+            format!("go on with that one (-p {project}), take it down first, or name another database"),
+        ));
+    }
+    let is_new = asked.config.sql.is_some() && !facts.has_data;
+    // Data that was here and is gone is another refusal, and says more.
+    if !is_new || stored.had_data(&Data::of(asked.spec)) {
+        return;
+    }
+    if !facts.claims.0.is_empty() && !asked.fresh {
+        problems.push(beside(asked, &facts.claims));
+    }
+    for other in &facts.siblings {
+        of_sibling(asked, other, problems, notes);
+    }
+}
+
+fn of_foreign(foreign: &Foreign) -> Problem {
+    let Foreign { kind, name, owner } = foreign;
+    let holds = match *kind {
+        "container" => "; it may hold data, in it or in its volumes: do not remove it",
+        "volume" => "; it may hold data: do not remove it",
+        _ => "",
+    };
+    problem(
+        name,
+        format!(
+            "a {kind} of this name exists that is not octo-local's: it belongs to {owner}{holds}"
+        ),
+        "use another project name with -p; the README's \"Coming from docker compose\" says how to bring its data over",
+    )
+}
+
+/// The way that was tried by hand: with a project beside, so that the old one stays as it is.
+fn beside(asked: &Asked<'_>, claims: &Claims) -> Problem {
+    let project = &asked.spec.project;
+    let mut told = problem(
+        "project name",
+        format!(
+            "this machine has what looks like this project's data, and `up` would make a new, empty database beside it: {}",
+            claims.told()
+        ),
+        format!(
+            "to bring the data over: (1) put its MASTER_KEY into .env, as `show-master-key` in the old container tells it; \
+             (2) stop the old stack, and keep it; (3) `octo-local -p NEW up`, then `octo-local -p NEW down`; (4) copy the \
+             old volumes' files, owners kept, in place of those in NEW_sql-data (from {project}_sqlvolume or its like), \
+             NEW_repository, NEW_artifacts, NEW_task-logs and NEW_event-exports; (5) `octo-local -p NEW up`. If a new, \
+             empty database is meant: -p NEW, or --fresh"
+        ),
+    );
+    told.value = Some(project.to_string());
+    told
+}
+
+fn of_sibling(
+    asked: &Asked<'_>,
+    other: &Sibling,
+    problems: &mut Vec<Problem>,
+    notes: &mut Vec<String>,
+) {
+    let Sibling {
+        project,
+        working_dir,
+        kinship,
+    } = other;
+    let (what, is_meant) = match kinship {
+        Kinship::SameDatabase => return,
+        Kinship::SameDirectory => ("from this very directory", asked.name_on_purpose),
+        Kinship::Moved => (
+            "with the same passwords from a directory that is gone",
+            false,
+        ),
+    };
+    if is_meant || asked.fresh {
+        notes.push(format!(
+            "octo-local's project {project} was made {what} and has data of its own: it stays as it is"
+        ));
+        return;
+    }
+    let mut told = problem(
+        "project name",
+        format!(
+            "octo-local's project {project} was made {what} ({working_dir}) and has its data here; under this name `up` would \
+             make a new, empty database"
+        ),
+        format!(
+            "go on with that one: -p {project}, or COMPOSE_PROJECT_NAME={project} in .env; if a new, empty database is meant: \
+             --fresh"
+        ),
+    );
+    told.value = Some(asked.spec.project.to_string());
+    problems.push(told);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::inventory::AnyContainer;
+
+    fn thing(name: &str, labels: &[(&str, &str)]) -> Thing {
+        Thing {
+            name: name.to_owned(),
+            labels: labels
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn what_compose_left_in_either_style_looks_like_the_projects() {
+        let ours = ProjectName::given("shop").unwrap();
+        let of = |kind: &str, thing: Thing| {
+            let mut all = Inventory::default();
+            match kind {
+                "container" => all.containers.push(AnyContainer {
+                    thing,
+                    ..AnyContainer::default()
+                }),
+                "volume" => all.volumes.push(thing),
+                _ => all.networks.push(thing),
+            }
+            !Claims::of(&ours, &all).0.is_empty()
+        };
+        let compose = [(COMPOSE_PROJECT, "shop")];
+        let another = [(COMPOSE_PROJECT, "shop_b")];
+        let labelled = [(labels::PROJECT, "shop"), (COMPOSE_PROJECT, "shop")];
+        for kind in ["container", "volume", "network"] {
+            assert!(of(kind, thing("whatever", &compose)), "{kind}");
+            assert!(!of(kind, thing("shop_b_1", &another)), "{kind}");
+            assert!(!of(kind, thing("shop_db_1", &labelled)), "{kind}");
+            assert!(!of(kind, thing("other", &[])), "{kind}");
+        }
+        for (kind, name, expected) in [
+            ("container", "shop_db_1", true),
+            ("container", "shop-db-1", true),
+            ("container", "shop-octopus-server-2", true),
+            ("container", "shop-foreign", false),
+            ("container", "shopping_db_1", false),
+            ("container", "shop-1", false),
+            ("volume", "shop_sqlvolume", true),
+            ("volume", "shopping_sqlvolume", false),
+            ("volume", "shop", false),
+            ("network", "shop_default", true),
+            ("network", "shop_front", false),
+        ] {
+            assert_eq!(of(kind, thing(name, &[])), expected, "{kind} {name}");
+        }
+    }
+
+    #[test]
+    fn a_message_names_some_and_counts_the_rest() {
+        let many = Claims((0..20).map(|number| format!("volume v{number}")).collect());
+        assert!(
+            many.told().ends_with("volume v11 and 8 more"),
+            "{}",
+            many.told()
+        );
+    }
+}

@@ -1,0 +1,50 @@
+//! What the host must have: ports, addresses, memory, the right processor.
+
+use super::Facts;
+use super::problem;
+use crate::config::Config;
+use crate::config::Problem;
+
+/// SQL Server ends below this much memory (learn.microsoft.com, "SQL Server on Linux, system
+/// requirements").
+const SQL_MEMORY: u64 = 2_000_000_000;
+
+pub(super) fn judge(config: &Config, facts: &Facts, problems: &mut Vec<Problem>) {
+    for taken in &facts.taken {
+        problems.push(problem(
+            &taken.key,
+            format!(
+                "port {} of {} is taken by {}",
+                taken.port, taken.ip, taken.holder
+            ),
+            "stop that, or choose another port",
+        ));
+    }
+    for (key, ip) in &facts.no_such_address {
+        let mut told = problem(
+            key,
+            "no network interface of this host has this address",
+            "use 127.0.0.1, an address of this host, or 0.0.0.0 for all of them",
+        );
+        told.value = Some(ip.to_string());
+        problems.push(told);
+    }
+    let Some((memory, architecture)) = facts.host.as_ref().filter(|_| !config.demo) else {
+        return;
+    };
+    if config.sql.is_some() && *memory < SQL_MEMORY {
+        let megabytes = memory / 1_000_000;
+        problems.push(problem(
+            "memory",
+            format!("the Docker host has {megabytes} MB; SQL Server needs 2000 MB"),
+            "give it more memory",
+        ));
+    }
+    if !architecture.is_empty() && architecture != "x86_64" && architecture != "amd64" {
+        problems.push(problem(
+            "processor",
+            format!("the Docker host is {architecture}; both images are for x86-64 only"),
+            "use an x86-64 host",
+        ));
+    }
+}

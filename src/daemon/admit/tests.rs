@@ -1,0 +1,504 @@
+//! What is admitted and what is refused, by facts and configurations.
+
+use super::*;
+use crate::config::Input;
+use crate::config::project::ProjectName;
+use crate::config::read;
+use crate::config::read::Demo;
+use crate::daemon::store::Ran;
+use crate::spec::build::BuildInput;
+use crate::spec::build::build;
+
+const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAA==";
+const OTHER: &str = "BBBBBBBBBBBBBBBBBBBBBA==";
+
+fn config(more: &[(&str, &str)], demo: bool) -> Config {
+    let good = [
+        ("SA_PASSWORD", "Str0ng-enough"),
+        ("ADMIN_PASSWORD", "Adm1n-enough"),
+        ("ACCEPT_EULA", "Y"),
+        ("ACCEPT_OCTOPUS_EULA", "Y"),
+    ];
+    let vars = good
+        .iter()
+        .chain(more)
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    let demo = demo.then(|| Demo {
+        sql_image: "s:1".into(),
+        octopus_image: "o".into(),
+        octopus_tag: "1".into(),
+        sa_password: Secret::new("Generated-1"),
+        admin_password: Secret::new("Generated-2"),
+    });
+    let input = Input {
+        vars,
+        demo,
+        ..Input::default()
+    };
+    read(&input)
+        .unwrap_or_else(|problems| panic!("{problems:?}"))
+        .config
+}
+
+fn spec(config: &Config) -> StackSpec {
+    let project = ProjectName::given("p").unwrap();
+    let around = BuildInput {
+        project: &project,
+        working_dir: "/srv/p",
+        master_key: &Secret::default(),
+        may_be_privileged: true,
+    };
+    build(config, &around)
+}
+
+fn ask(
+    config: &Config,
+    stored: &Stored,
+    facts: &Facts,
+    fresh: bool,
+) -> Result<Admitted, Vec<Problem>> {
+    let spec = spec(config);
+    let asked = Asked {
+        config,
+        spec: &spec,
+        fresh,
+        name_on_purpose: false,
+    };
+    admit(&asked, stored, facts)
+}
+
+fn key(config: &Config, stored: &Stored, facts: &Facts) -> MasterKey {
+    let admitted = ask(config, stored, facts, false);
+    admitted
+        .unwrap_or_else(|problems| panic!("{problems:?}"))
+        .key
+}
+
+/// What is wrong, by key, and all the words of it.
+fn refused(result: Result<Admitted, Vec<Problem>>) -> (Vec<String>, String) {
+    let problems = result.err().unwrap_or_default();
+    let words = problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let keys = problems.into_iter().map(|problem| problem.key).collect();
+    (keys, words.join("\n"))
+}
+
+fn keys(config: &Config, stored: &Stored, facts: &Facts) -> Vec<String> {
+    refused(ask(config, stored, facts, false)).0
+}
+
+fn volume() -> Data {
+    Data::Volume("p_sql-data".to_owned())
+}
+
+fn data() -> Facts {
+    Facts {
+        has_data: true,
+        ..Facts::default()
+    }
+}
+
+/// A stack whose key octo-local made; `proven`: a node came up with it.
+fn made(proven: bool) -> Stored {
+    kept(&volume(), true, proven)
+}
+
+fn kept(data: &Data, generated: bool, proven: bool) -> Stored {
+    let mut stored = Stored::default();
+    let key = Secret::new(KEY);
+    stored.keys.set(&key, generated, data);
+    if proven {
+        stored.key_proven(&key, data);
+    }
+    stored
+}
+
+fn known(key: &str) -> MasterKey {
+    MasterKey::Known(Secret::new(key))
+}
+
+const EXTERNAL: [(&str, &str); 2] = [
+    ("SQL_IMAGE", ""),
+    (
+        "DB_CONNECTION_STRING",
+        "Server=sql.example.com;Database=O;User Id=u;Password=p",
+    ),
+];
+
+fn external(more: &[(&str, &str)]) -> (Config, Data) {
+    let config = config(&[&EXTERNAL, more].concat(), false);
+    let data = Data::of(&spec(&config));
+    (config, data)
+}
+
+fn with_database(exists: bool) -> Facts {
+    Facts {
+        external_database: Some(exists),
+        external_login: Login::Accepted,
+        ..Facts::default()
+    }
+}
+
+#[test]
+fn a_new_database_gets_a_new_key_and_an_old_one_keeps_its_own() {
+    let plain = config(&[], false);
+    assert_eq!(
+        key(&plain, &Stored::default(), &Facts::default()),
+        MasterKey::Generate
+    );
+    for proven in [true, false] {
+        assert_eq!(key(&plain, &made(proven), &data()), known(KEY));
+    }
+    assert_eq!(keys(&plain, &Stored::default(), &data()), ["MASTER_KEY"]);
+    let other = config(&[("MASTER_KEY", OTHER)], false);
+    let (keys, words) = refused(ask(&other, &made(true), &data(), false));
+    assert_eq!(keys, ["MASTER_KEY"]);
+    assert!(
+        words.contains("a node came up with another one on this database"),
+        "{words}"
+    );
+}
+
+#[test]
+fn data_that_is_gone_is_told_and_its_key_is_used_again_when_a_new_database_is_meant() {
+    let plain = config(&[], false);
+    let (keys, words) = refused(ask(&plain, &made(true), &Facts::default(), false));
+    assert_eq!(keys, ["p_sql-data"]);
+    assert!(
+        words.contains("--fresh") && words.contains("is gone"),
+        "{words}"
+    );
+    let admitted = ask(&plain, &made(true), &Facts::default(), true).unwrap();
+    assert_eq!(admitted.key, known(KEY), "backups need it");
+    assert!(
+        admitted
+            .notes
+            .iter()
+            .any(|note| note.contains("new and empty"))
+    );
+    // Deleted because that was asked for: nothing is missed.
+    assert_eq!(
+        key(&plain, &made(true).data_deleted(), &Facts::default()),
+        known(KEY)
+    );
+    let given = config(&[("MASTER_KEY", OTHER)], false);
+    assert_eq!(
+        key(&given, &made(true).data_deleted(), &Facts::default()),
+        known(OTHER)
+    );
+}
+
+#[test]
+fn a_wrong_key_once_does_not_refuse_the_right_one() {
+    let (given, data) = external(&[("MASTER_KEY", OTHER)]);
+    let wrong = kept(&data, false, false);
+    assert_eq!(key(&given, &wrong, &with_database(true)), known(OTHER));
+    assert_eq!(key(&given, &wrong, &with_database(false)), known(OTHER));
+    // Left out, a key that no node came up with is not used again: it may be the wrong one.
+    let (left_out, _) = external(&[]);
+    let asked = |stored: &Stored| keys(&left_out, stored, &with_database(true));
+    assert_eq!(asked(&wrong), ["MASTER_KEY"]);
+    assert_eq!(asked(&wrong.data_deleted()), ["MASTER_KEY"]);
+    let node_has_it = Facts {
+        node_key: Some(NodeKey {
+            key: Secret::new(KEY),
+            serves: false,
+        }),
+        ..with_database(true)
+    };
+    assert_eq!(keys(&left_out, &wrong, &node_has_it), ["MASTER_KEY"]);
+    assert_eq!(key(&left_out, &Stored::default(), &node_has_it), known(KEY));
+    assert_eq!(
+        key(&left_out, &wrong, &with_database(false)),
+        MasterKey::Generate
+    );
+    assert_eq!(
+        keys(&given, &kept(&data, false, true), &with_database(true)),
+        ["MASTER_KEY"]
+    );
+}
+
+#[test]
+fn a_key_binds_only_the_data_that_a_node_came_up_on() {
+    let (given, _) = external(&[("MASTER_KEY", OTHER)]);
+    assert_eq!(key(&given, &made(true), &with_database(true)), known(OTHER));
+    let own = config(&[("MASTER_KEY", OTHER)], false);
+    let serving = Facts {
+        node_key: Some(NodeKey {
+            key: Secret::new(KEY),
+            serves: true,
+        }),
+        ..data()
+    };
+    assert_eq!(keys(&own, &Stored::default(), &serving), ["MASTER_KEY"]);
+}
+
+#[test]
+fn a_key_made_for_a_node_that_failed_halfway_is_found_after_another_was_tried() {
+    let mut stored = made(false);
+    stored.keys.set(&Secret::new(OTHER), false, &volume());
+    assert_eq!(key(&config(&[], false), &stored, &data()), known(KEY));
+}
+
+#[test]
+fn a_new_stack_elsewhere_does_not_take_the_place_of_a_key() {
+    let plain = config(&[], false);
+    let elsewhere = Some(("unix:///a".to_owned(), "unix:///b".to_owned()));
+    let nothing = Facts {
+        elsewhere: elsewhere.clone(),
+        ..Facts::default()
+    };
+    assert_eq!(keys(&plain, &made(true), &nothing), ["DOCKER_HOST"]);
+    assert_eq!(
+        key(&plain, &Stored::default(), &nothing),
+        MasterKey::Generate
+    );
+    let one_engine = Facts {
+        elsewhere,
+        ..data()
+    };
+    assert_eq!(key(&plain, &made(true), &one_engine), known(KEY));
+}
+
+#[test]
+fn a_password_that_the_data_does_not_know_is_refused_and_nothing_is_said_that_was_not_tried() {
+    let plain = config(&[], false);
+    let stored = Stored {
+        sa_password: Some(Secret::new("0ld-password")),
+        ..made(false)
+    };
+    let asked = |login| Facts {
+        sa_login: login,
+        ..data()
+    };
+    let words = |login| refused(ask(&plain, &stored, &asked(login), false)).1;
+    assert!(words(Login::Unknown).contains("last accepted"));
+    assert!(words(Login::Refused).contains("running SQL Server refuses it"));
+    assert_eq!(words(Login::Accepted), "");
+    assert!(keys(&plain, &stored, &Facts::default()).is_empty());
+}
+
+#[test]
+fn a_login_that_an_external_server_refuses_is_told_before_a_node_is_touched() {
+    let (given, data) = external(&[("MASTER_KEY", KEY)]);
+    let stored = kept(&data, false, true);
+    let asked = |login| Facts {
+        external_login: login,
+        external_database: None,
+        ..Facts::default()
+    };
+    let (keys, words) = refused(ask(&given, &stored, &asked(Login::Refused), false));
+    assert_eq!(keys, ["DB_CONNECTION_STRING"]);
+    assert!(
+        words.contains("sql.example.com:1433") && !words.contains("start db"),
+        "{words}"
+    );
+    assert_eq!(key(&given, &stored, &asked(Login::Unknown)), known(KEY));
+}
+
+#[test]
+fn a_demo_and_a_real_stack_never_share_data() {
+    for (demo, there) in [(true, false), (false, true)] {
+        let facts = Facts {
+            is_demo: Some(there),
+            ..Facts::default()
+        };
+        assert_eq!(
+            keys(&config(&[], demo), &Stored::default(), &facts),
+            ["--demo"]
+        );
+    }
+}
+
+#[test]
+fn an_older_version_is_refused_whatever_the_tag_says() {
+    // What ran (version as reported, tag), what is wanted (tag, what the image says), refused.
+    let cases = [
+        ("2026.2.1", "2026.2.1", "2026.1.9", None, true),
+        ("", "2026.2.1", "2026.1.9", None, true),
+        ("2026.2.7", "2026.2", "2026.2.1", None, true),
+        ("2026.2.8", "latest", "2025.4.1", None, true),
+        ("2026.2.8", "2026.2.8", "latest", Some("2025.4.1"), true),
+        ("2026.2.8", "2026.2.8", "2025", Some("2025.4.1"), true),
+        ("2026.2.8", "2026.2.8", "latest", Some("2026.3.1"), false),
+        ("2026.2.7", "2026.2.7", "2026.2", None, false),
+        ("2026.2.7", "2026.2.7", "2026.2.10", None, false),
+        ("", "latest", "2026.2.10", None, false),
+    ];
+    for (reported, before, wanted, label, is_refused) in cases {
+        let mut stored = made(true);
+        stored.version_ran(Ran {
+            version: reported.to_owned(),
+            image: format!("octopusdeploy/octopusdeploy:{before}"),
+            data: Some(volume()),
+            ..Ran::default()
+        });
+        let facts = Facts {
+            image_version: label.map(str::to_owned),
+            ..data()
+        };
+        let config = config(&[("OCTOPUS_SERVER_TAG", wanted)], false);
+        let refused = keys(&config, &stored, &facts);
+        assert_eq!(
+            refused == ["OCTOPUS_SERVER_TAG"],
+            is_refused,
+            "{before} to {wanted}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_compared_is_said() {
+    let mut stored = made(true);
+    stored.version_ran(Ran {
+        version: "2026.2.8".to_owned(),
+        data: Some(volume()),
+        ..Ran::default()
+    });
+    let latest = config(&[("OCTOPUS_SERVER_TAG", "latest")], false);
+    let notes = ask(&latest, &stored, &data(), false).unwrap().notes;
+    assert!(
+        notes[0].contains("nobody can say whether latest is older than 2026.2.8"),
+        "{notes:?}"
+    );
+    // What a node's image says counts where nothing is kept.
+    let facts = Facts {
+        node_version: Some("2026.2.8".to_owned()),
+        ..data()
+    };
+    let older = config(&[("OCTOPUS_SERVER_TAG", "2026.1.1")], false);
+    assert_eq!(keys(&older, &made(true), &facts), ["OCTOPUS_SERVER_TAG"]);
+}
+
+#[test]
+fn an_external_database_that_cannot_be_asked_needs_a_key() {
+    let (config, _) = external(&[]);
+    assert_eq!(
+        keys(&config, &Stored::default(), &Facts::default()),
+        ["MASTER_KEY"]
+    );
+    assert_eq!(
+        key(&config, &Stored::default(), &with_database(false)),
+        MasterKey::Generate
+    );
+}
+
+#[test]
+fn nobody_ends_up_with_an_empty_database_beside_their_data() {
+    let plain = config(&[], false);
+    let nothing = Stored::default();
+    let compose = Facts {
+        claims: Claims(vec![
+            "volume p_sqlvolume of the compose project p".to_owned(),
+        ]),
+        ..Facts::default()
+    };
+    let (found, words) = refused(ask(&plain, &nothing, &compose, false));
+    assert_eq!(found, ["project name"]);
+    for word in [
+        "p_sqlvolume",
+        "show-master-key",
+        "-p NEW",
+        "--fresh",
+        "NEW_sql-data",
+    ] {
+        assert!(words.contains(word), "{word}: {words}");
+    }
+    assert_eq!(
+        ask(&plain, &nothing, &compose, true).unwrap().key,
+        MasterKey::Generate
+    );
+    let known_stack = Facts {
+        has_data: true,
+        ..compose
+    };
+    assert_eq!(
+        key(&plain, &made(true), &known_stack),
+        known(KEY),
+        "it has its data already"
+    );
+    let sibling = |kinship| Facts {
+        siblings: vec![Sibling {
+            project: "old".to_owned(),
+            working_dir: "/srv/old".to_owned(),
+            kinship,
+        }],
+        ..Facts::default()
+    };
+    for kinship in [Kinship::Moved, Kinship::SameDirectory] {
+        let (found, words) = refused(ask(&plain, &nothing, &sibling(kinship), false));
+        assert_eq!(found, ["project name"]);
+        assert!(
+            words.contains("-p old") && words.contains("/srv/old"),
+            "{words}"
+        );
+        let notes = ask(&plain, &nothing, &sibling(kinship), true)
+            .unwrap()
+            .notes;
+        assert!(
+            notes.iter().any(|note| note.contains("it stays as it is")),
+            "{notes:?}"
+        );
+    }
+    let (shared, _) = external(&[("MASTER_KEY", KEY)]);
+    let facts = Facts {
+        external_database: Some(true),
+        ..sibling(Kinship::SameDatabase)
+    };
+    assert_eq!(keys(&shared, &nothing, &facts), ["DB_CONNECTION_STRING"]);
+}
+
+#[test]
+fn a_first_up_says_that_the_database_is_new_and_empty() {
+    let notes = ask(
+        &config(&[], false),
+        &Stored::default(),
+        &Facts::default(),
+        false,
+    );
+    assert!(notes.unwrap().notes[0].contains("new and empty"));
+    let notes = ask(&config(&[], false), &made(true), &data(), false);
+    assert_eq!(notes.unwrap().notes, Vec::<String>::new());
+}
+
+#[test]
+fn all_problems_of_the_host_come_at_once_and_none_advises_to_remove() {
+    let foreign = |kind, name: &str| Foreign {
+        kind,
+        name: name.to_owned(),
+        owner: "the compose project p".to_owned(),
+    };
+    let facts = Facts {
+        foreign: vec![
+            foreign("container", "p-db-1"),
+            foreign("volume", "p_repository"),
+            foreign("network", "p_default"),
+        ],
+        volume_users: vec!["other".to_owned()],
+        taken: vec![Taken {
+            key: "SQL_PORT".into(),
+            ip: "127.0.0.1".parse().unwrap(),
+            port: 1401,
+            holder: "container other".into(),
+        }],
+        no_such_address: vec![("BIND_ADDRESS".into(), "192.0.2.7".parse().unwrap())],
+        host: Some((1_000_000_000, "aarch64".into())),
+        ..Facts::default()
+    };
+    let (keys, words) = refused(ask(&config(&[], false), &Stored::default(), &facts, false));
+    let expected = [
+        "p-db-1",
+        "p_repository",
+        "p_default",
+        "other",
+        "SQL_PORT",
+        "BIND_ADDRESS",
+        "memory",
+        "processor",
+    ];
+    assert_eq!(keys, expected);
+    assert!(words.contains("the compose project p") && words.contains("do not remove it"));
+    for advice in ["or remove", "remove it first", "rename"] {
+        assert!(!words.contains(advice), "{words}");
+    }
+}
