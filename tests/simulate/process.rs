@@ -138,7 +138,7 @@ impl Sim {
                 Step::Crash(1, "would not be compliant with your license"),
             ),
             super::operator::WEAK_MARK => {
-                self.step(id, boot, Step::Crash(255, "Password validation failed"))
+                self.step(id, boot, Step::Crash(255, "Password validation failed"));
             }
             _ => {}
         }
