@@ -474,9 +474,9 @@ fn odd_facts() -> Vec<fn(&mut Facts)> {
         |facts| facts.is_demo = Some(true),
         |facts| facts.sa_login = Login::Refused,
         |facts| facts.elsewhere = Some(("unix:///there".to_owned(), "unix:///here".to_owned())),
-        |facts| facts.image_version = Some("2020.1.1".to_owned()),
+        |facts| facts.versions.image = Some("2020.1.1".to_owned()),
         |facts| {
-            facts.taken = vec![Taken {
+            facts.ports.taken = vec![Taken {
                 key: "OCTOPUS_PORT".to_owned(),
                 ip: std::net::Ipv4Addr::LOCALHOST.into(),
                 port: 8080,

@@ -75,6 +75,24 @@ pub struct Taken {
     pub holder: String,
 }
 
+/// What of the host's ports and addresses cannot be had.
+#[derive(Clone, Debug, Default)]
+pub struct Ports {
+    /// Ports that are taken.
+    pub taken: Vec<Taken>,
+    /// Addresses that this host does not have, with the keys that choose them.
+    pub no_such_address: Vec<(String, IpAddr)>,
+}
+
+/// The versions that images of Octopus Server say of themselves, in a label.
+#[derive(Clone, Debug, Default)]
+pub struct Versions {
+    /// Of the wanted image, where the engine has it and will use it.
+    pub image: Option<String>,
+    /// Of the image that an existing node was made of.
+    pub node: Option<String>,
+}
+
 /// What was found out about the host and the data before anything is touched.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -100,19 +118,14 @@ pub struct Facts {
     pub claims: Claims,
     /// Other projects of octo-local on this machine that have to do with this one.
     pub siblings: Vec<Sibling>,
-    /// Ports that are taken.
-    pub taken: Vec<Taken>,
-    /// Addresses that this host does not have, with the keys that choose them.
-    pub no_such_address: Vec<(String, IpAddr)>,
+    /// What of the host's ports and addresses cannot be had.
+    pub ports: Ports,
     /// The engine that what is kept is about, and this one, where they differ.
     pub elsewhere: Option<(String, String)>,
     /// Memory of the engine's host, in bytes, and its processor.
     pub host: Option<(u64, String)>,
-    /// The version that the wanted image of Octopus Server says of itself, where the engine has it
-    /// and will use it.
-    pub image_version: Option<String>,
-    /// The same of the image that an existing node was made of.
-    pub node_version: Option<String>,
+    /// The versions that images of Octopus Server say of themselves.
+    pub versions: Versions,
 }
 
 impl Facts {

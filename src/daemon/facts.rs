@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use super::admit::Facts;
 use super::admit::Known;
 use super::admit::Login;
 use super::admit::NodeKey;
+use super::admit::Ports;
 use super::admit::Sibling;
 use super::admit::Taken;
 use super::admit::foreign;
@@ -116,8 +116,7 @@ impl Question {
             (facts.external_login, facts.external_database) = external(&self.spec).await;
         }
         if self.engine.endpoint.is_local() {
-            let (taken, no_such_address) = held_ports(&self.spec, &all);
-            (facts.taken, facts.no_such_address) = (taken, no_such_address);
+            facts.ports = held_ports(&self.spec, &all);
         }
         // What runs says something about the data only where it runs on that data.
         let same_data = self
@@ -129,9 +128,9 @@ impl Question {
         }
         if !self.spec.demo {
             facts.host = self.engine.host().await.ok();
-            facts.image_version = self.image_version().await?;
+            facts.versions.image = self.image_version().await?;
             if same_data {
-                facts.node_version = self.node_version().await?;
+                facts.versions.node = self.node_version().await?;
             }
         }
         Ok(facts)
@@ -290,7 +289,7 @@ fn keys_of(container: &ContainerSpec) -> (&'static str, &'static str) {
 }
 
 /// Ports that something else holds, and addresses that this host does not have.
-fn held_ports(spec: &StackSpec, all: &Inventory) -> (Vec<Taken>, Vec<(String, IpAddr)>) {
+fn held_ports(spec: &StackSpec, all: &Inventory) -> Ports {
     let mut taken = Vec::new();
     let mut no_such_address = Vec::new();
     let project = spec.project.as_str();
@@ -318,7 +317,10 @@ fn held_ports(spec: &StackSpec, all: &Inventory) -> (Vec<Taken>, Vec<(String, Ip
         }
     }
     no_such_address.dedup();
-    (taken, no_such_address)
+    Ports {
+        taken,
+        no_such_address,
+    }
 }
 
 /// Which container holds a port.

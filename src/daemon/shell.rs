@@ -81,6 +81,12 @@ pub enum Input {
     Asked(Request, oneshot::Sender<Answer>),
 }
 
+impl From<Event> for Input {
+    fn from(event: Event) -> Self {
+        Self::Event(event)
+    }
+}
+
 /// A look that ended. Opaque: only the shell makes and reads it.
 #[derive(Debug)]
 pub struct LookedInput(Looked);
@@ -107,13 +113,10 @@ pub struct ShellSetup {
 pub struct Shell {
     core: Core,
     project: ProjectName,
-    endpoint: Endpoint,
     /// Where what is kept of each project is.
     state_root: PathBuf,
     env: Arc<BTreeMap<String, String>>,
-    engine: Option<Engine>,
-    cache: ObservationCache,
-    lease: Option<Lease>,
+    contact: Contact,
     replies: BTreeMap<RequestId, oneshot::Sender<Answer>>,
     last_request: u64,
     writer: StateWriter,
@@ -125,6 +128,15 @@ pub struct Shell {
     inputs: mpsc::Receiver<Input>,
     queue: mpsc::Sender<Input>,
     clock: Clock,
+}
+
+/// The engine, and what is remembered of it between calls.
+struct Contact {
+    endpoint: Endpoint,
+    /// While it answers.
+    engine: Option<Engine>,
+    cache: ObservationCache,
+    lease: Option<Lease>,
 }
 
 /// The clocks that the core is given.
@@ -183,12 +195,14 @@ impl Shell {
         let shell = Self {
             core: Core::new(core_setup, loaded, clock.now()),
             project: setup.project,
-            endpoint: setup.endpoint,
             state_root: setup.paths.root(),
             env: Arc::new(setup.env),
-            engine: None,
-            cache: ObservationCache::default(),
-            lease: None,
+            contact: Contact {
+                endpoint: setup.endpoint,
+                engine: None,
+                cache: ObservationCache::default(),
+                lease: None,
+            },
             replies: BTreeMap::new(),
             last_request: 0,
             writer,
@@ -244,18 +258,18 @@ impl Shell {
             Input::Event(event) => event,
             Input::Looked(looked) => {
                 let Looked { seen, cache } = looked.0;
-                self.cache = cache;
+                self.contact.cache = cache;
                 self.beats.engine();
                 let seen = seen.map(|(engine, seen)| {
-                    self.engine = Some(engine);
+                    self.contact.engine = Some(engine);
                     seen
                 });
                 if seen.is_err() {
-                    self.engine = None;
+                    self.contact.engine = None;
                 }
                 Event::Looked(seen)
             }
-            Input::Leased(answer) => Event::Leased(answer.map(|lease| self.lease = lease)),
+            Input::Leased(answer) => Event::Leased(answer.map(|lease| self.contact.lease = lease)),
             Input::Gathered(id, found) => Event::Gathered {
                 id,
                 asker_left: self.replies.get(&id).is_none_or(oneshot::Sender::is_closed),
@@ -287,7 +301,7 @@ impl Shell {
                 images,
             } => self.look(invalidated, images),
             Effect::FollowEvents => {
-                if let Some(engine) = self.engine.clone() {
+                if let Some(engine) = self.contact.engine.clone() {
                     let work =
                         observe::follow_events(engine, self.project.clone(), self.queue.clone());
                     // Also one that met a bug has ended: the events are followed anew.
@@ -298,7 +312,7 @@ impl Shell {
                 }
             }
             Effect::Act(action, input) => {
-                let Some(engine) = self.engine.clone() else {
+                let Some(engine) = self.contact.engine.clone() else {
                     // The core acts only on an engine that answered, and it is kept until one does
                     // not.
                     return;
@@ -339,7 +353,7 @@ impl Shell {
                 },
             ),
             Effect::ReadLog(unit, instance) => {
-                let (engine, id) = (self.engine.clone(), instance.id.clone());
+                let (engine, id) = (self.contact.engine.clone(), instance.id.clone());
                 let work = async move {
                     match engine {
                         Some(engine) => probe::log_lines(&engine, &id).await,
@@ -371,7 +385,7 @@ impl Shell {
             }
             Effect::Tell(subject, what) => self.journal.write(&subject, &what),
             Effect::RemoveImages(images) => {
-                let engine = self.engine.clone();
+                let engine = self.contact.engine.clone();
                 // Waited for when the daemon ends.
                 self.tasks.spawn(async move {
                     for image in images {
@@ -388,9 +402,9 @@ impl Shell {
     /// Takes, renews or gives back the lease. Giving it back is waited for when the daemon ends.
     fn lease(&mut self, step: LeaseStep) {
         let (engine, project, lease) = (
-            self.engine.clone(),
+            self.contact.engine.clone(),
             self.project.clone(),
-            self.lease.clone(),
+            self.contact.lease.clone(),
         );
         let work = async move {
             match engine {
@@ -399,7 +413,7 @@ impl Shell {
             }
         };
         if step == LeaseStep::Release {
-            self.lease = None;
+            self.contact.lease = None;
             let queue = self.queue.clone();
             self.tasks.spawn(async move {
                 let _ = queue.send(Input::Leased(work.await)).await;
@@ -413,12 +427,12 @@ impl Shell {
 
     fn look(&mut self, invalidated: Invalidated, images: Vec<String>) {
         let work = observe::look(
-            self.engine.clone(),
-            self.endpoint.clone(),
+            self.contact.engine.clone(),
+            self.contact.endpoint.clone(),
             self.project.clone(),
             images,
             invalidated,
-            std::mem::take(&mut self.cache),
+            std::mem::take(&mut self.contact.cache),
         );
         self.spawn_and_tell("look", work, |looked| {
             let looked = looked.unwrap_or_else(|words| Looked {
@@ -430,7 +444,7 @@ impl Shell {
     }
 
     fn gather(&mut self, id: RequestId, inquiry: Inquiry) {
-        let (engine, project) = (self.engine.clone(), self.project.clone());
+        let (engine, project) = (self.contact.engine.clone(), self.project.clone());
         let state_root = self.state_root.clone();
         let work = async move {
             match engine {

@@ -233,7 +233,7 @@ impl Sim {
                     .contains(&port)
                     .then(|| "a process".to_owned())
             });
-            facts.taken.extend(held.map(|holder| Taken {
+            facts.ports.taken.extend(held.map(|holder| Taken {
                 key: "PORT".to_owned(),
                 ip: std::net::Ipv4Addr::LOCALHOST.into(),
                 port,

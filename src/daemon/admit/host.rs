@@ -10,7 +10,7 @@ use crate::config::Problem;
 const SQL_MEMORY: u64 = 2_000_000_000;
 
 pub(super) fn judge(config: &Config, facts: &Facts, problems: &mut Vec<Problem>) {
-    for taken in &facts.taken {
+    for taken in &facts.ports.taken {
         problems.push(problem(
             &taken.key,
             format!(
@@ -20,7 +20,7 @@ pub(super) fn judge(config: &Config, facts: &Facts, problems: &mut Vec<Problem>)
             "stop that, or choose another port",
         ));
     }
-    for (key, ip) in &facts.no_such_address {
+    for (key, ip) in &facts.ports.no_such_address {
         let mut told = problem(
             key,
             "no network interface of this host has this address",

@@ -334,7 +334,10 @@ fn an_older_version_is_refused_whatever_the_tag_says() {
             ..Ran::default()
         });
         let facts = Facts {
-            image_version: label.map(str::to_owned),
+            versions: Versions {
+                image: label.map(str::to_owned),
+                node: None,
+            },
             ..data()
         };
         let config = config(&[("OCTOPUS_SERVER_TAG", wanted)], false);
@@ -363,7 +366,10 @@ fn what_cannot_be_compared_is_said() {
     );
     // What a node's image says counts where nothing is kept.
     let facts = Facts {
-        node_version: Some("2026.2.8".to_owned()),
+        versions: Versions {
+            image: None,
+            node: Some("2026.2.8".to_owned()),
+        },
         ..data()
     };
     let older = config(&[("OCTOPUS_SERVER_TAG", "2026.1.1")], false);
@@ -475,13 +481,15 @@ fn all_problems_of_the_host_come_at_once_and_none_advises_to_remove() {
             foreign("network", "p_default"),
         ],
         volume_users: vec!["other".to_owned()],
-        taken: vec![Taken {
-            key: "SQL_PORT".into(),
-            ip: "127.0.0.1".parse().unwrap(),
-            port: 1401,
-            holder: "container other".into(),
-        }],
-        no_such_address: vec![("BIND_ADDRESS".into(), "192.0.2.7".parse().unwrap())],
+        ports: Ports {
+            taken: vec![Taken {
+                key: "SQL_PORT".into(),
+                ip: "127.0.0.1".parse().unwrap(),
+                port: 1401,
+                holder: "container other".into(),
+            }],
+            no_such_address: vec![("BIND_ADDRESS".into(), "192.0.2.7".parse().unwrap())],
+        },
         host: Some((1_000_000_000, "aarch64".into())),
         ..Facts::default()
     };

@@ -57,13 +57,13 @@ fn before(ran: Option<&Ran>, facts: &Facts) -> Option<String> {
         .map(|ran| ran.version.clone())
         .filter(|version| !version.is_empty());
     let tag = ran.map(|ran| tag_of(&ran.image).to_owned());
-    reported.or_else(|| facts.node_version.clone()).or(tag)
+    reported.or_else(|| facts.versions.node.clone()).or(tag)
 }
 
 /// The version that is wanted: a tag that is a whole version, else what the image says of itself,
 /// else the tag.
 fn wanted(tag: &str, facts: &Facts) -> String {
-    let label = facts.image_version.as_ref().filter(|_| !is_whole(tag));
+    let label = facts.versions.image.as_ref().filter(|_| !is_whole(tag));
     label.map_or_else(|| tag.to_owned(), Clone::clone)
 }
 

@@ -111,14 +111,20 @@ pub struct Core {
     tenure: Tenure,
     passing: Passing,
     notes: Vec<String>,
+    learned: Learned,
+    plan_wakes_at: Option<Mono>,
+    now: Moment,
+    out: Vec<Effect>,
+}
+
+/// What was learned of runs, beside what the planner knows of them.
+#[derive(Debug, Default)]
+struct Learned {
     /// The run of a node that proved its key last.
     proved: Option<Instance>,
     /// The last two times that each unit was asked to start, by the wall clock, as lines of its log
     /// are.
     asked_to_start: BTreeMap<UnitId, [Option<OffsetDateTime>; 2]>,
-    plan_wakes_at: Option<Mono>,
-    now: Moment,
-    out: Vec<Effect>,
 }
 
 /// What overlays what is kept, and goes with this process.
@@ -157,8 +163,7 @@ impl Core {
             tenure: Tenure::default(),
             passing,
             notes,
-            proved: None,
-            asked_to_start: BTreeMap::new(),
+            learned: Learned::default(),
             plan_wakes_at: None,
             now,
             out: Vec::new(),
@@ -509,8 +514,14 @@ impl Core {
         let input = self.input_of(&action);
         self.state.begin(&action, now);
         if let Action::Start(unit, _) = &action {
-            let [_, last] = self.asked_to_start.get(unit).copied().unwrap_or_default();
-            self.asked_to_start
+            let [_, last] = self
+                .learned
+                .asked_to_start
+                .get(unit)
+                .copied()
+                .unwrap_or_default();
+            self.learned
+                .asked_to_start
                 .insert(*unit, [last, Some(self.now.wall)]);
         }
         self.out.push(Effect::Act(action, Box::new(input)));
@@ -545,7 +556,12 @@ impl Core {
 
     /// When a run had the word: from the request that made it to the next one.
     fn span_of(&self, unit: UnitId, instance: &Instance) -> Span {
-        let asked = self.asked_to_start.get(&unit).copied().unwrap_or_default();
+        let asked = self
+            .learned
+            .asked_to_start
+            .get(&unit)
+            .copied()
+            .unwrap_or_default();
         let is_earlier = |at: &OffsetDateTime| instance.began().is_none_or(|began| *at <= began);
         let mut times = asked.iter().flatten().copied();
         Span {
@@ -625,7 +641,7 @@ impl Core {
             return;
         };
         // Only what was made as it is wanted has the key and the image that are wanted.
-        if self.proved == container.instance() || node.digest() != container.digest {
+        if self.learned.proved == container.instance() || node.digest() != container.digest {
             return;
         }
         let data = Data::of(spec);
@@ -636,7 +652,7 @@ impl Core {
             data: Some(data.clone()),
         };
         let (key, address) = (node.env.get("MASTER_KEY").cloned(), node.host_address());
-        self.proved = container.instance();
+        self.learned.proved = container.instance();
         if let Some(key) = key {
             self.keeping.edit(|stored| {
                 stored.key_proven(&key, &data);

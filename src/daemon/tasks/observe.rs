@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use crate::config::project::ProjectName;
 use crate::daemon::message::Event;
 use crate::daemon::message::Invalidated;
-use crate::daemon::shell::Input;
 use crate::engine::Endpoint;
 use crate::engine::Engine;
 use crate::engine::EngineError;
@@ -75,17 +74,17 @@ fn forget(cache: &mut ObservationCache, invalidated: &Invalidated) {
 pub(in crate::daemon) async fn follow_events(
     engine: Engine,
     project: ProjectName,
-    queue: mpsc::Sender<Input>,
+    queue: mpsc::Sender<impl From<Event>>,
 ) -> String {
     let opened_at = Instant::now();
     let mut hints = Box::pin(engine.hints(&project));
     // The first look may have come before the stream was open, so everything is looked at again.
-    let _ = queue.send(Input::Event(Event::StreamOpened)).await;
+    let _ = queue.send(Event::StreamOpened.into()).await;
     let mut why = "it was closed".to_owned();
     while let Some(hint) = hints.next().await {
         match hint {
             Ok(hint) => {
-                let _ = queue.send(Input::Event(Event::Hinted(hint))).await;
+                let _ = queue.send(Event::Hinted(hint).into()).await;
             }
             Err(error) => {
                 why = error.to_string();
