@@ -78,6 +78,7 @@ pub const KEYS: &[Key] = &[
     key("NODE_START_LIMIT", "30m"),
     key("SQL_START_LIMIT", "10m"),
     key("SQL_REFUSED_GRACE", "20s"),
+    key("DRAIN_TIMEOUT", "10m"),
     key("NODE_STOP_GRACE", "60s"),
     key("SQL_STOP_LIMIT", "120s"),
     key("RESTART_BACKOFF_FIRST", "1s"),

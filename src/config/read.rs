@@ -302,6 +302,7 @@ impl Reader<'_> {
             node_start_limit: self.duration("NODE_START_LIMIT"),
             sql_start_limit: self.duration("SQL_START_LIMIT"),
             refused_grace: self.duration("SQL_REFUSED_GRACE"),
+            drain_timeout: self.duration("DRAIN_TIMEOUT"),
             node_stop_grace: self.duration("NODE_STOP_GRACE"),
             sql_stop_limit: self.duration("SQL_STOP_LIMIT"),
             backoff_first: self.duration("RESTART_BACKOFF_FIRST"),

@@ -40,6 +40,9 @@ pub struct Timing {
     /// believed.
     #[serde(rename = "refused_grace_ms", with = "milliseconds")]
     pub refused_grace: Duration,
+    /// How long a node may finish its running tasks, taking no more, before it is stopped by choice.
+    #[serde(rename = "drain_timeout_ms", with = "milliseconds")]
+    pub drain_timeout: Duration,
     /// How long a node gets between SIGTERM and SIGKILL.
     #[serde(rename = "node_stop_grace_ms", with = "milliseconds")]
     pub node_stop_grace: Duration,
@@ -70,6 +73,7 @@ impl Default for Timing {
             node_start_limit: default_of("NODE_START_LIMIT"),
             sql_start_limit: default_of("SQL_START_LIMIT"),
             refused_grace: default_of("SQL_REFUSED_GRACE"),
+            drain_timeout: default_of("DRAIN_TIMEOUT"),
             node_stop_grace: default_of("NODE_STOP_GRACE"),
             sql_stop_limit: default_of("SQL_STOP_LIMIT"),
             backoff_first: default_of("RESTART_BACKOFF_FIRST"),

@@ -9,6 +9,7 @@ pub mod apply;
 pub mod archive;
 pub mod connect;
 pub mod credentials;
+pub mod exec;
 pub mod holders;
 #[cfg(test)]
 mod hostile;

@@ -131,9 +131,9 @@ async fn timing(context: &Context) -> Timing {
     config.map(|config| config.timing).unwrap_or_default()
 }
 
-/// Nodes stop together, then SQL Server.
+/// Nodes are drained together, then stop together, then SQL Server does.
 fn stop_limit(timing: &Timing) -> Duration {
-    timing.node_stop_grace + timing.sql_stop_limit + STOP_MARGIN
+    timing.drain_timeout + timing.node_stop_grace + timing.sql_stop_limit + STOP_MARGIN
 }
 
 fn unit(facts: &Facts) -> String {
