@@ -1,6 +1,7 @@
 //! Decisions one by one, where the simulation would need luck to meet them: a scene, and what is
 //! planned in it.
 
+mod faults;
 mod scene;
 
 use octo_local::reconcile::Action;
@@ -10,6 +11,7 @@ use octo_local::reconcile::action::Doubt;
 use octo_local::reconcile::action::Outcome;
 use octo_local::reconcile::action::Subject;
 use octo_local::reconcile::action::Trouble;
+use octo_local::reconcile::health::Miss;
 use octo_local::reconcile::health::Probe;
 use octo_local::reconcile::observed::Container;
 use octo_local::reconcile::observed::Run;
@@ -24,6 +26,14 @@ use scene::TWO;
 use scene::ended;
 use scene::of;
 use scene::runs;
+
+fn broken() -> Probe {
+    Probe::Failure(Miss::Broken, "503".to_owned())
+}
+
+fn gone() -> Probe {
+    Probe::Failure(Miss::Gone, "refused".to_owned())
+}
 
 fn drained() -> Probe {
     Probe::Drained("418".to_owned())
@@ -210,7 +220,7 @@ fn an_adopted_node_is_asked_before_it_counts_as_having_lost_its_database() {
     scene.is(DB, ended(137));
     let mut scene = scene.adopted();
     assert_eq!(scene.stops(), []);
-    scene.probe(ONE, &Probe::Failure("503".to_owned()));
+    scene.probe(ONE, &broken());
     assert_eq!(scene.stops(), [(ONE, Some(Cause::LostDatabase))]);
 }
 
@@ -223,8 +233,12 @@ fn the_end_of_what_we_end_is_no_failure() {
     scene.end(stop, Ok(Outcome::default()));
     let record = scene.state.records.get(ONE).unwrap();
     assert_eq!(
-        (&record.unexamined, &record.failure, record.failures),
-        (&None, &None, 0)
+        (
+            record.unexamined(),
+            &record.failures.last,
+            record.failures.count
+        ),
+        (None, &None, 0)
     );
     assert_eq!(
         scene.plan(),
@@ -238,8 +252,8 @@ fn a_database_that_we_end_is_not_blamed_for_what_it_says() {
     scene.state.desired.goal = Goal::Halt;
     scene.change(|seen| seen.containers.retain(|one| one.unit == DB));
     scene.begin_stop(DB);
-    scene.probe(DB, &Probe::Alive("suspect database: Octopus".to_owned()));
-    assert_eq!(scene.state.records.get(DB).unwrap().failure, None);
+    scene.probe(DB, &Probe::Suspect("suspect database: Octopus".to_owned()));
+    assert_eq!(scene.state.records.get(DB).unwrap().failures.last, None);
 }
 
 #[test]
@@ -273,7 +287,10 @@ fn an_unknown_outcome_is_no_failure_of_the_unit() {
         let start = scene.plan().remove(0);
         scene.state.begin(&start, scene.now);
         scene.end(start, Err(Trouble::engine("broken", doubt)));
-        assert_eq!(scene.state.records.get(TWO).unwrap().failures, failures);
+        assert_eq!(
+            scene.state.records.get(TWO).unwrap().failures.count,
+            failures
+        );
         assert_eq!(
             scene.starts().is_empty(),
             unknown,
@@ -318,7 +335,8 @@ fn a_host_that_is_well_again_is_not_called_ill() {
             .records
             .get(TWO)
             .unwrap()
-            .failure
+            .failures
+            .last
             .as_ref()
             .map(|failure| failure.cause),
         Some(Cause::DiskFull)
@@ -365,17 +383,18 @@ fn an_up_announces_what_a_moved_tag_changes() {
 #[test]
 fn a_silent_node_gets_one_grace_after_its_database_came_back() {
     let mut scene = Scene::all_ready();
-    scene.probe(DB, &Probe::Failure("away".to_owned()));
+    scene.probe(DB, &gone());
     for _ in 0..9 {
-        scene.probe(ONE, &Probe::Failure("503".to_owned()));
+        scene.probe(ONE, &broken());
         scene.wait(1);
         assert_eq!(scene.stops(), []);
     }
     scene.probe(DB, &Probe::Ready);
     for _ in 0..9 {
         scene.wait(1);
-        scene.probe(ONE, &Probe::Failure("silent".to_owned()));
+        scene.probe(ONE, &gone());
         scene.probe(DB, &Probe::Ready);
+        scene.change(|_| {});
         assert_eq!(scene.stops(), []);
     }
     scene.wait(1);
@@ -390,6 +409,8 @@ fn a_restart_is_done_once_also_where_two_runs_look_the_same() {
     let stop = scene.begin_stop(ONE);
     scene.is(ONE, ended(0));
     scene.end(stop, Ok(Outcome::default()));
+    scene.wait(1);
+    scene.probe(DB, &Probe::Ready);
     assert_eq!(scene.starts(), [ONE]);
     scene.is(ONE, runs());
     assert_eq!(
@@ -419,7 +440,7 @@ fn a_call_that_took_effect_did_not_fail_whatever_its_answer_was() {
         scene.end(action, result);
     }
     let record = scene.state.records.get(TWO).unwrap();
-    assert_eq!((record.failures, &record.failure), (0, &None));
+    assert_eq!((record.failures.count, &record.failures.last), (0, &None));
     assert_eq!(
         (&scene.state.records.blocked, scene.verdict()),
         (&BTreeMap::new(), Verdict::Ready)
@@ -450,7 +471,7 @@ fn a_unit_that_was_ready_for_long_begins_its_waits_anew() {
     scene.end(start, Err(Trouble::refused("no")));
     scene.wait(2);
     scene.is(TWO, runs());
-    let failures = |scene: &Scene| scene.state.records.get(TWO).unwrap().failures;
+    let failures = |scene: &Scene| scene.state.records.get(TWO).unwrap().failures.count;
     scene.probe(TWO, &Probe::Ready);
     scene.wait(60);
     scene.probe(TWO, &Probe::Ready);
@@ -468,7 +489,7 @@ fn what_was_under_way_for_an_earlier_wish_is_not_held_against_the_next() {
     scene.state.begin(&start, scene.now);
     scene.state.records.forgive();
     scene.end(start, Err(Trouble::refused("no space left on device")));
-    assert_eq!(scene.state.records.get(TWO).unwrap().failure, None);
+    assert_eq!(scene.state.records.get(TWO).unwrap().failures.last, None);
     assert_eq!(scene.starts(), [TWO]);
 }
 
@@ -497,7 +518,7 @@ fn no_node_that_serves_is_taken_out_while_the_database_does_not() {
     let wish = scene.instance(ONE);
     scene.state.desired.restart.insert(ONE, wish);
     assert_eq!(scene.stops(), [(ONE, None)]);
-    scene.probe(DB, &Probe::Failure("away".to_owned()));
+    scene.probe(DB, &gone());
     assert_eq!(scene.stops(), []);
 }
 
@@ -507,7 +528,7 @@ fn a_node_without_its_network_is_attached_again_and_not_called_hung() {
     scene.change(|seen| of(seen, ONE).networks.clear());
     for _ in 0..9 {
         scene.wait(1);
-        scene.probe(ONE, &Probe::Failure("refused".to_owned()));
+        scene.probe(ONE, &gone());
         scene.probe(DB, &Probe::Ready);
     }
     assert_eq!(scene.plan(), [Action::Connect(ONE, scene.instance(ONE).id)]);

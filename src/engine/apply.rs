@@ -134,14 +134,17 @@ impl Engine {
 
     /// SIGKILL. Done when it does not run, for whatever reason.
     pub async fn kill_container(&self, id: &str) -> Result<(), EngineError> {
+        self.signal_container(id, "KILL").await
+    }
+
+    /// Sends a signal to a container's first process. Done when it does not run any more.
+    pub async fn signal_container(&self, id: &str, signal: &str) -> Result<(), EngineError> {
         let options = KillContainerOptionsBuilder::default()
-            .signal("KILL")
+            .signal(signal)
             .build();
         let call = self.docker.kill_container(id, Some(options));
-        match self
-            .call(|| "kill the container".to_owned(), QUICK, call)
-            .await
-        {
+        let attempt = || format!("send {signal} to the container");
+        match self.call(attempt, QUICK, call).await {
             Err(error) if error.is_conflict() => Ok(()),
             other => absent_is_done(other),
         }

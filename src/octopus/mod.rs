@@ -13,6 +13,7 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::reconcile::health::Miss;
 use crate::reconcile::health::Probe;
 
 /// Answers 200 when the node takes work, 418 when it is drained, anything else when it is broken
@@ -31,8 +32,12 @@ const VERSION_LIMIT: usize = 64;
 /// Asks a node how it is. `limit` bounds the whole exchange.
 pub async fn ping(address: SocketAddr, limit: Duration) -> Probe {
     match tokio::time::timeout(limit, get(address, PING, BODY_LIMIT)).await {
-        Err(_) => Probe::Failure(format!("no answer within {} ms", limit.as_millis())),
-        Ok(Err(Refusal { os_error, why })) => Probe::of_error(os_error, why),
+        Err(_) => {
+            let why = format!("no answer within {} ms", limit.as_millis());
+            Probe::Failure(Miss::Silent(limit), why)
+        }
+        Ok(Err(Refusal::Gone { os_error, why })) => Probe::of_error(os_error, why),
+        Ok(Err(Refusal::Broken(why))) => Probe::Failure(Miss::Broken, why),
         Ok(Ok((status, _))) => judge(status),
     }
 }
@@ -58,47 +63,70 @@ fn judge(status: u16) -> Probe {
     match status {
         200 => Probe::Ready,
         418 => Probe::Drained("it is drained (418)".to_owned()),
-        status => Probe::Failure(format!("it answers {status}")),
+        status => Probe::Failure(Miss::Broken, format!("it answers {status}")),
     }
 }
 
 /// Why there was no answer.
-struct Refusal {
-    os_error: Option<i32>,
-    why: String,
+enum Refusal {
+    /// Nobody was there, or whoever took the connection closed it without a word: a published port
+    /// whose process is gone does that.
+    Gone { os_error: Option<i32>, why: String },
+    /// It said something, and that was no answer.
+    Broken(String),
 }
 
-fn refusal(error: impl std::error::Error) -> Refusal {
-    Refusal {
-        os_error: None,
-        why: error.to_string(),
+impl Refusal {
+    fn of_connection(error: &std::io::Error) -> Self {
+        Self::Gone {
+            os_error: error.raw_os_error(),
+            why: match error.kind() {
+                std::io::ErrorKind::ConnectionRefused => "not listening yet".to_owned(),
+                _ => error.to_string(),
+            },
+        }
+    }
+
+    fn of_exchange(error: &hyper::Error) -> Self {
+        if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+            return Self::Gone {
+                os_error: None,
+                why: "the connection was closed without an answer".to_owned(),
+            };
+        }
+        let source = std::error::Error::source(error);
+        let os_error = source.and_then(|source| source.downcast_ref::<std::io::Error>());
+        match os_error {
+            Some(error) => Self::Gone {
+                os_error: error.raw_os_error(),
+                why: error.to_string(),
+            },
+            None => Self::Broken(error.to_string()),
+        }
     }
 }
 
 async fn get(address: SocketAddr, path: &str, most: usize) -> Result<(u16, Bytes), Refusal> {
-    let tcp = TcpStream::connect(address).await.map_err(|error| Refusal {
-        os_error: error.raw_os_error(),
-        why: error.to_string(),
-    })?;
+    let tcp = TcpStream::connect(address)
+        .await
+        .map_err(|error| Refusal::of_connection(&error))?;
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(BODY_LIMIT)
         .handshake(TokioIo::new(tcp))
         .await
-        .map_err(refusal)?;
+        .map_err(|error| Refusal::of_exchange(&error))?;
     let exchange = async {
         let request = Request::get(path)
             .header(hyper::header::HOST, address.to_string())
             .header(hyper::header::CONNECTION, "close")
             .body(Empty::<Bytes>::new())
-            .map_err(refusal)?;
-        let answer = sender.send_request(request).await.map_err(refusal)?;
+            .map_err(|error| Refusal::Broken(error.to_string()))?;
+        let answer = sender.send_request(request).await;
+        let answer = answer.map_err(|error| Refusal::of_exchange(&error))?;
         let status = answer.status().as_u16();
         // The body is read to its end, so that a node that dribbles one for ever counts as hung.
         let body = Limited::new(answer.into_body(), most).collect().await;
-        let body = body.map_err(|error| Refusal {
-            os_error: None,
-            why: error.to_string(),
-        })?;
+        let body = body.map_err(|error| Refusal::Broken(error.to_string()))?;
         Ok((status, body.to_bytes()))
     };
     tokio::pin!(exchange);
@@ -119,7 +147,10 @@ mod tests {
         assert_eq!(judge(200), Probe::Ready);
         assert!(matches!(judge(418), Probe::Drained(_)));
         for status in [301, 404, 500, 503] {
-            assert!(matches!(judge(status), Probe::Failure(_)), "{status}");
+            assert!(
+                matches!(judge(status), Probe::Failure(Miss::Broken, _)),
+                "{status}"
+            );
         }
     }
 

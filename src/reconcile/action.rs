@@ -37,6 +37,9 @@ pub enum Action {
         instance: Instance,
         /// How long it may take before SIGKILL.
         grace: Duration,
+        /// How often SIGTERM is sent again until then, where it may have come before the process
+        /// could take it.
+        repeat: Option<Duration>,
         /// Why; a failure, if the run is not ended by choice.
         why: Why,
     },
@@ -231,6 +234,8 @@ pub enum TroubleKind {
     MayNotPull,
     /// A volume or network of that name is not ours.
     NotOurs,
+    /// A network or volume cannot be removed, since somebody else's container uses it.
+    InUse,
 }
 
 /// How far an action that failed may have taken effect.

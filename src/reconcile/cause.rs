@@ -6,9 +6,13 @@
 //! taken port) is looked at again slowly and never counts as a crash. Everything else is
 //! *transient*: restart, with backoff.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde::Serialize;
+use time::PrimitiveDateTime;
 
+use crate::spec::Role;
 use crate::spec::UnitId;
 
 /// A named cause.
@@ -96,6 +100,8 @@ pub struct Evidence<'a> {
     pub code: Option<i64>,
     /// Whether the kernel killed it for memory.
     pub oom: bool,
+    /// Whether the run served: what its log says then does not keep it from starting.
+    pub served: bool,
     /// What the engine said, if it said anything.
     pub engine: Option<&'a str>,
     /// The last lines of the unit's log.
@@ -149,75 +155,144 @@ const ENGINE_WORDS: &[(&[&str], Cause)] = &[
     (&["pull image"], Cause::ImageMissing),
 ];
 
-/// Lines of SQL Server's and Octopus Server's logs and what they mean (sources: `facts` of the
-/// vendor images: Microsoft's mssql-docker issues 776, 465, 771, 790, 868, 582 and Octopus' Issues
-/// 7266, 9828, 8745, 7650, 6507).
-const LOG_WORDS: &[(&[&str], Cause)] = &[
-    (&["must accept the eula"], Cause::Eula),
-    (&["accept_eula"], Cause::Eula),
-    (&["end-user license agreement"], Cause::Eula),
-    (&["password validation failed"], Cause::PasswordTooWeak),
-    (
+/// How a process ended, as far as that says whether it wanted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// It ended because it was told to, or thinks that it did its work: 0, or by SIGTERM (143).
+    Clean,
+    /// Somebody, or the kernel, killed it (137), or nobody knows how it ended.
+    Killed,
+    /// It ended itself with an error.
+    Error,
+}
+
+impl Exit {
+    fn of(code: Option<i64>) -> Self {
+        match code {
+            Some(0 | 143) => Self::Clean,
+            Some(137) | None => Self::Killed,
+            Some(_) => Self::Error,
+        }
+    }
+}
+
+/// One row of what a log says: in whose log, how the process must have ended, and what its words
+/// (lower case; all of them in one line) mean.
+struct LogRow {
+    role: Option<Role>,
+    exit: Option<Exit>,
+    words: &'static [&'static str],
+    cause: Cause,
+}
+
+/// A row of any unit's log.
+const fn any(words: &'static [&'static str], cause: Cause) -> LogRow {
+    LogRow {
+        role: None,
+        exit: Some(Exit::Error),
+        words,
+        cause,
+    }
+}
+
+/// A row of SQL Server's log.
+const fn sql(words: &'static [&'static str], cause: Cause) -> LogRow {
+    LogRow {
+        role: Some(Role::Database),
+        exit: Some(Exit::Error),
+        words,
+        cause,
+    }
+}
+
+/// A row of the log of an Octopus Server.
+const fn node(words: &'static [&'static str], cause: Cause) -> LogRow {
+    LogRow {
+        role: Some(Role::Server),
+        exit: Some(Exit::Error),
+        words,
+        cause,
+    }
+}
+
+/// To add a cause that a log tells: a row here, the variant in [`Cause`], its class, title and fix
+/// below, and a line in the test of vendor lines.
+///
+/// A line counts only near the end of a run that never served and ended itself with an error;
+/// anything else that it says in a long life (a permission of some user, a licence that will
+/// expire) is no reason of its end. Sources: the vendor images; Microsoft's mssql-docker issues
+/// 776, 465, 771, 790, 868, 582 and Octopus' Issues 7266, 9828, 8745, 7650, 6507.
+const LOG_WORDS: &[LogRow] = &[
+    any(&["must accept the eula"], Cause::Eula),
+    any(&["accept_eula"], Cause::Eula),
+    any(&["end-user license agreement"], Cause::Eula),
+    sql(&["password validation failed"], Cause::PasswordTooWeak),
+    sql(
         &["does not meet sql server password policy"],
         Cause::PasswordTooWeak,
     ),
-    (&["at least 2000 megabytes"], Cause::NotEnoughMemory),
-    (&["a downgrade path is not supported"], Cause::SqlDataNewer),
-    (&["error: 948"], Cause::SqlDataNewer),
-    (&["error: 926"], Cause::DatabaseSuspect),
-    (
+    sql(&["at least 2000 megabytes"], Cause::NotEnoughMemory),
+    sql(&["a downgrade path is not supported"], Cause::SqlDataNewer),
+    sql(&["error: 948"], Cause::SqlDataNewer),
+    sql(&["error: 926"], Cause::DatabaseSuspect),
+    sql(&["marked suspect"], Cause::DatabaseSuspect),
+    sql(
         &["error 32(", "used by another process"],
         Cause::VolumeInUse,
     ),
-    (&["marked suspect"], Cause::DatabaseSuspect),
-    (
-        &["would not be compliant with your license"],
-        Cause::LicenceExpired,
-    ),
-    (&["license", "expired"], Cause::LicenceExpired),
-    (&["license only allows"], Cause::LicenceNodeLimit),
-    (&["master key is invalid"], Cause::MasterKeyWrong),
-    (&["enter a valid master key"], Cause::MasterKeyMissing),
-    (&["schema is newer"], Cause::OctopusDataNewer),
-    (&["two nodes are migrating"], Cause::NodesCollided),
-    (&["mixed versions"], Cause::NodesCollided),
-    (&["no space left on device"], Cause::DiskFull),
-    (&["not enough space on the disk"], Cause::DiskFull),
-    (&["permission denied"], Cause::VolumePermissions),
-    (&["error 5(access is denied.)"], Cause::VolumePermissions),
-    (
-        &["access to the path", "is denied"],
-        Cause::VolumePermissions,
-    ),
-    (&["exec format error"], Cause::WrongArchitecture),
-    (
+    sql(&["error 5(access is denied.)"], Cause::VolumePermissions),
+    sql(
         &["invalid mapping of address", "reserved address space"],
         Cause::WrongArchitecture,
     ),
-    (&["sigabrt"], Cause::KernelTooNew),
-    (&["signal 6"], Cause::KernelTooNew),
-    (&["name or service not known"], Cause::WrongHost),
-    (&["no such host is known"], Cause::WrongHost),
-    (
-        &["connection test to \"master\" timed out"],
-        Cause::DatabaseUnreachable,
+    sql(&["sigabrt"], Cause::KernelTooNew),
+    sql(&["signal 6"], Cause::KernelTooNew),
+    node(
+        &["would not be compliant with your license"],
+        Cause::LicenceExpired,
     ),
+    node(&["license", "expired"], Cause::LicenceExpired),
+    node(&["license only allows"], Cause::LicenceNodeLimit),
+    node(&["master key is invalid"], Cause::MasterKeyWrong),
+    node(&["enter a valid master key"], Cause::MasterKeyMissing),
+    node(&["schema is newer"], Cause::OctopusDataNewer),
+    node(&["two nodes are migrating"], Cause::NodesCollided),
+    node(&["mixed versions"], Cause::NodesCollided),
+    node(
+        &["access to the path", "is denied"],
+        Cause::VolumePermissions,
+    ),
+    node(&["name or service not known"], Cause::WrongHost),
+    node(&["no such host is known"], Cause::WrongHost),
+    LogRow {
+        role: Some(Role::Server),
+        exit: None,
+        words: &["connection test to \"master\" timed out"],
+        cause: Cause::DatabaseUnreachable,
+    },
+    any(&["no space left on device"], Cause::DiskFull),
+    any(&["not enough space on the disk"], Cause::DiskFull),
+    any(&["permission denied"], Cause::VolumePermissions),
+    any(&["exec format error"], Cause::WrongArchitecture),
 ];
+
+/// How many of the last lines may tell why a run ended: the exception of a .NET process is that
+/// long, with its stack.
+const TELLING_LINES: usize = 40;
+/// How long before the last line a line may have been written that tells why a run ended.
+const TELLING_TIME: Duration = Duration::from_secs(20);
 
 /// The exit code of a process that SIGABRT ended.
 const ABORTED: i64 = 134;
 
 /// Names the cause of a failed start or an ended run.
 pub fn of_unit(unit: UnitId, evidence: &Evidence<'_>) -> Failure {
+    let oom = || {
+        let why = "the kernel killed it for memory".to_owned();
+        evidence.oom.then_some((Cause::OutOfMemory, why))
+    };
     let (cause, detail) = engine_cause(evidence)
-        .or_else(|| {
-            evidence.oom.then(|| {
-                (
-                    Cause::OutOfMemory,
-                    "the kernel killed it for memory".to_owned(),
-                )
-            })
-        })
+        .or_else(oom)
         .or_else(|| log_cause(unit, evidence))
         .unwrap_or_else(|| by_exit_code(evidence));
     let mut failure = Failure {
@@ -237,7 +312,9 @@ pub fn of_words(words: &str) -> Option<Cause> {
 
 /// Whether a connection failed because nobody knows the host by that name.
 pub fn is_unknown_host(words: &str) -> bool {
-    lookup(LOG_WORDS, &words.to_lowercase()) == Some(Cause::WrongHost)
+    let lower = words.to_lowercase();
+    let is_said = |row: &&LogRow| row.words.iter().all(|word| lower.contains(word));
+    LOG_WORDS.iter().find(is_said).map(|row| row.cause) == Some(Cause::WrongHost)
 }
 
 fn engine_cause(evidence: &Evidence<'_>) -> Option<(Cause, String)> {
@@ -249,18 +326,48 @@ fn engine_cause(evidence: &Evidence<'_>) -> Option<(Cause, String)> {
 
 /// The newest telling line wins: what it said last is why it ended.
 fn log_cause(unit: UnitId, evidence: &Evidence<'_>) -> Option<(Cause, String)> {
-    let found = evidence.lines.iter().rev().find_map(|line| {
-        let cause = lookup(LOG_WORDS, &line.to_lowercase())?;
-        applies(cause, unit, evidence).then(|| (cause, line.trim().to_owned()))
+    let found = last_words(evidence.lines).rev().find_map(|line| {
+        let lower = line.to_lowercase();
+        let row = LOG_WORDS
+            .iter()
+            .find(|row| row.tells(unit, evidence, &lower))?;
+        Some((row.cause, line.trim().to_owned()))
     });
-    let aborted = unit == UnitId::Sql && evidence.code == Some(ABORTED);
+    let aborted = unit.is_database() && evidence.code == Some(ABORTED) && !evidence.served;
     found.or_else(|| aborted.then(|| (Cause::KernelTooNew, "ended by SIGABRT".to_owned())))
 }
 
-/// SIGABRT says something about SQL Server only, and only when the process really ended by it.
-fn applies(cause: Cause, unit: UnitId, evidence: &Evidence<'_>) -> bool {
-    cause != Cause::KernelTooNew
-        || (unit == UnitId::Sql && evidence.code.is_some_and(|code| code != 0))
+impl LogRow {
+    fn tells(&self, unit: UnitId, evidence: &Evidence<'_>, lower: &str) -> bool {
+        let is_believed = match self.cause.class() {
+            Class::Permanent => !evidence.served,
+            Class::Host | Class::Transient => true,
+        };
+        is_believed
+            && self.role.is_none_or(|role| role == unit.role())
+            && self.exit.is_none_or(|exit| exit == Exit::of(evidence.code))
+            && self.words.iter().all(|word| lower.contains(word))
+    }
+}
+
+/// The lines that were written shortly before the end: at most [`TELLING_LINES`], and of those with
+/// a time of their own none that is older than [`TELLING_TIME`] before the newest.
+fn last_words(lines: &[String]) -> impl DoubleEndedIterator<Item = &String> {
+    let last = &lines[lines.len().saturating_sub(TELLING_LINES)..];
+    let newest = last.iter().rev().find_map(|line| time_of(line));
+    // What follows a line without a time of its own, such as a stack, is of that line's time.
+    let is_old = move |line: &String| {
+        let ages = newest.zip(time_of(line));
+        ages.is_some_and(|(newest, at)| newest - at > TELLING_TIME)
+    };
+    let first = last.iter().rposition(is_old).map_or(0, |old| old + 1);
+    last[first..].iter()
+}
+
+/// The time that SQL Server and Octopus Server begin their lines with, to the second.
+fn time_of(line: &str) -> Option<PrimitiveDateTime> {
+    let format = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second]");
+    PrimitiveDateTime::parse(line.trim_start().get(..19)?, format).ok()
 }
 
 fn by_exit_code(evidence: &Evidence<'_>) -> (Cause, String) {
@@ -440,9 +547,8 @@ mod tests {
             unit,
             &Evidence {
                 code: Some(code),
-                oom: false,
-                engine: None,
                 lines: &lines,
+                ..Evidence::default()
             },
         )
         .cause
@@ -572,6 +678,51 @@ mod tests {
     }
 
     #[test]
+    fn a_telling_line_is_believed_only_of_a_start_that_ended_itself_shortly_after_it() {
+        let told = "2026-01-01 00:01:00.12 Error   Access to the path '/repository' is denied.";
+        let after = |seconds: u32, count: u32| -> Vec<String> {
+            let line = |number| format!("2026-01-01 00:01:{seconds:02}.50 Info line {number}");
+            std::iter::once(told.to_owned())
+                .chain((0..count).map(line))
+                .collect()
+        };
+        let cause = |code: i64, served: bool, lines: &[String]| {
+            let evidence = Evidence {
+                code: Some(code),
+                served,
+                lines,
+                ..Evidence::default()
+            };
+            of_unit(UnitId::Node(1), &evidence).cause
+        };
+        let near = after(5, 3);
+        assert_eq!(cause(1, false, &near), Cause::VolumePermissions);
+        assert_eq!(cause(1, true, &near), Cause::Crashed, "it had served");
+        for clean in [0, 137, 143] {
+            let class = of_unit(
+                UnitId::Node(1),
+                &Evidence {
+                    code: Some(clean),
+                    lines: &near,
+                    ..Evidence::default()
+                },
+            )
+            .cause
+            .class();
+            assert_eq!(class, Class::Transient, "{clean}");
+        }
+        assert_eq!(cause(1, false, &after(30, 3)), Cause::Crashed, "long ago");
+        assert_eq!(cause(1, false, &after(5, 45)), Cause::Crashed, "far away");
+        let licence = ["License expired".to_owned()];
+        let of_sql = Evidence {
+            code: Some(1),
+            lines: &licence,
+            ..Evidence::default()
+        };
+        assert_eq!(of_unit(UnitId::Sql, &of_sql).cause, Cause::Crashed);
+    }
+
+    #[test]
     fn the_engines_words_come_before_the_log() {
         let lines = vec!["permission denied".to_owned()];
         let engine = Some("Bind for 0.0.0.0:8080 failed: port is already allocated");
@@ -579,9 +730,9 @@ mod tests {
             UnitId::Node(1),
             &Evidence {
                 code: Some(128),
-                oom: false,
                 engine,
                 lines: &lines,
+                ..Evidence::default()
             },
         );
         assert_eq!(failure.cause, Cause::PortTaken);

@@ -47,9 +47,20 @@ impl State {
         else {
             return;
         };
+        // The end of a run is taken at the engine's word, and these change what a look shows.
+        if matches!(
+            heard.word.as_str(),
+            "pause" | "unpause" | "start" | "destroy"
+        ) {
+            self.on_change_told();
+        }
         match heard.word.as_str() {
             "die" => self.ended(heard, now),
-            "oom" if self.run_of(heard).is_some() => self.records.of(unit).oom = true,
+            "oom" if self.run_of(heard).is_some() => {
+                if let Some(running) = self.records.of(unit).running_mut() {
+                    running.oom = true;
+                }
+            }
             _ => {}
         }
         let what = match (heard.word.as_str(), heard.signal.as_deref()) {
@@ -80,15 +91,10 @@ impl State {
             .iter_mut()
             .filter(|one| one.id == heard.id)
         {
-            container.end(
-                code,
-                self.records
-                    .get(container.unit)
-                    .is_some_and(|record| record.oom),
-            );
+            container.end(code, self.records.saw_oom(container.unit));
         }
         self.deaths.insert(instance, code);
-        self.records.absorb(&self.seen, now);
+        self.take_in_runs(now);
     }
 
     /// The run that was seen running, if what was heard is about it and not about an earlier one.

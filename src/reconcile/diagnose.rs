@@ -15,12 +15,19 @@ use super::cause::Class;
 use super::cause::Evidence;
 use super::cause::Failure;
 use super::health::Probe;
+use super::observed::Container;
 use super::observed::Instance;
 use super::observed::Run;
 use super::record::Blocked;
+use super::record::Migrated;
+use super::record::Running;
+use super::record::Seen;
+use super::record::UnitRecord;
 use super::record::is_there;
 use super::state::News;
 use super::state::State;
+use crate::spec::Role;
+use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
 /// How long to wait before a call whose outcome is unknown is made again.
@@ -29,6 +36,11 @@ const UNKNOWN_RETRY: Duration = Duration::from_secs(1);
 /// How often a container that is being removed is no failure. One that the engine cannot get rid of
 /// is.
 const REMOVAL_TRIES: u32 = 3;
+/// How often a network or a volume that somebody else uses is tried to be removed: one that is on
+/// its way out may still hold it.
+const IN_USE_TRIES: u32 = 3;
+/// How often the log of an ended run is tried to be read before its unit is judged without.
+const EXAMINE_TRIES: u32 = 3;
 /// The engine's words about a container that is on its way out.
 const MARKED_FOR_REMOVAL: &str = "marked for removal";
 
@@ -55,17 +67,20 @@ impl State {
             self.block(subject, failure, failures, now.after(UNKNOWN_RETRY));
             return;
         }
-        match (&subject, action) {
-            (Subject::Unit(unit), Action::Create(_) | Action::Start(..)) => {
-                if failure.cause == Cause::ImageMissing {
-                    self.miss_image_of(*unit);
-                }
-                self.unit_failed(*unit, failure, now);
+        if let Action::Create(unit) | Action::Start(unit, _) = action {
+            if failure.cause == Cause::ImageMissing {
+                self.miss_image_of(*unit);
             }
-            _ => {
-                let wait = backoff::wait(failures + 1, u64::from(failures), &self.timing());
-                self.block(subject, failure, failures, now.after(wait));
-            }
+            self.unit_failed(*unit, failure, now);
+            return;
+        }
+        let wait = backoff::wait(failures + 1, u64::from(failures), &self.timing());
+        self.block(subject.clone(), failure, failures, now.after(wait));
+        let is_used = trouble.kind == TroubleKind::InUse && failures >= IN_USE_TRIES;
+        if let Some(blocked) = self.records.blocked.get_mut(&subject).filter(|_| is_used) {
+            blocked.is_left = true;
+            let why = format!("left where it is: {}", trouble.words);
+            self.tell(&subject, why);
         }
     }
 
@@ -92,6 +107,7 @@ impl State {
                 failure,
                 failures,
                 retry_at,
+                is_left: false,
                 there,
             },
         );
@@ -109,6 +125,57 @@ impl State {
         self.records.of(unit).fail(failure, seed, &timing, now);
     }
 
+    /// An ended run could not be examined. Its log is not waited for without end: after a few tries
+    /// its unit is judged by what the engine showed.
+    pub(super) fn not_examined(
+        &mut self,
+        action: &Action,
+        unit: UnitId,
+        instance: &Instance,
+        trouble: &Trouble,
+        now: Mono,
+    ) {
+        // What only explains a failure is not asked for twice.
+        self.records
+            .of(unit)
+            .failures
+            .unread
+            .take_if(|unread| unread == instance);
+        self.failed(action, trouble, now);
+        let tries = self.records.blocked.get(&action.subject());
+        if tries.is_some_and(|blocked| blocked.failures >= EXAMINE_TRIES)
+            && self.records.of(unit).unexamined() == Some(instance)
+        {
+            self.records.blocked.remove(&action.subject());
+            let outcome = Outcome {
+                lines: Vec::new(),
+                exit: self.exit_of(instance),
+            };
+            self.examined(unit, instance, &outcome, now);
+        }
+    }
+
+    /// How a run ended, as far as the engine's last answer tells.
+    fn exit_of(&self, instance: &Instance) -> Option<(i64, bool, String)> {
+        let ended = |one: &&Container| one.instance().as_ref() == Some(instance);
+        match &self.seen.containers.iter().find(ended)?.run {
+            Run::Exited {
+                code, oom, error, ..
+            } => Some((*code, *oom, error.clone())),
+            Run::Created | Run::Running { .. } | Run::Paused { .. } | Run::Removing => None,
+        }
+    }
+
+    /// The end of a run is not to be examined any more. Gives whether the run had served.
+    fn take_unexamined(&mut self, unit: UnitId) -> Option<(Instance, bool)> {
+        let ended = match self.records.of(unit).run.as_mut()? {
+            Seen::Ended(ended) if ended.to_examine => ended,
+            Seen::Ended(_) | Seen::Running(_) => return None,
+        };
+        ended.to_examine = false;
+        Some((ended.instance.clone(), ended.served))
+    }
+
     pub(super) fn examined(
         &mut self,
         unit: UnitId,
@@ -117,18 +184,21 @@ impl State {
         now: Mono,
     ) {
         let record = self.records.of(unit);
-        if record.unread.as_ref() == Some(instance) {
-            record.unread = None;
+        if record.failures.unread.as_ref() == Some(instance) {
+            record.failures.unread = None;
             return self.read(unit, outcome);
         }
-        if record.unexamined.as_ref() != Some(instance) {
+        if record.unexamined() != Some(instance) {
             return;
         }
-        record.unexamined = None;
+        let Some((_, served)) = self.take_unexamined(unit) else {
+            return;
+        };
         let (code, oom, engine) = outcome.exit.clone().unwrap_or_default();
         let evidence = Evidence {
             code: outcome.exit.as_ref().map(|_| code),
             oom,
+            served,
             engine: Some(engine.as_str()).filter(|text| !text.is_empty()),
             lines: &outcome.lines,
         };
@@ -141,60 +211,51 @@ impl State {
     /// A unit is started although nobody looked at why its last run ended: that counts as a failure
     /// all the same, and is looked at meanwhile.
     pub(super) fn note_what_is_not_examined(&mut self, unit: UnitId, now: Mono) {
-        let Some(instance) = self.records.of(unit).unexamined.take() else {
+        let Some((instance, served)) = self.take_unexamined(unit) else {
             return;
         };
-        let run = self
-            .seen
-            .container(unit)
-            .map(|container| container.run.clone());
-        let Some(Run::Exited {
-            code, oom, error, ..
-        }) = run
-        else {
+        let Some((code, oom, error)) = self.exit_of(&instance) else {
             return;
         };
         let engine = Some(error.as_str()).filter(|text| !text.is_empty());
-        let mut failure = cause::of_unit(
-            unit,
-            &Evidence {
-                code: Some(code),
-                oom,
-                engine,
-                lines: &[],
-            },
-        );
+        let evidence = Evidence {
+            code: Some(code),
+            oom,
+            served,
+            engine,
+            lines: &[],
+        };
+        let mut failure = cause::of_unit(unit, &evidence);
         // Whether nothing helps is seen by how the next run goes.
         if failure.cause.class() != Class::Transient {
             failure.cause = Cause::Crashed;
         }
         self.unit_failed(unit, failure, now);
-        self.records.of(unit).unread = Some(instance);
+        self.records.of(unit).failures.unread = Some(instance);
     }
 
     /// The last lines of a run whose failure counted already. They may name its cause, unless that
     /// is known better.
     fn read(&mut self, unit: UnitId, outcome: &Outcome) {
-        let Some(failure) = &mut self.records.of(unit).failure else {
+        let Some(failure) = &mut self.records.of(unit).failures.last else {
             return;
         };
         failure.quote(&outcome.lines);
         if !matches!(failure.cause, Cause::Crashed | Cause::ExitedZero) {
             return;
         }
-        let named = cause::of_unit(
-            unit,
-            &Evidence {
-                code: failure.code,
-                lines: &outcome.lines,
-                ..Evidence::default()
-            },
-        );
+        // It was started again already, and how that goes shows whether the cause is one that only
+        // a person can cure: the lines of a run that served name none.
+        let evidence = Evidence {
+            code: failure.code,
+            served: true,
+            lines: &outcome.lines,
+            ..Evidence::default()
+        };
+        let named = cause::of_unit(unit, &evidence);
         if named.cause == failure.cause {
             return;
         }
-        // It was started again already, and how that goes shows whether the cause is one that only
-        // a person can cure.
         if named.cause.class() == Class::Transient {
             (failure.cause, failure.detail) = (named.cause, named.detail.clone());
         }
@@ -203,98 +264,172 @@ impl State {
 
     /// A starting unit's log moved.
     pub fn progressed(&mut self, unit: UnitId, now: Mono) {
-        self.records.of(unit).progress_at = now;
+        if let Some(running) = self.records.of(unit).running_mut() {
+            running.progress_at = now;
+        }
+    }
+
+    /// Takes in the last lines of the log of a run that starts, oldest first; twenty are enough. A
+    /// server that says that it is open is asked at once.
+    pub fn on_log_read(&mut self, unit: UnitId, instance: &Instance, lines: &[String], now: Mono) {
+        let Some(running) = self.records.of(unit).running_mut() else {
+            return;
+        };
+        if running.instance.as_ref() != Some(instance) {
+            return;
+        }
+        let was_open = running.log.open_since.is_some();
+        if running.log.take_in(lines, now) {
+            running.progress_at = now;
+        }
+        if running.log.open_since.is_some() && !was_open && unit.is_database() {
+            self.announce(News::Ask(unit));
+        }
+    }
+
+    /// How long to wait for the answer to the next probe of a unit.
+    pub fn patience_with(&self, unit: UnitId) -> Duration {
+        let first = self.timing().probe_timeout;
+        self.records
+            .get(unit)
+            .map_or(first, |record| record.health().patience(first))
     }
 
     /// Takes in the result of a probe of a run; of no run where the database is external.
     pub fn probed(&mut self, unit: UnitId, instance: Option<&Instance>, probe: &Probe, now: Mono) {
         let timing = self.timing();
         let record = self.records.of(unit);
-        if record.instance.as_ref() != instance || record.ended {
+        if record.run.is_none() && instance.is_none() {
+            record.run = Some(Seen::Running(Running::default()));
+        }
+        let Some(running) = record.running_mut() else {
+            return;
+        };
+        if running.instance.as_ref() != instance {
             return;
         }
         // A database that goes from one state to the next is on its way.
-        if matches!(probe, Probe::Alive(why) if record.health.last_problem.as_ref() != Some(why)) {
-            record.progress_at = now;
+        if matches!(probe, Probe::Alive(why) if running.health.last_problem.as_ref() != Some(why)) {
+            running.progress_at = now;
         }
-        let was_ready = record.health.ready;
-        record.health.record(probe, now);
-        let is_ready = record.health.ready;
+        let was_ready = running.health.ready;
+        running.health.record(probe, now);
+        let (is_ready, has_started) = (running.health.ready, running.health.started);
+        record.served_once |= has_started;
         // One that could not be judged says nothing of how long it has been well.
         if *probe == Probe::Ready {
             record.settle(&timing, now);
         }
-        if unit.is_database() && is_ready && !was_ready {
-            self.records.nodes_reconnect(now);
+        if is_ready && !was_ready {
+            self.became_ready(unit, now);
         }
-        match (was_ready, is_ready, probe) {
-            (false, true, _) => self.tell(&unit, "ready"),
-            (
-                true,
-                false,
-                Probe::Alive(why) | Probe::Drained(why) | Probe::Failure(why) | Probe::Refused(why),
-            ) => {
-                self.tell(&unit, format!("not ready: {why}"));
-            }
-            _ => {}
+        if was_ready
+            && !is_ready
+            && let Some(why) = probe.words()
+        {
+            self.tell(&unit, format!("not ready: {why}"));
         }
-        if matches!(probe, Probe::Failure(_)) && unit.is_server() {
+        if matches!(probe, Probe::Failure(..)) && unit.is_server() {
             self.announce(News::Ask(UnitId::Sql));
         }
-        if is_ready && unit.is_database() && !was_ready {
-            self.announce(News::PasswordAccepted);
+        self.judge_probe(unit, probe, now);
+    }
+
+    fn became_ready(&mut self, unit: UnitId, now: Mono) {
+        self.tell(&unit, "ready");
+        match unit.role() {
+            Role::Database => {
+                self.records.nodes_reconnect(now);
+                self.records.durable.is_data_new = false;
+                self.announce(News::PasswordAccepted);
+            }
+            Role::Server => self.note_migration(unit),
         }
-        self.judge_refusal(unit, probe, now);
+    }
+
+    /// A node that serves has migrated its database.
+    fn note_migration(&mut self, unit: UnitId) {
+        let container = self.seen.container(unit);
+        let Some((spec, container)) = self.desired.spec.as_ref().zip(container) else {
+            return;
+        };
+        if !container.image_id.is_empty() {
+            self.records.durable.migrated = Some(Migrated {
+                image_id: container.image_id.clone(),
+                database: name_of_database(spec),
+            });
+        }
     }
 
     /// A refused password and an unknown host are believed once nothing moves any more; a suspect
     /// database at once.
-    fn judge_refusal(&mut self, unit: UnitId, probe: &Probe, now: Mono) {
-        let timing = self.timing();
-        let is_current = self.is_current(
-            unit,
-            self.records
-                .get(unit)
-                .and_then(|record| record.instance.as_ref()),
-        );
-        let record = self.records.of(unit);
-        if record.gave_up().is_some() || !is_current {
+    fn judge_probe(&mut self, unit: UnitId, probe: &Probe, now: Mono) {
+        let instance = self.records.of(unit).instance().cloned();
+        if self.records.of(unit).gave_up().is_some() || !self.is_current(unit, instance.as_ref()) {
             return;
         }
-        let grace = timing.refused_grace;
-        let believed =
-            |since: Option<Mono>| now.since(since.unwrap_or(now).max(record.progress_at)) >= grace;
         let (cause, detail) = match probe {
-            Probe::Refused(why) if believed(record.health.refused_since) => {
-                (Cause::PasswordRefused, why.clone())
+            Probe::Refused(why) if self.is_refusal_believed(unit, now) => {
+                (Cause::PasswordRefused, why)
             }
             // One of our own containers is asked at an address.
-            Probe::Failure(why)
-                if cause::is_unknown_host(why) && believed(record.health.failing_since) =>
+            Probe::Failure(_, why)
+                if cause::is_unknown_host(why) && self.fails_for_long(unit, now) =>
             {
-                (Cause::WrongHost, why.clone())
+                (Cause::WrongHost, why)
             }
-            Probe::Alive(why) if why.starts_with(SUSPECT) => (Cause::DatabaseSuspect, why.clone()),
+            Probe::Suspect(why) => (Cause::DatabaseSuspect, why),
             Probe::Ready
             | Probe::Alive(_)
             | Probe::Drained(_)
             | Probe::Refused(_)
-            | Probe::Failure(_)
+            | Probe::Failure(..)
             | Probe::Unknown(_) => return,
         };
-        let instance = record.instance.clone();
-        self.unit_failed(
-            unit,
-            Failure {
-                cause,
-                detail,
-                lines: Vec::new(),
-                code: None,
-            },
-            now,
-        );
-        self.records.of(unit).unread = instance;
+        let failure = Failure {
+            cause,
+            detail: detail.clone(),
+            lines: Vec::new(),
+            code: None,
+        };
+        self.unit_failed(unit, failure, now);
+        self.records.of(unit).failures.unread = instance;
     }
+
+    fn fails_for_long(&self, unit: UnitId, now: Mono) -> bool {
+        let running = self.records.get(unit).and_then(UnitRecord::running);
+        running.is_some_and(|running| {
+            let since = running.health.failing_since.unwrap_or(now);
+            now.since(since.max(running.progress_at)) >= self.timing().refused_grace
+        })
+    }
+
+    /// Whether a refused login says something about the password. A server that starts refuses ours
+    /// until it is set up or its databases are recovered, however long that takes.
+    fn is_refusal_believed(&self, unit: UnitId, now: Mono) -> bool {
+        let Some(running) = self.records.get(unit).and_then(UnitRecord::running) else {
+            return false;
+        };
+        let timing = self.timing();
+        let since = running.health.refused_since.unwrap_or(now);
+        let moved = running.progress_at.max(running.seen_at);
+        let is_past_limit = now >= moved.after(timing.sql_start_limit);
+        if running.instance.is_none() || running.health.started {
+            return now.since(since) >= timing.refused_grace;
+        }
+        if self.records.durable.is_data_new || running.log.is_still_opening() {
+            return is_past_limit;
+        }
+        // Once it is open, what else its log says is no sign of a start.
+        let from = running.log.open_since.unwrap_or(moved);
+        now.since(since.max(from)) >= timing.refused_grace
+    }
+}
+
+/// Which database a stack uses: another one was migrated by nobody yet.
+pub(super) fn name_of_database(spec: &StackSpec) -> String {
+    let target = &spec.database;
+    format!("{}:{}/{}", target.host, target.port, target.database)
 }
 
 /// What a failed call means: what we found out ourselves needs no words, the engine's are looked
@@ -312,6 +447,7 @@ fn failure_of(action: &Action, trouble: &Trouble) -> Failure {
         TroubleKind::VolumeInUse => Cause::VolumeInUse,
         TroubleKind::MayNotPull => Cause::ImageMissing,
         TroubleKind::NotOurs => Cause::NameTaken,
+        TroubleKind::InUse => Cause::EngineError,
     };
     Failure {
         cause,
@@ -320,9 +456,6 @@ fn failure_of(action: &Action, trouble: &Trouble) -> Failure {
         code: None,
     }
 }
-
-/// How a probe's words begin when a database cannot be opened at all.
-pub const SUSPECT: &str = "suspect database:";
 
 #[cfg(test)]
 mod tests {
@@ -427,12 +560,20 @@ mod tests {
         let record = state.records.of(NODE);
         assert_eq!(
             (
-                record.failures,
-                record.failure.as_ref().and_then(|failure| failure.code)
+                record.failures.count,
+                record
+                    .failures
+                    .last
+                    .as_ref()
+                    .and_then(|failure| failure.code)
             ),
             (1, Some(3))
         );
-        let first = record.unread.clone().expect("its log is to be read");
+        let first = record
+            .failures
+            .unread
+            .clone()
+            .expect("its log is to be read");
         state.end(
             Action::Start(NODE, "c".to_owned()),
             Ok(Outcome::default()),
@@ -451,9 +592,9 @@ mod tests {
             at(5),
         );
         let record = state.records.of(NODE);
-        let failure = record.failure.clone().expect("it is not ready again");
+        let failure = record.failures.last.clone().expect("it is not ready again");
         assert_eq!(
-            (record.failures, failure.cause, failure.lines),
+            (record.failures.count, failure.cause, failure.lines),
             (1, Cause::DatabaseUnreachable, lines)
         );
         state.heard(&death("2026-01-01T00:00:13Z", Some(3)), at(6));

@@ -2,6 +2,8 @@
 //! success, then ready or not, and alive until enough misses in a row. A probe that could not be
 //! judged changes nothing.
 
+use std::time::Duration;
+
 use super::Mono;
 
 /// What one probe found.
@@ -11,28 +13,68 @@ pub enum Probe {
     Ready,
     /// It answers and does not serve yet: a database that is not open.
     Alive(String),
+    /// It answers, and a database that matters cannot be opened: its files are damaged.
+    Suspect(String),
     /// It answers and takes no work, because somebody drained it (418).
     Drained(String),
-    /// It does not answer, or answers that it is broken.
-    Failure(String),
+    /// It does not serve, in one of the ways that may mean that it hangs; and its words.
+    Failure(Miss, String),
     /// The database refuses our password. Not a sign of death: only a person can mend it.
     Refused(String),
     /// Nobody can say, for instance because this process itself did not get to run.
     Unknown(String),
 }
 
+/// How a probe failed. A process that is gone is told from one that says nothing at all, and both
+/// from one that is only slow or says that it is not well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// Nobody is there: the connection was refused, or closed before any answer.
+    Gone,
+    /// Nothing was said for this long. Whether it would have answered later is not known.
+    Silent(Duration),
+    /// It answered that it is broken, or with something else than an answer.
+    Broken,
+}
+
+/// How long a process may say nothing to one question before it counts as silent, not as slow. A
+/// first question is given up sooner, so that whoever asks knows early that the unit does not
+/// serve.
+pub const PATIENCE: Duration = Duration::from_secs(8);
+
+/// How long a unit may be slow, or call itself broken, before it counts as hung: the liveness probe
+/// of the vendor's Kubernetes chart fails ten times, every 30 s, before it restarts a node.
+pub const SLOW_LIMIT: Duration = Duration::from_secs(5 * 60);
+
+/// How long SQL Server may say nothing at all before it counts as hung: a checkpoint on a busy disk
+/// stops every login for longer than [`PATIENCE`].
+pub const DATABASE_SILENCE: Duration = Duration::from_secs(30);
+
 /// Error numbers of the kernel (errno(3)) that say that this process, or the host, has no more
 /// files, ports or memory.
 const OWN_SHORTAGE: [i32; 6] = [11, 12, 23, 24, 99, 105];
 
 impl Probe {
-    /// A failure, unless the error says that it is our own shortage: that says nothing about the
-    /// unit.
+    /// Nobody is there, unless the error says that it is our own shortage: that says nothing about
+    /// the unit.
     pub fn of_error(os_error: Option<i32>, why: String) -> Self {
         if os_error.is_some_and(|number| OWN_SHORTAGE.contains(&number)) {
             Self::Unknown(why)
         } else {
-            Self::Failure(why)
+            Self::Failure(Miss::Gone, why)
+        }
+    }
+
+    /// The words of an answer that is not success.
+    pub fn words(&self) -> Option<&str> {
+        match self {
+            Self::Ready => None,
+            Self::Alive(why)
+            | Self::Suspect(why)
+            | Self::Drained(why)
+            | Self::Failure(_, why)
+            | Self::Refused(why)
+            | Self::Unknown(why) => Some(why),
         }
     }
 }
@@ -52,8 +94,17 @@ pub struct Health {
     pub last_ready_at: Option<Mono>,
     /// Failures in a row.
     pub misses: u32,
+    /// Those of them, the last ones, at which nobody was there.
+    pub gone: u32,
+    /// When the last failures in a row began at which it said nothing at all.
+    pub silent_since: Option<Mono>,
+    /// How long it said nothing to the last question; zero when it answered.
+    pub silence: Duration,
     /// When the failures in a row began.
     pub failing_since: Option<Mono>,
+    /// Whether a look at the engine began after the failures did, and found it running and
+    /// attached to the network: before that it may only be cut off.
+    pub failing_seen: bool,
     /// Refusals of our password in a row, with the time of the first.
     pub refused_since: Option<Mono>,
     /// The last answer that was not success, for people.
@@ -61,6 +112,25 @@ pub struct Health {
 }
 
 impl Health {
+    /// Nothing is known.
+    pub const fn unknown() -> Self {
+        Self {
+            started: false,
+            ready: false,
+            drained: false,
+            ready_since: None,
+            last_ready_at: None,
+            misses: 0,
+            gone: 0,
+            silent_since: None,
+            silence: Duration::ZERO,
+            failing_since: None,
+            failing_seen: false,
+            refused_since: None,
+            last_problem: None,
+        }
+    }
+
     /// Takes in one result.
     pub fn record(&mut self, probe: &Probe, now: Mono) {
         match probe {
@@ -83,22 +153,19 @@ impl Health {
                 };
                 self.last_problem = Some(why.clone());
             }
-            Probe::Alive(why) => {
+            Probe::Alive(why) | Probe::Suspect(why) => {
                 self.answered(why);
-                self.misses = 0;
-                self.failing_since = None;
+                self.forget_misses();
                 self.refused_since = None;
             }
             Probe::Refused(why) => {
                 self.answered(why);
-                self.misses = 0;
-                self.failing_since = None;
+                self.forget_misses();
                 self.refused_since = self.refused_since.or(Some(now));
             }
-            Probe::Failure(why) => {
+            Probe::Failure(miss, why) => {
                 self.answered(why);
-                self.misses = self.misses.saturating_add(1);
-                self.failing_since = self.failing_since.or(Some(now));
+                self.count(*miss, now);
                 self.refused_since = None;
             }
             Probe::Unknown(_) => {}
@@ -110,10 +177,56 @@ impl Health {
         self.started || self.last_problem.is_some()
     }
 
+    fn count(&mut self, miss: Miss, now: Mono) {
+        self.misses = self.misses.saturating_add(1);
+        self.failing_since = self.failing_since.or(Some(now));
+        (self.gone, self.silence) = match miss {
+            Miss::Gone => (self.gone.saturating_add(1), Duration::ZERO),
+            Miss::Silent(waited) => (0, waited),
+            Miss::Broken => (0, Duration::ZERO),
+        };
+        self.silent_since = match miss {
+            Miss::Silent(_) => self.silent_since.or(Some(now)),
+            Miss::Gone | Miss::Broken => None,
+        };
+    }
+
     /// Begins to count anew.
     pub fn forget_misses(&mut self) {
         self.misses = 0;
+        self.gone = 0;
+        self.silence = Duration::ZERO;
+        self.silent_since = None;
         self.failing_since = None;
+        self.failing_seen = false;
+    }
+
+    /// How long to wait for the next answer, where a first question waits for `first`: one that
+    /// said nothing to the last question is given the time to be only slow.
+    pub fn patience(&self, first: Duration) -> Duration {
+        if self.silent_since.is_some() {
+            PATIENCE.max(first)
+        } else {
+            first
+        }
+    }
+
+    /// Whether nobody is there any more, or has been saying nothing at all for `silence`, after
+    /// `misses` failures in a row: such a process will not come back.
+    pub fn is_gone(&self, misses: u32, silence: Duration, now: Mono) -> bool {
+        let said_nothing = self.silence >= PATIENCE
+            && self
+                .silent_since
+                .is_some_and(|since| now.since(since) >= silence);
+        self.gone >= misses.max(1) || said_nothing && self.misses >= 2
+    }
+
+    /// Whether it has not served for so long that it counts as hung although it may only be slow.
+    pub fn is_slow_for_too_long(&self, misses: u32, now: Mono) -> bool {
+        self.misses >= misses
+            && self
+                .failing_since
+                .is_some_and(|since| now.since(since) >= SLOW_LIMIT)
     }
 
     /// What was known no longer counts: it must answer again before it is called ready.
@@ -141,8 +254,8 @@ mod tests {
     fn only_failures_in_a_row_count() {
         let mut health = Health::default();
         for probe in [
-            Probe::Failure("a".into()),
-            Probe::Failure("b".into()),
+            Probe::Failure(Miss::Broken, "a".into()),
+            Probe::Failure(Miss::Gone, "b".into()),
             Probe::Alive("418".into()),
         ] {
             health.record(&probe, at(1));
@@ -152,7 +265,7 @@ mod tests {
             (0, false, false)
         );
         health.record(&Probe::Ready, at(2));
-        health.record(&Probe::Failure("c".into()), at(3));
+        health.record(&Probe::Failure(Miss::Gone, "c".into()), at(3));
         assert_eq!(
             (health.misses, health.started, health.ready),
             (1, true, false)
@@ -177,12 +290,50 @@ mod tests {
         ));
         assert!(matches!(
             Probe::of_error(refused, "x".into()),
-            Probe::Failure(_)
+            Probe::Failure(Miss::Gone, _)
         ));
         assert!(matches!(
             Probe::of_error(None, "x".into()),
-            Probe::Failure(_)
+            Probe::Failure(Miss::Gone, _)
         ));
+    }
+
+    #[test]
+    fn one_that_answers_late_is_not_silent_and_one_that_is_gone_needs_no_patience() {
+        let (first, second) = (Duration::from_secs(2), Duration::from_secs(1));
+        let mut slow = Health::default();
+        for time in 1..200 {
+            assert!(!slow.is_gone(3, Duration::ZERO, at(time)));
+            let limit = slow.patience(first);
+            // It answers after three seconds, whatever it is asked.
+            let miss = if limit < Duration::from_secs(3) {
+                Miss::Silent(limit)
+            } else {
+                Miss::Broken
+            };
+            slow.record(&Probe::Failure(miss, "slow".into()), at(time));
+        }
+        assert!(!slow.is_slow_for_too_long(3, at(300)));
+        assert!(slow.is_slow_for_too_long(3, at(301)));
+
+        let mut silent = Health::default();
+        for time in [2, 11] {
+            let limit = silent.patience(first);
+            silent.record(
+                &Probe::Failure(Miss::Silent(limit), "nothing".into()),
+                at(time),
+            );
+        }
+        assert!(silent.is_gone(3, Duration::ZERO, at(11)));
+        assert!(!silent.is_gone(3, DATABASE_SILENCE, at(31)));
+        assert!(silent.is_gone(3, DATABASE_SILENCE, at(32)));
+
+        let mut gone = Health::default();
+        for time in 1..=3 {
+            assert!(!gone.is_gone(3, second, at(time)));
+            gone.record(&Probe::Failure(Miss::Gone, "refused".into()), at(time));
+        }
+        assert!(gone.is_gone(3, second, at(3)));
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //!  now ──────┘── status() ──> what people are told
 //! ```
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 pub mod action;
 pub mod backoff;
 pub mod cause;
@@ -22,6 +24,7 @@ pub mod phase;
 pub mod plan;
 pub mod preview;
 pub mod record;
+pub mod start_log;
 pub mod state;
 pub mod status;
 
@@ -31,7 +34,6 @@ pub use cause::Cause;
 pub use clock::Mono;
 pub use desired::Desired;
 pub use desired::Goal;
-pub use diagnose::SUSPECT;
 pub use observed::Observed;
 pub use phase::Phase;
 pub use plan::plan;

@@ -36,6 +36,8 @@ pub enum Phase {
     Ready,
     /// It runs, was ready, and is not now.
     Unready,
+    /// It runs and is well, and takes no work because somebody drained it: in nobody's way.
+    Drained,
     /// Somebody froze it.
     Paused,
     /// Its process ended and nobody looked at why.
@@ -85,28 +87,32 @@ pub fn phase_of(
             Phase::Stopping
         }
         Run::Paused { .. } => Phase::Paused,
-        Run::Running { .. } if record.instance == container.instance() => running(record),
+        Run::Running { .. } if record.instance() == container.instance().as_ref() => {
+            running(record)
+        }
         Run::Running { .. } => Phase::Starting,
-        Run::Exited { .. } if record.unexamined.is_some() => Phase::Dead,
+        Run::Exited { .. } if record.unexamined().is_some() => Phase::Dead,
         Run::Exited { .. } | Run::Created => waiting(record, now).unwrap_or(Phase::Created),
     }
 }
 
 fn running(record: &UnitRecord) -> Phase {
-    match (record.health.started, record.health.ready) {
+    let health = record.health();
+    match (health.started, health.ready) {
         (_, true) => Phase::Ready,
+        _ if health.drained => Phase::Drained,
         (true, false) => Phase::Unready,
         (false, false) => Phase::Starting,
     }
 }
 
 fn waiting(record: &UnitRecord, now: Mono) -> Option<Phase> {
-    let failure = record.failure.as_ref()?;
+    let failure = record.failures.last.as_ref()?;
     if failure.cause.class() == Class::Host {
         return Some(Phase::Failed(failure.cause));
     }
-    let until = record.retry_at.filter(|until| *until > now)?;
-    Some(if record.failures >= CRASH_LOOP_FAILURES {
+    let until = record.failures.retry_at.filter(|until| *until > now)?;
+    Some(if record.failures.count >= CRASH_LOOP_FAILURES {
         Phase::CrashLoop { until }
     } else {
         Phase::BackingOff { until }
@@ -122,6 +128,7 @@ impl Phase {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::Unready => "unready",
+            Self::Drained => "drained",
             Self::Paused => "paused",
             Self::Dead => "dead",
             Self::Stopping => "stopping",

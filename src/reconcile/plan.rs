@@ -22,16 +22,19 @@ use super::UnitRecords;
 use super::action::Subject;
 use super::action::Verb;
 use super::action::Why;
+use super::diagnose::name_of_database;
 use super::images;
 use super::observed::Container;
 use super::observed::Instance;
 use super::observed::Run;
 use super::phase::phase_of;
+use super::record::UnitRecord;
 use crate::spec::ContainerSpec;
 use crate::spec::Digest;
 use crate::spec::Role;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
+use crate::spec::build::SQL_DATA;
 pub(super) use fit::Fit;
 
 /// What to do now, and when to ask again.
@@ -57,7 +60,7 @@ pub fn plan(desired: &Desired, seen: &Observed, records: &UnitRecords, now: Mono
     };
     match (&desired.spec, desired.goal) {
         (Some(spec), Goal::Up) => pass.up(spec),
-        (Some(_), Goal::Hold) => pass.examine(),
+        (Some(spec), Goal::Hold) => pass.hold(spec),
         (None, Goal::Up | Goal::Hold) => {}
         (_, Goal::Halt) => {
             pass.halt();
@@ -120,6 +123,29 @@ impl<'a> Pass<'a> {
         self.examine();
     }
 
+    /// Keeps what has served, and begins nothing new: somebody interrupted a start.
+    fn hold(&mut self, spec: &'a StackSpec) {
+        let containers = self.seen.containers.iter();
+        for container in containers.filter(|container| container.is_running()) {
+            if let Fit::Broken(cause) = self.broken(spec, container)
+                && self.has_served_once(container.unit)
+                && self.may_end_broken(spec, container, cause)
+            {
+                self.stop(container, Why::Broken(cause));
+            }
+        }
+        self.mend_attachments(spec);
+        self.start_next(spec);
+        self.examine();
+    }
+
+    /// Whether any run of a unit served since this daemon began.
+    fn has_served_once(&self, unit: UnitId) -> bool {
+        self.records
+            .get(unit)
+            .is_some_and(|record| record.served_once)
+    }
+
     /// Stops everything in order. True when nothing runs any more.
     fn halt(&mut self) -> bool {
         let running: Vec<&Container> = self
@@ -158,12 +184,19 @@ impl<'a> Pass<'a> {
             return;
         }
         for id in self.seen.networks.keys() {
-            self.act(Action::RemoveNetwork(id.clone()));
+            self.remove_unless_left(Action::RemoveNetwork(id.clone()));
         }
         if volumes {
             for name in &self.seen.volumes {
-                self.act(Action::RemoveVolume(name.clone()));
+                self.remove_unless_left(Action::RemoveVolume(name.clone()));
             }
+        }
+    }
+
+    /// What somebody else uses is left to them after a few tries, so that `down` ends.
+    fn remove_unless_left(&mut self, action: Action) {
+        if !self.records.is_left(&action.subject()) {
+            self.act(action);
         }
     }
 
@@ -212,7 +245,8 @@ impl<'a> Pass<'a> {
 
     fn examine(&mut self) {
         for (unit, record) in &self.records.units {
-            if let Some(instance) = record.unexamined.as_ref().or(record.unread.as_ref()) {
+            let unread = record.failures.unread.as_ref();
+            if let Some(instance) = record.unexamined().or(unread) {
                 self.act(Action::Examine(*unit, instance.clone()));
             }
         }
@@ -264,7 +298,7 @@ impl<'a> Pass<'a> {
         if record.gave_up().is_some() || record.waits_for_examination() {
             return false;
         }
-        match record.retry_at {
+        match record.failures.retry_at {
             Some(until) if until > self.now => {
                 self.wake_at(until);
                 false
@@ -294,10 +328,14 @@ impl<'a> Pass<'a> {
     }
 
     /// Starts the first unit in order that does not serve, if nothing stands in its way. Never two.
+    ///
+    /// The order of nodes matters while the database may still be migrated: the first one does
+    /// that. Afterwards one that does not serve and cannot be started now holds up nobody.
     fn start_next(&mut self, spec: &StackSpec) {
         if self.versions_differ(spec) {
             return;
         }
+        let is_migrated = self.is_migrated(spec);
         for unit in spec.units() {
             if self.desired.stopped.contains(&unit) {
                 match unit.role() {
@@ -305,28 +343,67 @@ impl<'a> Pass<'a> {
                     Role::Server => continue,
                 }
             }
-            let is_drained = self
-                .records
-                .get(unit)
-                .is_some_and(|record| record.health.drained);
-            if is_drained || self.phase(spec, unit) == Phase::Ready {
+            if matches!(self.phase(spec, unit), Phase::Ready | Phase::Drained) {
                 continue;
             }
-            let is_node = unit.is_server();
-            if !(self.something_starts(spec, unit) || is_node && self.database_ends) {
-                self.start(spec, unit);
+            let may_begin = self.desired.goal != Goal::Hold || self.has_served_once(unit);
+            let container = self.startable(spec, unit).filter(|_| may_begin);
+            if let Some(id) = &container
+                && self.may_start_beside_others(spec, unit)
+            {
+                self.act(Action::Start(unit, id.clone()));
             }
-            return;
+            match unit.role() {
+                Role::Database => return,
+                Role::Server if container.is_some() || !is_migrated => return,
+                Role::Server => {}
+            }
         }
+    }
+
+    /// Whether the database serves a unit that is to be started, and nothing is in its way.
+    fn may_start_beside_others(&mut self, spec: &StackSpec, unit: UnitId) -> bool {
+        let database_serves = match unit.role() {
+            Role::Database => true,
+            Role::Server => !self.database_ends && self.database_served_after_end_of(spec, unit),
+        };
+        database_serves && !self.something_starts(spec, unit)
+    }
+
+    /// Whether the database answered that it serves since the last run of this node ended: both may
+    /// have ended at once, and the engine tells of one first.
+    fn database_served_after_end_of(&self, spec: &StackSpec, unit: UnitId) -> bool {
+        let ended = self.records.get(unit).and_then(UnitRecord::ended);
+        let database = self.records.get(UnitId::Sql).map(UnitRecord::health);
+        let answered_at = database.and_then(|health| health.last_ready_at);
+        self.phase(spec, UnitId::Sql) == Phase::Ready
+            && ended.is_none_or(|ended| answered_at >= Some(ended.at))
+    }
+
+    /// Whether a node of the version that is wanted served on the database that is wanted.
+    fn is_migrated(&self, spec: &StackSpec) -> bool {
+        let Some(migrated) = &self.records.durable.migrated else {
+            return false;
+        };
+        let wanted = spec.nodes.first().map(|node| &node.image);
+        let pinned = wanted.and_then(|image| self.desired.images.get(image));
+        let has_data = spec
+            .volumes
+            .get(SQL_DATA)
+            .is_none_or(|data| self.seen.volumes.contains(data));
+        has_data
+            && pinned == Some(&migrated.image_id)
+            && migrated.database == name_of_database(spec)
     }
 
     /// Whether another unit is in the way of this one: it is between its start and its first
     /// readiness. A node also meets one that is being stopped, or is frozen, before it ever served:
-    /// until it ends it may migrate the database.
+    /// until it ends it may migrate the database, unless that is done.
     fn something_starts(&mut self, spec: &StackSpec, unit: UnitId) -> bool {
+        let is_migrated = self.is_migrated(spec);
         let in_the_way = |container: &&Container| match unit.role() {
-            Role::Database => self.phase(spec, container.unit) == Phase::Starting,
-            Role::Server => !self.has_served(container),
+            Role::Server if !is_migrated => !self.has_served(container),
+            Role::Server | Role::Database => self.phase(spec, container.unit) == Phase::Starting,
         };
         let mut running = self
             .seen
@@ -363,23 +440,22 @@ impl<'a> Pass<'a> {
     /// Whether a container was ready at least once in the run that it is in.
     fn has_served(&self, container: &Container) -> bool {
         let record = self.records.get(container.unit);
-        record
-            .is_some_and(|record| record.health.started && record.instance == container.instance())
+        record.is_some_and(|record| {
+            record.health().started && record.instance() == container.instance().as_ref()
+        })
     }
 
-    fn start(&mut self, spec: &StackSpec, unit: UnitId) {
-        let Some(container) = self.seen.container(unit) else {
-            return;
-        };
-        let startable = match &container.run {
+    /// The container of a unit that can be started now, as far as that is the unit's own affair.
+    fn startable(&mut self, spec: &StackSpec, unit: UnitId) -> Option<String> {
+        let container = self.seen.container(unit)?;
+        let may_run = match &container.run {
             Run::Created | Run::Exited { .. } => {
                 self.fit(spec, container) == Fit::Right || self.is_restart(container)
             }
             Run::Running { .. } | Run::Paused { .. } | Run::Removing => false,
         };
-        if startable && self.seen.is_attached(container) && self.may_try(unit) {
-            self.act(Action::Start(unit, container.id.clone()));
-        }
+        let can = may_run && self.seen.is_attached(container) && self.may_try(unit);
+        can.then(|| container.id.clone())
     }
 
     /// A container that was stopped in order to be started again.

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use super::Mono;
 use super::action::Subject;
 use super::action::Verb;
@@ -16,6 +19,7 @@ use super::health::Health;
 use super::observed::Instance;
 use super::observed::Observed;
 use super::observed::Run;
+use super::start_log::StartLog;
 use crate::config::Timing;
 use crate::spec::UnitId;
 
@@ -51,6 +55,8 @@ pub struct UnitRecords {
     /// Until then silence of a unit says nothing about it: this process or the whole host was just
     /// asleep.
     pub lenient_until: Mono,
+    /// What is known of the past, and kept.
+    pub durable: Durable,
 }
 
 /// A failed image, network or volume.
@@ -62,50 +68,119 @@ pub struct Blocked {
     pub failures: u32,
     /// When it is tried again.
     pub retry_at: Mono,
+    /// Somebody else uses it, and it is left to them: it is not tried again.
+    pub is_left: bool,
     /// Whether it was there at that time. Once that differs, somebody else did what failed, and it
     /// is past.
     pub there: bool,
 }
 
-/// The memory of one unit.
+/// The memory of one unit: its last run, and its failures.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UnitRecord {
-    /// The run that `health` is about.
-    pub instance: Option<Instance>,
-    /// When this daemon first saw that run.
-    pub seen_at: Mono,
-    /// Whether that run is known to have ended.
-    pub ended: bool,
-    /// What its probes said.
-    pub health: Health,
+    /// The run that was seen last, if its container is still there. An external database is always
+    /// in a run.
+    pub run: Option<Seen>,
+    /// Its failures in a row.
+    pub failures: Failures,
+    /// The run that we are ending ourselves, since when: its end is no failure.
+    pub ending: Option<Ending>,
+    /// Whether any run of it served since this daemon began: it is kept running also where nothing
+    /// new is started.
+    pub served_once: bool,
     /// Until then its failures may be those of its database, which just came back.
     pub reconnects_until: Mono,
-    /// When it last made progress while starting: a new log line, a database that moved on.
-    pub progress_at: Mono,
-    /// The run that we are ending ourselves: its end is no failure.
-    pub ending: Option<Instance>,
-    /// When we began to end it last.
-    pub ending_at: Mono,
-    /// Whether the run that ended had served.
-    pub served: bool,
-    /// Whether the kernel killed a process of that run for memory.
-    pub oom: bool,
-    /// The run that ended and was not examined yet.
-    pub unexamined: Option<Instance>,
-    /// The run that `failure` is about, until its last log lines were read, where nothing waits for
-    /// that.
-    pub unread: Option<Instance>,
-    /// The last failure, until the unit is ready again.
-    pub failure: Option<Failure>,
-    /// Failures in a row, for the backoff.
-    pub failures: u32,
     /// Until then the engine may still do a start of which nothing was heard: the time it may take,
     /// from the first such one.
     pub may_start_until: Option<Mono>,
-    /// No start before this.
-    pub retry_at: Option<Mono>,
     /// Restarts since the daemon began.
     pub restarts: u32,
+}
+
+/// A run, as far as it was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// Its process exists, frozen or not.
+    Running(Running),
+    /// Its process ended.
+    Ended(Ended),
+}
+
+/// A run whose process exists.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Running {
+    /// Which; none for an external database.
+    pub instance: Option<Instance>,
+    /// When this daemon first saw it.
+    pub seen_at: Mono,
+    /// What its probes said.
+    pub health: Health,
+    /// When it last made progress while starting: a new log line, a database that moved on.
+    pub progress_at: Mono,
+    /// What its log said about its start.
+    pub log: StartLog,
+    /// Whether the kernel killed a process of it for memory.
+    pub oom: bool,
+}
+
+/// A run whose process ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// Which.
+    pub instance: Instance,
+    /// When this daemon learnt of the end.
+    pub at: Mono,
+    /// Whether it had served.
+    pub served: bool,
+    /// Whether the kernel killed a process of it for memory.
+    pub oom: bool,
+    /// Whether its last log lines are to be read before its cause is known.
+    pub to_examine: bool,
+}
+
+/// A run that we are ending.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ending {
+    /// Which.
+    pub instance: Instance,
+    /// Since when.
+    pub at: Mono,
+}
+
+/// The failures of a unit in a row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Failures {
+    /// How many count for the backoff.
+    pub count: u32,
+    /// The last one, until the unit is ready again.
+    pub last: Option<Failure>,
+    /// The run that the last one is about, until its log lines were read, where nothing waits for
+    /// that.
+    pub unread: Option<Instance>,
+    /// No start before this.
+    pub retry_at: Option<Mono>,
+}
+
+/// What this daemon knows of the past, to be kept beside what is wished: another daemon that is
+/// not told begins without it, which is harmless.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Durable {
+    /// The runs that we ended in order: how they ended says nothing about what they ran.
+    pub ended_by_us: BTreeMap<UnitId, Instance>,
+    /// The data volume of SQL Server was made by us, and its server never served since.
+    pub is_data_new: bool,
+    /// The version of Octopus Server that last served on which database.
+    pub migrated: Option<Migrated>,
+}
+
+/// A version that served on a database, which it therefore has migrated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migrated {
+    /// The ID of the image.
+    pub image_id: String,
+    /// The address and name of the database.
+    pub database: String,
 }
 
 impl UnitRecords {
@@ -117,6 +192,15 @@ impl UnitRecords {
     /// The memory of a unit, if there is any.
     pub fn get(&self, unit: UnitId) -> Option<&UnitRecord> {
         self.units.get(&unit)
+    }
+
+    /// Whether the kernel killed a process of the unit's last run for memory.
+    pub fn saw_oom(&self, unit: UnitId) -> bool {
+        match self.get(unit).and_then(|record| record.run.as_ref()) {
+            Some(Seen::Running(running)) => running.oom,
+            Some(Seen::Ended(ended)) => ended.oom,
+            None => false,
+        }
     }
 
     /// Whether an action works on this now.
@@ -140,27 +224,34 @@ impl UnitRecords {
                 continue;
             };
             let ended = matches!(container.run, Run::Exited { .. });
-            self.of(unit).absorb(instance, ended, now);
+            let by_us = self.durable.ended_by_us.get(&unit) == Some(&instance);
+            self.of(unit).absorb(instance, ended, by_us, now);
             if matches!(container.run, Run::Paused { .. }) {
-                let record = self.of(unit);
-                record.pause(now);
-                record.health.doubt();
+                self.of(unit).pause(now);
+                if let Some(running) = self.of(unit).running_mut() {
+                    running.health.doubt();
+                }
             }
         }
         for (unit, record) in &mut self.units {
             // An external database has no container, and what is remembered of it is of no
             // instance.
-            if record.instance.is_some() && seen.container(*unit).is_none() {
-                record.instance = None;
-                record.health = Health::default();
-                record.unexamined = None;
-                record.unread = None;
+            if record.instance().is_some() && seen.container(*unit).is_none() {
+                record.run = None;
+                record.failures.unread = None;
                 record.may_start_until = None;
             }
         }
+        let units = &self.units;
+        self.durable.ended_by_us.retain(|unit, instance| {
+            let latest = units.get(unit).and_then(UnitRecord::instance);
+            latest.is_none_or(|latest| latest == instance)
+        });
         let busy = &self.busy;
         self.blocked.retain(|subject, blocked| {
-            let is_wanted = busy.contains_key(subject) || now < blocked.retry_at.after(UNTRIED);
+            let is_wanted = busy.contains_key(subject)
+                || blocked.is_left
+                || now < blocked.retry_at.after(UNTRIED);
             is_wanted && blocked.there == is_there(subject, seen)
         });
     }
@@ -183,101 +274,181 @@ impl UnitRecords {
         self.blocked.clear();
         self.excused = self.busy.keys().cloned().collect();
         for record in self.units.values_mut() {
-            record.failure = None;
-            record.unread = None;
-            record.failures = 0;
-            record.retry_at = None;
+            record.failures = Failures::default();
         }
+    }
+
+    /// What `down` leaves to its other users, with their names as far as the engine told: a
+    /// network or volume that somebody else's container uses.
+    pub fn left_to_others(&self) -> Vec<(&Subject, &str)> {
+        let left = self.blocked.iter().filter(|(_, blocked)| blocked.is_left);
+        left.map(|(subject, blocked)| (subject, blocked.failure.detail.as_str()))
+            .collect()
+    }
+
+    /// Whether this is left to somebody else who uses it.
+    pub fn is_left(&self, subject: &Subject) -> bool {
+        self.blocked
+            .get(subject)
+            .is_some_and(|blocked| blocked.is_left)
     }
 }
 
+/// The health of what does not run.
+static UNKNOWN: Health = Health::unknown();
+
 impl UnitRecord {
-    fn absorb(&mut self, instance: Instance, ended: bool, now: Mono) {
+    /// The run that was seen last.
+    pub fn instance(&self) -> Option<&Instance> {
+        match self.run.as_ref()? {
+            Seen::Running(running) => running.instance.as_ref(),
+            Seen::Ended(ended) => Some(&ended.instance),
+        }
+    }
+
+    /// The run, while its process exists.
+    pub fn running(&self) -> Option<&Running> {
+        match self.run.as_ref()? {
+            Seen::Running(running) => Some(running),
+            Seen::Ended(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn running_mut(&mut self) -> Option<&mut Running> {
+        match self.run.as_mut()? {
+            Seen::Running(running) => Some(running),
+            Seen::Ended(_) => None,
+        }
+    }
+
+    /// The run, once its process ended.
+    pub fn ended(&self) -> Option<&Ended> {
+        match self.run.as_ref()? {
+            Seen::Running(_) => None,
+            Seen::Ended(ended) => Some(ended),
+        }
+    }
+
+    /// What the probes of the run said; nothing is known of one that ended.
+    pub fn health(&self) -> &Health {
+        self.running().map_or(&UNKNOWN, |running| &running.health)
+    }
+
+    /// When this daemon first saw the run that goes on; zero for none.
+    pub fn seen_at(&self) -> Mono {
+        self.running()
+            .map_or(Mono::default(), |running| running.seen_at)
+    }
+
+    /// The run that ended and is to be examined.
+    pub fn unexamined(&self) -> Option<&Instance> {
+        self.ended()
+            .filter(|ended| ended.to_examine)
+            .map(|ended| &ended.instance)
+    }
+
+    /// Whether this is the run that we are ending.
+    pub fn is_ending(&self, instance: &Instance) -> bool {
+        self.ending
+            .as_ref()
+            .is_some_and(|ending| ending.instance == *instance)
+    }
+
+    fn absorb(&mut self, instance: Instance, ended: bool, by_us: bool, now: Mono) {
         // Of a container that the engine cannot inspect no start time is known: two runs look the
         // same, save for the end between.
-        let runs_again = self.ended && !ended;
-        if self.instance.as_ref() != Some(&instance) || runs_again {
-            self.seen_at = now;
-            self.progress_at = now;
-            self.health = Health::default();
-            (self.ended, self.served, self.oom) = (false, false, false);
-            self.unexamined = None;
+        let runs_again = self.ended().is_some() && !ended;
+        if self.instance() != Some(&instance) || runs_again {
             self.may_start_until = None;
-            self.instance = Some(instance.clone());
+            self.run = Some(Seen::Running(Running {
+                instance: Some(instance.clone()),
+                seen_at: now,
+                progress_at: now,
+                ..Running::default()
+            }));
         }
-        if ended && !self.ended {
-            self.ended = true;
-            self.served = self.health.started;
-            self.health = Health::default();
+        let by_us = by_us || self.is_ending(&instance);
+        if let (true, Some(running)) = (ended, self.running()) {
             // A run that this daemon only ever saw ended is examined as well: its cause may be
             // permanent.
-            self.unexamined = (self.ending.as_ref() != Some(&instance)).then_some(instance);
+            self.run = Some(Seen::Ended(Ended {
+                instance,
+                at: now,
+                served: running.health.started,
+                oom: running.oom,
+                to_examine: !by_us,
+            }));
         }
     }
 
     /// A frozen process cannot answer and cannot move: that says nothing about it.
     fn pause(&mut self, now: Mono) {
-        self.health.forget_misses();
-        self.progress_at = now;
+        if let Some(running) = self.running_mut() {
+            running.health.forget_misses();
+            running.progress_at = now;
+        }
     }
 
     /// Counts a failure and sets when the next start may be. What was to be read about an earlier
     /// one no longer matters.
     pub fn fail(&mut self, failure: Failure, seed: u64, timing: &Timing, now: Mono) {
-        match failure.cause.class() {
-            Class::Permanent => self.retry_at = None,
-            Class::Host => self.retry_at = Some(now.after(HOST_RECHECK)),
-            Class::Transient => {
-                self.failures = self.failures.saturating_add(1);
-                self.retry_at = Some(now.after(backoff::wait(self.failures, seed, timing)));
-            }
-        }
-        self.failure = Some(failure);
-        self.unread = None;
+        let count = match failure.cause.class() {
+            Class::Permanent | Class::Host => self.failures.count,
+            Class::Transient => self.failures.count.saturating_add(1),
+        };
+        self.failures = Failures {
+            count,
+            retry_at: match failure.cause.class() {
+                Class::Permanent => None,
+                Class::Host => Some(now.after(HOST_RECHECK)),
+                Class::Transient => Some(now.after(backoff::wait(count, seed, timing))),
+            },
+            last: Some(failure),
+            unread: None,
+        };
     }
 
     /// Takes in that what the host had refused was done.
-    pub fn host_is_well(&mut self) {
-        if self
-            .failure
-            .as_ref()
-            .is_some_and(|failure| failure.cause.class() == Class::Host)
-        {
-            self.failure = None;
-            self.retry_at = None;
+    pub fn clear_host_failure(&mut self) {
+        let is_of_host = |failure: &Failure| failure.cause.class() == Class::Host;
+        if self.failures.last.as_ref().is_some_and(is_of_host) {
+            self.failures.last = None;
+            self.failures.retry_at = None;
         }
     }
 
     /// Takes in that the unit is ready: the failure is past, and after long enough the count of
     /// failures too.
     pub fn settle(&mut self, timing: &Timing, now: Mono) {
-        let Some(since) = self.health.ready_since else {
+        let Some(since) = self.health().ready_since else {
             return;
         };
-        self.failure = None;
-        self.unread = None;
-        self.retry_at = None;
-        if now.since(since) >= timing.backoff_reset {
-            self.failures = 0;
-        }
+        let is_long = now.since(since) >= timing.backoff_reset;
+        self.failures = Failures {
+            count: if is_long { 0 } else { self.failures.count },
+            ..Failures::default()
+        };
     }
 
     /// Whether a start must wait until the end of the last run was examined: its cause may be
     /// permanent. One that served and fails for the first time is started again at once, and
     /// examined meanwhile.
     pub fn waits_for_examination(&self) -> bool {
-        let first = self.failures == 0 && self.failure.is_none();
-        self.unexamined.is_some() && !(self.served && first)
+        let first = self.failures.count == 0 && self.failures.last.is_none();
+        self.ended()
+            .is_some_and(|ended| ended.to_examine && !(ended.served && first))
     }
 
     /// Whether the last failure stops the retrying and its log lines are still to come.
     pub fn is_unread(&self) -> bool {
-        self.unread.is_some() && self.gave_up().is_some()
+        self.failures.unread.is_some() && self.gave_up().is_some()
     }
 
     /// Whether the last failure stops the retrying.
     pub fn gave_up(&self) -> Option<Cause> {
-        self.failure
+        self.failures
+            .last
             .as_ref()
             .map(|failure| failure.cause)
             .filter(|cause| cause.class() == Class::Permanent)
@@ -298,8 +469,7 @@ pub fn is_there(subject: &Subject, seen: &Observed) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reconcile::cause::Evidence;
-    use crate::reconcile::cause::of_unit;
+    use crate::reconcile::health::Miss;
     use crate::reconcile::health::Probe;
     use crate::reconcile::observed::Container;
     use crate::spec::Digest;
@@ -329,14 +499,12 @@ mod tests {
 
     #[test]
     fn what_somebody_else_did_meanwhile_is_no_failure_any_more() {
-        let engine = Some("no such image: octopus:1");
-        let failure = of_unit(
-            UnitId::Node(1),
-            &Evidence {
-                engine,
-                ..Evidence::default()
-            },
-        );
+        let failure = Failure {
+            cause: Cause::ImageMissing,
+            detail: "no such image: octopus:1".to_owned(),
+            lines: Vec::new(),
+            code: None,
+        };
         let subject = Subject::Image("octopus:1".to_owned());
         let mut records = UnitRecords::default();
         for there in [false, true] {
@@ -344,6 +512,7 @@ mod tests {
                 failure: failure.clone(),
                 failures: 1,
                 retry_at: at(9),
+                is_left: false,
                 there,
             };
             records.blocked.insert(subject.clone(), blocked);
@@ -366,10 +535,13 @@ mod tests {
             at(1),
         );
         for second in 2..9 {
-            records
-                .of(UnitId::Node(1))
+            let record = records.of(UnitId::Node(1));
+            let silent = Probe::Failure(Miss::Broken, "silent".into());
+            record
+                .running_mut()
+                .unwrap()
                 .health
-                .record(&Probe::Failure("silent".into()), at(second));
+                .record(&silent, at(second));
         }
         records.absorb(
             &seen(Run::Paused {
@@ -377,12 +549,12 @@ mod tests {
             }),
             at(500),
         );
-        let record = records.of(UnitId::Node(1));
+        let running = records.of(UnitId::Node(1)).running_mut().unwrap();
         assert_eq!(
             (
-                record.health.misses,
-                record.health.failing_since,
-                record.progress_at
+                running.health.misses,
+                running.health.failing_since,
+                running.progress_at
             ),
             (0, None, at(500))
         );

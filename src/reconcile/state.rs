@@ -5,11 +5,14 @@
 //! subject stays busy, so no plan is ever made from what Docker looked like before.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::Action;
 use super::Desired;
+use super::Goal;
 use super::Mono;
 use super::Observed;
+use super::Phase;
 use super::Plan;
 use super::UnitRecords;
 use super::action::Doubt;
@@ -22,12 +25,16 @@ use super::images;
 use super::observed::Container;
 use super::observed::Instance;
 use super::observed::Run;
+use super::phase::phase_of;
 use super::plan;
+use super::record::Ending;
 use super::record::LATE_START;
+use super::record::UnitRecord;
 use crate::config::Timing;
 use crate::spec::Role;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
+use crate::spec::build::SQL_DATA;
 
 /// The state.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +57,19 @@ pub struct State {
     /// still show them running.
     pub(super) deaths: BTreeMap<Instance, i64>,
     news: Vec<News>,
+    /// The engine told of a change since the last look began.
+    told_of_change: bool,
+    /// The look under way was made because of such a change.
+    asked_again: bool,
+    /// How often a look that shows no change may still be repeated.
+    repeats: u8,
+    /// Units that failed already when the look under way began.
+    failing: BTreeSet<UnitId>,
 }
+
+/// How often a look is repeated that did not show what the engine told of: some events, such as
+/// those of a container's processes, change nothing that is looked at.
+const REPEATS: u8 = 3;
 
 type Ended = (Action, Result<Outcome, Trouble>);
 
@@ -116,10 +135,17 @@ impl State {
         };
         self.tell(unit, format!("stopping: {why}"));
         let record = self.records.of(*unit);
-        record.ending = Some(instance.clone());
-        record.ending_at = now;
+        record.ending = Some(Ending {
+            instance: instance.clone(),
+            at: now,
+        });
+        let detail = record.health().last_problem.clone().unwrap_or_default();
+        // Another daemon may be the one that sees the end of it.
+        self.records
+            .durable
+            .ended_by_us
+            .insert(*unit, instance.clone());
         let Some(cause) = why.cause() else { return };
-        let detail = record.health.last_problem.clone().unwrap_or_default();
         self.unit_failed(
             *unit,
             Failure {
@@ -130,7 +156,7 @@ impl State {
             },
             now,
         );
-        self.records.of(*unit).unread = Some(instance.clone());
+        self.records.of(*unit).failures.unread = Some(instance.clone());
     }
 
     /// Takes in that an action ended. True when Docker must be looked at for it.
@@ -143,14 +169,7 @@ impl State {
                     self.records.blocked.remove(&action.subject());
                     self.examined(*unit, instance, outcome, now);
                 }
-                Err(trouble) => {
-                    // What only explains a failure is not asked for twice.
-                    self.records
-                        .of(*unit)
-                        .unread
-                        .take_if(|unread| unread == instance);
-                    self.failed(&action, trouble, now);
-                }
+                Err(trouble) => self.not_examined(&action, *unit, instance, trouble, now),
             }
             return false;
         }
@@ -160,12 +179,19 @@ impl State {
 
     /// A look begins: it will show what the actions that ended so far have done.
     pub fn look_begins(&mut self) {
+        for (unit, record) in &mut self.records.units {
+            if record.health().failing_since.is_some() {
+                self.failing.insert(*unit);
+            }
+        }
+        self.asked_again = std::mem::take(&mut self.told_of_change) || self.contradicted();
         self.covered.append(&mut self.ended);
         self.deaths.clear();
     }
 
     /// The look that began failed: another one will show it.
     pub fn look_failed(&mut self) {
+        self.failing.clear();
         let later = std::mem::take(&mut self.ended);
         self.ended = std::mem::take(&mut self.covered);
         self.ended.extend(later);
@@ -174,22 +200,20 @@ impl State {
     /// Takes in what Docker showed.
     pub fn looked(&mut self, seen: Observed, now: Mono) {
         let before = std::mem::replace(&mut self.seen, seen);
+        self.count_contradictions(&before);
         self.tell_of_what_somebody_removed(&before);
         for container in &mut self.seen.containers {
             if let Some(code) = container
                 .instance()
                 .and_then(|instance| self.deaths.get(&instance))
             {
-                container.end(
-                    *code,
-                    self.records
-                        .get(container.unit)
-                        .is_some_and(|record| record.oom),
-                );
+                container.end(*code, self.records.saw_oom(container.unit));
             }
         }
         self.forget_restarts_that_were_done();
-        self.records.absorb(&self.seen, now);
+        self.take_in_runs(now);
+        self.believe_what_fails();
+        self.forget_lost_data();
         for (action, result) in std::mem::take(&mut self.covered) {
             self.settle(&action, result, now);
         }
@@ -198,6 +222,111 @@ impl State {
         if self.version_ran() {
             self.announce(News::VersionRan);
         }
+    }
+
+    /// Takes in the runs that were seen. The database is asked at once when another unit ended: a
+    /// start needs an answer that is younger than that.
+    pub(super) fn take_in_runs(&mut self, now: Mono) {
+        let runs = |records: &UnitRecords| -> Vec<UnitId> {
+            let runs = |(_, record): &(&UnitId, &UnitRecord)| record.running().is_some();
+            records
+                .units
+                .iter()
+                .filter(runs)
+                .map(|(unit, _)| *unit)
+                .collect()
+        };
+        let before = runs(&self.records);
+        self.records.absorb(&self.seen, now);
+        let after = runs(&self.records);
+        let ended = |unit: &UnitId| unit.is_server() && !after.contains(unit);
+        if before.iter().any(ended) {
+            self.announce(News::Ask(UnitId::Sql));
+        }
+    }
+
+    /// A unit that fails since before the look began, and that the look shows running and attached
+    /// to its network, is not only cut off.
+    fn believe_what_fails(&mut self) {
+        for unit in std::mem::take(&mut self.failing) {
+            let container = self.seen.container(unit);
+            let is_reachable = container
+                .is_none_or(|container| container.is_running() && self.seen.is_attached(container));
+            if let Some(running) = self.records.of(unit).running_mut() {
+                let health = &mut running.health;
+                health.failing_seen |= is_reachable && health.failing_since.is_some();
+            }
+        }
+    }
+
+    /// What was known of data that is gone says nothing about what comes in its place.
+    fn forget_lost_data(&mut self) {
+        let spec = self.desired.spec.as_ref();
+        let data = spec.and_then(|spec| spec.volumes.get(SQL_DATA));
+        if data.is_some_and(|data| !self.seen.volumes.contains(data)) {
+            self.records.durable.migrated = None;
+        }
+    }
+
+    /// The engine told of a change to something of ours, of what kind it may be: the next look is
+    /// to show one. Some engines tell before their own records say so.
+    pub fn on_change_told(&mut self) {
+        (self.told_of_change, self.repeats) = (true, REPEATS);
+    }
+
+    /// A look that was asked for because something changed shows what the one before it did.
+    fn count_contradictions(&mut self, before: &Observed) {
+        if !std::mem::take(&mut self.asked_again) {
+            return;
+        }
+        self.repeats = if self.seen == *before {
+            self.repeats.saturating_sub(1)
+        } else {
+            0
+        };
+    }
+
+    /// Whether the last look is in question, so that another one is to be made soon, afresh: it did
+    /// not show a change that the engine told of, or a unit began to fail after it.
+    pub fn contradicted(&self) -> bool {
+        let is_unseen = |record: &UnitRecord| {
+            let health = record.health();
+            health.misses >= 2 && !health.failing_seen && record.instance().is_some()
+        };
+        let waits = self.repeats > 0 && !self.told_of_change;
+        waits || self.records.units.values().any(is_unseen)
+    }
+
+    /// Takes in that the processor, memory or disk of the host was so short that what is asked
+    /// cannot be expected to answer: silence is held against nobody for a while.
+    pub fn on_host_starved(&mut self, now: Mono) {
+        self.records.wake(now);
+    }
+
+    /// Whether a hold has reached its end: everything that is wanted serves as it is wanted.
+    pub fn hold_is_over(&self, now: Mono) -> bool {
+        let Some(spec) = self.desired.spec.as_ref() else {
+            return false;
+        };
+        if self.desired.goal != Goal::Hold {
+            return false;
+        }
+        let up = Desired {
+            goal: Goal::Up,
+            ..self.desired.clone()
+        };
+        let serves = |unit: UnitId| {
+            let external = unit.is_database() && spec.sql.is_none();
+            let phase = phase_of(unit, external, &self.seen, &self.records, now);
+            matches!(phase, Phase::Ready | Phase::Drained)
+        };
+        let mut wanted = spec.units().into_iter();
+        wanted.all(|unit| self.desired.stopped.contains(&unit) || serves(unit))
+            && self.records.busy.is_empty()
+            && plan(&up, &self.seen, &self.records, now)
+                .actions
+                .iter()
+                .all(|action| matches!(action, Action::Examine(..)))
     }
 
     /// A wish is fulfilled by another run. Two runs of a container that the engine cannot inspect
@@ -210,7 +339,8 @@ impl State {
             };
             let ended = records
                 .get(*unit)
-                .is_some_and(|record| record.ended && record.instance.as_ref() == Some(instance));
+                .and_then(UnitRecord::ended)
+                .is_some_and(|ended| ended.instance == *instance);
             container.instance().as_ref() == Some(instance) && !(ended && container.is_running())
         });
     }
@@ -248,9 +378,12 @@ impl State {
                 .filter(|_| may_start);
         }
         let excused = self.records.excused.remove(&subject);
-        let fetched_again = |action: &Action, desired: &mut Desired| match action {
-            Action::Pull(image) => desired.refresh.remove(image),
-            _ => false,
+        let fetched_again = |action: &Action, desired: &mut Desired| {
+            if let Action::Pull(image) = action {
+                desired.refresh.remove(image)
+            } else {
+                false
+            }
         };
         match result {
             // The engine hands out a volume that is there as if it had made it.
@@ -303,13 +436,13 @@ impl State {
         match action {
             Action::Start(unit, _) => {
                 let record = self.records.of(*unit);
-                if record.failure.is_some() {
+                if record.failures.last.is_some() {
                     record.restarts = record.restarts.saturating_add(1);
                 }
                 self.tell(unit, "started");
             }
             Action::Create(unit) => {
-                self.records.of(*unit).host_is_well();
+                self.records.of(*unit).clear_host_failure();
                 self.tell(unit, "created");
             }
             Action::Remove(unit, _) => self.tell(unit, "removed"),
@@ -317,7 +450,9 @@ impl State {
             Action::Kill(unit, _) => self.tell(unit, "killed: somebody would not wait"),
             Action::Connect(unit, _) => {
                 // What could not be reached meanwhile was not deaf.
-                self.records.of(*unit).health.forget_misses();
+                if let Some(running) = self.records.of(*unit).running_mut() {
+                    running.health.forget_misses();
+                }
                 self.tell(unit, "attached to the network again");
             }
             Action::DisarmRestartPolicy(unit, _) => {
@@ -333,7 +468,12 @@ impl State {
                 self.tell(&subject, what);
             }
             Action::RemoveVolume(_) => self.tell(&subject, "removed"),
-            Action::CreateVolume(_) => self.tell(&subject, "created"),
+            Action::CreateVolume(name) => {
+                let spec = self.desired.spec.as_ref();
+                let data = spec.and_then(|spec| spec.volumes.get(SQL_DATA));
+                self.records.durable.is_data_new |= data == Some(name);
+                self.tell(&subject, "created");
+            }
             Action::Examine(..) => {}
         }
     }
@@ -459,7 +599,7 @@ impl State {
         let is_ending = self
             .records
             .get(unit)
-            .is_some_and(|record| record.ending.as_ref() == Some(instance));
+            .is_some_and(|record| record.is_ending(instance));
         !is_ending
             && found
                 .zip(wanted)

@@ -130,10 +130,12 @@ pub fn is_down(desired: &Desired, seen: &Observed, records: &UnitRecords) -> boo
     let Goal::Down { volumes } = desired.goal else {
         return false;
     };
+    // What somebody else's container uses stays, and `down` says so.
+    let is_left = |name: &String| records.is_left(&Subject::Volume(name.clone()));
     records.busy.is_empty()
         && seen.containers.is_empty()
-        && seen.networks.is_empty()
-        && (!volumes || seen.volumes.is_empty())
+        && (seen.networks.is_empty() || records.is_left(&Subject::Network))
+        && (!volumes || seen.volumes.iter().all(is_left))
 }
 
 /// Derives the status.
@@ -254,7 +256,8 @@ fn unit_status(
     let record = records.get(unit).unwrap_or(&unknown);
     let container = spec.container(unit);
     let failure = record
-        .failure
+        .failures
+        .last
         .as_ref()
         .or_else(|| missing(container?, seen, records));
     let runs = seen
@@ -269,10 +272,8 @@ fn unit_status(
     // What comes before it in the order of starts and does not serve.
     let serves = |before: &UnitId| {
         let external = *before == UnitId::Sql && spec.sql.is_none();
-        let drained = records
-            .get(*before)
-            .is_some_and(|record| record.health.drained);
-        drained || phase_of(*before, external, seen, records, now) == Phase::Ready
+        let phase = phase_of(*before, external, seen, records, now);
+        matches!(phase, Phase::Ready | Phase::Drained)
     };
     let mut before = spec
         .units()
@@ -301,12 +302,13 @@ fn unit_status(
             .map(|failure| failure.lines.clone())
             .unwrap_or_default(),
         for_seconds: if runs {
-            now.since(record.seen_at).as_secs()
+            now.since(record.seen_at()).as_secs()
         } else {
             0
         },
         restarts: record.restarts,
         retry_in_seconds: record
+            .failures
             .retry_at
             .filter(|_| !runs && busy.is_none())
             .map(|until| until.since(now).as_secs()),
@@ -357,12 +359,12 @@ fn reason(
 ) -> String {
     let turn = || ahead.map(|ahead| format!("waits for {ahead}"));
     let failed = || failure.map(|failure| format!("{}: {}", failure.cause.title(), failure.detail));
-    let probed = || record.health.last_problem.clone();
+    let probed = || record.health().last_problem.clone();
     let text = match phase {
         Phase::Failed(_) | Phase::BackingOff { .. } | Phase::CrashLoop { .. } | Phase::Dead => {
             failed()
         }
-        Phase::Starting | Phase::Unready => probed().or_else(failed),
+        Phase::Starting | Phase::Unready | Phase::Drained => probed().or_else(failed),
         Phase::Paused => Some("somebody paused the container; `docker unpause` it".to_owned()),
         Phase::Absent | Phase::Created | Phase::Stopping => match (busy, failed()) {
             (Some(verb), Some(failed)) => Some(format!("{verb}…; before: {failed}")),
@@ -476,8 +478,10 @@ fn up_verdict(
             ),
         );
     }
-    let ready =
-        |unit: &UnitStatus| unit.phase.ends_with("ready") && !unit.phase.ends_with("unready");
+    let ready = |unit: &UnitStatus| {
+        let serves = unit.phase.ends_with("ready") && !unit.phase.ends_with("unready");
+        serves || unit.phase == "drained"
+    };
     let waiting: Vec<&UnitStatus> = wanted().filter(|unit| !ready(unit)).collect();
     match waiting.first() {
         None if at_rest => (Verdict::Ready, at_rest_as(status, rests).to_owned()),

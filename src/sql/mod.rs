@@ -2,8 +2,8 @@
 //! database, and shut down.
 //!
 //! Every question uses one short connection, because a timed-out tiberius connection is unusable
-//! afterwards. Questions go to `master`, since Octopus' database may not exist yet. Numbers of
-//! errors are SQL Server's own (learn.microsoft.com, "Database Engine events and errors").
+//! afterwards. Questions of `sa` go to `master`, since Octopus' database may not exist yet; other
+//! logins may be known to that database alone. Numbers of errors are SQL Server's own (learn.microsoft.com, "Database Engine events and errors").
 
 pub mod backup;
 
@@ -13,11 +13,13 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use tiberius::AuthMethod;
 use tiberius::Client;
+use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_util::compat::Compat;
 use tokio_util::compat::TokioAsyncWriteCompatExt as _;
 
-use crate::reconcile::SUSPECT;
+use crate::reconcile::health::Miss;
 use crate::reconcile::health::Probe;
 use crate::spec::DatabaseTarget;
 
@@ -25,6 +27,8 @@ use crate::spec::DatabaseTarget;
 pub const LOGIN_FAILED: u32 = 18456;
 /// The server upgrades its own databases; only an administrator on its console may connect.
 const SCRIPT_UPGRADE: u32 = 18401;
+/// A database does not exist, or the login may not use it.
+const NO_SUCH_DATABASE: [u32; 2] = [4060, 916];
 /// A database is not recovered yet, or is being recovered.
 const RECOVERING: [u32; 2] = [921, 922];
 
@@ -32,7 +36,7 @@ const RECOVERING: [u32; 2] = [921, 922];
 #[derive(Debug, thiserror::Error)]
 pub enum SqlError {
     /// No TCP connection.
-    #[error("connect to {address}: {why}")]
+    #[error("{}", connecting(address, why, *os_error))]
     Connect {
         /// Host and port.
         address: String,
@@ -57,14 +61,33 @@ pub enum SqlError {
         /// Its words.
         message: String,
     },
+    /// The connection was closed before any answer: the port is published, and its process is gone
+    /// or has not opened it yet.
+    #[error("{phase}: the server takes no connections yet, or has gone: {why}")]
+    Closed {
+        /// `prelogin`, `log in` or `query`.
+        phase: &'static str,
+        /// The client's words.
+        why: String,
+    },
     /// The connection broke.
     #[error("{phase}: {why}")]
     Broken {
-        /// `log in` or `query`.
+        /// `prelogin`, `log in` or `query`.
         phase: &'static str,
         /// Why.
         why: String,
     },
+}
+
+/// The kernel's number of a refused connection (errno(3)).
+const CONNECTION_REFUSED: i32 = 111;
+
+fn connecting(address: &str, why: &str, os_error: Option<i32>) -> String {
+    match os_error {
+        Some(CONNECTION_REFUSED) => format!("not listening yet at {address}"),
+        Some(_) | None => format!("connect to {address}: {why}"),
+    }
 }
 
 type Connection = Client<Compat<TcpStream>>;
@@ -86,6 +109,10 @@ pub(crate) fn error_of(phase: &'static str, error: &tiberius::error::Error) -> S
             code: token.code(),
             message: token.message().to_owned(),
         },
+        tiberius::error::Error::Io { kind, message } if is_close(*kind) => SqlError::Closed {
+            phase,
+            why: message.clone(),
+        },
         other => SqlError::Broken {
             phase,
             why: other.to_string(),
@@ -93,12 +120,18 @@ pub(crate) fn error_of(phase: &'static str, error: &tiberius::error::Error) -> S
     }
 }
 
-/// Logs in to `database`. `limit` bounds each of connecting and logging in.
-pub async fn login(
-    target: &DatabaseTarget,
-    database: &str,
-    limit: Duration,
-) -> Result<Connection, SqlError> {
+fn is_close(kind: std::io::ErrorKind) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        kind,
+        ErrorKind::UnexpectedEof
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+    )
+}
+
+async fn connect(target: &DatabaseTarget, limit: Duration) -> Result<TcpStream, SqlError> {
     let address = format!("{}:{}", target.host, target.port);
     let connecting = async {
         let connected = TcpStream::connect(&address).await;
@@ -110,6 +143,16 @@ pub async fn login(
     };
     let tcp = within("connect", limit, connecting).await?;
     let _ = tcp.set_nodelay(true);
+    Ok(tcp)
+}
+
+/// Logs in to `database`. `limit` bounds each of connecting and logging in.
+pub async fn login(
+    target: &DatabaseTarget,
+    database: &str,
+    limit: Duration,
+) -> Result<Connection, SqlError> {
+    let tcp = connect(target, limit).await?;
     let mut config = tiberius::Config::new();
     config.host(&target.host);
     config.port(target.port);
@@ -173,25 +216,50 @@ pub async fn probe(target: &DatabaseTarget, limit: Duration) -> Probe {
 }
 
 async fn states(target: &DatabaseTarget, limit: Duration) -> Result<Vec<Vec<String>>, SqlError> {
-    let mut client = login(target, "master", limit).await?;
+    let [first, second] = where_to_log_in(target);
+    let mut client = match login(target, first, limit).await {
+        Err(SqlError::Server { code, .. }) if NO_SUCH_DATABASE.contains(&code) => {
+            login(target, second, limit).await?
+        }
+        other => other?,
+    };
     let states = rows(&mut client, DATABASES, limit).await;
     let _ = tokio::time::timeout(limit, Box::pin(client.close())).await;
     states
 }
 
-/// A suspect database of Octopus is not waited for; one that is recovering is.
+/// The databases to log in to, in turn. A user that a database contains is unknown to `master`,
+/// which would count its login as a refused one; `sa` is known there, and Octopus' database may
+/// not exist yet.
+fn where_to_log_in(target: &DatabaseTarget) -> [&str; 2] {
+    if target.user.eq_ignore_ascii_case("sa") {
+        ["master", &target.database]
+    } else {
+        [&target.database, "master"]
+    }
+}
+
+/// The databases that SQL Server itself needs.
+const SYSTEM: [&str; 4] = ["master", "tempdb", "model", "msdb"];
+
+/// A suspect database of Octopus is not waited for; one that is recovering is. What state other
+/// databases of the server are in is their owners' business.
 fn judge(states: &[Vec<String>], database: &str) -> Probe {
     for row in states {
         let (name, state) = (
             row.first().map_or("", String::as_str),
             row.get(1).map_or("", String::as_str),
         );
+        let is_systems = SYSTEM.iter().any(|one| name.eq_ignore_ascii_case(one));
+        if !is_systems && !name.eq_ignore_ascii_case(database) {
+            continue;
+        }
         match state {
             "RECOVERING" | "RECOVERY_PENDING" | "RESTORING" => {
                 return Probe::Alive(format!("database {name} is {state}"));
             }
-            "SUSPECT" | "EMERGENCY" if name.eq_ignore_ascii_case(database) || name == "master" => {
-                return Probe::Alive(format!("{SUSPECT} {name} is {state}"));
+            "SUSPECT" | "EMERGENCY" => {
+                return Probe::Suspect(format!("suspect database: {name} is {state}"));
             }
             _ => {}
         }
@@ -204,7 +272,9 @@ fn judge_error(error: &SqlError) -> Probe {
         SqlError::Server {
             code: LOGIN_FAILED,
             message,
-        } => Probe::Refused(format!("error 18456: {message}")),
+        } => Probe::Refused(format!(
+            "takes no logins of ours, or none yet: error 18456: {message}"
+        )),
         SqlError::Server {
             code: SCRIPT_UPGRADE,
             ..
@@ -214,7 +284,47 @@ fn judge_error(error: &SqlError) -> Probe {
         }
         SqlError::Server { code, message } => Probe::Alive(format!("error {code}: {message}")),
         SqlError::Connect { os_error, .. } => Probe::of_error(*os_error, error.to_string()),
-        SqlError::TimedOut { .. } | SqlError::Broken { .. } => Probe::Failure(error.to_string()),
+        SqlError::TimedOut { limit, .. } => Probe::Failure(Miss::Silent(*limit), error.to_string()),
+        SqlError::Closed { .. } => Probe::Failure(Miss::Gone, error.to_string()),
+        SqlError::Broken { .. } => Probe::Failure(Miss::Broken, error.to_string()),
+    }
+}
+
+/// The first message of the protocol, as a client sends it (MS-TDS 2.2.6.5): its version, and that
+/// it could encrypt.
+const PRELOGIN: [u8; 26] = [
+    0x12, 1, 0, 26, 0, 0, 1, 0, // PRELOGIN, last packet, 26 bytes
+    0, 0, 11, 0, 6, // VERSION at 11, 6 bytes
+    1, 0, 17, 0, 1,    // ENCRYPTION at 17, 1 byte
+    0xff, // end of options
+    0, 0, 0, 0, 0, 0, // the version
+    0, // encryption is supported
+];
+/// The type of the packet that answers it.
+const REPLY: u8 = 4;
+
+/// Asks whether the server speaks its protocol at all, without a login: that leaves no trace in its
+/// log, whatever state it is in. `limit` bounds each of connecting and the answer.
+pub async fn prelogin(target: &DatabaseTarget, limit: Duration) -> Result<(), SqlError> {
+    let mut tcp = connect(target, limit).await?;
+    let asking = async {
+        let exchange = async {
+            tcp.write_all(&PRELOGIN).await?;
+            tcp.read_u8().await
+        };
+        exchange
+            .await
+            .map_err(|error: std::io::Error| SqlError::Closed {
+                phase: "prelogin",
+                why: error.to_string(),
+            })
+    };
+    match within("prelogin", limit, asking).await? {
+        REPLY => Ok(()),
+        other => Err(SqlError::Broken {
+            phase: "prelogin",
+            why: format!("the answer is no TDS: it begins with the byte {other:#04x}"),
+        }),
     }
 }
 
@@ -232,7 +342,10 @@ pub async fn has_database(target: &DatabaseTarget, limit: Duration) -> Result<bo
 pub async fn shutdown(target: &DatabaseTarget, limit: Duration) -> Result<(), SqlError> {
     let mut client = login(target, "master", limit).await?;
     match rows(&mut client, "SHUTDOWN", limit).await {
-        Ok(_) | Err(SqlError::Broken { .. } | SqlError::TimedOut { .. }) => Ok(()),
+        Ok(_)
+        | Err(SqlError::Closed { .. } | SqlError::Broken { .. } | SqlError::TimedOut { .. }) => {
+            Ok(())
+        }
         Err(SqlError::Server {
             code: 6006,
             message,
@@ -275,9 +388,69 @@ mod tests {
             judge(&states(&[("Octopus", "RECOVERING")]), "Octopus"),
             Probe::Alive(_)
         ));
-        assert!(
-            matches!(judge(&states(&[("octopus", "SUSPECT")]), "Octopus"), Probe::Alive(text) if text.starts_with(SUSPECT))
-        );
+        assert!(matches!(
+            judge(&states(&[("octopus", "SUSPECT")]), "Octopus"),
+            Probe::Suspect(_)
+        ));
+    }
+
+    #[test]
+    fn other_databases_of_the_server_hold_nobody_up() {
+        for state in ["RESTORING", "RECOVERY_PENDING", "RECOVERING", "SUSPECT"] {
+            let with = |name| states(&[("master", "ONLINE"), (name, state)]);
+            assert_eq!(
+                judge(&with("LogShipped"), "Octopus"),
+                Probe::Ready,
+                "{state}"
+            );
+            for name in ["Octopus", "msdb"] {
+                assert_ne!(
+                    judge(&with(name), "Octopus"),
+                    Probe::Ready,
+                    "{name} {state}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn only_sa_begins_at_master() {
+        let target = |user: &str| DatabaseTarget {
+            host: "h".to_owned(),
+            port: 1433,
+            user: user.to_owned(),
+            password: crate::config::Secret::new("p"),
+            database: "Octopus".to_owned(),
+        };
+        assert_eq!(where_to_log_in(&target("sa")), ["master", "Octopus"]);
+        assert_eq!(where_to_log_in(&target("contained")), ["Octopus", "master"]);
+    }
+
+    #[tokio::test]
+    async fn a_prelogin_is_answered_by_what_speaks_the_protocol_and_by_nothing_else() {
+        for (answer, is_tds) in [
+            (&b"\x04\x01"[..], true),
+            (b"HTTP/1.1 400", false),
+            (b"", false),
+        ] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let target = DatabaseTarget {
+                host: "127.0.0.1".to_owned(),
+                port: listener.local_addr().unwrap().port(),
+                user: "sa".to_owned(),
+                password: crate::config::Secret::new("p"),
+                database: "Octopus".to_owned(),
+            };
+            let serving = tokio::spawn(async move {
+                let (mut tcp, _) = listener.accept().await.unwrap();
+                let mut question = [0; PRELOGIN.len()];
+                tcp.read_exact(&mut question).await.unwrap();
+                tcp.write_all(answer).await.unwrap();
+            });
+            let asked = prelogin(&target, Duration::from_secs(5)).await;
+            serving.await.unwrap();
+            assert_eq!(asked.is_ok(), is_tds, "{asked:?}");
+        }
     }
 
     #[test]
@@ -291,6 +464,9 @@ mod tests {
             phase: "log in",
             limit: Duration::from_secs(2),
         };
-        assert!(matches!(judge_error(&silent), Probe::Failure(_)));
+        assert!(matches!(
+            judge_error(&silent),
+            Probe::Failure(Miss::Silent(_), _)
+        ));
     }
 }

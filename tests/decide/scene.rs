@@ -197,6 +197,31 @@ impl Scene {
         stops.collect()
     }
 
+    /// The planned stop of a unit: its grace, and how often SIGTERM is sent again.
+    pub(super) fn grace(&self, unit: UnitId) -> Option<(Duration, Option<Duration>)> {
+        self.plan().into_iter().find_map(|action| match action {
+            Action::Stop {
+                unit: of,
+                grace,
+                repeat,
+                ..
+            } if of == unit => Some((grace, repeat)),
+            _ => None,
+        })
+    }
+
+    /// A unit is asked every second, and looked at.
+    pub(super) fn probe_for(&mut self, seconds: u64, unit: UnitId, probe: &Probe) {
+        for _ in 0..seconds {
+            self.wait(1);
+            self.probe(unit, probe);
+            if unit != DB {
+                self.probe(DB, &Probe::Ready);
+            }
+            self.change(|_| {});
+        }
+    }
+
     pub(super) fn starts(&self) -> Vec<UnitId> {
         let starts = self.plan().into_iter().filter_map(|action| match action {
             Action::Start(unit, _) => Some(unit),

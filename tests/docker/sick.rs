@@ -76,7 +76,7 @@ fn f50_a_flapping_node_and_a_drained_one_are_never_restarted() {
     stack.run(&["up"]).ok();
     let before = stack.started();
     drain(&stack, NODE_2, true);
-    let seen = stack.wait_for_unit(NODE_2, "unready");
+    let seen = stack.wait_for_unit(NODE_2, "drained");
     assert_eq!(seen["reason"], "it is drained (418)");
     wait_for_lapses(&stack, NODE_1, 8);
     assert_eq!(
@@ -146,6 +146,8 @@ fn f48_a_hung_sql_server_is_restarted_and_its_nodes_are_spared() {
     let stack = quick("hung-sql", 1);
     stack.set("PROBE_INTERVAL", "500ms");
     stack.set("PROBE_TIMEOUT", "1s");
+    // It always gets all of its time.
+    stack.set("SQL_STOP_LIMIT", "1s");
     stack.run(&["up"]).ok();
     let (before, since) = (stack.started(), stack.witness.now());
     stack.witness.kill(&stack.container("db"), "STOP");
@@ -164,7 +166,7 @@ fn f01_a_drained_node_outlives_the_daemon_and_holds_up_no_other() {
     stack.run(&["up"]).ok();
     let before = stack.started();
     drain(&stack, NODE_1, true);
-    stack.wait_for_unit(NODE_1, "unready");
+    stack.wait_for_unit(NODE_1, "drained");
     stack.kill_daemon();
     let daemon = stack.spawn(&["daemon"]);
     stack.wait_for_unit(NODE_2, "ready");

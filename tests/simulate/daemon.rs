@@ -56,11 +56,20 @@ pub(super) struct Daemon {
     session: u64,
     /// Probes that are not answered yet: the unit, and when it was asked. One that is asked anew
     /// takes the place of the one before, whose answer says nothing any more.
-    pub(super) probes: BTreeMap<u64, (UnitId, Ms)>,
+    pub(super) probes: BTreeMap<u64, Question>,
     turn_at: Ms,
     came_round: Ms,
     /// It gets no processor until then.
     pub(super) frozen_until: Ms,
+}
+
+/// A probe under way.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) unit: UnitId,
+    asked_at: Ms,
+    /// How long each of its phases may take.
+    limit: Duration,
 }
 
 impl Daemon {
@@ -248,19 +257,19 @@ impl Sim {
                 instance,
                 probe,
             } => {
-                let timing = self.timing();
                 let Some(daemon) = &mut self.daemon else {
                     return;
                 };
-                let Some((_, asked_at)) = daemon.probes.remove(number) else {
+                let Some(question) = daemon.probes.remove(number) else {
                     return;
                 };
                 if !daemon.core.awaits_probe(*unit, *number) {
                     return;
                 }
-                let took = Duration::from_millis(now - asked_at);
+                let took = Duration::from_millis(now - question.asked_at);
                 // The product says itself which answers came too late to say anything.
-                let probe = octo_local::daemon::core::judged(probe.clone(), took, *unit, &timing);
+                let limit = question.limit;
+                let probe = octo_local::daemon::core::judged(probe.clone(), took, *unit, limit);
                 self.invariants
                     .probed(*unit, instance.as_ref(), &probe, now);
             }
@@ -301,8 +310,13 @@ impl Sim {
                 target,
                 limit,
             } => {
-                daemon.probes.retain(|_, (other, _)| *other != unit);
-                daemon.probes.insert(number, (unit, self.now));
+                daemon.probes.retain(|_, other| other.unit != unit);
+                let question = Question {
+                    unit,
+                    asked_at: self.now,
+                    limit,
+                };
+                daemon.probes.insert(number, question);
                 self.begin_probe(number, unit, instance, &target, limit);
             }
             Effect::ReadLog(unit, instance) => self.read_log(unit, instance),

@@ -1,6 +1,9 @@
 //! The model of what runs in a container: an Octopus node or a SQL Server, from its start to its
 //! end, well or not.
 
+use std::time::Duration;
+
+use octo_local::reconcile::health::Miss;
 use octo_local::reconcile::health::Probe;
 use octo_local::spec::UnitId;
 use time::format_description::well_known::Rfc3339;
@@ -344,7 +347,7 @@ impl Sim {
         if data.schema.is_some() && data.key != key {
             return self.exit(id, 1, "the master key is invalid");
         }
-        self.judge_attempt(id);
+        self.judge_attempt(id, data.schema == Some(version));
         if let Some(Some(data)) = self.data_mut(&sql) {
             data.key = key;
         }
@@ -440,7 +443,7 @@ impl Sim {
     pub(super) fn node_answers(&mut self, port: u16, limit: Ms) -> (Probe, Ms) {
         let flip = self.chance.percent(50);
         let quick = self.chance.between(1, 20);
-        let refused = || Probe::Failure("connection refused".to_owned());
+        let refused = || Probe::Failure(Miss::Gone, "connection refused".to_owned());
         let Some((id, made)) = self
             .world
             .containers
@@ -453,15 +456,21 @@ impl Sim {
             return (refused(), quick);
         };
         if process.hung || made.doing == Doing::Paused {
-            return (Probe::Failure("no answer within 2000 ms".to_owned()), limit);
+            let silent = Miss::Silent(Duration::from_millis(limit));
+            return (
+                Probe::Failure(silent, "no answer in time".to_owned()),
+                limit,
+            );
         }
         let probe = match process.phase {
-            Phase::Ready if process.flaps && flip => Probe::Failure("it answers 500".to_owned()),
+            Phase::Ready if process.flaps && flip => {
+                Probe::Failure(Miss::Broken, "it answers 500".to_owned())
+            }
             Phase::Ready if process.on_lost == OnLost::Serves || self.has_database(id) => {
                 Probe::Ready
             }
             Phase::Boot | Phase::Foreign => refused(),
-            _ => Probe::Failure("it answers 503".to_owned()),
+            _ => Probe::Failure(Miss::Broken, "it answers 503".to_owned()),
         };
         (probe, quick)
     }
@@ -470,12 +479,18 @@ impl Sim {
     pub(super) fn sql_answers(&mut self, port: u16, limit: Ms) -> (Probe, Ms) {
         let quick = self.chance.between(1, 20);
         let Some(made) = self.world.listener(port) else {
-            return (Probe::Failure("connection refused".to_owned()), quick);
+            return (
+                Probe::Failure(Miss::Gone, "connection refused".to_owned()),
+                quick,
+            );
         };
         let process = made.process.as_ref().unwrap();
         if process.hung || made.doing == Doing::Paused {
             return (
-                Probe::Failure("log in: no answer within 2000 ms".to_owned()),
+                Probe::Failure(
+                    Miss::Silent(Duration::from_millis(limit)),
+                    "log in: no answer in time".to_owned(),
+                ),
                 limit,
             );
         }
@@ -483,7 +498,7 @@ impl Sim {
             Phase::Ready => Probe::Ready,
             Phase::Refusing => Probe::Refused("error 18456".to_owned()),
             Phase::Recovering => Probe::Alive("database Octopus is RECOVERING".to_owned()),
-            _ => Probe::Failure("connection refused".to_owned()),
+            _ => Probe::Failure(Miss::Gone, "connection refused".to_owned()),
         };
         (probe, quick)
     }

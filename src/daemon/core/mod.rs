@@ -69,7 +69,6 @@ use crate::reconcile::observed::Instance;
 use crate::reconcile::observed::Run;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::StatusInput;
-use crate::reconcile::status::Verdict;
 use crate::reconcile::status::is_down;
 use crate::reconcile::status::status;
 use crate::spec::StackSpec;
@@ -213,9 +212,8 @@ impl Core {
                 instance,
                 lines,
             } => {
-                if self.pacing.on_log_read(unit, &instance, lines, now.mono) {
-                    self.state.progressed(unit, now.mono);
-                    self.pacing.nudge(unit, now.mono);
+                if self.pacing.on_log_read(unit, &instance, now.mono) {
+                    self.state.on_log_read(unit, &instance, &lines, now.mono);
                 }
             }
             Event::Done(action, result) => {
@@ -427,7 +425,10 @@ impl Core {
                 self.state.heard(&event, self.now.mono);
                 self.looks.invalidate_container(event.id);
             }
-            Hint::Infrastructure => self.looks.invalidate_infrastructure(),
+            Hint::Infrastructure => {
+                self.state.on_change_told();
+                self.looks.invalidate_infrastructure();
+            }
             Hint::Images => self.looks.invalidate_images(),
         }
         self.looks.want();
@@ -634,7 +635,8 @@ impl Core {
         let serving = spec.nodes.iter().find_map(|node| {
             let record = self.state.records.get(node.unit)?;
             let container = self.state.seen.container(node.unit)?;
-            let is_its = record.health.ready && record.instance == container.instance();
+            let is_its =
+                record.health().ready && record.instance() == container.instance().as_ref();
             is_its.then_some((node, container))
         });
         let Some((node, container)) = serving else {
@@ -686,8 +688,8 @@ impl Core {
         };
         let now = self.now.mono;
         self.pacing.keep_only(wanted, now);
-        let timing = self.state.timing();
-        self.out.extend(self.pacing.due(&timing, now));
+        let due = self.pacing.due(|unit| self.state.patience_with(unit), now);
+        self.out.extend(due);
     }
 
     fn who_is_probed(&self, spec: &StackSpec) -> BTreeMap<UnitId, (Option<Instance>, ProbeTarget)> {
@@ -719,18 +721,7 @@ impl Core {
         if !self.keeping.stored().held || self.state.desired.goal != Goal::Hold {
             return;
         }
-        let as_if_up = {
-            let mut desired = self.state.desired.clone();
-            desired.goal = Goal::Up;
-            status(
-                &StatusInput::default(),
-                &desired,
-                &self.state.seen,
-                &self.state.records,
-                self.now.mono,
-            )
-        };
-        if as_if_up.verdict == Verdict::Ready {
+        if self.state.hold_is_over(self.now.mono) {
             self.keeping.edit(|stored| stored.held = false);
             self.tell("", "everything is ready: no longer held");
             self.derive();

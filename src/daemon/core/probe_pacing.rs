@@ -11,6 +11,7 @@ use crate::daemon::message::ProbeTarget;
 use crate::reconcile::Mono;
 use crate::reconcile::health::Probe;
 use crate::reconcile::observed::Instance;
+use crate::spec::Role;
 use crate::spec::UnitId;
 
 /// How much later than its deadline a probe may end before this process counts as starved.
@@ -41,8 +42,8 @@ struct Pace {
     begun: Mono,
     /// It was ready once in this run.
     started: bool,
-    /// The probe under way, and since when.
-    asked: Option<(u64, Mono)>,
+    /// The probe under way.
+    asked: Option<Asked>,
     due: Mono,
     /// Something suggests that the next answer differs from the last: ask at once.
     nudged: bool,
@@ -50,10 +51,18 @@ struct Pace {
     log: LogMark,
 }
 
-/// What was seen last of a starting run's log.
+/// A probe under way.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    number: u64,
+    at: Mono,
+    /// How long each of its phases may take.
+    limit: Duration,
+}
+
+/// When a starting run's log was read.
 #[derive(Debug, Default)]
 struct LogMark {
-    lines: Vec<String>,
     read_at: Option<Mono>,
     reading: bool,
 }
@@ -96,19 +105,29 @@ impl ProbePacing {
         }
     }
 
-    /// What is to be asked now.
-    pub(super) fn due(&mut self, timing: &Timing, now: Mono) -> Vec<Effect> {
+    /// What is to be asked now, each with as much patience as it is given.
+    pub(super) fn due(
+        &mut self,
+        patience_with: impl Fn(UnitId) -> Duration,
+        now: Mono,
+    ) -> Vec<Effect> {
         let mut effects = Vec::new();
         for (unit, pace) in &mut self.probers {
             if pace.asked.is_none() && pace.due <= now {
                 self.last_number += 1;
-                (pace.asked, pace.nudged) = (Some((self.last_number, now)), false);
+                let limit = patience_with(*unit);
+                let asked = Asked {
+                    number: self.last_number,
+                    at: now,
+                    limit,
+                };
+                (pace.asked, pace.nudged) = (Some(asked), false);
                 effects.push(Effect::Probe {
                     number: self.last_number,
                     unit: *unit,
                     instance: pace.instance.clone(),
                     target: pace.target.clone(),
-                    limit: timing.probe_timeout,
+                    limit,
                 });
             }
         }
@@ -126,14 +145,18 @@ impl ProbePacing {
         now: Mono,
     ) -> Option<(Probe, Option<Effect>)> {
         let pace = self.probers.get_mut(&unit)?;
-        let (_, asked_at) = pace.asked.take_if(|(asked, _)| *asked == number)?;
-        let took = now.since(asked_at);
-        let probe = judged(probe, took, unit, timing);
+        let asked = pace.asked.take_if(|asked| asked.number == number)?;
+        let took = now.since(asked.at);
+        let probe = judged(probe, took, unit, asked.limit);
         pace.started |= probe == Probe::Ready;
         pace.refusals = match &probe {
             Probe::Refused(_) => pace.refusals.saturating_add(1),
             Probe::Unknown(_) => pace.refusals,
-            Probe::Ready | Probe::Alive(_) | Probe::Drained(_) | Probe::Failure(_) => 0,
+            Probe::Ready
+            | Probe::Alive(_)
+            | Probe::Suspect(_)
+            | Probe::Drained(_)
+            | Probe::Failure(..) => 0,
         };
         if !pace.nudged {
             pace.due = now.after(pace.pause(&probe, took, timing, now));
@@ -144,34 +167,21 @@ impl ProbePacing {
         Some((probe, read.map(|instance| Effect::ReadLog(unit, instance))))
     }
 
-    /// Takes in the last lines of a starting run's log. True when it moved by something else than
-    /// our own refused logins.
-    pub(super) fn on_log_read(
-        &mut self,
-        unit: UnitId,
-        instance: &Instance,
-        lines: Vec<String>,
-        now: Mono,
-    ) -> bool {
-        let Some(pace) = self.probers.get_mut(&unit) else {
+    /// The log of a starting run was read. False when it is of a run that is not asked any more.
+    pub(super) fn on_log_read(&mut self, unit: UnitId, instance: &Instance, now: Mono) -> bool {
+        let pace = self.probers.get_mut(&unit);
+        let is_its = |pace: &&mut Pace| pace.instance.as_ref() == Some(instance);
+        let Some(pace) = pace.filter(is_its) else {
             return false;
         };
-        if pace.instance.as_ref() != Some(instance) {
-            return false;
-        }
         (pace.log.reading, pace.log.read_at) = (false, Some(now));
-        let lines: Vec<String> = lines.into_iter().filter(|line| !is_ours(line)).collect();
-        let moved = !lines.is_empty() && lines != pace.log.lines;
-        if moved {
-            pace.log.lines = lines;
-        }
-        moved
+        true
     }
 
     /// Whether the answer to this probe is still waited for.
     pub(super) fn awaits(&self, unit: UnitId, number: u64) -> bool {
         let asked = self.probers.get(&unit).and_then(|pace| pace.asked);
-        asked.is_some_and(|(asked, _)| asked == number)
+        asked.is_some_and(|asked| asked.number == number)
     }
 
     /// When the next probe is due.
@@ -187,13 +197,13 @@ impl ProbePacing {
 /// What a probe that took this long says: one that failed long after its deadline only says that
 /// this process did not get to run. A database probe has phases (TCP, prelogin and TLS, login,
 /// query), each with the limit.
-pub fn judged(probe: Probe, took: Duration, unit: UnitId, timing: &Timing) -> Probe {
-    let longest = match unit {
-        UnitId::Sql => timing.probe_timeout * 4,
-        UnitId::Node(_) => timing.probe_timeout,
+pub fn judged(probe: Probe, took: Duration, unit: UnitId, limit: Duration) -> Probe {
+    let longest = match unit.role() {
+        Role::Database => limit * 4,
+        Role::Server => limit,
     };
     match probe {
-        Probe::Failure(why) if took > longest + STARVED => Probe::Unknown(why),
+        Probe::Failure(_, why) if took > longest + STARVED => Probe::Unknown(why),
         other => other,
     }
 }
@@ -208,7 +218,7 @@ impl Pace {
         };
         match (probe, self.started) {
             (Probe::Refused(_), _) => self.pause_after_refusal(timing),
-            (Probe::Failure(_), true) => AFTER_MISS.min(steady).saturating_sub(took),
+            (Probe::Failure(..), true) => AFTER_MISS.min(steady).saturating_sub(took),
             (_, true) => steady,
             (_, false) => starting,
         }
@@ -231,9 +241,4 @@ impl LogMark {
                 .read_at
                 .is_none_or(|at| now.since(at) >= PROGRESS_EVERY)
     }
-}
-
-/// Our own refused logins are written to SQL Server's log too; they are no progress.
-fn is_ours(line: &str) -> bool {
-    line.contains("Login failed") || line.contains("18456")
 }

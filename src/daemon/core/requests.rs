@@ -301,7 +301,7 @@ impl Core {
             name_on_purpose: request.name_on_purpose,
             seen: self.state.seen.clone(),
             ready: records
-                .filter(|(_, record)| record.health.ready)
+                .filter(|(_, record)| record.health().ready)
                 .map(|(unit, _)| *unit)
                 .collect(),
             applied_data: kept.spec.as_ref().map(Data::of),

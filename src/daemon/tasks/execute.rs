@@ -55,6 +55,19 @@ impl Failed {
     }
 }
 
+/// Whether the engine keeps a network or a volume because a container uses it.
+fn is_in_use(action: &Action, error: &EngineError) -> bool {
+    let removes = matches!(action, Action::RemoveNetwork(_) | Action::RemoveVolume(_));
+    removes
+        && matches!(
+            error,
+            EngineError::Refused {
+                status: 403 | 409,
+                ..
+            }
+        )
+}
+
 impl From<EngineError> for Failed {
     fn from(error: EngineError) -> Self {
         Self::Engine(error)
@@ -67,6 +80,10 @@ impl ActionContext {
         let result = self.attempt(action).await;
         result.map_err(|failure| match failure {
             Failed::Known(trouble) => trouble,
+            Failed::Engine(error) if is_in_use(action, &error) => Trouble {
+                kind: TroubleKind::InUse,
+                ..Trouble::refused(error.to_string())
+            },
             Failed::Engine(error) => {
                 let doubt = match &error {
                     EngineError::TimedOut { .. } => Doubt::MayStillHappen,
@@ -115,10 +132,11 @@ impl ActionContext {
                     unit,
                     instance,
                     grace,
+                    repeat,
                     ..
                 },
                 _,
-            ) => self.stop(*unit, instance, *grace).await?,
+            ) => self.stop(*unit, instance, *grace, *repeat).await?,
             (Action::Kill(_, instance), _) => engine.kill_container(&instance.id).await?,
             (Action::Remove(_, id), _) => engine.remove_container(id).await?,
             (Action::RemoveNetwork(id), _) => engine.remove_network(id).await?,
@@ -198,9 +216,14 @@ impl ActionContext {
         unit: UnitId,
         instance: &Instance,
         grace: Duration,
+        repeat: Option<Duration>,
     ) -> Result<(), EngineError> {
-        if unit != UnitId::Sql {
-            return self.engine.stop_container(&instance.id, grace).await;
+        if unit.is_server() {
+            let stopping = self.engine.stop_container(&instance.id, grace);
+            return match repeat {
+                Some(every) => self.signal_until(stopping, &instance.id, every).await,
+                None => stopping.await,
+            };
         }
         let begun = tokio::time::Instant::now();
         if self.ask_to_shut_down(instance, grace).await {
@@ -239,6 +262,28 @@ impl ActionContext {
         }
         tracing::warn!("SQL Server refuses every known password of sa; it gets SIGTERM");
         false
+    }
+
+    /// Sends SIGTERM again and again until the engine has ended the container: the first one may
+    /// have come before the process could take it.
+    async fn signal_until(
+        &self,
+        stopping: impl Future<Output = Result<(), EngineError>>,
+        id: &str,
+        every: Duration,
+    ) -> Result<(), EngineError> {
+        tokio::pin!(stopping);
+        loop {
+            // Cancel-safe: the call to the engine goes on in the next round.
+            match tokio::time::timeout(every, &mut stopping).await {
+                Ok(result) => return result,
+                Err(_) => {
+                    if let Err(error) = self.engine.signal_container(id, "SIGTERM").await {
+                        tracing::debug!(%error, "SIGTERM was not sent again");
+                    }
+                }
+            }
+        }
     }
 
     async fn wait_for_exit(&self, instance: &Instance, grace: Duration) -> Result<(), EngineError> {

@@ -1,9 +1,13 @@
 //! Whether a container may stay as it is, or why not.
 
+use std::time::Duration;
+
 use super::Pass;
 use crate::reconcile::Cause;
 use crate::reconcile::Mono;
 use crate::reconcile::Phase;
+use crate::reconcile::health::DATABASE_SILENCE;
+use crate::reconcile::health::Health;
 use crate::reconcile::observed::Container;
 use crate::reconcile::record::UnitRecord;
 use crate::spec::ContainerSpec;
@@ -79,22 +83,27 @@ impl Pass<'_> {
         if container.is_running() && !self.seen.is_attached(container) {
             return Fit::Right;
         }
-        let is_node = container.unit.is_server();
+        let unit = container.unit;
         let is_held_to_account = self.has_grace_ended(record)
-            && (!is_node || self.database_was_well_after(spec, record));
-        match self.phase(spec, container.unit) {
-            Phase::Unready if is_held_to_account && record.health.misses >= spec.timing.misses => {
+            && match unit.role() {
+                Role::Database => true,
+                Role::Server => self.database_was_well_after(spec, record),
+            };
+        match self.phase(spec, unit) {
+            Phase::Unready if is_held_to_account && self.hangs(spec, unit, record.health()) => {
                 Fit::Broken(Cause::Hung)
             }
             // One that nobody asked yet may be ready: a new daemon first looks.
             Phase::Starting
-                if is_node && !self.database_runs(spec) && record.health.was_asked() =>
+                if unit.is_server() && !self.database_runs(spec) && record.health().was_asked() =>
             {
                 Fit::Broken(Cause::LostDatabase)
             }
+            // One that refuses a login is no stuck process.
             Phase::Starting
                 if is_held_to_account
-                    && self.now >= start_deadline(container.unit, spec, record) =>
+                    && record.health().refused_since.is_none()
+                    && self.now >= start_deadline(unit, spec, record) =>
             {
                 Fit::Broken(Cause::StuckStarting)
             }
@@ -103,6 +112,7 @@ impl Pass<'_> {
             | Phase::Starting
             | Phase::Ready
             | Phase::Unready
+            | Phase::Drained
             | Phase::Paused
             | Phase::Dead
             | Phase::Stopping
@@ -110,6 +120,52 @@ impl Pass<'_> {
             | Phase::CrashLoop { .. }
             | Phase::Failed(_) => Fit::Right,
         }
+    }
+
+    /// Whether a unit that served does not come back by itself: its process is gone or says nothing
+    /// at all, or it has been slow or broken for minutes. A look must have found it attached to its
+    /// network since it began to fail.
+    fn hangs(&self, spec: &StackSpec, unit: UnitId, health: &Health) -> bool {
+        let misses = spec.timing.misses;
+        health.failing_seen
+            && (self.is_certainly_gone(spec, unit, health)
+                || health.is_slow_for_too_long(misses, self.now))
+    }
+
+    /// Whether a unit hangs beyond doubt: nobody is there, or nothing at all was said for long.
+    pub(super) fn is_certainly_gone(
+        &self,
+        spec: &StackSpec,
+        unit: UnitId,
+        health: &Health,
+    ) -> bool {
+        let silence = match unit.role() {
+            Role::Database => DATABASE_SILENCE,
+            Role::Server => Duration::ZERO,
+        };
+        health.is_gone(spec.timing.misses, silence, self.now)
+    }
+
+    /// Whether a running container that is beyond waiting for may be ended now. A node that may
+    /// only be slow waits until no other node is on its way out or back: where the host is slow,
+    /// all of them are.
+    pub(super) fn may_end_broken(
+        &mut self,
+        spec: &StackSpec,
+        container: &Container,
+        cause: Cause,
+    ) -> bool {
+        let unit = container.unit;
+        let health = self.records.get(unit).map(UnitRecord::health);
+        let is_certain = cause != Cause::Hung
+            || unit.is_database()
+            || health.is_some_and(|health| self.is_certainly_gone(spec, unit, health));
+        let others = spec.nodes.iter().map(|node| node.unit);
+        let is_out = |other: UnitId| {
+            let phase = self.phase(spec, other);
+            other != unit && matches!(phase, Phase::Starting | Phase::Stopping | Phase::Dead)
+        };
+        is_certain || !self.stops_a_node_already() && !others.into_iter().any(is_out)
     }
 
     /// Whether this host has been awake, and the unit's database back, for long enough that silence
@@ -121,10 +177,10 @@ impl Pass<'_> {
     /// Whether the database answered after this node began to fail: only then is it the node's own
     /// fault.
     pub(super) fn database_was_well_after(&self, spec: &StackSpec, node: &UnitRecord) -> bool {
-        let Some(database) = self.records.get(UnitId::Sql).map(|sql| &sql.health) else {
+        let Some(database) = self.records.get(UnitId::Sql).map(UnitRecord::health) else {
             return false;
         };
-        let failing = node.health.failing_since;
+        let failing = node.health().failing_since;
         self.phase(spec, UnitId::Sql) == Phase::Ready
             && failing.is_none_or(|since| database.last_ready_at >= Some(since))
     }
@@ -146,5 +202,6 @@ fn start_deadline(unit: UnitId, spec: &StackSpec, record: &UnitRecord) -> Mono {
         Role::Database => spec.timing.sql_start_limit,
         Role::Server => spec.timing.node_start_limit,
     };
-    record.progress_at.max(record.seen_at).after(limit)
+    let moved = record.running().map(|running| running.progress_at);
+    moved.unwrap_or_default().max(record.seen_at()).after(limit)
 }

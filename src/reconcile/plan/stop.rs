@@ -13,13 +13,19 @@ use crate::reconcile::action::Subject;
 use crate::reconcile::action::Verb;
 use crate::reconcile::action::Why;
 use crate::reconcile::observed::Container;
+use crate::reconcile::record::Ending;
+use crate::reconcile::record::UnitRecord;
 use crate::spec::Role;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
-/// How long a process that no longer answers gets between SIGTERM and SIGKILL: it will not make use
+/// How long a node whose process no longer answers gets between SIGTERM and SIGKILL: it will not make use
 /// of more.
 const HUNG_GRACE: Duration = Duration::from_secs(2);
+
+/// How often SIGTERM is sent again to a node that never served in its run: before its process has
+/// a handler the signal is lost, and the first process of a container ignores it then.
+const SIGNAL_AGAIN: Duration = Duration::from_secs(3);
 
 impl<'a> Pass<'a> {
     pub(super) fn stop_what_must_end(&mut self, spec: &'a StackSpec) {
@@ -27,56 +33,65 @@ impl<'a> Pass<'a> {
         // stack.
         let is_here = |image: &&str| self.seen.images.contains_key(*image);
         let replaceable = self.desired.refresh.is_empty() && self.needed.iter().all(is_here);
-        let running_sql = self
+        self.database_ends = self.must_database_end(spec, replaceable);
+        for container in &self.seen.containers {
+            if container.is_running()
+                && let Some(why) = self.why_it_must_end(spec, container, replaceable)
+                && self.is_its_turn(spec, container, why)
+            {
+                self.stop(container, why);
+            }
+        }
+    }
+
+    /// Whether SQL Server must end by choice, be it now or when its turn comes. One that the
+    /// operator stopped may have ended by itself: nodes that go on without it end all the same.
+    fn must_database_end(&self, spec: &StackSpec, replaceable: bool) -> bool {
+        let running = self
             .seen
             .container(UnitId::Sql)
             .filter(|sql| sql.is_running());
-        // One that the operator stopped may have ended by itself: nodes that go on without it end
-        // all the same.
-        let is_stopped = self.desired.stopped.contains(&UnitId::Sql);
-        let sql_must_end = is_stopped
-            || running_sql.is_some_and(|sql| match self.fit(spec, sql) {
+        self.desired.stopped.contains(&UnitId::Sql)
+            || running.is_some_and(|sql| match self.fit(spec, sql) {
                 Fit::Replace => replaceable,
                 Fit::Halted | Fit::Surplus | Fit::Restart => true,
                 Fit::Right | Fit::Broken(_) => false,
-            });
-        self.database_ends = sql_must_end;
-        let versions_differ = self.versions_differ(spec);
-        for container in self
-            .seen
-            .containers
-            .iter()
-            .filter(|container| container.is_running())
-        {
-            let is_node = container.unit.is_server();
+            })
+    }
+
+    /// Why a running container must end, if it must.
+    fn why_it_must_end(
+        &self,
+        spec: &StackSpec,
+        container: &Container,
+        replaceable: bool,
+    ) -> Option<Why> {
+        match self.fit(spec, container) {
+            Fit::Right => match container.unit.role() {
+                Role::Server if self.database_ends => Some(Why::DatabaseEnds),
+                Role::Server | Role::Database => None,
+            },
+            Fit::Broken(cause) => Some(Why::Broken(cause)),
+            Fit::Surplus => Some(Why::Surplus),
+            Fit::Halted => Some(Why::Halted),
+            Fit::Replace => replaceable.then_some(Why::Replaced),
+            Fit::Restart => Some(Why::Restarted),
+        }
+    }
+
+    /// Whether a container that must end may end now.
+    fn is_its_turn(&mut self, spec: &StackSpec, container: &Container, why: Why) -> bool {
+        match (why, container.unit.role()) {
+            (Why::Broken(cause), _) => self.may_end_broken(spec, container, cause),
+            (Why::Surplus, _) => true,
             // SQL Server is never taken down under a running node.
-            let turn = is_node || self.no_node_runs();
-            match self.fit(spec, container) {
-                Fit::Right if is_node && sql_must_end => {
-                    self.stop(container, Why::DatabaseEnds);
-                }
-                Fit::Right => {}
-                Fit::Broken(cause) => self.stop(container, Why::Broken(cause)),
-                Fit::Surplus => self.stop(container, Why::Surplus),
-                Fit::Halted if turn => self.stop(container, Why::Halted),
-                Fit::Replace if !replaceable => {}
-                fit @ (Fit::Replace | Fit::Restart) => {
-                    let why = if fit == Fit::Replace {
-                        Why::Replaced
-                    } else {
-                        Why::Restarted
-                    };
-                    let may = if is_node {
-                        sql_must_end || versions_differ || self.may_take_out(spec, container)
-                    } else {
-                        turn
-                    };
-                    if may {
-                        self.stop(container, why);
-                    }
-                }
-                Fit::Halted => {}
+            (_, Role::Database) => self.no_node_runs(),
+            (Why::Replaced | Why::Restarted, Role::Server) => {
+                self.database_ends
+                    || self.versions_differ(spec)
+                    || self.may_take_out(spec, container)
             }
+            (Why::Halted | Why::Down | Why::DatabaseEnds, Role::Server) => true,
         }
     }
 
@@ -106,9 +121,11 @@ impl<'a> Pass<'a> {
         nodes.any(|node| node.is_running() && differs(node))
     }
 
-    /// One ready node at a time may be out by our own choice; one that does not serve is no loss.
+    /// One ready node at a time may be out by our own choice; one that does not serve is no loss,
+    /// be it that somebody drained it. One that is drained stays so over its replacement, because
+    /// the database keeps that; the others do not wait for it.
     pub(super) fn may_take_out(&mut self, spec: &StackSpec, container: &Container) -> bool {
-        if !matches!(self.phase(spec, container.unit), Phase::Ready) {
+        if self.phase(spec, container.unit) != Phase::Ready {
             return true;
         }
         let others = spec
@@ -118,7 +135,20 @@ impl<'a> Pass<'a> {
             .filter(|unit| *unit != container.unit);
         let others_serve = others
             .filter(|unit| !self.desired.stopped.contains(unit))
-            .all(|unit| self.phase(spec, unit) == Phase::Ready && !self.is_leaving(unit));
+            .all(|unit| match self.phase(spec, unit) {
+                Phase::Drained => true,
+                Phase::Ready => !self.is_leaving(unit),
+                Phase::Absent
+                | Phase::Created
+                | Phase::Starting
+                | Phase::Unready
+                | Phase::Paused
+                | Phase::Dead
+                | Phase::Stopping
+                | Phase::BackingOff { .. }
+                | Phase::CrashLoop { .. }
+                | Phase::Failed(_) => false,
+            });
         others_serve
             && self.phase(spec, UnitId::Sql) == Phase::Ready
             && !self.stops_a_node_already()
@@ -130,13 +160,17 @@ impl<'a> Pass<'a> {
         let Some(record) = self.records.get(unit) else {
             return self.records.is_busy(&Subject::Unit(unit));
         };
-        let until = record.ending_at.after(self.stop_grace(unit));
-        let told_to_end =
-            record.ending.is_some() && record.ending == record.instance && self.now < until;
-        if told_to_end {
+        let is_current = |ending: &&Ending| record.instance() == Some(&ending.instance);
+        let until = record
+            .ending
+            .as_ref()
+            .filter(is_current)
+            .map(|ending| ending.at.after(self.stop_grace(unit)))
+            .filter(|until| self.now < *until);
+        if let Some(until) = until {
             self.wake_at(until);
         }
-        told_to_end || self.records.is_busy(&Subject::Unit(unit))
+        until.is_some() || self.records.is_busy(&Subject::Unit(unit))
     }
 
     pub(super) fn stops_a_node_already(&self) -> bool {
@@ -158,17 +192,35 @@ impl<'a> Pass<'a> {
             return;
         };
         let unit = container.unit;
-        let grace = if why == Why::Broken(Cause::Hung) {
-            HUNG_GRACE
-        } else {
-            self.stop_grace(unit)
+        let repeat = match unit.role() {
+            Role::Server if !self.has_served(container) => Some(SIGNAL_AGAIN),
+            Role::Server | Role::Database => None,
         };
         self.act(Action::Stop {
             unit,
             instance,
-            grace,
+            grace: self.grace_of(unit, why),
+            repeat,
             why,
         });
+    }
+
+    /// How long a run gets between SIGTERM and SIGKILL. SQL Server always gets all of its time:
+    /// what looks hung may be writing its pages.
+    fn grace_of(&self, unit: UnitId, why: Why) -> Duration {
+        let full = self.stop_grace(unit);
+        let health = self.records.get(unit).map(UnitRecord::health);
+        let spec = self.desired.spec.as_ref();
+        let is_gone = |(spec, health)| self.is_certainly_gone(spec, unit, health);
+        match unit.role() {
+            Role::Database => full,
+            Role::Server
+                if why == Why::Broken(Cause::Hung) && spec.zip(health).is_some_and(is_gone) =>
+            {
+                full.min(HUNG_GRACE)
+            }
+            Role::Server => full,
+        }
     }
 
     pub(super) fn stop_grace(&self, unit: UnitId) -> Duration {

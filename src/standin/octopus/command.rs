@@ -150,9 +150,11 @@ pub(super) async fn run(command: &Command, settings: &Settings) -> Result<ExitCo
         Command::ContainerHealthcheck(_) => {
             Ok(match octopus::ping(beside(settings), PING_LIMIT).await {
                 Probe::Ready | Probe::Drained(_) => ExitCode::SUCCESS,
-                Probe::Alive(_) | Probe::Refused(_) | Probe::Failure(_) | Probe::Unknown(_) => {
-                    ExitCode::FAILURE
-                }
+                Probe::Alive(_)
+                | Probe::Refused(_)
+                | Probe::Suspect(_)
+                | Probe::Failure(..)
+                | Probe::Unknown(_) => ExitCode::FAILURE,
             })
         }
     }
