@@ -25,6 +25,7 @@ mod operator;
 mod process;
 mod rest;
 mod sim;
+mod tasks;
 mod trouble;
 mod world;
 

@@ -81,6 +81,8 @@ pub async fn serve(
         .route("/v1/restart", post(restart))
         .route("/v1/stop", post(stop))
         .route("/v1/start", post(start))
+        .route("/v1/drain", post(drain))
+        .route("/v1/undrain", post(undrain))
         .route("/v1/cancel", post(cancel))
         .route("/v1/session/end", post(session_end))
         .route("/v1/handover", post(handover))
@@ -208,6 +210,14 @@ async fn stop(State(shared): State<Shared>, Json(body): Json<UnitsBody>) -> Resp
 
 async fn start(State(shared): State<Shared>, Json(body): Json<UnitsBody>) -> Response {
     units(&shared, About::Start, body).await
+}
+
+async fn drain(State(shared): State<Shared>, Json(body): Json<UnitsBody>) -> Response {
+    units(&shared, About::Drain, body).await
+}
+
+async fn undrain(State(shared): State<Shared>, Json(body): Json<UnitsBody>) -> Response {
+    units(&shared, About::Undrain, body).await
 }
 
 async fn units(shared: &Shared, about: About, body: UnitsBody) -> Response {

@@ -154,6 +154,10 @@ pub enum Request {
 /// What is to be done about units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
+    /// Let nodes finish their tasks and take no more, until they are undrained.
+    Drain,
+    /// Let nodes take tasks again.
+    Undrain,
     /// Restart them in order.
     Restart,
     /// Stop them until they are started again.

@@ -38,6 +38,7 @@ use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
 pub use data::Data;
+pub use data::KeptDrain;
 pub use data::Key;
 pub use data::KeyRing;
 pub use data::Ran;
@@ -128,6 +129,11 @@ pub struct Stored {
     pub images: BTreeMap<String, String>,
     /// Units that the operator stopped on purpose.
     pub stopped: BTreeSet<UnitId>,
+    /// Nodes that a person drained on purpose; `up` changes nothing about it.
+    pub drained: BTreeSet<UnitId>,
+    /// Nodes that finish their tasks before they end: the run, and until when it is waited for. A
+    /// daemon that comes after goes on with what is left of the time.
+    pub draining: BTreeMap<UnitId, KeptDrain>,
     /// Somebody interrupted the start: nothing that never served is started, until everything is
     /// ready or something is wished.
     #[serde(default)]

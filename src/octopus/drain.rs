@@ -26,8 +26,8 @@ const PROGRAMS: [&[&str]; 2] = [
     &["/Octopus/Octopus.Server"],
     &["dotnet", "/Octopus/Octopus.Server.dll"],
 ];
-/// All nodes, with the names that they have in the database.
-const NODES: &str = "/api/octopusservernodes/summary";
+/// All nodes with their tasks, by the names that they have in the database.
+const SUMMARY: &str = "/api/octopusservernodes/summary";
 /// The header that carries an API key.
 const API_KEY: &str = "X-Octopus-ApiKey";
 
@@ -58,46 +58,68 @@ pub fn commands(wanted: Wanted) -> Vec<Vec<String>> {
     PROGRAMS.iter().map(of).collect()
 }
 
-/// Sets or clears the flag of a node through the API of a node that serves. It does not wait for
-/// tasks. `limit` bounds each exchange.
-pub async fn over_api(
-    address: SocketAddr,
-    key: &Secret,
-    name: &str,
-    drained: bool,
-    limit: Duration,
-) -> Result<(), String> {
-    let ask = |method: Method, path: String, body: Vec<u8>| async move {
+/// A node's row in the API.
+pub struct Api<'a> {
+    /// Where a node that serves answers.
+    pub address: SocketAddr,
+    /// The administrator's API key.
+    pub key: &'a Secret,
+    /// The node's name in the database.
+    pub name: &'a str,
+    /// How long one exchange may take.
+    pub limit: Duration,
+}
+
+impl Api<'_> {
+    /// Sets or clears the flag. It does not wait for tasks.
+    pub async fn set(&self, drained: bool) -> Result<(), String> {
+        let summary = self.ask(Method::GET, SUMMARY, Vec::new()).await?;
+        let (id, row) = row_of(&summary, self.name, drained).ok_or_else(|| self.unknown())?;
+        let path = format!("/api/octopusservernodes/{id}");
+        self.ask(Method::PUT, &path, row).await.map(|_| ())
+    }
+
+    /// How many tasks run on the node.
+    pub async fn running_tasks(&self) -> Result<u64, String> {
+        let summary = self.ask(Method::GET, SUMMARY, Vec::new()).await?;
+        let node = node_of(&summary, self.name).ok_or_else(|| self.unknown())?;
+        let count = node.get("RunningTaskCount").and_then(Value::as_u64);
+        count.ok_or_else(|| "the API does not say how many tasks run".to_owned())
+    }
+
+    fn unknown(&self) -> String {
+        format!("the API knows no node of the name {}", self.name)
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, String> {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(API_KEY, key.expose())
+            .header(API_KEY, self.key.expose())
             .header(hyper::header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(|_| "the API key cannot be sent as a header".to_owned())?;
-        let answer = tokio::time::timeout(limit, super::exchange(address, request, API_LIMIT));
-        let answer = answer
-            .await
-            .map_err(|_| format!("no answer within {} s", limit.as_secs()))?;
-        match answer.map_err(super::Refusal::into_words)? {
-            (200, body) => Ok(body),
-            (status, _) => Err(format!("the API answers {status}")),
+        let answer = super::exchange(self.address, request, API_LIMIT);
+        match tokio::time::timeout(self.limit, answer).await {
+            Err(_) => Err(format!("no answer within {} s", self.limit.as_secs())),
+            Ok(Err(refusal)) => Err(refusal.into_words()),
+            Ok(Ok((200, body))) => Ok(body),
+            Ok(Ok((status, _))) => Err(format!("the API answers {status}")),
         }
-    };
-    let nodes = ask(Method::GET, NODES.to_owned(), Vec::new()).await?;
-    let (id, row) = row_of(&nodes, name, drained)
-        .ok_or_else(|| format!("the API knows no node of the name {name}"))?;
-    let path = format!("/api/octopusservernodes/{id}");
-    ask(Method::PUT, path, row).await.map(|_| ())
+    }
+}
+
+/// A node of the summary.
+fn node_of(summary: &[u8], name: &str) -> Option<Value> {
+    let summary: Value = serde_json::from_slice(summary).ok()?;
+    let mut nodes = summary.get("Nodes")?.as_array()?.iter();
+    let node = nodes.find(|node| node.get("Name").and_then(Value::as_str) == Some(name));
+    node.cloned()
 }
 
 /// The ID of a node, and its row with the flag as it is wanted; its task cap stays.
 fn row_of(nodes: &[u8], name: &str, drained: bool) -> Option<(String, Vec<u8>)> {
-    let summary: Value = serde_json::from_slice(nodes).ok()?;
-    let all = summary.get("Nodes")?.as_array()?;
-    let row = all
-        .iter()
-        .find(|node| node.get("Name").and_then(Value::as_str) == Some(name))?;
+    let row = node_of(nodes, name)?;
     let id = row.get("Id")?.as_str()?.to_owned();
     let is_plain = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '-' | '_' | '.');
     if id.is_empty() || !id.chars().all(is_plain) {
@@ -120,7 +142,10 @@ mod tests {
     fn the_command_is_the_vendors() {
         let drained = commands(Wanted::Drained(Duration::from_secs(90)));
         let flags = "node --instance=OctopusServer --drain=true --wait=90 --cancel-tasks";
-        assert_eq!(drained[0].join(" "), format!("/Octopus/Octopus.Server {flags}"));
+        assert_eq!(
+            drained[0].join(" "),
+            format!("/Octopus/Octopus.Server {flags}")
+        );
         assert_eq!(
             drained[1].join(" "),
             format!("dotnet /Octopus/Octopus.Server.dll {flags}")

@@ -2,6 +2,8 @@
 //! time and size. Nothing inside the image is needed, since hardened images have neither shell nor
 //! curl.
 
+pub mod drain;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use http_body_util::Empty;
 use http_body_util::Limited;
 use hyper::Request;
 use hyper::body::Bytes;
+use hyper::header::HeaderValue;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
@@ -77,6 +80,12 @@ enum Refusal {
 }
 
 impl Refusal {
+    fn into_words(self) -> String {
+        match self {
+            Self::Gone { why, .. } | Self::Broken(why) => why,
+        }
+    }
+
     fn of_connection(error: &std::io::Error) -> Self {
         Self::Gone {
             os_error: error.raw_os_error(),
@@ -107,6 +116,21 @@ impl Refusal {
 }
 
 async fn get(address: SocketAddr, path: &str, most: usize) -> Result<(u16, Bytes), Refusal> {
+    let request = Request::get(path)
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| Refusal::Broken(error.to_string()))?;
+    exchange(address, request, most).await
+}
+
+/// Sends one request on a connection of its own and reads the whole answer.
+async fn exchange<B>(
+    address: SocketAddr,
+    mut request: Request<B>,
+    most: usize,
+) -> Result<(u16, Bytes), Refusal>
+where
+    B: hyper::body::Body<Data = Bytes, Error = std::convert::Infallible> + Send + 'static,
+{
     let tcp = TcpStream::connect(address)
         .await
         .map_err(|error| Refusal::of_connection(&error))?;
@@ -116,11 +140,13 @@ async fn get(address: SocketAddr, path: &str, most: usize) -> Result<(u16, Bytes
         .await
         .map_err(|error| Refusal::of_exchange(&error))?;
     let exchange = async {
-        let request = Request::get(path)
-            .header(hyper::header::HOST, address.to_string())
-            .header(hyper::header::CONNECTION, "close")
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| Refusal::Broken(error.to_string()))?;
+        let host = HeaderValue::try_from(address.to_string());
+        let host = host.map_err(|error| Refusal::Broken(error.to_string()))?;
+        let close = HeaderValue::from_static("close");
+        request.headers_mut().insert(hyper::header::HOST, host);
+        request
+            .headers_mut()
+            .insert(hyper::header::CONNECTION, close);
         let answer = sender.send_request(request).await;
         let answer = answer.map_err(|error| Refusal::of_exchange(&error))?;
         let status = answer.status().as_u16();

@@ -29,6 +29,19 @@ pub enum Action {
     Start(UnitId, String),
     /// Read the last log lines of a run that ended, so that its cause can be named.
     Examine(UnitId, Instance),
+    /// Let a node finish its tasks and take no more.
+    Drain {
+        /// The node.
+        unit: UnitId,
+        /// The run that is asked.
+        instance: Instance,
+        /// How long its tasks may go on; those that are left then are cancelled.
+        wait: Duration,
+        /// Why it is ended afterwards; none, if a person only wants it drained.
+        why: Option<Why>,
+    },
+    /// Let a node take tasks again.
+    Undrain(UnitId, Instance),
     /// End a run: for SQL Server by `SHUTDOWN`, then SIGTERM; SIGKILL after the grace.
     Stop {
         /// The unit.
@@ -73,6 +86,19 @@ pub enum Why {
 }
 
 impl Why {
+    /// Whether a node that serves finishes its tasks first.
+    pub fn drains(self) -> bool {
+        match self {
+            Self::Replaced
+            | Self::Restarted
+            | Self::Surplus
+            | Self::Halted
+            | Self::Down
+            | Self::DatabaseEnds => true,
+            Self::Broken(_) => false,
+        }
+    }
+
     /// The failure that ends the run, if it is not ended by choice.
     pub fn cause(self) -> Option<Cause> {
         match self {
@@ -108,6 +134,8 @@ pub enum Subject {
     Unit(UnitId),
     /// The process of a unit that is being stopped already.
     Process(UnitId),
+    /// Who gives a unit tasks: stopping it waits for nothing that works on this.
+    Tasks(UnitId),
     /// The log of a unit: reading it is in nobody's way.
     Log(UnitId),
     /// The project's network.
@@ -121,7 +149,9 @@ pub enum Subject {
 impl std::fmt::Display for Subject {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Unit(unit) | Self::Process(unit) | Self::Log(unit) => unit.fmt(out),
+            Self::Unit(unit) | Self::Process(unit) | Self::Tasks(unit) | Self::Log(unit) => {
+                unit.fmt(out)
+            }
             Self::Network => out.write_str("network"),
             Self::Volume(name) => write!(out, "volume {name}"),
             Self::Image(name) => write!(out, "image {name}"),
@@ -143,6 +173,7 @@ impl Action {
             | Self::Remove(unit, _)
             | Self::Stop { unit, .. } => Subject::Unit(*unit),
             Self::Kill(unit, _) => Subject::Process(*unit),
+            Self::Drain { unit, .. } | Self::Undrain(unit, _) => Subject::Tasks(*unit),
             Self::Examine(unit, _) => Subject::Log(*unit),
         }
     }
@@ -156,6 +187,8 @@ impl Action {
             Self::DisarmRestartPolicy(..) => Verb::Disarm,
             Self::Start(..) => Verb::Start,
             Self::Examine(..) => Verb::Examine,
+            Self::Drain { .. } => Verb::Drain,
+            Self::Undrain(..) => Verb::Undrain,
             Self::Stop { .. } => Verb::Stop,
             Self::Kill(..) => Verb::Kill,
             Self::Remove(..) | Self::RemoveNetwork(_) | Self::RemoveVolume(_) => Verb::Remove,
@@ -178,6 +211,10 @@ pub enum Verb {
     Start,
     /// The log of an ended run is read.
     Examine,
+    /// A node finishes its tasks.
+    Drain,
+    /// A node takes tasks again.
+    Undrain,
     /// A run is ended with grace.
     Stop,
     /// A run is ended at once.
@@ -196,6 +233,8 @@ impl std::fmt::Display for Verb {
             Self::Disarm => "disarming the engine's restart policy",
             Self::Start => "starting",
             Self::Examine => "examining",
+            Self::Drain => "draining",
+            Self::Undrain => "undraining",
             Self::Stop => "stopping",
             Self::Kill => "killing",
             Self::Remove => "removing",
@@ -295,7 +334,8 @@ pub fn took_effect(action: &Action, seen: &Observed) -> bool {
         Action::DisarmRestartPolicy(unit, id) => {
             container(unit, id).is_some_and(|found| !found.engine_restarts)
         }
-        Action::Examine(..) => false,
+        // Nothing of these shows in the engine.
+        Action::Examine(..) | Action::Drain { .. } | Action::Undrain(..) => false,
     }
 }
 

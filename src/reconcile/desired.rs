@@ -16,6 +16,8 @@ pub struct Desired {
     pub goal: Goal,
     /// Units the operator stopped on purpose.
     pub stopped: BTreeSet<UnitId>,
+    /// Nodes that a person drained on purpose.
+    pub drained: BTreeSet<UnitId>,
     /// Units to restart: the run that is to end. A later run has already fulfilled the wish.
     pub restart: BTreeMap<UnitId, Instance>,
     /// The image that each reference stands for, by ID. A tag that moves later changes nothing
@@ -61,6 +63,7 @@ impl Default for Desired {
             spec: None,
             goal: Goal::Hold,
             stopped: BTreeSet::new(),
+            drained: BTreeSet::new(),
             restart: BTreeMap::new(),
             images: BTreeMap::new(),
             refresh: BTreeSet::new(),

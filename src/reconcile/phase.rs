@@ -17,6 +17,7 @@ use super::action::Subject;
 use super::action::Verb;
 use super::cause::Class;
 use super::observed::Run;
+use super::record::DrainStep;
 use super::record::UnitRecord;
 use crate::spec::UnitId;
 
@@ -36,6 +37,11 @@ pub enum Phase {
     Ready,
     /// It runs, was ready, and is not now.
     Unready,
+    /// It runs and is well, and finishes its tasks, taking no more.
+    Draining {
+        /// Until then, at most.
+        until: Mono,
+    },
     /// It runs and is well, and takes no work because somebody drained it: in nobody's way.
     Drained,
     /// Somebody froze it.
@@ -98,6 +104,12 @@ pub fn phase_of(
 
 fn running(record: &UnitRecord) -> Phase {
     let health = record.health();
+    let asked = record.instance().and_then(|run| record.drain_of(run));
+    if let Some(drain) = asked.filter(|drain| drain.step == DrainStep::Asked)
+        && (health.ready || health.drained)
+    {
+        return Phase::Draining { until: drain.until };
+    }
     match (health.started, health.ready) {
         (_, true) => Phase::Ready,
         _ if health.drained => Phase::Drained,
@@ -120,6 +132,23 @@ fn waiting(record: &UnitRecord, now: Mono) -> Option<Phase> {
 }
 
 impl Phase {
+    /// Whether the unit is in nobody's way: it serves, or is well and takes no tasks.
+    pub fn is_well(&self) -> bool {
+        match self {
+            Self::Ready | Self::Draining { .. } | Self::Drained => true,
+            Self::Absent
+            | Self::Created
+            | Self::Starting
+            | Self::Unready
+            | Self::Paused
+            | Self::Dead
+            | Self::Stopping
+            | Self::BackingOff { .. }
+            | Self::CrashLoop { .. }
+            | Self::Failed(_) => false,
+        }
+    }
+
     /// The one word for tables and machines.
     pub fn word(&self) -> &'static str {
         match self {
@@ -128,6 +157,7 @@ impl Phase {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::Unready => "unready",
+            Self::Draining { .. } => "draining",
             Self::Drained => "drained",
             Self::Paused => "paused",
             Self::Dead => "dead",

@@ -5,6 +5,7 @@
 //! is decided here, so the invariants of the project are properties of this function
 //! (`tests/simulate.rs` checks them).
 
+mod drain;
 mod fit;
 mod stop;
 
@@ -119,6 +120,7 @@ impl<'a> Pass<'a> {
         self.create_what_is_missing(spec);
         self.mend_attachments(spec);
         self.start_next(spec);
+        self.settle_who_takes_tasks(spec);
         // Last, because a start need not wait for what only names the cause.
         self.examine();
     }
@@ -156,7 +158,7 @@ impl<'a> Pass<'a> {
             .collect();
         for container in &running {
             if container.unit.is_server() || self.no_node_runs() {
-                self.stop(container, Why::Down);
+                self.end(container, Why::Down);
             }
             if self.desired.hurry && container.unit.is_server() && self.is_stopping(container.unit)
             {
@@ -343,7 +345,7 @@ impl<'a> Pass<'a> {
                     Role::Server => continue,
                 }
             }
-            if matches!(self.phase(spec, unit), Phase::Ready | Phase::Drained) {
+            if self.phase(spec, unit).is_well() {
                 continue;
             }
             let may_begin = self.desired.goal != Goal::Hold || self.has_served_once(unit);

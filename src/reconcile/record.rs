@@ -85,6 +85,8 @@ pub struct UnitRecord {
     pub failures: Failures,
     /// The run that we are ending ourselves, since when: its end is no failure.
     pub ending: Option<Ending>,
+    /// The run that was asked to finish its tasks.
+    pub drain: Option<Drain>,
     /// Whether any run of it served since this daemon began: it is kept running also where nothing
     /// new is started.
     pub served_once: bool,
@@ -145,6 +147,35 @@ pub struct Ending {
     pub instance: Instance,
     /// Since when.
     pub at: Mono,
+}
+
+/// How much longer than its tasks may take a node is waited for: those that are left are cancelled
+/// then, which takes a moment.
+pub const DRAIN_MARGIN: Duration = Duration::from_secs(15);
+
+/// A run that was asked to finish its tasks and take no more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drain {
+    /// Which.
+    pub instance: Instance,
+    /// It is not waited for any longer.
+    pub until: Mono,
+    /// How far it is.
+    pub step: DrainStep,
+}
+
+/// How far a drain is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DrainStep {
+    /// It was asked, and finishes its tasks.
+    Asked,
+    /// No task runs on it any more.
+    Done {
+        /// When it said so.
+        at: Mono,
+    },
+    /// It could not be asked.
+    Failed,
 }
 
 /// The failures of a unit in a row.
@@ -238,6 +269,7 @@ impl UnitRecords {
             // instance.
             if record.instance().is_some() && seen.container(*unit).is_none() {
                 record.run = None;
+                record.drain = None;
                 record.failures.unread = None;
                 record.may_start_until = None;
             }
@@ -306,6 +338,12 @@ impl UnitRecord {
         }
     }
 
+    /// The drain of a run, if it was asked for one.
+    pub fn drain_of(&self, instance: &Instance) -> Option<&Drain> {
+        let drain = self.drain.as_ref();
+        drain.filter(|drain| drain.instance == *instance)
+    }
+
     /// The run, while its process exists.
     pub fn running(&self) -> Option<&Running> {
         match self.run.as_ref()? {
@@ -361,6 +399,8 @@ impl UnitRecord {
         let runs_again = self.ended().is_some() && !ended;
         if self.instance() != Some(&instance) || runs_again {
             self.may_start_until = None;
+            self.drain
+                .take_if(|drain| drain.instance != instance || runs_again);
             self.run = Some(Seen::Running(Running {
                 instance: Some(instance.clone()),
                 seen_at: now,
@@ -459,7 +499,7 @@ impl UnitRecord {
 pub fn is_there(subject: &Subject, seen: &Observed) -> bool {
     match subject {
         Subject::Unit(unit) => seen.container(*unit).is_some(),
-        Subject::Process(_) | Subject::Log(_) => false,
+        Subject::Process(_) | Subject::Tasks(_) | Subject::Log(_) => false,
         Subject::Network => !seen.networks.is_empty(),
         Subject::Volume(name) => seen.volumes.contains(name),
         Subject::Image(image) => seen.images.contains_key(image),

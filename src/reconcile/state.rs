@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::Action;
 use super::Desired;
@@ -19,6 +20,7 @@ use super::action::Doubt;
 use super::action::Outcome;
 use super::action::Trouble;
 use super::action::TroubleKind;
+use super::action::Why;
 use super::action::took_effect;
 use super::cause::Failure;
 use super::images;
@@ -27,6 +29,9 @@ use super::observed::Instance;
 use super::observed::Run;
 use super::phase::phase_of;
 use super::plan;
+use super::record::DRAIN_MARGIN;
+use super::record::Drain;
+use super::record::DrainStep;
 use super::record::Ending;
 use super::record::LATE_START;
 use super::record::UnitRecord;
@@ -121,8 +126,16 @@ impl State {
         self.records
             .busy
             .insert(action.subject(), (action.verb(), now));
-        if let Action::Start(unit, _) = action {
-            self.note_what_is_not_examined(*unit, now);
+        match action {
+            Action::Start(unit, _) => self.note_what_is_not_examined(*unit, now),
+            Action::Drain {
+                unit,
+                instance,
+                wait,
+                why,
+            } => self.begin_drain(*unit, instance, *wait, *why, now),
+            Action::Undrain(unit, _) => self.records.of(*unit).drain = None,
+            _ => {}
         }
         let Action::Stop {
             unit,
@@ -173,8 +186,103 @@ impl State {
             }
             return false;
         }
+        if let Action::Drain { unit, .. } | Action::Undrain(unit, _) = &action {
+            self.records.busy.remove(&action.subject());
+            self.records.excused.remove(&action.subject());
+            self.announce(News::Ask(*unit));
+            self.tasks_settled(&action, result.map(|_| ()), now);
+            return false;
+        }
         self.ended.push((action, result));
         true
+    }
+
+    /// A node is asked to finish its tasks. One that an earlier daemon asked has what is left of
+    /// its time.
+    fn begin_drain(
+        &mut self,
+        unit: UnitId,
+        instance: &Instance,
+        wait: Duration,
+        why: Option<Why>,
+        now: Mono,
+    ) {
+        let record = self.records.of(unit);
+        let goes_on = record.drain_of(instance);
+        let goes_on = goes_on.filter(|drain| drain.step == DrainStep::Asked);
+        let until = goes_on.map_or(now.after(wait + DRAIN_MARGIN), |drain| drain.until);
+        record.drain = Some(Drain {
+            instance: instance.clone(),
+            until,
+            step: DrainStep::Asked,
+        });
+        match why {
+            Some(why) => self.tell(&unit, format!("draining: {why}")),
+            None => self.tell(&unit, "draining: somebody asked for it"),
+        }
+    }
+
+    /// A node was asked about its tasks. One that could not be asked is ended all the same, if it
+    /// is to end.
+    fn tasks_settled(&mut self, action: &Action, result: Result<(), Trouble>, now: Mono) {
+        match (action, result) {
+            (Action::Drain { unit, instance, .. }, Ok(())) => {
+                self.records.blocked.remove(&action.subject());
+                self.step_of_drain(*unit, instance, DrainStep::Done { at: now });
+                self.tell(unit, "drained: none of its tasks runs any more");
+            }
+            (
+                Action::Drain {
+                    unit,
+                    instance,
+                    why: Some(_),
+                    ..
+                },
+                Err(trouble),
+            ) => {
+                self.step_of_drain(*unit, instance, DrainStep::Failed);
+                let words = trouble.words;
+                self.tell(
+                    unit,
+                    format!("it could not be drained, and ends all the same: {words}"),
+                );
+            }
+            (Action::Undrain(unit, _), Ok(())) => {
+                self.records.blocked.remove(&action.subject());
+                self.tell(unit, "takes tasks again");
+            }
+            (action, Err(trouble)) => {
+                if let Action::Drain { unit, instance, .. } = action {
+                    self.step_of_drain(*unit, instance, DrainStep::Failed);
+                }
+                self.failed(action, &trouble, now);
+            }
+            (_, Ok(())) => {}
+        }
+    }
+
+    /// The nodes that finish their tasks now.
+    pub fn drains(&self) -> impl Iterator<Item = (UnitId, &Drain)> {
+        let records = self.records.units.iter();
+        let drains = records.filter_map(|(unit, record)| Some((*unit, record.drain.as_ref()?)));
+        drains.filter(|(_, drain)| drain.step == DrainStep::Asked)
+    }
+
+    /// An earlier daemon asked a run of a node to finish its tasks, and would have waited until
+    /// then.
+    pub fn go_on_with_drain(&mut self, unit: UnitId, instance: Instance, until: Mono) {
+        self.records.of(unit).drain = Some(Drain {
+            instance,
+            until,
+            step: DrainStep::Asked,
+        });
+    }
+
+    fn step_of_drain(&mut self, unit: UnitId, instance: &Instance, step: DrainStep) {
+        let drain = self.records.of(unit).drain.as_mut();
+        if let Some(drain) = drain.filter(|drain| drain.instance == *instance) {
+            drain.step = step;
+        }
     }
 
     /// A look begins: it will show what the actions that ended so far have done.
@@ -474,7 +582,7 @@ impl State {
                 self.records.durable.is_data_new |= data == Some(name);
                 self.tell(&subject, "created");
             }
-            Action::Examine(..) => {}
+            Action::Examine(..) | Action::Drain { .. } | Action::Undrain(..) => {}
         }
     }
 

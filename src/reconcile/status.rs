@@ -222,7 +222,7 @@ fn moved_images(desired: &Desired, seen: &Observed) -> Vec<String> {
 
 fn work(records: &UnitRecords) -> Vec<String> {
     let of = |subject: &Subject| match subject {
-        Subject::Unit(_) | Subject::Process(_) | Subject::Log(_) => None,
+        Subject::Unit(_) | Subject::Process(_) | Subject::Tasks(_) | Subject::Log(_) => None,
         Subject::Network => Some("the network".to_owned()),
         Subject::Volume(name) => Some(format!("volume {name}")),
         Subject::Image(image) => Some(format!("image {image}")),
@@ -273,7 +273,7 @@ fn unit_status(
     let serves = |before: &UnitId| {
         let external = *before == UnitId::Sql && spec.sql.is_none();
         let phase = phase_of(*before, external, seen, records, now);
-        matches!(phase, Phase::Ready | Phase::Drained)
+        phase.is_well()
     };
     let mut before = spec
         .units()
@@ -294,7 +294,10 @@ fn unit_status(
         reason: match (stopped, waits) {
             (true, _) => "stopped by the operator".to_owned(),
             (false, true) => "waits for db, which the operator stopped".to_owned(),
-            (false, false) => reason(&phase, record, failure, busy, ahead),
+            (false, false) => match phase {
+                Phase::Draining { until } => draining(until.since(now)),
+                _ => reason(&phase, record, failure, busy, ahead),
+            },
         },
         fix: failure.map(|failure| failure.cause.fix().to_owned()),
         cause: failure.map(|failure| failure.cause),
@@ -364,7 +367,9 @@ fn reason(
         Phase::Failed(_) | Phase::BackingOff { .. } | Phase::CrashLoop { .. } | Phase::Dead => {
             failed()
         }
-        Phase::Starting | Phase::Unready | Phase::Drained => probed().or_else(failed),
+        Phase::Starting | Phase::Unready | Phase::Draining { .. } | Phase::Drained => {
+            probed().or_else(failed)
+        }
         Phase::Paused => Some("somebody paused the container; `docker unpause` it".to_owned()),
         Phase::Absent | Phase::Created | Phase::Stopping => match (busy, failed()) {
             (Some(verb), Some(failed)) => Some(format!("{verb}…; before: {failed}")),
@@ -374,6 +379,15 @@ fn reason(
         Phase::Ready => failed().map(|failed| format!("it is not replaced yet: {failed}")),
     };
     text.unwrap_or_default()
+}
+
+fn draining(left: std::time::Duration) -> String {
+    let seconds = left.as_secs();
+    format!(
+        "it finishes its tasks and takes no more, at most {}:{:02} longer",
+        seconds / 60,
+        seconds % 60
+    )
 }
 
 fn from_labels(unit: UnitId, seen: &Observed) -> UnitStatus {

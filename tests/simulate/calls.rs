@@ -72,6 +72,7 @@ impl Sim {
         };
         let ends_in = match &action {
             Action::Stop { grace, .. } => LIMIT + grace.as_millis() as Ms,
+            Action::Drain { wait, .. } => LIMIT + wait.as_millis() as Ms,
             Action::Start(..) => octo_local::engine::START.as_millis() as Ms,
             _ => LIMIT,
         };
@@ -206,6 +207,8 @@ impl Sim {
                 grace,
                 ..
             } => self.stop(number, *unit, &instance.id, grace.as_millis() as Ms),
+            Action::Drain { unit, instance, .. } => self.drain(number, *unit, &instance.id),
+            Action::Undrain(unit, instance) => Some(self.undrain(*unit, &instance.id)),
             Action::Kill(_, instance) => {
                 self.exit(&instance.id, 137, "");
                 done
@@ -540,7 +543,10 @@ impl Sim {
         {
             return refused("volume is in use");
         }
-        self.world.volumes.remove(name);
+        let removed = self.world.volumes.remove(name);
+        if removed.is_some_and(|volume| volume.data.is_some()) {
+            self.world.drained.clear();
+        }
         self.hint_infrastructure();
         Ok(Outcome::default())
     }
@@ -555,6 +561,8 @@ pub(super) fn container_of(action: &Action) -> Option<&String> {
         | Action::Remove(_, id) => Some(id),
         Action::Examine(_, instance)
         | Action::Stop { instance, .. }
+        | Action::Drain { instance, .. }
+        | Action::Undrain(_, instance)
         | Action::Kill(_, instance) => Some(&instance.id),
         Action::Pull(_)
         | Action::CreateNetwork

@@ -405,7 +405,8 @@ impl Sim {
                 self.invariants.forgave();
                 self.invariants.wished(id, super::invariants::Promise::Up);
             }
-            (Wish::Stop(_), Answer::Wished(Ok(_))) | (Wish::Cancel, Answer::Alone(_)) => {}
+            (Wish::Stop(_) | Wish::Drain(_) | Wish::Undrain(_), Answer::Wished(Ok(_)))
+            | (Wish::Cancel, Answer::Alone(_)) => {}
             (wish, answer) => {
                 self.trace(|| format!("denied at {now}: {wish:?}: {answer:?}"));
                 self.denied = Some(format!("{answer:?}"));

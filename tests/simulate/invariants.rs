@@ -14,6 +14,7 @@ use octo_local::reconcile::Goal;
 use octo_local::reconcile::Observed;
 use octo_local::reconcile::action::Outcome;
 use octo_local::reconcile::action::Trouble;
+use octo_local::reconcile::action::Why;
 use octo_local::reconcile::cause;
 use octo_local::reconcile::cause::Class;
 use octo_local::reconcile::cause::Evidence;
@@ -33,6 +34,7 @@ use super::process::OnLost;
 use super::process::Phase;
 use super::process::Process;
 use super::sim::Sim;
+use super::tasks::Drains;
 use super::world::Doing;
 use super::world::Ms;
 use super::world::version_of;
@@ -74,6 +76,8 @@ pub(super) struct Invariants {
     ending: BTreeSet<Instance>,
     /// Nodes that we took out by choice and that do not serve again yet.
     out: BTreeSet<UnitId>,
+    /// Runs that were asked to finish their tasks.
+    pub(super) drains: Drains,
     woke_at: Option<Ms>,
     acts: VecDeque<Ms>,
     /// The last wish that was answered with yes, in the order in which they were asked for.
@@ -289,6 +293,11 @@ impl Invariants {
         }
     }
 
+    /// Whether a run said last that it serves.
+    pub(super) fn says_ready(&self, unit: UnitId, instance: &Instance) -> bool {
+        self.ready.get(&unit) == Some(instance)
+    }
+
     /// Whether a container runs as far as the daemon was told, and said last that it serves.
     fn serves(&self, unit: UnitId) -> bool {
         let moves = |container: &&Container| matches!(container.run, Run::Running { .. });
@@ -367,14 +376,18 @@ impl Sim {
                 Action::Connect(..) | Action::DisarmRestartPolicy(..)
             ),
             (Goal::Up, action) => !matches!(action, Action::RemoveVolume(_) | Action::Kill(..)),
-            (Goal::Halt, action) => matches!(action, Action::Stop { .. } | Action::Kill(..)),
+            (Goal::Halt, action) => matches!(
+                action,
+                Action::Drain { .. } | Action::Stop { .. } | Action::Kill(..)
+            ),
             (Goal::Down { volumes }, Action::RemoveVolume(_)) => {
                 volumes && self.invariants.volumes_may_go
             }
             (Goal::Down { .. }, action) => {
                 matches!(
                     action,
-                    Action::Stop { .. }
+                    Action::Drain { .. }
+                        | Action::Stop { .. }
                         | Action::Kill(..)
                         | Action::Remove(..)
                         | Action::RemoveNetwork(_)
@@ -391,6 +404,12 @@ impl Sim {
         });
         match action {
             Action::Start(unit, id) => self.check_start(*unit, id),
+            Action::Drain {
+                unit,
+                instance,
+                why,
+                ..
+            } => self.check_drain(*unit, instance, *why),
             Action::Create(unit) => self.check_try(*unit),
             Action::Stop {
                 unit,
@@ -706,6 +725,7 @@ impl Sim {
             self.invariants.fail(unit, cause, now);
             return self.check_broken(unit, instance, cause);
         }
+        self.check_drained(unit, instance);
         if self.goal() != Goal::Up {
             return;
         }
@@ -742,6 +762,23 @@ impl Sim {
         }
     }
 
+    /// A node that finishes its tasks serves nobody any more.
+    fn check_drain(&mut self, unit: UnitId, instance: &Instance, why: Option<Why>) {
+        self.note_drain(instance);
+        let one_by_one = matches!(why, Some(Why::Replaced | Why::Restarted));
+        let sql = self.invariants.known.container(UnitId::Sql);
+        let for_sql = sql.is_some_and(|sql| sql.is_running() && self.reason(sql).is_some());
+        let goes_on = self.invariants.out.contains(&unit);
+        if one_by_one
+            && !for_sql
+            && !goes_on
+            && !self.changes_version()
+            && self.invariants.serves(unit)
+        {
+            self.check_one_out(unit);
+        }
+    }
+
     /// At most one node that serves is out by our own choice.
     fn check_one_out(&mut self, unit: UnitId) {
         let Some(daemon) = &self.daemon else { return };
@@ -753,6 +790,7 @@ impl Sim {
             .map(|node| node.unit);
         let others: Vec<UnitId> = nodes
             .filter(|other| *other != unit && !desired.stopped.contains(other))
+            .filter(|other| !desired.drained.contains(other) && !self.cannot_take_tasks(*other))
             .collect();
         let silent = others
             .iter()
@@ -981,6 +1019,7 @@ impl Sim {
 
     /// An action ended, as the daemon is told.
     pub(super) fn judge_end(&mut self, action: &Action, result: &Result<Outcome, Trouble>) {
+        self.note_end_of_drain(action);
         let (Action::Examine(unit, instance), Ok(outcome)) = (action, result) else {
             return;
         };

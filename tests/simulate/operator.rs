@@ -60,6 +60,8 @@ pub(super) enum Wish {
     Restart(Vec<UnitId>),
     Stop(Vec<UnitId>),
     Start(Vec<UnitId>),
+    Drain(Vec<UnitId>),
+    Undrain(Vec<UnitId>),
     Cancel,
 }
 
@@ -86,6 +88,8 @@ impl Wish {
             Self::Restart(units) => Request::Units(About::Restart, units.clone(), None),
             Self::Stop(units) => Request::Units(About::Stop, units.clone(), None),
             Self::Start(units) => Request::Units(About::Start, units.clone(), None),
+            Self::Drain(units) => Request::Units(About::Drain, units.clone(), None),
+            Self::Undrain(units) => Request::Units(About::Undrain, units.clone(), None),
             Self::Cancel => Request::Cancel(session),
         }
     }
@@ -138,6 +142,10 @@ impl Env {
             ("NODE_START_LIMIT", "45s".to_owned()),
             ("SQL_START_LIMIT", "30s".to_owned()),
             ("SQL_REFUSED_GRACE", "12s".to_owned()),
+            (
+                "DRAIN_TIMEOUT",
+                format!("{}ms", super::tasks::DRAIN_TIMEOUT),
+            ),
             ("NODE_STOP_GRACE", "6s".to_owned()),
             ("SQL_STOP_LIMIT", "10s".to_owned()),
             ("RESTART_BACKOFF_MAX", "8s".to_owned()),
@@ -171,7 +179,12 @@ impl Sim {
         if self.daemon.is_none() {
             match wish {
                 Wish::Up(_) | Wish::Down { .. } => self.begin_daemon(true, true),
-                Wish::Restart(_) | Wish::Stop(_) | Wish::Start(_) | Wish::Cancel => return,
+                Wish::Restart(_)
+                | Wish::Stop(_)
+                | Wish::Start(_)
+                | Wish::Drain(_)
+                | Wish::Undrain(_)
+                | Wish::Cancel => return,
             }
         }
         if matches!(&wish, Wish::Up(env) if env.demo) {
@@ -280,7 +293,9 @@ impl Sim {
         let unit = self.some_unit();
         match self.chance.below(100) {
             0..45 => Wish::Up(self.some_edit()),
-            45..52 => Wish::Up(self.env.clone()),
+            45..49 => Wish::Up(self.env.clone()),
+            49..51 => Wish::Drain(vec![unit]),
+            51..52 => Wish::Undrain(Vec::new()),
             52..62 => Wish::Restart(vec![unit]),
             62..66 => Wish::Restart(Vec::new()),
             66..74 => Wish::Stop(vec![unit]),

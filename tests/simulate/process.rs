@@ -467,7 +467,15 @@ impl Sim {
                 Probe::Failure(Miss::Broken, "it answers 500".to_owned())
             }
             Phase::Ready if process.on_lost == OnLost::Serves || self.has_database(id) => {
-                Probe::Ready
+                if made
+                    .of
+                    .as_ref()
+                    .is_some_and(|(unit, _)| self.world.drained.contains(unit))
+                {
+                    Probe::Drained("it is drained (418)".to_owned())
+                } else {
+                    Probe::Ready
+                }
             }
             Phase::Boot | Phase::Foreign => refused(),
             _ => Probe::Failure(Miss::Broken, "it answers 503".to_owned()),

@@ -149,6 +149,7 @@ impl Sim {
         for unit in spec.units() {
             let kept = desired.stopped.contains(&unit) || desired.stopped.contains(&UnitId::Sql);
             self.check_unit(unit, kept);
+            self.check_who_takes_tasks(unit);
         }
         let surplus: Vec<String> = self
             .world

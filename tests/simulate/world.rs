@@ -36,6 +36,8 @@ pub(super) struct World {
     /// The engine does not run.
     pub(super) down: bool,
     pub(super) disk_full: bool,
+    /// The nodes that the database says take no tasks.
+    pub(super) drained: BTreeSet<UnitId>,
     /// Who may act on the engine.
     pub(super) lease: Holder,
     /// The host cannot run privileged containers.

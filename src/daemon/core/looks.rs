@@ -142,7 +142,7 @@ impl Looks {
             | Action::RemoveNetwork(_)
             | Action::RemoveVolume(_) => self.invalidate_infrastructure(),
             Action::Pull(_) => self.invalidate_images(),
-            Action::Create(_) => {}
+            Action::Create(_) | Action::Drain { .. } | Action::Undrain(..) => {}
         }
     }
 

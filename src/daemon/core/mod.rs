@@ -50,6 +50,7 @@ use super::message::Leave;
 use super::message::Moment;
 use super::message::ProbeTarget;
 use super::store::Data;
+use super::store::KeptDrain;
 use super::store::Loaded;
 use super::store::Ran;
 use super::store::Stored;
@@ -167,6 +168,7 @@ impl Core {
             now,
             out: Vec::new(),
         };
+        core.go_on_with_drains();
         core.derive();
         core.tell("", "the daemon began");
         if let Goal::Down { .. } = core.state.desired.goal {
@@ -408,6 +410,7 @@ impl Core {
         };
         desired.hurry = self.shutdown.hurries();
         desired.stopped.clone_from(&kept.stopped);
+        desired.drained.clone_from(&kept.drained);
         desired.images.clone_from(&kept.images);
         desired.spec.clone_from(&kept.spec);
         if let (Some(spec), Some(grace)) = (&mut desired.spec, passing.node_grace) {
@@ -602,9 +605,43 @@ impl Core {
             }
         }
         self.learn_of_what_serves();
+        self.keep_drains();
         let images = &self.state.desired.images;
         if self.keeping.stored().images != *images {
             self.keeping.edit(|stored| stored.images.clone_from(images));
+        }
+    }
+
+    /// Nodes that finish their tasks are kept with their time, by the wall clock: a daemon that comes
+    /// after goes on with what is left of it.
+    fn keep_drains(&mut self) {
+        let now = self.now;
+        let kept = &self.keeping.stored().draining;
+        let drains: BTreeMap<UnitId, KeptDrain> = self
+            .state
+            .drains()
+            .map(|(unit, drain)| {
+                let left = i64::try_from(drain.until.since(now.mono).as_millis());
+                let known = kept.get(&unit).filter(|known| known.run == drain.instance);
+                let kept = known.cloned().unwrap_or_else(|| KeptDrain {
+                    run: drain.instance.clone(),
+                    until_ms: millis(now.wall).saturating_add(left.unwrap_or(i64::MAX)),
+                });
+                (unit, kept)
+            })
+            .collect();
+        if drains != *kept {
+            self.keeping.edit(|stored| stored.draining = drains);
+        }
+    }
+
+    fn go_on_with_drains(&mut self) {
+        let now = self.now;
+        for (unit, kept) in &self.keeping.stored().draining {
+            let left = u64::try_from(kept.until_ms.saturating_sub(millis(now.wall)));
+            let left = Duration::from_millis(left.unwrap_or(0));
+            self.state
+                .go_on_with_drain(*unit, kept.run.clone(), now.mono.after(left));
         }
     }
 
@@ -800,6 +837,11 @@ impl Core {
         self.derive();
         self.tell("", "the stack is down");
     }
+}
+
+/// Milliseconds since 1970.
+fn millis(wall: OffsetDateTime) -> i64 {
+    i64::try_from(wall.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
 }
 
 fn looked_after_by(by: &str) -> String {

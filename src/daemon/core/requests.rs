@@ -418,16 +418,29 @@ impl Core {
                 node_grace,
             }),
             Wished::Units(about, units) => {
+                let is_named = !units.is_empty();
                 let units = self
                     .known(&units)
                     .map_err(|denied| Answer::Wished(Err(denied)))?;
                 Ok(match about {
                     About::Restart => Admitted::Restart(units),
                     About::Stop => Admitted::Stop(units),
+                    About::Drain => Admitted::Drain(Self::nodes_of(units, is_named)?),
+                    About::Undrain => Admitted::Undrain(Self::nodes_of(units, is_named)?),
                     About::Start => Admitted::Start(units),
                 })
             }
         }
+    }
+
+    /// The units that are nodes; only these have tasks.
+    fn nodes_of(units: Vec<UnitId>, named: bool) -> Result<Vec<UnitId>, Answer> {
+        let is_node = |unit: &UnitId| unit.is_server();
+        if let Some(unit) = units.iter().find(|unit| named && !is_node(unit)) {
+            let words = format!("{unit} has no tasks: only nodes can be drained");
+            return Err(Answer::Wished(Err(Denied::Because(words))));
+        }
+        Ok(units.into_iter().filter(is_node).collect())
     }
 
     fn known(&self, units: &[UnitId]) -> Result<Vec<UnitId>, Denied> {
@@ -607,6 +620,8 @@ impl Core {
                     Admitted::Down { .. }
                     | Admitted::Restart(_)
                     | Admitted::Stop(_)
+                    | Admitted::Drain(_)
+                    | Admitted::Undrain(_)
                     | Admitted::Start(_) => Answer::Wished(Err(denied)),
                 },
             );
@@ -631,6 +646,8 @@ impl Core {
             Admitted::Down { .. }
             | Admitted::Restart(_)
             | Admitted::Stop(_)
+            | Admitted::Drain(_)
+            | Admitted::Undrain(_)
             | Admitted::Start(_) => Answer::Wished(Ok(generation)),
         };
         self.reply(id, answer);
@@ -703,7 +720,7 @@ impl Core {
                 }
                 self.tell("", "restart was asked for");
             }
-            Admitted::Stop(_) => {}
+            Admitted::Stop(_) | Admitted::Drain(_) | Admitted::Undrain(_) => {}
             Admitted::Start(_) => records.forgive(),
         }
         self.derive();

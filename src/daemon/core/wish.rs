@@ -30,6 +30,10 @@ pub(super) enum Admitted {
     Restart(Vec<UnitId>),
     /// Units are stopped until they are started again.
     Stop(Vec<UnitId>),
+    /// Nodes take no more tasks, until they are undrained.
+    Drain(Vec<UnitId>),
+    /// Nodes that were drained take tasks again.
+    Undrain(Vec<UnitId>),
     /// Units that were stopped run again, and failed ones are tried again.
     Start(Vec<UnitId>),
 }
@@ -65,7 +69,7 @@ impl Admitted {
     pub(super) fn is_decisive(&self) -> bool {
         match self {
             Self::Up(_) | Self::Down { .. } | Self::Stop(_) => true,
-            Self::Restart(_) | Self::Start(_) => false,
+            Self::Restart(_) | Self::Start(_) | Self::Drain(_) | Self::Undrain(_) => false,
         }
     }
 
@@ -79,6 +83,8 @@ impl Admitted {
             }
             Self::Restart(_) => (stored.wish, stored.held) = (Wish::Up, false),
             Self::Stop(units) => stored.stopped.extend(units),
+            Self::Drain(units) => stored.drained.extend(units),
+            Self::Undrain(units) => stored.drained.retain(|unit| !units.contains(unit)),
             Self::Start(units) => {
                 (stored.wish, stored.held) = (Wish::Up, false);
                 stored.stopped.retain(|unit| !units.contains(unit));

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::config::Secret;
+use crate::reconcile::observed::Instance;
 use crate::spec::StackSpec;
 use crate::spec::build::SQL_DATA;
 
@@ -169,6 +170,15 @@ impl KeyRing {
             key.gone |= key.data.as_ref().is_some_and(&is_gone);
         }
     }
+}
+
+/// A run of a node that finishes its tasks before it ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptDrain {
+    /// Which.
+    pub run: Instance,
+    /// Until when it is waited for: milliseconds since 1970, by the host's clock.
+    pub until_ms: i64,
 }
 
 /// A version of Octopus Server that ran, and on what.

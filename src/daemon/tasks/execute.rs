@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use crate::daemon::message::ActionInput;
 use crate::daemon::ports;
+use crate::daemon::tasks::node_tasks as tasks;
 use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::engine::logs::Span;
+use crate::octopus::drain::Wanted;
 use crate::reconcile::Action;
 use crate::reconcile::Cause;
 use crate::reconcile::action::Doubt;
@@ -68,6 +70,12 @@ fn is_in_use(action: &Action, error: &EngineError) -> bool {
         )
 }
 
+impl From<String> for Failed {
+    fn from(words: String) -> Self {
+        Self::Known(Trouble::refused(words))
+    }
+}
+
 impl From<EngineError> for Failed {
     fn from(error: EngineError) -> Self {
         Self::Engine(error)
@@ -123,6 +131,23 @@ impl ActionContext {
         let engine = &self.engine;
         match (action, &self.input.spec) {
             (Action::Examine(_, instance), _) => return Ok(self.examine(instance).await?),
+            (
+                Action::Drain {
+                    unit,
+                    instance,
+                    wait,
+                    ..
+                },
+                spec,
+            ) => {
+                let node = spec.as_ref().and_then(|spec| spec.container(*unit));
+                let wanted = Wanted::Drained(*wait);
+                tasks::settle(engine, &instance.id, node, wanted).await?;
+            }
+            (Action::Undrain(unit, instance), spec) => {
+                let node = spec.as_ref().and_then(|spec| spec.container(*unit));
+                tasks::settle(engine, &instance.id, node, Wanted::Working).await?;
+            }
             (Action::Start(unit, id), spec) => {
                 self.refuse_company(*unit, spec.as_ref()).await?;
                 engine.start_container(id).await?;

@@ -2,5 +2,6 @@
 
 pub(super) mod execute;
 pub(super) mod lease;
+pub(super) mod node_tasks;
 pub(super) mod observe;
 pub(super) mod probe;

@@ -112,6 +112,7 @@ impl Pass<'_> {
             | Phase::Starting
             | Phase::Ready
             | Phase::Unready
+            | Phase::Draining { .. }
             | Phase::Drained
             | Phase::Paused
             | Phase::Dead

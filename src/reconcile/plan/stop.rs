@@ -39,7 +39,7 @@ impl<'a> Pass<'a> {
                 && let Some(why) = self.why_it_must_end(spec, container, replaceable)
                 && self.is_its_turn(spec, container, why)
             {
-                self.stop(container, why);
+                self.end(container, why);
             }
         }
     }
@@ -122,8 +122,8 @@ impl<'a> Pass<'a> {
     }
 
     /// One ready node at a time may be out by our own choice; one that does not serve is no loss,
-    /// be it that somebody drained it. One that is drained stays so over its replacement, because
-    /// the database keeps that; the others do not wait for it.
+    /// be it that somebody drained it. One that a person drained stays so over its replacement; the
+    /// others do not wait for it. One that is to take tasks again is waited for.
     pub(super) fn may_take_out(&mut self, spec: &StackSpec, container: &Container) -> bool {
         if self.phase(spec, container.unit) != Phase::Ready {
             return true;
@@ -136,12 +136,13 @@ impl<'a> Pass<'a> {
         let others_serve = others
             .filter(|unit| !self.desired.stopped.contains(unit))
             .all(|unit| match self.phase(spec, unit) {
-                Phase::Drained => true,
+                Phase::Drained => self.stays_drained(unit),
                 Phase::Ready => !self.is_leaving(unit),
                 Phase::Absent
                 | Phase::Created
                 | Phase::Starting
                 | Phase::Unready
+                | Phase::Draining { .. }
                 | Phase::Paused
                 | Phase::Dead
                 | Phase::Stopping
@@ -152,6 +153,12 @@ impl<'a> Pass<'a> {
         others_serve
             && self.phase(spec, UnitId::Sql) == Phase::Ready
             && !self.stops_a_node_already()
+    }
+
+    /// Whether a drained node is wished so, or cannot be asked to take tasks again.
+    fn stays_drained(&self, unit: UnitId) -> bool {
+        let subject = Subject::Tasks(unit);
+        self.desired.drained.contains(&unit) || self.records.blocked.contains_key(&subject)
     }
 
     /// Whether a unit is worked on, or may be on its way out: a stop that failed may have reached
@@ -170,14 +177,16 @@ impl<'a> Pass<'a> {
         if let Some(until) = until {
             self.wake_at(until);
         }
-        until.is_some() || self.records.is_busy(&Subject::Unit(unit))
+        let drains = record.instance().and_then(|run| record.drain_of(run));
+        until.is_some() || drains.is_some() || self.records.is_busy(&Subject::Unit(unit))
     }
 
     pub(super) fn stops_a_node_already(&self) -> bool {
-        self.plan
-            .actions
-            .iter()
-            .any(|action| matches!(action, Action::Stop { unit, .. } if unit.is_server()))
+        self.plan.actions.iter().any(|action| match action {
+            Action::Stop { unit, .. } => unit.is_server(),
+            Action::Drain { why, .. } => why.is_some(),
+            _ => false,
+        })
     }
 
     pub(super) fn is_stopping(&self, unit: UnitId) -> bool {

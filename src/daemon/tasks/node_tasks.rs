@@ -1,0 +1,84 @@
+//! Drains a node and undrains it: by the vendor's command in its container, and where nothing can be
+//! run there (hardened images, engines that cannot), by the API, if its key is known.
+
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::octopus::drain;
+use crate::octopus::drain::Wanted;
+use crate::spec::ContainerSpec;
+
+/// How long the vendor's command may take besides the tasks that it waits for: it starts a .NET
+/// runtime, asks the database, and cancels what is left.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+/// How long one exchange with the API may take.
+const API_LIMIT: Duration = Duration::from_secs(10);
+/// How often the API is asked whether tasks still run.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Brings a node to finish its tasks, or to take some again. Gives why it cannot be.
+pub(in crate::daemon) async fn settle(
+    engine: &Engine,
+    container: &str,
+    node: Option<&ContainerSpec>,
+    wanted: Wanted,
+) -> Result<(), String> {
+    let why = match by_command(engine, container, wanted).await {
+        Ok(()) => return Ok(()),
+        Err(why) => why,
+    };
+    let Some((node, key)) = node.and_then(|node| Some((node, node.env.get("ADMIN_API_KEY")?)))
+    else {
+        return Err(format!(
+            "{why}; there is no ADMIN_API_KEY to ask the API with"
+        ));
+    };
+    let name = node.env.get("OCTOPUS_SERVER_NODE_NAME");
+    let (Some(address), Some(name)) = (node.host_address(), name) else {
+        return Err(why);
+    };
+    let by_api = drain::Api {
+        address,
+        key,
+        name: name.expose(),
+        limit: API_LIMIT,
+    };
+    let failed = |error: String| format!("{why}; over the API: {error}");
+    match wanted {
+        Wanted::Working => by_api.set(false).await.map_err(failed),
+        Wanted::Drained(wait) => {
+            by_api.set(true).await.map_err(failed)?;
+            let waiting = async {
+                while by_api.running_tasks().await? > 0 {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                Ok(())
+            };
+            // Tasks that are left then end with their node.
+            let waited = tokio::time::timeout(wait, waiting).await;
+            waited.unwrap_or(Ok(())).map_err(failed)
+        }
+    }
+}
+
+async fn by_command(engine: &Engine, container: &str, wanted: Wanted) -> Result<(), String> {
+    let waits = match wanted {
+        Wanted::Drained(wait) => wait,
+        Wanted::Working => Duration::ZERO,
+    };
+    let mut why = String::new();
+    for argv in drain::commands(wanted) {
+        let ran = engine.exec(container, &argv, waits + COMMAND_LIMIT).await;
+        let ran = ran.map_err(|error| error.to_string())?;
+        match ran.code {
+            Some(0) => return Ok(()),
+            _ if ran.has_no_program() => why = format!("its image has no {}", argv[0]),
+            Some(code) => {
+                let last = ran.said.lines().last().unwrap_or_default();
+                return Err(format!("its command ended with {code}: {last}"));
+            }
+            None => return Err("the engine does not say how its command ended".to_owned()),
+        }
+    }
+    Err(why)
+}

@@ -1,0 +1,135 @@
+//! Before a node is ended by choice it finishes its tasks and takes no more; and a node that nobody
+//! wished drained takes tasks again. The flag is in the database and outlives the node's restarts.
+
+use std::time::Duration;
+
+use super::Pass;
+use super::fit::Fit;
+use crate::reconcile::Action;
+use crate::reconcile::action::Subject;
+use crate::reconcile::action::Why;
+use crate::reconcile::observed::Container;
+use crate::reconcile::observed::Instance;
+use crate::reconcile::observed::Run;
+use crate::reconcile::record::DRAIN_MARGIN;
+use crate::reconcile::record::DrainStep;
+use crate::reconcile::record::UnitRecord;
+use crate::spec::Role;
+use crate::spec::StackSpec;
+
+/// How long after a drain ended well the node has to say itself that it is drained.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(10);
+
+impl<'a> Pass<'a> {
+    /// Ends a container by choice or because it is beyond waiting for; a node that serves finishes
+    /// its tasks first.
+    pub(super) fn end(&mut self, container: &Container, why: Why) {
+        if self.is_done_with_its_tasks(container, why) {
+            self.stop(container, why);
+        }
+    }
+
+    /// Whether a container may be stopped as far as tasks go. Asks it to finish them otherwise.
+    fn is_done_with_its_tasks(&mut self, container: &Container, why: Why) -> bool {
+        let (Some(instance), Role::Server) = (container.instance(), container.unit.role()) else {
+            return true;
+        };
+        let spec = self.desired.spec.as_ref();
+        let timing = spec.map(|spec| spec.timing.clone()).unwrap_or_default();
+        let is_frozen = matches!(container.run, Run::Paused { .. });
+        if !why.drains() || self.desired.hurry || timing.drain_timeout.is_zero() || is_frozen {
+            return true;
+        }
+        let unknown = UnitRecord::default();
+        let record = self.records.get(container.unit).unwrap_or(&unknown);
+        let health = record.health();
+        let is_its = record.instance() == Some(&instance);
+        let answers = is_its && (health.ready || health.drained);
+        let Some(drain) = record.drain_of(&instance) else {
+            // What does not answer cannot be asked, and what could not be asked is not asked again.
+            let is_blocked = self
+                .records
+                .blocked
+                .contains_key(&Subject::Tasks(container.unit));
+            if answers && !is_blocked {
+                self.drain(container, instance, timing.drain_timeout, Some(why));
+            }
+            return !answers || is_blocked;
+        };
+        let is_gone = health.misses >= timing.misses.max(1);
+        if self.now >= drain.until || is_gone {
+            return true;
+        }
+        match drain.step {
+            DrainStep::Failed => true,
+            DrainStep::Asked => {
+                // Also what an earlier daemon began: it has what is left of the time.
+                let left = drain.until.since(self.now).saturating_sub(DRAIN_MARGIN);
+                self.wake_at(drain.until);
+                self.drain(container, instance, left, Some(why));
+                false
+            }
+            DrainStep::Done { at } => {
+                let until = at.after(CONFIRMED_WITHIN).min(drain.until);
+                let is_over = health.drained || self.now >= until;
+                if !is_over {
+                    self.wake_at(until);
+                }
+                is_over
+            }
+        }
+    }
+
+    fn drain(
+        &mut self,
+        container: &Container,
+        instance: Instance,
+        wait: Duration,
+        why: Option<Why>,
+    ) {
+        self.act(Action::Drain {
+            unit: container.unit,
+            instance,
+            wait,
+            why,
+        });
+    }
+
+    /// Nobody whom a person drained takes tasks, and everybody else does.
+    pub(super) fn settle_who_takes_tasks(&mut self, spec: &'a StackSpec) {
+        if self.database_ends {
+            return;
+        }
+        for container in &self.seen.containers {
+            let (Some(instance), Role::Server) = (container.instance(), container.unit.role())
+            else {
+                continue;
+            };
+            let runs = matches!(container.run, Run::Running { .. });
+            if !runs || self.fit(spec, container) != Fit::Right {
+                continue;
+            }
+            let Some(record) = self.records.get(container.unit) else {
+                continue;
+            };
+            let is_wished = self.desired.drained.contains(&container.unit);
+            let is_its = record.instance() == Some(&instance);
+            let health = record.health();
+            // It was asked, and may not say so yet.
+            let until = record
+                .drain_of(&instance)
+                .and_then(|drain| match drain.step {
+                    DrainStep::Done { at } => Some(at.after(CONFIRMED_WITHIN)),
+                    DrainStep::Asked | DrainStep::Failed => None,
+                });
+            if is_its && is_wished && health.ready {
+                match until.filter(|until| self.now < *until) {
+                    Some(until) => self.wake_at(until),
+                    None => self.drain(container, instance, spec.timing.drain_timeout, None),
+                }
+            } else if is_its && !is_wished && health.drained {
+                self.act(Action::Undrain(container.unit, instance));
+            }
+        }
+    }
+}

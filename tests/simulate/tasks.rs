@@ -1,0 +1,126 @@
+//! Who takes tasks: the flag that the database keeps of each node, the command that sets it, and
+//! what must be true of it.
+
+use std::collections::BTreeMap;
+
+use octo_local::reconcile::Action;
+use octo_local::reconcile::action::Outcome;
+use octo_local::reconcile::action::Subject;
+use octo_local::reconcile::action::Trouble;
+use octo_local::reconcile::observed::Instance;
+use octo_local::spec::UnitId;
+
+use super::calls::Answer;
+use super::process::Phase;
+use super::sim::Event;
+use super::sim::Sim;
+use super::world::Doing;
+use super::world::Ms;
+
+/// How long tasks may go on in these runs.
+pub(super) const DRAIN_TIMEOUT: Ms = 8_000;
+
+/// What became of asking a run to finish its tasks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    at: Ms,
+    /// It was answered, or failed.
+    over: bool,
+}
+
+/// The runs that were asked.
+#[derive(Debug, Default)]
+pub(super) struct Drains(BTreeMap<Instance, Asked>);
+
+impl Sim {
+    /// Sets the flag of a node; its tasks take a while.
+    pub(super) fn drain(&mut self, number: u64, unit: UnitId, id: &str) -> Option<Answer> {
+        if let Err(trouble) = self.takes_commands(id) {
+            return Some(Err(trouble));
+        }
+        self.world.drained.insert(unit);
+        let wait = if self.chance.percent(30) {
+            self.chance.between(100, DRAIN_TIMEOUT)
+        } else {
+            0
+        };
+        self.later(wait, Event::Answer(number, Ok(Outcome::default())));
+        None
+    }
+
+    pub(super) fn undrain(&mut self, unit: UnitId, id: &str) -> Answer {
+        self.takes_commands(id)?;
+        self.world.drained.remove(&unit);
+        Ok(Outcome::default())
+    }
+
+    fn takes_commands(&mut self, id: &str) -> Result<(), Trouble> {
+        let made = self.world.containers.get(id);
+        let runs = made.is_some_and(|made| made.doing == Doing::Running);
+        if !runs {
+            return Err(Trouble::refused("the container does not run"));
+        }
+        if self.chaos && self.chance.percent(5) {
+            return Err(Trouble::refused("its command ended with 1"));
+        }
+        Ok(())
+    }
+
+    /// A run is asked to finish its tasks.
+    pub(super) fn note_drain(&mut self, instance: &Instance) {
+        let at = self.now;
+        let asked = Asked { at, over: false };
+        self.invariants
+            .drains
+            .0
+            .entry(instance.clone())
+            .or_insert(asked);
+    }
+
+    /// That was answered, or failed.
+    pub(super) fn note_end_of_drain(&mut self, action: &Action) {
+        if let Action::Drain { instance, .. } = action
+            && let Some(asked) = self.invariants.drains.0.get_mut(instance)
+        {
+            asked.over = true;
+        }
+    }
+
+    /// A node that serves is not ended by choice before its tasks could end.
+    pub(super) fn check_drained(&mut self, unit: UnitId, instance: &Instance) {
+        let hurries = self
+            .daemon
+            .as_ref()
+            .is_some_and(|daemon| daemon.state().desired.hurry);
+        if !unit.is_server() || hurries || !self.invariants.says_ready(unit, instance) {
+            return;
+        }
+        let asked = self.invariants.drains.0.get(instance).copied();
+        let may = asked.is_some_and(|asked| asked.over || self.now - asked.at >= DRAIN_TIMEOUT);
+        let cannot_be_asked = self.cannot_take_tasks(unit);
+        self.must(may || cannot_be_asked, || {
+            format!("{unit} serves and is stopped before it finished its tasks: {asked:?}")
+        });
+    }
+
+    /// Whether asking a node about its tasks failed, and waits for its next try.
+    pub(super) fn cannot_take_tasks(&self, unit: UnitId) -> bool {
+        let subject = Subject::Tasks(unit);
+        let daemon = self.daemon.as_ref();
+        daemon.is_some_and(|daemon| daemon.state().records.blocked.contains_key(&subject))
+    }
+
+    /// At rest nobody is drained but those whom a person drained.
+    pub(super) fn check_who_takes_tasks(&mut self, unit: UnitId) {
+        let Some(daemon) = &self.daemon else { return };
+        let wished = daemon.state().desired.drained.contains(&unit);
+        let serves = self.world.unit(unit).is_some_and(|made| {
+            let process = made.process.as_ref();
+            process.is_some_and(|process| process.phase == Phase::Ready && !process.hung)
+        });
+        let is_drained = self.world.drained.contains(&unit);
+        self.must(!serves || !unit.is_server() || wished == is_drained, || {
+            format!("{unit} is drained: {is_drained}, and wished so: {wished}")
+        });
+    }
+}
