@@ -91,6 +91,9 @@ impl Wish {
     }
 }
 
+/// The edition that marks a database whose password SQL Server would refuse.
+pub(super) const WEAK_MARK: &str = "Web";
+
 impl Env {
     pub(super) fn config(&self) -> Config {
         let tag = if self.mistake == Some(Mistake::Tag) {
@@ -104,7 +107,7 @@ impl Env {
             _ => "admin",
         };
         let edition = if self.mistake == Some(Mistake::Weak) {
-            "weak"
+            WEAK_MARK
         } else {
             "Express"
         };

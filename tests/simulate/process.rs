@@ -140,7 +140,9 @@ impl Sim {
                 boot,
                 Step::Crash(1, "would not be compliant with your license"),
             ),
-            "weak" => self.step(id, boot, Step::Crash(255, "Password validation failed")),
+            super::operator::WEAK_MARK => {
+                self.step(id, boot, Step::Crash(255, "Password validation failed"));
+            }
             _ => {}
         }
         if self.chaos && self.chance.percent(self.mix.bad_runs) {
@@ -211,7 +213,10 @@ impl Sim {
                 }
             }
             Step::Crash(code, line) => {
-                let sticks = matches!(made.mark.as_str(), "crash-loop" | "licence" | "weak");
+                let sticks = matches!(
+                    made.mark.as_str(),
+                    "crash-loop" | "licence" | super::operator::WEAK_MARK
+                );
                 if self.chaos || sticks || !line.is_empty() {
                     self.exit(id, code, line);
                 }
