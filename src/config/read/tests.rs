@@ -1,3 +1,5 @@
+//! How each variable is read, and what is said of those that cannot be.
+
 use super::*;
 
 fn input(pairs: &[(&str, &str)]) -> Input {

@@ -1,3 +1,5 @@
+//! What is admitted and what is refused, by facts and configurations.
+
 use super::*;
 use crate::config::Input;
 use crate::config::project::ProjectName;
