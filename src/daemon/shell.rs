@@ -44,6 +44,7 @@ use super::store::Ran;
 use super::tasks::execute::ActionContext;
 use super::tasks::observe;
 use super::tasks::observe::Looked;
+use super::tasks::pressure;
 use super::tasks::probe;
 use crate::config::Secret;
 use crate::config::project::ProjectName;
@@ -343,6 +344,11 @@ impl Shell {
                         instance,
                         lines: lines.unwrap_or_default(),
                     })
+                });
+            }
+            Effect::ReadPressure => {
+                self.spawn_and_tell("pressure", pressure::read(), |pressure| {
+                    Input::Event(Event::PressureRead(pressure.ok().flatten()))
                 });
             }
             Effect::AskVersion(address, ran) => {

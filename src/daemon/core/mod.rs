@@ -20,6 +20,7 @@ mod keeping;
 mod looks;
 mod probe_pacing;
 mod requests;
+mod shortage;
 mod shutdown;
 mod sleep_detector;
 mod wish;
@@ -37,6 +38,7 @@ use looks::EngineView;
 use looks::Looks;
 use probe_pacing::ProbePacing;
 use requests::Requests;
+use shortage::Shortage;
 use shutdown::Asked;
 use shutdown::Shutdown;
 use sleep_detector::SleepDetector;
@@ -62,9 +64,12 @@ use crate::reconcile::Mono;
 use crate::reconcile::News;
 use crate::reconcile::Observed;
 use crate::reconcile::State;
+use crate::reconcile::health::Miss;
+use crate::reconcile::health::Probe;
 use crate::reconcile::observed::Container;
 use crate::reconcile::observed::Instance;
 use crate::reconcile::observed::Run;
+use crate::reconcile::record::Durable;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::StatusInput;
 use crate::reconcile::status::is_down;
@@ -105,6 +110,7 @@ pub struct Core {
     requests: Requests,
     shutdown: Shutdown,
     sleep: SleepDetector,
+    shortage: Shortage,
     passing: Passing,
     notes: Vec<String>,
     /// The run of a node that proved its key last.
@@ -112,6 +118,8 @@ pub struct Core {
     /// The last two times that each unit was asked to start, by the wall clock, as lines of its log
     /// are.
     asked_to_start: BTreeMap<UnitId, [Option<OffsetDateTime>; 2]>,
+    /// Runs that are to be ended once the disk has that it is we who end them.
+    stops_to_come: BTreeMap<UnitId, Instance>,
     plan_wakes_at: Option<Mono>,
     now: Moment,
     out: Vec<Effect>,
@@ -150,14 +158,18 @@ impl Core {
             requests: Requests::default(),
             shutdown: Shutdown::default(),
             sleep: SleepDetector::awake(now),
+            shortage: Shortage::default(),
             passing,
             notes,
             proved: None,
             asked_to_start: BTreeMap::new(),
+            stops_to_come: BTreeMap::new(),
             plan_wakes_at: None,
             now,
             out: Vec::new(),
         };
+        let known = &core.keeping.stored().durable;
+        core.state.records.durable.clone_from(known);
         core.derive();
         core.tell("", "the daemon began");
         if let Goal::Down { .. } = core.state.desired.goal {
@@ -196,6 +208,7 @@ impl Core {
                 if let Some((probe, reads_log)) = paced {
                     self.state.probed(unit, instance.as_ref(), &probe, now.mono);
                     self.out.extend(reads_log);
+                    self.ask_whether_the_host_is_short(&probe);
                 }
             }
             Event::LogRead {
@@ -205,6 +218,11 @@ impl Core {
             } => {
                 if self.pacing.on_log_read(unit, &instance, now.mono) {
                     self.state.on_log_read(unit, &instance, &lines, now.mono);
+                }
+            }
+            Event::PressureRead(pressure) => {
+                if self.shortage.on_read(pressure, now.mono) {
+                    self.state.on_host_starved(now.mono);
                 }
             }
             Event::Done(action, result) => {
@@ -250,11 +268,14 @@ impl Core {
         }
         self.answer_those_who_waited_long();
         self.begin_next_wish();
+        if self.state.contradicted() {
+            self.looks.want_again(now.mono);
+        }
         self.begin_look();
         let plan = self.state.plan(now.mono);
         self.plan_wakes_at = plan.wake_at;
         if self.looks.may_act() {
-            plan.actions
+            self.keep_back_stops(plan.actions)
                 .into_iter()
                 .for_each(|action| self.begin_action(action));
         }
@@ -264,6 +285,7 @@ impl Core {
         if self.is_down() && self.passing.went_down.is_none() {
             self.finish_down();
         }
+        self.keep_what_is_known();
         self.out.extend(self.keeping.write_changes(now.mono));
         self.note_a_lost_engine();
         if let Some(leave) = self
@@ -320,6 +342,7 @@ impl Core {
                 .chain(not_written)
                 .chain(data_gone)
                 .chain(held_back)
+                .chain(self.left_to_others())
                 .collect(),
             ends_when_down: self.setup.ends_when_down,
         };
@@ -330,6 +353,16 @@ impl Core {
             &self.state.records,
             now,
         )
+    }
+
+    /// What a `down` leaves where it is, for people.
+    fn left_to_others(&self) -> Vec<String> {
+        let Goal::Down { .. } = self.state.desired.goal else {
+            return Vec::new();
+        };
+        let left = self.state.records.left_to_others().into_iter();
+        left.map(|(subject, words)| format!("{subject} is left where it is: {words}"))
+            .collect()
     }
 
     /// What is known and wanted, for those who hold it against something else.
@@ -379,6 +412,11 @@ impl Core {
                 goal => goal,
             },
         };
+        // Only a start that was interrupted is held with what serves kept running.
+        let is_here = kept.elsewhere(&self.setup.endpoint).is_none();
+        let is_interrupted = kept.held && kept.is_up() && is_here;
+        let is_touched = is_interrupted && passing.lost_volume.is_none() && !waits;
+        desired.hands_off = desired.goal == Goal::Hold && !is_touched;
         desired.hurry = self.shutdown.hurries();
         desired.stopped.clone_from(&kept.stopped);
         desired.images.clone_from(&kept.images);
@@ -425,7 +463,7 @@ impl Core {
         let now = self.now.mono;
         match seen {
             Ok(seen) => {
-                if self.looks.on_success() {
+                if self.looks.on_success(now) {
                     self.tell("", "the engine answers again");
                 }
                 self.state.looked(*seen, now);
@@ -458,6 +496,47 @@ impl Core {
             self.derive();
         } else if !self.state.seen.containers.is_empty() {
             self.keeping.confirm();
+        }
+    }
+
+    /// Keeps each stop back until the disk has that it is we who end this run: another daemon may
+    /// be the one that sees its end, and must not take it for a failure. A disk that does not take
+    /// it keeps nobody waiting, and nor does anything once a person is in a hurry.
+    fn keep_back_stops(&mut self, actions: Vec<Action>) -> Vec<Action> {
+        let waits = self.keeping.is_well() && !self.state.desired.hurry;
+        let on_disk = self.keeping.on_disk();
+        let kept = on_disk.map(|stored| &stored.durable.ended_by_us);
+        let mut stops_to_come = BTreeMap::new();
+        let may_begin = |action: &Action| match action {
+            Action::Stop { unit, instance, .. } => {
+                let is_kept = kept.is_some_and(|kept| kept.get(unit) == Some(instance));
+                if waits && !is_kept {
+                    stops_to_come.insert(*unit, instance.clone());
+                }
+                !waits || is_kept
+            }
+            _ => true,
+        };
+        let begin = actions.into_iter().filter(may_begin).collect();
+        self.stops_to_come = stops_to_come;
+        begin
+    }
+
+    /// What the state knows of the past is kept beside what is wished.
+    fn keep_what_is_known(&mut self) {
+        let mut durable = self.state.records.durable.clone();
+        durable.ended_by_us.extend(self.stops_to_come.clone());
+        if self.keeping.stored().durable != durable {
+            self.keeping.edit(|stored| stored.durable = durable);
+        }
+    }
+
+    /// A unit says nothing at all: on a host that is short of something that may be no fault of
+    /// its own. Of another host nothing is known.
+    fn ask_whether_the_host_is_short(&mut self, probe: &Probe) {
+        let is_silent = matches!(probe, Probe::Failure(Miss::Silent(_), _));
+        if is_silent && self.setup.endpoint.is_local() && self.shortage.on_silence(self.now.mono) {
+            self.out.push(Effect::ReadPressure);
         }
     }
 
@@ -735,6 +814,12 @@ impl Core {
                 *stored = stored.data_deleted();
             }
         });
+        // What is gone has no runs that could be taken for others.
+        let durable = &mut self.state.records.durable;
+        durable.ended_by_us.clear();
+        if volumes {
+            *durable = Durable::default();
+        }
         self.passing.went_down = Some(volumes);
         self.passing.node_grace = None;
         self.derive();

@@ -2,4 +2,5 @@
 
 pub(super) mod execute;
 pub(super) mod observe;
+pub(super) mod pressure;
 pub(super) mod probe;
