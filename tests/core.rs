@@ -1,6 +1,8 @@
 //! The daemon's core, asked one thing at a time: what is kept before it is answered, what a wish
 //! does while the daemon ends, and which of two wishes counts.
 
+mod known;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use octo_local::daemon::message::Answer;
 use octo_local::daemon::message::Effect;
 use octo_local::daemon::message::Event;
 use octo_local::daemon::message::Found;
+use octo_local::daemon::message::Invalidated;
 use octo_local::daemon::message::Leave;
 use octo_local::daemon::message::Moment;
 use octo_local::daemon::message::NoLease;
@@ -50,6 +53,8 @@ struct Bench {
     effects: Vec<Effect>,
     last_request: u64,
     writes: usize,
+    /// What each look was to see afresh.
+    looks: Vec<Invalidated>,
 }
 
 impl Bench {
@@ -73,6 +78,7 @@ impl Bench {
             effects: Vec::new(),
             last_request: 0,
             writes: 0,
+            looks: Vec::new(),
         }
     }
 
@@ -91,7 +97,8 @@ impl Bench {
     fn take(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Look { .. } => {
+                Effect::Look { invalidated, .. } => {
+                    self.looks.push(invalidated);
                     let seen = Ok(Box::new(self.seen.clone()));
                     self.on(Event::Looked(seen));
                 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::admit::Facts;
+use super::pressure::Pressure;
 use super::store::Data;
 use super::store::Ran;
 use super::store::Stored;
@@ -78,6 +79,9 @@ pub enum Event {
         /// The lines, oldest first.
         lines: Vec<String>,
     },
+    /// The pressure on the host's processors, memory and disks was read; none where it is not
+    /// told.
+    PressureRead(Option<Pressure>),
     /// An action ended.
     Done(Action, Result<Outcome, Trouble>),
     /// What must be known before a configuration is admitted was gathered.
@@ -307,6 +311,8 @@ pub enum Effect {
     ReadLog(UnitId, Instance),
     /// Take, renew or give back the lease on the engine. Ends with [`Event::Leased`].
     Lease(LeaseStep),
+    /// Read the pressure on this host. Ends with [`Event::PressureRead`].
+    ReadPressure,
     /// Ask a node that serves for its version. Ends with [`Event::VersionRead`].
     AskVersion(SocketAddr, Ran),
     /// Find out what must be known of a configuration. Ends with [`Event::Gathered`].

@@ -13,6 +13,7 @@ pub mod journal;
 pub mod message;
 pub mod paths;
 pub mod ports;
+pub mod pressure;
 pub mod run;
 pub mod shell;
 pub mod state_writer;

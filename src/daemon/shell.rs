@@ -47,6 +47,7 @@ use super::tasks::execute::ActionContext;
 use super::tasks::lease;
 use super::tasks::observe;
 use super::tasks::observe::Looked;
+use super::tasks::pressure;
 use super::tasks::probe;
 use crate::config::Secret;
 use crate::config::project::ProjectName;
@@ -369,6 +370,11 @@ impl Shell {
                 });
             }
             Effect::Lease(step) => self.lease(step),
+            Effect::ReadPressure => {
+                self.spawn_and_tell("pressure", pressure::read(), |pressure| {
+                    Input::Event(Event::PressureRead(pressure.ok().flatten()))
+                });
+            }
             Effect::AskVersion(address, ran) => {
                 let work = probe::version(address);
                 self.spawn_and_tell("version", work, |told| {

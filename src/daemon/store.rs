@@ -34,6 +34,7 @@ use crate::config::Secret;
 use crate::engine::Endpoint;
 use crate::reconcile::Goal;
 use crate::reconcile::Observed;
+use crate::reconcile::record::Durable;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
@@ -138,6 +139,8 @@ pub struct Stored {
     /// ready or something is wished.
     #[serde(default)]
     pub held: bool,
+    /// What decisions know of the past.
+    pub durable: Durable,
 }
 
 impl Stored {

@@ -14,6 +14,9 @@ pub struct Desired {
     pub spec: Option<StackSpec>,
     /// How far to take it.
     pub goal: Goal,
+    /// Where nothing new is begun, nothing else is done either: what serves and ends stays ended.
+    /// Nobody interrupted a start; there is a reason not to touch what is there.
+    pub hands_off: bool,
     /// Units the operator stopped on purpose.
     pub stopped: BTreeSet<UnitId>,
     /// Nodes that a person drained on purpose.
@@ -34,7 +37,7 @@ pub struct Desired {
 pub enum Goal {
     /// Everything runs and is kept running.
     Up,
-    /// What runs is kept, nothing further is started: somebody pressed Ctrl-C.
+    /// What has served is kept running, nothing new is begun: somebody pressed Ctrl-C.
     Hold,
     /// Everything stops in order; containers stay.
     Halt,
@@ -62,6 +65,7 @@ impl Default for Desired {
         Self {
             spec: None,
             goal: Goal::Hold,
+            hands_off: false,
             stopped: BTreeSet::new(),
             drained: BTreeSet::new(),
             restart: BTreeMap::new(),

@@ -27,7 +27,6 @@ use super::record::is_there;
 use super::state::News;
 use super::state::State;
 use crate::spec::Role;
-use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
 /// How long to wait before a call whose outcome is unknown is made again.
@@ -356,7 +355,7 @@ impl State {
         if !container.image_id.is_empty() {
             self.records.durable.migrated = Some(Migrated {
                 image_id: container.image_id.clone(),
-                database: name_of_database(spec),
+                database: Migrated::name_of_database(spec),
             });
         }
     }
@@ -424,12 +423,6 @@ impl State {
         let from = running.log.open_since.unwrap_or(moved);
         now.since(since.max(from)) >= timing.refused_grace
     }
-}
-
-/// Which database a stack uses: another one was migrated by nobody yet.
-pub(super) fn name_of_database(spec: &StackSpec) -> String {
-    let target = &spec.database;
-    format!("{}:{}/{}", target.host, target.port, target.database)
 }
 
 /// What a failed call means: what we found out ourselves needs no words, the engine's are looked

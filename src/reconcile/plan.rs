@@ -23,12 +23,12 @@ use super::UnitRecords;
 use super::action::Subject;
 use super::action::Verb;
 use super::action::Why;
-use super::diagnose::name_of_database;
 use super::images;
 use super::observed::Container;
 use super::observed::Instance;
 use super::observed::Run;
 use super::phase::phase_of;
+use super::record::Migrated;
 use super::record::UnitRecord;
 use crate::spec::ContainerSpec;
 use crate::spec::Digest;
@@ -61,6 +61,7 @@ pub fn plan(desired: &Desired, seen: &Observed, records: &UnitRecords, now: Mono
     };
     match (&desired.spec, desired.goal) {
         (Some(spec), Goal::Up) => pass.up(spec),
+        (Some(_), Goal::Hold) if desired.hands_off => pass.examine(),
         (Some(spec), Goal::Hold) => pass.hold(spec),
         (None, Goal::Up | Goal::Hold) => {}
         (_, Goal::Halt) => {
@@ -395,7 +396,7 @@ impl<'a> Pass<'a> {
             .is_none_or(|data| self.seen.volumes.contains(data));
         has_data
             && pinned == Some(&migrated.image_id)
-            && migrated.database == name_of_database(spec)
+            && migrated.database == Migrated::name_of_database(spec)
     }
 
     /// Whether another unit is in the way of this one: it is between its start and its first

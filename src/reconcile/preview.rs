@@ -193,8 +193,9 @@ fn of_container(
             what: Step::Recreate,
             why: why_replaced(applied, wanted, container, seen),
         }),
-        _ if !container.is_running() => Some(change(&wanted.name, Step::Start, "it does not run")),
-        _ => None,
+        Fit::Right | Fit::Restart | Fit::Broken(_) | Fit::Surplus | Fit::Halted => {
+            (!container.is_running()).then(|| change(&wanted.name, Step::Start, "it does not run"))
+        }
     }
 }
 

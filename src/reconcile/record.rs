@@ -21,6 +21,7 @@ use super::observed::Observed;
 use super::observed::Run;
 use super::start_log::StartLog;
 use crate::config::Timing;
+use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
 /// How long after this process or the host slept silence is not held against a unit.
@@ -212,6 +213,14 @@ pub struct Migrated {
     pub image_id: String,
     /// The address and name of the database.
     pub database: String,
+}
+
+impl Migrated {
+    /// The address and name of the database that a stack uses.
+    pub(super) fn name_of_database(spec: &StackSpec) -> String {
+        let target = &spec.database;
+        format!("{}:{}/{}", target.host, target.port, target.database)
+    }
 }
 
 impl UnitRecords {

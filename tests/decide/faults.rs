@@ -461,8 +461,8 @@ fn a_hold_keeps_what_has_served_and_begins_nothing_new() {
     let start = scene.plan();
     assert_eq!(scene.starts(), [TWO]);
     scene.state.desired.goal = Goal::Hold;
-    let hold = scene.plan();
-    assert_eq!((start.len(), hold.len()), (1, 1), "it had served");
+    let on_hold = scene.plan();
+    assert_eq!((start.len(), on_hold.len()), (1, 1), "it had served");
     scene.is(TWO, Run::Created);
     let mut held = scene.adopted();
     held.probe(DB, &Probe::Ready);

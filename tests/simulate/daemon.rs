@@ -320,6 +320,12 @@ impl Sim {
                 self.begin_probe(number, unit, instance, &target, limit);
             }
             Effect::ReadLog(unit, instance) => self.read_log(unit, instance),
+            // The model's host is never short.
+            Effect::ReadPressure => {
+                let wait = self.chance.between(1, 20);
+                let read = Input::Event(CoreEvent::PressureRead(None));
+                self.later(wait, Event::Deliver(epoch, read));
+            }
             Effect::Gather(id, inquiry) => {
                 let wait = self.chance.between(2, 200);
                 self.later(wait, Event::Gather(epoch, id, inquiry));

@@ -354,6 +354,15 @@ impl Sim {
             .map_or(Goal::Hold, |daemon| daemon.state().desired.goal)
     }
 
+    /// Whether the daemon has a reason not to touch what is there: nobody interrupted a start, or
+    /// the data is gone.
+    fn leaves_all_alone(&self) -> bool {
+        self.daemon.as_ref().is_some_and(|daemon| {
+            let stored = daemon.stored();
+            !stored.held || !stored.is_up() || stored.lost_volume(&daemon.state().seen).is_some()
+        })
+    }
+
     /// An action begins.
     pub(super) fn check_action(&mut self, action: &Action) {
         let (now, goal) = (self.now, self.goal());
@@ -366,6 +375,7 @@ impl Sim {
         self.check_lease();
         let allowed = match (goal, action) {
             (_, Action::Examine(..)) => goal == Goal::Up || goal == Goal::Hold,
+            (Goal::Hold, _) if self.leaves_all_alone() => false,
             // What has served is kept.
             (Goal::Hold, Action::Start(unit, _)) => self.invariants.served_units.contains(unit),
             (Goal::Hold, Action::Stop { unit, why, .. }) => {

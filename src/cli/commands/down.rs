@@ -72,6 +72,9 @@ async fn carry_out(context: &Context, flags: &DownFlags) -> Outcome {
                 "; the data stays"
             };
             print::tell(format_args!("{} is down{data}", context.project));
+            for note in last.iter().flat_map(|status| &status.notes) {
+                print::tell(format_args!("  note      {}", print::plain(note)));
+            }
             return Ok(());
         }
         let next = reattach::next(

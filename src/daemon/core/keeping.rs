@@ -184,6 +184,17 @@ impl Keeping {
         }
     }
 
+    /// Whether what is kept can be expected to be on the disk soon: the last write of it did not
+    /// fail, nor does it hang.
+    pub(super) fn is_well(&self) -> bool {
+        self.may_write && !self.waits_for_a_wish && self.failed.is_none() && !self.is_stuck()
+    }
+
+    /// What the disk is known to have.
+    pub(super) fn on_disk(&self) -> Option<&Stored> {
+        self.written.as_ref()
+    }
+
     /// Whether the disk can be given something: nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.under_way.is_none()

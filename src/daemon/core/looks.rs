@@ -11,6 +11,8 @@ use crate::reconcile::Mono;
 pub(super) const RELIST_EVERY: Duration = Duration::from_secs(5);
 /// How often such a look trusts nothing that is remembered: it costs a call for each container.
 const RECHECK_EVERY: Duration = Duration::from_secs(30);
+/// How soon after a look that contradicts what else is known another one follows.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How long to wait before an engine that does not answer is tried again.
 const ENGINE_RETRY: Duration = Duration::from_secs(1);
 
@@ -50,6 +52,8 @@ pub(super) struct Looks {
     invalidated: Invalidated,
     wanted: bool,
     under_way: bool,
+    /// When the last look ended.
+    ended_at: Option<Mono>,
     relist_at: Mono,
     recheck_at: Mono,
     /// Somebody follows the engine's events.
@@ -65,6 +69,7 @@ impl Looks {
             invalidated: Invalidated::default(),
             wanted: true,
             under_way: false,
+            ended_at: None,
             relist_at: now,
             recheck_at: now.after(RECHECK_EVERY),
             events_followed: false,
@@ -108,6 +113,16 @@ impl Looks {
     /// Looks again no later than this, because somebody waits or what was seen contradicts itself.
     pub(super) fn want_by(&mut self, at: Mono) {
         self.relist_at = self.relist_at.min(at);
+    }
+
+    /// What the last look showed is in question: another one soon, which trusts nothing that is
+    /// remembered. The one under way may answer already.
+    pub(super) fn want_again(&mut self, now: Mono) {
+        if !self.under_way {
+            let pause_ends = self.ended_at.map(|ended| ended.after(LOOK_AGAIN));
+            self.want_by(pause_ends.map_or(now, |at| at.max(now)));
+            self.invalidated.everything = true;
+        }
     }
 
     pub(super) fn invalidate_everything(&mut self) {
@@ -172,8 +187,8 @@ impl Looks {
     }
 
     /// A look ended well. True when the engine answers again after it did not.
-    pub(super) fn on_success(&mut self) -> bool {
-        self.under_way = false;
+    pub(super) fn on_success(&mut self, now: Mono) -> bool {
+        (self.under_way, self.ended_at) = (false, Some(now));
         if self.freshness == Freshness::BeingRenewed {
             self.freshness = Freshness::Fresh;
         }
@@ -183,7 +198,7 @@ impl Looks {
 
     /// A look failed. True when it is the first that did.
     pub(super) fn on_failure(&mut self, words: String, now: Mono) -> bool {
-        self.under_way = false;
+        (self.under_way, self.ended_at) = (false, Some(now));
         if self.freshness == Freshness::BeingRenewed {
             self.freshness = Freshness::Outdated;
         }
@@ -234,10 +249,10 @@ mod tests {
         let mut looks = Looks::new(at(0));
         looks.begin(at(0)).unwrap();
         looks.renew_for_a_wish();
-        looks.on_success();
+        looks.on_success(at(0));
         assert!(!looks.may_act());
         assert!(looks.begin(at(0)).is_some(), "the wish wants another look");
-        looks.on_success();
+        looks.on_success(at(0));
         assert!(looks.may_act());
     }
 
@@ -261,9 +276,9 @@ mod tests {
         looks.begin(at(0)).unwrap();
         looks.want();
         assert_eq!(looks.begin(at(1)), None, "one is under way");
-        looks.on_success();
+        looks.on_success(at(1));
         assert!(looks.begin(at(1)).is_some());
-        looks.on_success();
+        looks.on_success(at(1));
         assert_eq!(looks.begin(at(5)), None);
         assert!(looks.begin(at(6)).is_some());
     }
@@ -275,9 +290,25 @@ mod tests {
         for second in 0..=120 {
             if let Some(invalidated) = looks.begin(at(second)) {
                 all += u32::from(invalidated.everything);
-                looks.on_success();
+                looks.on_success(at(second));
             }
         }
         assert_eq!(all, 4);
+    }
+
+    #[test]
+    fn what_was_seen_and_is_in_question_is_asked_afresh_at_once_and_then_with_pauses() {
+        let mut looks = Looks::new(at(0));
+        looks.begin(at(0)).unwrap();
+        looks.on_success(at(0));
+        looks.want_again(at(3));
+        assert!(looks.begin(at(3)).unwrap().everything);
+        looks.want_again(at(3));
+        looks.on_success(at(3));
+        assert_eq!(looks.begin(at(3)), None, "one was under way");
+        looks.want_again(at(3));
+        assert_eq!(looks.begin(at(3)), None, "the last one just ended");
+        assert_eq!(looks.due_at(at(3)), at(3).after(LOOK_AGAIN));
+        assert!(looks.begin(at(4)).unwrap().everything);
     }
 }

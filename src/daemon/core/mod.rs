@@ -20,6 +20,7 @@ mod keeping;
 mod looks;
 mod probe_pacing;
 mod requests;
+mod shortage;
 mod shutdown;
 mod sleep_detector;
 mod tenure;
@@ -38,6 +39,7 @@ use looks::EngineView;
 use looks::Looks;
 use probe_pacing::ProbePacing;
 use requests::Requests;
+use shortage::Shortage;
 use shutdown::Asked;
 use shutdown::Shutdown;
 use sleep_detector::SleepDetector;
@@ -65,9 +67,12 @@ use crate::reconcile::Mono;
 use crate::reconcile::News;
 use crate::reconcile::Observed;
 use crate::reconcile::State;
+use crate::reconcile::health::Miss;
+use crate::reconcile::health::Probe;
 use crate::reconcile::observed::Container;
 use crate::reconcile::observed::Instance;
 use crate::reconcile::observed::Run;
+use crate::reconcile::record::Durable;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::StatusInput;
 use crate::reconcile::status::is_down;
@@ -107,7 +112,7 @@ pub struct Core {
     pacing: ProbePacing,
     requests: Requests,
     shutdown: Shutdown,
-    sleep: SleepDetector,
+    host: Host,
     tenure: Tenure,
     passing: Passing,
     notes: Vec<String>,
@@ -115,6 +120,13 @@ pub struct Core {
     plan_wakes_at: Option<Mono>,
     now: Moment,
     out: Vec<Effect>,
+}
+
+/// How the host fares: whether it slept, and whether it is short of something.
+#[derive(Debug)]
+struct Host {
+    sleep: SleepDetector,
+    shortage: Shortage,
 }
 
 /// What was learned of runs, beside what the planner knows of them.
@@ -125,6 +137,8 @@ struct Learned {
     /// The last two times that each unit was asked to start, by the wall clock, as lines of its log
     /// are.
     asked_to_start: BTreeMap<UnitId, [Option<OffsetDateTime>; 2]>,
+    /// Runs that are to be ended once the disk has that it is we who end them.
+    stops_to_come: BTreeMap<UnitId, Instance>,
 }
 
 /// What overlays what is kept, and goes with this process.
@@ -159,7 +173,10 @@ impl Core {
             pacing: ProbePacing::default(),
             requests: Requests::default(),
             shutdown: Shutdown::default(),
-            sleep: SleepDetector::awake(now),
+            host: Host {
+                sleep: SleepDetector::awake(now),
+                shortage: Shortage::default(),
+            },
             tenure: Tenure::default(),
             passing,
             notes,
@@ -169,6 +186,8 @@ impl Core {
             out: Vec::new(),
         };
         core.go_on_with_drains();
+        let known = &core.keeping.stored().durable;
+        core.state.records.durable.clone_from(known);
         core.derive();
         core.tell("", "the daemon began");
         if let Goal::Down { .. } = core.state.desired.goal {
@@ -207,6 +226,7 @@ impl Core {
                 if let Some((probe, reads_log)) = paced {
                     self.state.probed(unit, instance.as_ref(), &probe, now.mono);
                     self.out.extend(reads_log);
+                    self.ask_whether_the_host_is_short(&probe);
                 }
             }
             Event::LogRead {
@@ -216,6 +236,11 @@ impl Core {
             } => {
                 if self.pacing.on_log_read(unit, &instance, now.mono) {
                     self.state.on_log_read(unit, &instance, &lines, now.mono);
+                }
+            }
+            Event::PressureRead(pressure) => {
+                if self.host.shortage.on_read(pressure, now.mono) {
+                    self.state.on_host_starved(now.mono);
                 }
             }
             Event::Done(action, result) => {
@@ -266,12 +291,15 @@ impl Core {
         }
         self.answer_those_who_waited_long();
         self.begin_next_wish();
+        if self.state.contradicted() {
+            self.looks.want_again(now.mono);
+        }
         self.begin_look();
         let plan = self.state.plan(now.mono);
         self.plan_wakes_at = plan.wake_at;
         self.look_after_the_lease(!plan.actions.is_empty());
         if self.looks.may_act() && self.tenure.may_act(now.mono) {
-            plan.actions
+            self.keep_back_stops(plan.actions)
                 .into_iter()
                 .for_each(|action| self.begin_action(action));
         }
@@ -281,6 +309,7 @@ impl Core {
         if self.is_down() && self.passing.went_down.is_none() {
             self.finish_down();
         }
+        self.keep_what_is_known();
         self.out.extend(self.keeping.write_changes(now.mono));
         self.note_a_lost_engine();
         if self.passing.went_down.is_some() {
@@ -348,6 +377,7 @@ impl Core {
                 .chain(data_gone)
                 .chain(lost)
                 .chain(held_back)
+                .chain(self.left_to_others())
                 .collect(),
             ends_when_down: self.setup.ends_when_down,
         };
@@ -358,6 +388,16 @@ impl Core {
             &self.state.records,
             now,
         )
+    }
+
+    /// What a `down` leaves where it is, for people.
+    fn left_to_others(&self) -> Vec<String> {
+        let Goal::Down { .. } = self.state.desired.goal else {
+            return Vec::new();
+        };
+        let left = self.state.records.left_to_others().into_iter();
+        left.map(|(subject, words)| format!("{subject} is left where it is: {words}"))
+            .collect()
     }
 
     /// What is known and wanted, for those who hold it against something else.
@@ -387,7 +427,7 @@ impl Core {
     }
 
     fn notice_time(&mut self, now: Moment) {
-        if let Some(slept) = self.sleep.slept(now) {
+        if let Some(slept) = self.host.sleep.slept(now) {
             self.state.woke(slept, now.mono);
             self.tenure.woke(now.mono);
         }
@@ -408,6 +448,11 @@ impl Core {
                 goal => goal,
             },
         };
+        // Only a start that was interrupted is held with what serves kept running.
+        let is_here = kept.elsewhere(&self.setup.endpoint).is_none();
+        let is_interrupted = kept.held && kept.is_up() && is_here;
+        let is_touched = is_interrupted && passing.lost_volume.is_none() && !waits;
+        desired.hands_off = desired.goal == Goal::Hold && !is_touched;
         desired.hurry = self.shutdown.hurries();
         desired.stopped.clone_from(&kept.stopped);
         desired.drained.clone_from(&kept.drained);
@@ -455,7 +500,7 @@ impl Core {
         let now = self.now.mono;
         match seen {
             Ok(seen) => {
-                if self.looks.on_success() {
+                if self.looks.on_success(now) {
                     self.tell("", "the engine answers again");
                 }
                 self.state.looked(*seen, now);
@@ -511,6 +556,47 @@ impl Core {
         };
         self.tell("", told);
         self.derive();
+    }
+
+    /// Keeps each stop back until the disk has that it is we who end this run: another daemon may
+    /// be the one that sees its end, and must not take it for a failure. A disk that does not take
+    /// it keeps nobody waiting, and nor does anything once a person is in a hurry.
+    fn keep_back_stops(&mut self, actions: Vec<Action>) -> Vec<Action> {
+        let waits = self.keeping.is_well() && !self.state.desired.hurry;
+        let on_disk = self.keeping.on_disk();
+        let kept = on_disk.map(|stored| &stored.durable.ended_by_us);
+        let mut stops_to_come = BTreeMap::new();
+        let may_begin = |action: &Action| match action {
+            Action::Stop { unit, instance, .. } => {
+                let is_kept = kept.is_some_and(|kept| kept.get(unit) == Some(instance));
+                if waits && !is_kept {
+                    stops_to_come.insert(*unit, instance.clone());
+                }
+                !waits || is_kept
+            }
+            _ => true,
+        };
+        let begin = actions.into_iter().filter(may_begin).collect();
+        self.learned.stops_to_come = stops_to_come;
+        begin
+    }
+
+    /// What the state knows of the past is kept beside what is wished.
+    fn keep_what_is_known(&mut self) {
+        let mut durable = self.state.records.durable.clone();
+        durable.ended_by_us.extend(self.learned.stops_to_come.clone());
+        if self.keeping.stored().durable != durable {
+            self.keeping.edit(|stored| stored.durable = durable);
+        }
+    }
+
+    /// A unit says nothing at all: on a host that is short of something that may be no fault of
+    /// its own. Of another host nothing is known.
+    fn ask_whether_the_host_is_short(&mut self, probe: &Probe) {
+        let is_silent = matches!(probe, Probe::Failure(Miss::Silent(_), _));
+        if is_silent && self.setup.endpoint.is_local() && self.host.shortage.on_silence(self.now.mono) {
+            self.out.push(Effect::ReadPressure);
+        }
     }
 
     fn begin_action(&mut self, action: Action) {
@@ -832,6 +918,12 @@ impl Core {
                 *stored = stored.data_deleted();
             }
         });
+        // What is gone has no runs that could be taken for others.
+        let durable = &mut self.state.records.durable;
+        durable.ended_by_us.clear();
+        if volumes {
+            *durable = Durable::default();
+        }
         self.passing.went_down = Some(volumes);
         self.passing.node_grace = None;
         self.derive();

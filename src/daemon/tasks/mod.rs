@@ -4,4 +4,5 @@ pub(super) mod execute;
 pub(super) mod lease;
 pub(super) mod node_tasks;
 pub(super) mod observe;
+pub(super) mod pressure;
 pub(super) mod probe;

@@ -9,8 +9,9 @@ use crate::octopus;
 use crate::reconcile::health::Probe;
 use crate::sql;
 
-/// So many of the last lines of a starting unit's log tell whether it moves.
-const PROGRESS_LINES: u32 = 5;
+/// So many of the last lines of a starting unit's log tell whether it moves, and whether SQL Server
+/// says that it is open, also beside lines of refused logins.
+const PROGRESS_LINES: u32 = 20;
 
 /// How often a node that serves is asked for its version before that is given up until its next
 /// run: the tag remains.

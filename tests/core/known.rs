@@ -1,0 +1,292 @@
+//! What the core does with what decisions know and ask for: it is kept, looked for again, read, and
+//! told.
+
+use std::time::Duration;
+
+use octo_local::daemon::message::Effect;
+use octo_local::daemon::message::Event;
+use octo_local::daemon::message::Request;
+use octo_local::daemon::pressure::Pressure;
+use octo_local::daemon::store::Stored;
+use octo_local::daemon::store::Wish;
+use octo_local::engine::watch::Hint;
+use octo_local::reconcile::Action;
+use octo_local::reconcile::Goal;
+use octo_local::reconcile::Observed;
+use octo_local::reconcile::action::Trouble;
+use octo_local::reconcile::action::TroubleKind;
+use octo_local::reconcile::health::Miss;
+use octo_local::reconcile::health::Probe;
+use octo_local::reconcile::observed::Container;
+use octo_local::reconcile::observed::Run;
+use octo_local::spec::StackSpec;
+use octo_local::spec::UnitId;
+
+use super::Bench;
+use super::applied;
+use super::down;
+use super::moment;
+
+const DB: UnitId = UnitId::Sql;
+const NODE: UnitId = UnitId::Node(1);
+
+/// Everything that is wanted, and it runs.
+fn running_as(spec: &StackSpec) -> Observed {
+    let containers = spec.containers().map(|wanted| Container {
+        id: wanted.name.clone(),
+        name: wanted.name.clone(),
+        unit: wanted.unit,
+        digest: wanted.digest(),
+        image: wanted.image.clone(),
+        image_id: format!("id of {}", wanted.image),
+        run: Run::Running {
+            started_at: "1".to_owned(),
+        },
+        networks: ["net".to_owned()].into(),
+        network_mode: String::new(),
+        engine_restarts: false,
+    });
+    let images = spec.images().into_iter();
+    Observed {
+        containers: containers.collect(),
+        networks: [("net".to_owned(), spec.network.clone())].into(),
+        volumes: spec.volumes.values().cloned().collect(),
+        images: images
+            .map(|image| (image.to_owned(), format!("id of {image}")))
+            .collect(),
+        ..Observed::default()
+    }
+}
+
+/// A core whose stack runs, and was asked by nobody yet how it is.
+fn running() -> Bench {
+    let mut bench = applied();
+    let spec = bench.core.stored().spec.clone().unwrap();
+    bench.seen = running_as(&spec);
+    bench.finish_actions();
+    bench.on(Event::StreamOpened);
+    bench.settle();
+    bench
+}
+
+fn ready() -> Bench {
+    let mut bench = running();
+    answer(&mut bench, |_, _| Some(Probe::Ready));
+    bench
+}
+
+/// Answers the probes that wait, and gives how many there were.
+fn answer(bench: &mut Bench, says: impl Fn(UnitId, Duration) -> Option<Probe>) -> usize {
+    let mut asked = 0;
+    for effect in std::mem::take(&mut bench.effects) {
+        let Effect::Probe {
+            number,
+            unit,
+            instance,
+            limit,
+            ..
+        } = &effect
+        else {
+            bench.effects.push(effect);
+            continue;
+        };
+        let Some(probe) = says(*unit, *limit) else {
+            bench.effects.push(effect);
+            continue;
+        };
+        asked += 1;
+        bench.on(Event::Probed {
+            number: *number,
+            unit: *unit,
+            instance: instance.clone(),
+            probe,
+        });
+    }
+    asked
+}
+
+fn wait(bench: &mut Bench, milliseconds: u64) {
+    bench.now += Duration::from_millis(milliseconds);
+    bench.settle();
+}
+
+fn stops(effects: &[Effect]) -> Vec<UnitId> {
+    let stop = |effect: &Effect| match effect {
+        Effect::Act(Action::Stop { unit, .. }, _) => Some(*unit),
+        _ => None,
+    };
+    effects.iter().filter_map(stop).collect()
+}
+
+#[test]
+fn a_run_is_ended_only_once_the_disk_has_that_it_is_we_who_end_it() {
+    for disk in [Ok(()), Err("no space left on device".to_owned())] {
+        let mut bench = ready();
+        let effects = bench.core.on(Event::Terminated, moment(bench.now));
+        assert_eq!(stops(&effects), []);
+        let save = effects.iter().find_map(|effect| match effect {
+            Effect::Save { number, stored } => Some((*number, stored.clone())),
+            _ => None,
+        });
+        let (number, stored) = save.expect("it is written first");
+        let node = bench.seen.container(NODE).and_then(Container::instance);
+        assert_eq!(stored.durable.ended_by_us.get(&NODE), node.as_ref());
+        let saved = Event::Saved {
+            number,
+            result: disk,
+        };
+        let effects = bench.core.on(saved, moment(bench.now));
+        assert_eq!(stops(&effects), [NODE], "a full disk keeps nobody waiting");
+        let next = Bench::new(*stored, false);
+        let known = &next.core.state().records.durable;
+        assert_eq!(known.ended_by_us.get(&NODE), node.as_ref());
+    }
+}
+
+#[test]
+fn who_is_in_a_hurry_waits_for_no_disk() {
+    let mut bench = ready();
+    let effects = bench.core.on(Event::Terminated, moment(bench.now));
+    assert_eq!(stops(&effects), []);
+    let effects = bench.core.on(Event::Terminated, moment(bench.now));
+    assert_eq!(stops(&effects), [NODE]);
+}
+
+#[test]
+fn what_the_log_of_a_starting_server_says_is_passed_on() {
+    let mut bench = running();
+    let refused = || Probe::Refused("error 18456".to_owned());
+    answer(&mut bench, |unit, _| (unit == DB).then(refused));
+    let read = bench.effects.iter().find_map(|effect| match effect {
+        Effect::ReadLog(unit, instance) if *unit == DB => Some(instance.clone()),
+        _ => None,
+    });
+    let instance = read.expect("its log is read while it starts");
+    let is_asked = |bench: &mut Bench| answer(bench, |unit, _| (unit == DB).then(refused)) > 0;
+    let log = |line: &str| Event::LogRead {
+        unit: DB,
+        instance: instance.clone(),
+        lines: vec![line.to_owned()],
+    };
+    bench.on(log("Starting up database 'master'."));
+    bench.settle();
+    assert!(!is_asked(&mut bench), "each refusal is a line in its log");
+    bench.on(log("Recovery is complete."));
+    bench.settle();
+    assert!(is_asked(&mut bench), "it is open");
+}
+
+#[test]
+fn what_the_engine_tells_before_it_shows_it_is_looked_for_again_afresh() {
+    let mut bench = ready();
+    wait(&mut bench, 4_000);
+    answer(&mut bench, |_, _| Some(Probe::Ready));
+    bench.looks.clear();
+    bench.on(Event::Hinted(Hint::Infrastructure));
+    for _ in 0..30 {
+        wait(&mut bench, 100);
+    }
+    let afresh: Vec<bool> = bench.looks.iter().map(|look| look.everything).collect();
+    assert_eq!(afresh, [false, true, true], "and not without end");
+}
+
+/// A node says nothing for a minute. Gives whether it is ended for that.
+fn is_ended_for_silence(pressure: Option<Pressure>) -> bool {
+    let mut bench = ready();
+    while bench.now < Duration::from_secs(60) {
+        wait(&mut bench, 100);
+        answer(&mut bench, |unit, _| (unit == DB).then_some(Probe::Ready));
+        let silent = |limit| Probe::Failure(Miss::Silent(limit), "nothing".to_owned());
+        let asks = |effect: &Effect| match effect {
+            Effect::Probe { unit, limit, .. } => (*unit == NODE).then_some(*limit),
+            _ => None,
+        };
+        if let Some(limit) = bench.effects.iter().find_map(asks) {
+            bench.now += limit;
+            bench.settle();
+            answer(&mut bench, |unit, limit| {
+                Some(if unit == DB {
+                    Probe::Ready
+                } else {
+                    silent(limit)
+                })
+            });
+        }
+        let reads = |effect: &Effect| matches!(effect, Effect::ReadPressure);
+        if bench.effects.iter().any(reads) {
+            bench.effects.retain(|effect| !reads(effect));
+            bench.on(Event::PressureRead(pressure));
+        }
+    }
+    stops(&bench.effects).contains(&NODE)
+}
+
+#[test]
+fn silence_on_a_host_that_is_short_of_processors_ends_nobody() {
+    assert!(is_ended_for_silence(None));
+    assert!(is_ended_for_silence(Some(Pressure::default())));
+    assert!(!is_ended_for_silence(Some(Pressure {
+        processors: 98.0,
+        ..Pressure::default()
+    })));
+}
+
+#[test]
+fn a_hold_ends_by_itself_once_everything_serves() {
+    let mut bench = running();
+    bench.ask(Request::Cancel(1));
+    assert_eq!(bench.goal(), Goal::Hold);
+    assert!(!bench.core.state().desired.hands_off);
+    answer(&mut bench, |unit, _| (unit == DB).then_some(Probe::Ready));
+    bench.settle();
+    assert_eq!(bench.goal(), Goal::Hold, "the node is not ready");
+    answer(&mut bench, |_, _| Some(Probe::Ready));
+    bench.settle();
+    assert_eq!(bench.goal(), Goal::Up);
+    assert!(!bench.core.stored().held);
+}
+
+#[test]
+fn what_nobody_wished_to_run_is_not_kept_running() {
+    let kept = Stored {
+        wish: Wish::Rest,
+        ..ready().core.stored().clone()
+    };
+    let spec = kept.spec.clone().unwrap();
+    let mut bench = Bench::new(kept, false);
+    bench.seen = running_as(&spec);
+    bench.settle();
+    answer(&mut bench, |_, _| Some(Probe::Ready));
+    let node = bench.seen.containers.iter_mut();
+    node.filter(|one| one.unit == NODE)
+        .for_each(|one| one.end(137, false));
+    bench.on(Event::StreamOpened);
+    wait(&mut bench, 1_000);
+    answer(&mut bench, |_, _| Some(Probe::Ready));
+    let starts = |effect: &Effect| matches!(effect, Effect::Act(Action::Start(..), _));
+    assert!(!bench.effects.iter().any(starts), "{:?}", bench.effects);
+}
+
+#[test]
+fn what_a_down_leaves_to_others_is_told() {
+    let mut bench = ready();
+    bench.seen.containers.clear();
+    let id = bench.ask(down(false));
+    assert!(bench.is_taken(id));
+    for _ in 0..100 {
+        wait(&mut bench, 1_000);
+        for effect in std::mem::take(&mut bench.effects) {
+            if let Effect::Act(action, _) = effect {
+                let in_use = Trouble {
+                    kind: TroubleKind::InUse,
+                    ..Trouble::refused("in use by somebody-1")
+                };
+                bench.on(Event::Done(action, Err(in_use)));
+            }
+        }
+    }
+    let status = bench.core.status(moment(bench.now).mono);
+    assert_eq!(bench.core.stored().wish, Wish::Rest, "it is down");
+    let told = |note: &String| note.contains("in use by somebody-1");
+    assert!(status.notes.iter().any(told), "{:?}", status.notes);
+}
