@@ -1,6 +1,7 @@
 //! Decisions one by one, where the simulation would need luck to meet them: a scene, and what is
 //! planned in it.
 
+mod drain;
 mod faults;
 mod scene;
 

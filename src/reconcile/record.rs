@@ -177,6 +177,11 @@ pub enum DrainStep {
     },
     /// It could not be asked.
     Failed,
+    /// It takes tasks again.
+    Undone {
+        /// When it said so.
+        at: Mono,
+    },
 }
 
 /// The failures of a unit in a row.
@@ -347,10 +352,11 @@ impl UnitRecord {
         }
     }
 
-    /// The drain of a run, if it was asked for one.
+    /// The drain of a run, if it was asked for one and takes no tasks again since.
     pub fn drain_of(&self, instance: &Instance) -> Option<&Drain> {
-        let drain = self.drain.as_ref();
-        drain.filter(|drain| drain.instance == *instance)
+        let drain = self.drain.as_ref()?;
+        let is_undone = matches!(drain.step, DrainStep::Undone { .. });
+        (drain.instance == *instance && !is_undone).then_some(drain)
     }
 
     /// The run, while its process exists.

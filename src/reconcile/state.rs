@@ -247,8 +247,13 @@ impl State {
                     format!("it could not be drained, and ends all the same: {words}"),
                 );
             }
-            (Action::Undrain(unit, _), Ok(())) => {
+            (Action::Undrain(unit, instance), Ok(())) => {
                 self.records.blocked.remove(&action.subject());
+                self.records.of(*unit).drain = Some(Drain {
+                    instance: instance.clone(),
+                    until: now,
+                    step: DrainStep::Undone { at: now },
+                });
                 self.tell(unit, "takes tasks again");
             }
             (action, Err(trouble)) => {

@@ -342,6 +342,7 @@ fn what_served_on_other_data_says_nothing() {
 #[test]
 fn a_drained_node_holds_up_no_change_and_is_replaced_itself() {
     let mut scene = Scene::all_ready();
+    scene.state.desired.drained.insert(ONE);
     scene.probe(ONE, &drained());
     scene.is_outdated(TWO);
     assert_eq!(scene.stops(), [(TWO, None)]);

@@ -50,6 +50,8 @@ pub(super) fn spec() -> StackSpec {
         ("SQL_IMAGE", "sql:1"),
         ("OCTOPUS_IMAGE", "octopus"),
         ("OCTOPUS_NODES", "2"),
+        // Drains have a file of their own.
+        ("DRAIN_TIMEOUT", "0"),
     ];
     let vars = vars
         .into_iter()

@@ -254,6 +254,11 @@ impl Invariants {
         }
         self.ready.remove(&unit);
         self.ready_since.remove(&unit);
+        if matches!(probe, Probe::Drained(_)) {
+            // It is well, and would serve.
+            self.served.insert(instance.clone());
+            self.served_units.insert(unit);
+        }
         if !matches!(probe, Probe::Failure(..)) {
             self.streaks.remove(&unit);
             return;
@@ -635,7 +640,8 @@ impl Sim {
             .and_then(|volume| volume.data.as_ref())
             .and_then(|data| data.schema);
         let made = self.world.containers.get(id);
-        made.is_some_and(|made| schema == Some(version_of(&made.image_id)))
+        // What somebody removed meanwhile is not started.
+        made.is_none_or(|made| schema == Some(version_of(&made.image_id)))
     }
 
     fn check_versions(&mut self, unit: UnitId, id: &str) {
@@ -715,7 +721,7 @@ impl Sim {
 
     fn check_stop(&mut self, unit: UnitId, instance: &Instance, cause: Option<Cause>) {
         let now = self.now;
-        self.invariants.ending.insert(instance.clone());
+        let is_first = self.invariants.ending.insert(instance.clone());
         let forced = matches!(cause, Some(Cause::Hung | Cause::StuckStarting));
         if unit == UnitId::Sql && !forced {
             let node = self.world.ours().find(|(_, unit, made)| {
@@ -735,7 +741,10 @@ impl Sim {
             self.invariants.fail(unit, cause, now);
             return self.check_broken(unit, instance, cause);
         }
-        self.check_drained(unit, instance);
+        // One that was told to end already is told again.
+        if is_first {
+            self.check_drained(unit, instance);
+        }
         if self.goal() != Goal::Up {
             return;
         }

@@ -584,7 +584,9 @@ impl Core {
     /// What the state knows of the past is kept beside what is wished.
     fn keep_what_is_known(&mut self) {
         let mut durable = self.state.records.durable.clone();
-        durable.ended_by_us.extend(self.learned.stops_to_come.clone());
+        durable
+            .ended_by_us
+            .extend(self.learned.stops_to_come.clone());
         if self.keeping.stored().durable != durable {
             self.keeping.edit(|stored| stored.durable = durable);
         }
@@ -594,7 +596,10 @@ impl Core {
     /// its own. Of another host nothing is known.
     fn ask_whether_the_host_is_short(&mut self, probe: &Probe) {
         let is_silent = matches!(probe, Probe::Failure(Miss::Silent(_), _));
-        if is_silent && self.setup.endpoint.is_local() && self.host.shortage.on_silence(self.now.mono) {
+        if is_silent
+            && self.setup.endpoint.is_local()
+            && self.host.shortage.on_silence(self.now.mono)
+        {
             self.out.push(Effect::ReadPressure);
         }
     }

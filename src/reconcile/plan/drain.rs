@@ -42,6 +42,10 @@ impl<'a> Pass<'a> {
         }
         let unknown = UnitRecord::default();
         let record = self.records.get(container.unit).unwrap_or(&unknown);
+        // It was told to end already.
+        if record.is_ending(&instance) {
+            return true;
+        }
         let health = record.health();
         let is_its = record.instance() == Some(&instance);
         let answers = is_its && (health.ready || health.drained);
@@ -61,7 +65,7 @@ impl<'a> Pass<'a> {
             return true;
         }
         match drain.step {
-            DrainStep::Failed => true,
+            DrainStep::Failed | DrainStep::Undone { .. } => true,
             DrainStep::Asked => {
                 // Also what an earlier daemon began: it has what is left of the time.
                 let left = drain.until.since(self.now).saturating_sub(DRAIN_MARGIN);
@@ -70,8 +74,10 @@ impl<'a> Pass<'a> {
                 false
             }
             DrainStep::Done { at } => {
+                // Only what is as it is wanted is still probed.
+                let is_probed = self.digests.get(&container.unit) == Some(&container.digest);
                 let until = at.after(CONFIRMED_WITHIN).min(drain.until);
-                let is_over = health.drained || self.now >= until;
+                let is_over = health.drained || !is_probed || self.now >= until;
                 if !is_over {
                     self.wake_at(until);
                 }
@@ -115,20 +121,27 @@ impl<'a> Pass<'a> {
             let is_wished = self.desired.drained.contains(&container.unit);
             let is_its = record.instance() == Some(&instance);
             let health = record.health();
+            let differs = if is_wished {
+                health.ready
+            } else {
+                health.drained
+            };
+            if !is_its || !differs {
+                continue;
+            }
             // It was asked, and may not say so yet.
-            let until = record
-                .drain_of(&instance)
-                .and_then(|drain| match drain.step {
-                    DrainStep::Done { at } => Some(at.after(CONFIRMED_WITHIN)),
-                    DrainStep::Asked | DrainStep::Failed => None,
-                });
-            if is_its && is_wished && health.ready {
-                match until.filter(|until| self.now < *until) {
-                    Some(until) => self.wake_at(until),
-                    None => self.drain(container, instance, spec.timing.drain_timeout, None),
+            let asked_at = match record.drain.as_ref().map(|drain| drain.step) {
+                Some(DrainStep::Done { at }) if is_wished => Some(at),
+                Some(DrainStep::Undone { at }) if !is_wished => Some(at),
+                _ => None,
+            };
+            let until = asked_at.map(|at| at.after(CONFIRMED_WITHIN));
+            match until.filter(|until| self.now < *until) {
+                Some(until) => self.wake_at(until),
+                None if is_wished => {
+                    self.drain(container, instance, spec.timing.drain_timeout, None);
                 }
-            } else if is_its && !is_wished && health.drained {
-                self.act(Action::Undrain(container.unit, instance));
+                None => self.act(Action::Undrain(container.unit, instance)),
             }
         }
     }

@@ -125,7 +125,11 @@ impl<'a> Pass<'a> {
     /// be it that somebody drained it. One that a person drained stays so over its replacement; the
     /// others do not wait for it. One that is to take tasks again is waited for.
     pub(super) fn may_take_out(&mut self, spec: &StackSpec, container: &Container) -> bool {
-        if self.phase(spec, container.unit) != Phase::Ready {
+        let record = self.records.get(container.unit);
+        let is_out_already = record
+            .zip(container.instance())
+            .is_some_and(|(record, run)| record.drain_of(&run).is_some());
+        if self.phase(spec, container.unit) != Phase::Ready || is_out_already {
             return true;
         }
         let others = spec

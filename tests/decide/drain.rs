@@ -1,0 +1,241 @@
+//! Nodes finish their tasks before they end by choice, and take tasks again when nobody wished that
+//! they do not.
+
+use std::time::Duration;
+
+use octo_local::reconcile::Action;
+use octo_local::reconcile::Goal;
+use octo_local::reconcile::action::Outcome;
+use octo_local::reconcile::action::Trouble;
+use octo_local::reconcile::action::Why;
+use octo_local::reconcile::health::Miss;
+use octo_local::reconcile::health::Probe;
+use octo_local::reconcile::record::DRAIN_MARGIN;
+use octo_local::reconcile::status::Verdict;
+use octo_local::spec::UnitId;
+
+use super::scene::DB;
+use super::scene::ONE;
+use super::scene::Scene;
+use super::scene::TWO;
+use super::scene::ended;
+use super::scene::runs;
+
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+fn scene() -> Scene {
+    let mut scene = Scene::all_ready();
+    let spec = scene.state.desired.spec.as_mut().unwrap();
+    spec.timing.drain_timeout = TIMEOUT;
+    scene
+}
+
+fn drained() -> Probe {
+    Probe::Drained("418".to_owned())
+}
+
+/// Who is asked to finish tasks, for how long and why.
+fn drains(scene: &Scene) -> Vec<(UnitId, Duration, Option<Why>)> {
+    let drains = scene.plan().into_iter().filter_map(|action| match action {
+        Action::Drain {
+            unit, wait, why, ..
+        } => Some((unit, wait, why)),
+        _ => None,
+    });
+    drains.collect()
+}
+
+fn undrains(scene: &Scene) -> Vec<UnitId> {
+    let undrains = scene.plan().into_iter().filter_map(|action| match action {
+        Action::Undrain(unit, _) => Some(unit),
+        _ => None,
+    });
+    undrains.collect()
+}
+
+/// The planned step about a unit's tasks begins.
+fn begin(scene: &mut Scene, unit: UnitId) -> Action {
+    let is_it = |action: &Action| match action {
+        Action::Drain { unit: of, .. } | Action::Undrain(of, _) => *of == unit,
+        _ => false,
+    };
+    let action = scene.plan().into_iter().find(is_it).unwrap();
+    scene.state.begin(&action, scene.now);
+    action
+}
+
+fn refused() -> Trouble {
+    Trouble::refused("its command ended with 1")
+}
+
+#[test]
+fn a_node_finishes_its_tasks_before_it_is_stopped_by_choice() {
+    for goal in [Goal::Halt, Goal::Down { volumes: false }] {
+        let mut scene = scene();
+        scene.state.desired.goal = goal;
+        let both = [
+            (ONE, TIMEOUT, Some(Why::Down)),
+            (TWO, TIMEOUT, Some(Why::Down)),
+        ];
+        assert_eq!(drains(&scene), both, "all at once: none serves afterwards");
+        assert_eq!(scene.stops(), []);
+        let (one, two) = (begin(&mut scene, ONE), begin(&mut scene, TWO));
+        assert!(scene.plan().is_empty());
+        scene.probe(ONE, &drained());
+        scene.end(one, Ok(Outcome::default()));
+        assert_eq!(scene.stops(), [(ONE, None)]);
+        // The other one is not drained by its own word: it has a moment to say so.
+        scene.end(two, Ok(Outcome::default()));
+        assert_eq!(scene.stops(), [(ONE, None)]);
+        scene.wait(10);
+        assert_eq!(scene.stops(), [(ONE, None), (TWO, None)]);
+    }
+}
+
+#[test]
+fn tasks_that_do_not_end_are_not_waited_for_without_end() {
+    let mut scene = scene();
+    scene.state.desired.stopped.insert(ONE);
+    begin(&mut scene, ONE);
+    scene.probe(ONE, &drained());
+    scene.wait(TIMEOUT.as_secs());
+    assert_eq!(scene.stops(), []);
+    let wakes = scene.state.plan(scene.now).wake_at.unwrap();
+    assert!(wakes <= scene.now.after(DRAIN_MARGIN));
+    scene.wait(DRAIN_MARGIN.as_secs());
+    assert_eq!(
+        scene.stops(),
+        [(ONE, None)],
+        "although the command still runs"
+    );
+}
+
+#[test]
+fn what_cannot_be_asked_delays_nothing() {
+    let mut scene = scene();
+    scene.state.desired.stopped.insert(ONE);
+    let drain = begin(&mut scene, ONE);
+    scene.end(drain, Err(refused()));
+    assert_eq!(scene.stops(), [(ONE, None)]);
+    // One that does not answer is not asked at all.
+    let mut scene = self::scene();
+    scene.probe(ONE, &Probe::Failure(Miss::Gone, "refused".to_owned()));
+    scene.state.desired.stopped.insert(ONE);
+    assert_eq!((drains(&scene), scene.stops()), (vec![], vec![(ONE, None)]));
+}
+
+#[test]
+fn whoever_asks_twice_waits_for_no_tasks() {
+    let mut scene = scene();
+    scene.state.desired.goal = Goal::Halt;
+    begin(&mut scene, ONE);
+    begin(&mut scene, TWO);
+    scene.state.desired.hurry = true;
+    assert_eq!(scene.stops(), [(ONE, None), (TWO, None)]);
+}
+
+#[test]
+fn one_node_serves_while_the_other_finishes_its_tasks_and_until_it_takes_some_again() {
+    let mut scene = scene();
+    for unit in [ONE, TWO] {
+        let run = scene.instance(unit);
+        scene.state.desired.restart.insert(unit, run);
+    }
+    let asked = [(ONE, TIMEOUT, Some(Why::Restarted))];
+    assert_eq!(drains(&scene), asked);
+    let drain = begin(&mut scene, ONE);
+    scene.probe(ONE, &drained());
+    assert_eq!(drains(&scene), []);
+    scene.end(drain, Ok(Outcome::default()));
+    let stop = scene.begin_stop(ONE);
+    scene.is(ONE, ended(0));
+    scene.end(stop, Ok(Outcome::default()));
+    assert_eq!(drains(&scene), [], "nobody serves but the second");
+    // It comes back as the database has it.
+    scene.change(|seen| {
+        super::scene::of(seen, ONE).run = octo_local::reconcile::observed::Run::Running {
+            started_at: "2".to_owned(),
+        };
+    });
+    scene.probe(ONE, &drained());
+    assert_eq!((drains(&scene), undrains(&scene)), (vec![], vec![ONE]));
+    let undrain = begin(&mut scene, ONE);
+    scene.end(undrain, Ok(Outcome::default()));
+    assert_eq!(drains(&scene), [], "not before it says so itself");
+    scene.probe(ONE, &Probe::Ready);
+    assert_eq!(drains(&scene), [(TWO, TIMEOUT, Some(Why::Restarted))]);
+}
+
+#[test]
+fn what_a_person_drained_stays_so_and_what_nobody_did_takes_tasks_again() {
+    let mut scene = scene();
+    scene.probe(ONE, &drained());
+    assert_eq!(undrains(&scene), [ONE]);
+    scene.state.desired.drained.insert(ONE);
+    assert_eq!(
+        (undrains(&scene), scene.verdict()),
+        (vec![], Verdict::Ready)
+    );
+    // Somebody else undrained it.
+    scene.probe(ONE, &Probe::Ready);
+    assert_eq!(drains(&scene), [(ONE, TIMEOUT, None)]);
+    let drain = begin(&mut scene, ONE);
+    assert_eq!(scene.status().units[1].phase, "draining");
+    assert_eq!(scene.verdict(), Verdict::Working);
+    scene.end(drain, Ok(Outcome::default()));
+    assert_eq!(drains(&scene), [], "it was asked, and may not say so yet");
+    scene.probe(ONE, &drained());
+    assert_eq!(scene.status().units[1].phase, "drained");
+    // It holds nobody up, and nobody else takes its tasks for it.
+    let run = scene.instance(TWO);
+    scene.state.desired.restart.insert(TWO, run);
+    assert_eq!(drains(&scene), [(TWO, TIMEOUT, Some(Why::Restarted))]);
+    scene.state.desired.drained.clear();
+    assert_eq!(undrains(&scene), [ONE]);
+}
+
+#[test]
+fn a_node_that_cannot_be_undrained_is_asked_again_and_holds_nobody_up() {
+    let mut scene = scene();
+    scene.probe(ONE, &drained());
+    let undrain = begin(&mut scene, ONE);
+    scene.end(undrain, Err(refused()));
+    assert_eq!(undrains(&scene), [], "not at once");
+    let run = scene.instance(TWO);
+    scene.state.desired.restart.insert(TWO, run);
+    assert_eq!(drains(&scene), [(TWO, TIMEOUT, Some(Why::Restarted))]);
+    scene.state.desired.restart.clear();
+    scene.wait(5);
+    scene.probe(DB, &Probe::Ready);
+    assert_eq!(undrains(&scene), [ONE]);
+}
+
+#[test]
+fn a_drain_that_an_earlier_daemon_began_has_what_is_left_of_its_time() {
+    let mut scene = scene().adopted();
+    let until = scene.now.after(Duration::from_secs(45));
+    for unit in [DB, ONE, TWO] {
+        scene.probe(unit, &Probe::Ready);
+    }
+    let run = scene.instance(ONE);
+    scene.state.go_on_with_drain(ONE, run, until);
+    scene.probe(ONE, &drained());
+    scene.state.desired.stopped.insert(ONE);
+    let left = Duration::from_secs(30);
+    assert_eq!(drains(&scene), [(ONE, left, Some(Why::Halted))]);
+    begin(&mut scene, ONE);
+    scene.wait(45);
+    assert_eq!(scene.stops(), [(ONE, None)]);
+}
+
+#[test]
+fn a_wish_that_is_taken_back_gives_the_node_its_tasks_again() {
+    let mut scene = scene();
+    scene.state.desired.stopped.insert(ONE);
+    let drain = begin(&mut scene, ONE);
+    scene.probe(ONE, &drained());
+    scene.state.desired.stopped.clear();
+    scene.end(drain, Ok(Outcome::default()));
+    assert_eq!((undrains(&scene), scene.stops()), (vec![ONE], vec![]));
+    scene.is(ONE, runs());
+}
