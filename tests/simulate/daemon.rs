@@ -398,7 +398,7 @@ impl Sim {
                 self.announced = Some(accepted.changes);
                 self.unseen_version |= self.has_unseen_version(env.tag * 100);
                 self.env = env;
-                self.invariants.forgave();
+                self.forgave();
                 self.note_what_is_wanted();
                 self.invariants.wished(id, super::invariants::Promise::Up);
             }
@@ -408,7 +408,7 @@ impl Sim {
                 self.invariants.wished(id, promise);
             }
             (Wish::Restart(_) | Wish::Start(_), Answer::Wished(Ok(_))) => {
-                self.invariants.forgave();
+                self.forgave();
                 self.invariants.wished(id, super::invariants::Promise::Up);
             }
             (Wish::Stop(_) | Wish::Drain(_) | Wish::Undrain(_), Answer::Wished(Ok(_)))

@@ -597,6 +597,22 @@ impl Sim {
     }
 
     /// Whether the daemon waits for the end of such an action.
+    /// A wish forgives failures. One that counted at once, as the first of a run that served, does not
+    /// count again when its cause is read.
+    pub(super) fn forgave(&mut self) {
+        self.invariants.forgave();
+        let read = self
+            .calls
+            .iter()
+            .filter_map(|(number, call)| match &call.action {
+                Action::Examine(_, instance) if !self.answered.contains(number) => Some(instance),
+                _ => None,
+            });
+        let counted = read.filter(|instance| self.invariants.served.contains(*instance));
+        let counted: Vec<Instance> = counted.cloned().collect();
+        self.invariants.counted.extend(counted);
+    }
+
     fn in_flight(&self, which: impl Fn(&Action) -> bool) -> bool {
         let open = self
             .calls
@@ -776,7 +792,9 @@ impl Sim {
         let one_by_one = matches!(reason, Some(Reason::Replaced | Reason::Asked))
             && !for_sql
             && unit != UnitId::Sql;
-        if one_by_one && !self.changes_version() && self.invariants.serves(unit) {
+        // One that finished its tasks serves nobody any more.
+        let is_out = self.invariants.drains.is_over(instance);
+        if one_by_one && !is_out && !self.changes_version() && self.invariants.serves(unit) {
             self.check_one_out(unit);
         }
     }

@@ -32,6 +32,13 @@ pub(super) struct Asked {
 #[derive(Debug, Default)]
 pub(super) struct Drains(BTreeMap<Instance, Asked>);
 
+impl Drains {
+    /// Whether a run finished its tasks, or could not be asked to.
+    pub(super) fn is_over(&self, instance: &Instance) -> bool {
+        self.0.get(instance).is_some_and(|asked| asked.over)
+    }
+}
+
 impl Sim {
     /// Sets the flag of a node; its tasks take a while.
     pub(super) fn drain(&mut self, number: u64, unit: UnitId, id: &str) -> Option<Answer> {
