@@ -123,11 +123,16 @@ pub async fn run(options: Options) -> Result<Leave, DaemonError> {
 /// taken on the host too. The kernel frees it when the process ends, however it ends.
 fn take_name(project: &ProjectName, endpoint: &Endpoint) -> std::io::Result<UnixListener> {
     use std::os::linux::net::SocketAddrExt as _;
+    UnixListener::bind_addr(&SocketAddr::from_abstract_name(name_on_host(
+        project, endpoint,
+    ))?)
+}
+
+/// The abstract name that one daemon of a project on an engine holds, whoever runs it.
+pub fn name_on_host(project: &ProjectName, endpoint: &Endpoint) -> String {
     let name = sha2::Sha256::digest(format!("{project}@{endpoint}"));
     let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
-    UnixListener::bind_addr(&SocketAddr::from_abstract_name(format!(
-        "octo-local/{name}"
-    ))?)
+    format!("octo-local/{name}")
 }
 
 /// SIGTERM and SIGINT stop the stack in order; SIGHUP starts the program anew and SIGQUIT ends it,

@@ -145,7 +145,7 @@ fn systemds_daemon_takes_over_and_up_and_down_are_at_home_with_it() {
         (&status["ends_when_down"], stack.started()),
         (&false.into(), started)
     );
-    stack.run(&["daemon"]).with(1).says("runs already");
+    stack.run(&["daemon"]).with(73).says("runs already");
     stack.run(&["up", "--demo"]).ok();
     stack.run(&["down"]).ok();
     assert!(stack.daemon().is_some(), "systemd's daemon stays");

@@ -65,6 +65,7 @@ use crate::reconcile::State;
 use crate::reconcile::observed::Container;
 use crate::reconcile::observed::Instance;
 use crate::reconcile::observed::Run;
+use crate::reconcile::status::Note;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::StatusInput;
 use crate::reconcile::status::Verdict;
@@ -72,13 +73,6 @@ use crate::reconcile::status::is_down;
 use crate::reconcile::status::status;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
-
-/// What is noted when a demo goes on without privileges.
-const UNPRIVILEGED: &str = "this host cannot run privileged containers: the demo goes on without \
-                            (it needs no Docker-in-Docker)";
-/// What is said of containers that were made from something else than what is kept.
-const MADE_OTHERWISE: &str =
-    "what runs was made from another configuration: it is left as it is until `octo-local up`";
 
 /// What a daemon is, for as long as it lives.
 #[derive(Clone, Debug)]
@@ -107,7 +101,7 @@ pub struct Core {
     shutdown: Shutdown,
     sleep: SleepDetector,
     passing: Passing,
-    notes: Vec<String>,
+    notes: Vec<Note>,
     /// The run of a node that proved its key last.
     proved: Option<Instance>,
     /// The last two times that each unit was asked to start, by the wall clock, as lines of its log
@@ -300,11 +294,11 @@ impl Core {
 
     /// What people are told now.
     pub fn status(&self, now: Mono) -> Status {
-        let not_written = self
-            .keeping
-            .problem()
-            .map(|why| format!("the state file cannot be written: {why}"));
-        let data_gone = self.passing.lost_volume.as_deref().map(data_gone);
+        let not_written = self.keeping.problem().map(|why| Note::StateUnwritable {
+            why: why.to_string(),
+        });
+        let lost = self.passing.lost_volume.clone();
+        let data_gone = lost.map(|volume| Note::DataGone { volume });
         let held_back = self
             .keeping
             .stored()
@@ -314,6 +308,7 @@ impl Core {
             project: self.setup.project.to_string(),
             generation: self.requests.generation(),
             engine_problem: self.looks.engine_problem().map(str::to_owned),
+            goal_since: None,
             unsure: self.looks.is_outdated(),
             notes: self
                 .notes
@@ -453,7 +448,7 @@ impl Core {
         }
         if !self.state.fits_what_runs() {
             self.passing.left_alone = true;
-            self.notes.push(MADE_OTHERWISE.to_owned());
+            self.notes.push(Note::MadeOtherwise);
             self.derive();
         } else if !self.state.seen.containers.is_empty() {
             self.keeping.confirm();
@@ -529,8 +524,8 @@ impl Core {
                     stored.sa_password = password.or(stored.sa_password.take());
                 }),
                 News::Unprivileged => {
-                    self.tell("", UNPRIVILEGED);
-                    self.notes.push(UNPRIVILEGED.to_owned());
+                    self.tell("", &Note::Unprivileged.to_string());
+                    self.notes.push(Note::Unprivileged);
                     let spec = self.state.desired.spec.clone();
                     self.keeping.edit(|stored| {
                         stored.unprivileged = true;
@@ -610,7 +605,10 @@ impl Core {
             return;
         }
         let told = match &lost {
-            Some(volume) => data_gone(volume),
+            Some(volume) => Note::DataGone {
+                volume: volume.clone(),
+            }
+            .to_string(),
             None => "the volume with the database is not missed any more".to_owned(),
         };
         self.tell("", told);
@@ -749,14 +747,6 @@ impl Core {
         self.derive();
         self.tell("", "the stack is down");
     }
-}
-
-fn data_gone(volume: &str) -> String {
-    format!(
-        "the volume {volume} with this project's database is gone, so nothing is started: bring \
-         the volume back (is the engine's data directory mounted?), or `octo-local up --fresh` if \
-         a new, empty database is meant"
-    )
 }
 
 /// A number of the project's own, by which its waits differ from others'.

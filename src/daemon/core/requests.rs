@@ -37,6 +37,7 @@ use crate::reconcile::Mono;
 use crate::reconcile::Observed;
 use crate::reconcile::plan::restart_wish;
 use crate::reconcile::preview;
+use crate::reconcile::status::Note;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 use crate::spec::build::BuildInput;
@@ -269,8 +270,13 @@ impl Core {
             let words = "the daemon is ending; try again when it has";
             return Some(Denied::Because(words.to_owned()));
         }
-        (!self.keeping.may_write())
-            .then(|| Denied::Because(self.notes.first().cloned().unwrap_or_default()))
+        if self.keeping.may_write() {
+            return None;
+        }
+        let forbids =
+            |note: &&Note| matches!(note, Note::StateNewer { .. } | Note::StateUnreadable { .. });
+        let why = self.notes.iter().find(forbids).map(ToString::to_string);
+        Some(Denied::Because(why.unwrap_or_default()))
     }
 
     fn inquiry(&self, request: &UpRequest) -> Inquiry {
@@ -632,8 +638,7 @@ impl Core {
     /// where a person asks for another try. While the daemon ends, nothing more happens than that
     /// the wish is kept.
     fn apply(&mut self, admitted: &Admitted) {
-        self.notes
-            .retain(|note| note != crate::daemon::store::UNFINISHED);
+        self.notes.retain(|note| *note != Note::Unfinished);
         self.passing = super::Passing::default();
         // A person decided: what was read no longer has to prove itself.
         self.keeping.take_trial();
