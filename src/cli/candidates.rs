@@ -3,6 +3,7 @@
 
 use clap::Command;
 use clap::CommandFactory as _;
+use clap::builder::Resettable;
 use clap_complete::engine::CompletionCandidate;
 
 use crate::cli::args::Args;
@@ -18,10 +19,20 @@ pub fn command() -> Command {
         .get_subcommands()
         .filter(|command| !command.is_hide_set())
         .cloned()
+        .map(by_its_name)
         .collect();
     Command::new("octo-local")
         .args(all.get_arguments().cloned().collect::<Vec<_>>())
         .subcommands(visible)
+}
+
+/// Of a command and its visible alias only the first in the alphabet would be offered: `ps` for
+/// `status`. What is not offered is completed all the same.
+fn by_its_name(command: Command) -> Command {
+    match command.get_name() {
+        "status" => command.visible_alias(Resettable::Reset).alias("ps"),
+        _ => command,
+    }
 }
 
 /// The names of the known projects.

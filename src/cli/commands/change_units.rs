@@ -28,8 +28,8 @@ pub(super) async fn wish(
     names: &[String],
     before: impl Fn(&[UnitId]) -> Option<String>,
 ) -> Outcome {
-    context.must_be_from_here().await?;
     must_be_applied(context).await?;
+    context.must_be_from_here().await?;
     let units = unit_names::named(context, names).await?;
     before(&units).iter().for_each(print::tell);
     interruptible(GOES_ON, carry_out(context, path, units)).await

@@ -31,6 +31,8 @@ const RESTART_STEPS: u32 = 254;
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// The engine that is looked for where nothing else is said.
 const USUAL_ENGINE: &str = "unix:///var/run/docker.sock";
+/// Begins an engine's address that is a file: no other machine's, so a unit beside ours starts it.
+const SOCKET: &str = "unix://";
 /// What stopping takes besides the graces of nodes and SQL Server: removing, the engine's own pace,
 /// one SIGKILL each.
 const STOP_MARGIN: Duration = Duration::from_secs(30);
@@ -103,7 +105,7 @@ async fn facts(context: &Context) -> Result<Facts, String> {
         directory: stack_directory(context).await,
         places: [context.paths.state.clone(), context.paths.runtime.clone()],
         environment,
-        engine_is_local: endpoint.is_local(),
+        engine_is_local: endpoint.0.starts_with(SOCKET),
         is_system: rustix::process::geteuid().is_root(),
         version: version().await,
         stop_limit: stop_limit(&timing(context).await),

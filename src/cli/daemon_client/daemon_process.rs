@@ -247,6 +247,20 @@ fn copy_state(context: &Context, aside: &Context) -> std::io::Result<()> {
             std::fs::copy(entry.path(), aside.paths.state.join(name))?;
         }
     }
+    link_other_projects(context, aside)
+}
+
+/// What is refused depends on the data of other projects too, of which a daemon only reads.
+fn link_other_projects(context: &Context, aside: &Context) -> std::io::Result<()> {
+    let entries = std::fs::read_dir(context.paths.root())
+        .into_iter()
+        .flatten();
+    for name in entries.flatten().map(|entry| entry.file_name()) {
+        if name.to_str() != Some(context.project.as_str()) {
+            let to = aside.paths.root().join(&name);
+            std::os::unix::fs::symlink(context.paths.root().join(&name), to)?;
+        }
+    }
     Ok(())
 }
 
