@@ -69,7 +69,7 @@ fn f20_a_state_file_of_a_newer_octo_local_is_obeyed_and_never_written() {
     let file = stack.state().join("state.json");
     let newer = std::fs::read_to_string(&file)
         .unwrap()
-        .replacen("\"form\": 1", "\"form\": 99", 1);
+        .replacen("\"form\": 2", "\"form\": 99", 1);
     std::fs::write(&file, &newer).unwrap();
     let daemon = stack.spawn(&["daemon"]);
     let status = stack.wait_for("ready");

@@ -23,6 +23,7 @@ use super::daemon::Input;
 use super::sim::Event;
 use super::sim::Sim;
 use super::world::Ms;
+use super::world::WEAK;
 use super::world::version_of;
 
 /// What the `.env` says.
@@ -104,7 +105,7 @@ impl Env {
             _ => "admin",
         };
         let edition = if self.mistake == Some(Mistake::Weak) {
-            "weak"
+            WEAK
         } else {
             "Express"
         };

@@ -11,6 +11,7 @@ use super::world::Data;
 use super::world::Doing;
 use super::world::Made;
 use super::world::Ms;
+use super::world::WEAK;
 use super::world::version_of;
 
 /// A process, in the run of this number.
@@ -137,7 +138,7 @@ impl Sim {
                 boot,
                 Step::Crash(1, "would not be compliant with your license"),
             ),
-            "weak" => self.step(id, boot, Step::Crash(255, "Password validation failed")),
+            WEAK => self.step(id, boot, Step::Crash(255, "Password validation failed")),
             _ => {}
         }
         if self.chaos && self.chance.percent(self.mix.bad_runs) {
@@ -208,7 +209,7 @@ impl Sim {
                 }
             }
             Step::Crash(code, line) => {
-                let sticks = matches!(made.mark.as_str(), "crash-loop" | "licence" | "weak");
+                let sticks = matches!(made.mark.as_str(), "crash-loop" | "licence" | WEAK);
                 if self.chaos || sticks || !line.is_empty() {
                     self.exit(id, code, line);
                 }

@@ -1,3 +1,5 @@
+//! What is read from variables: values, defaults, and every problem with its fix.
+
 use super::*;
 
 fn input(pairs: &[(&str, &str)]) -> Input {

@@ -1,3 +1,5 @@
+//! What may be applied: each reason to refuse, and each note, by the facts that lead to it.
+
 use super::*;
 use crate::config::Input;
 use crate::config::project::ProjectName;
