@@ -2,6 +2,8 @@
 //! does while the daemon ends, and which of two wishes counts.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use octo_local::config::Config;
@@ -10,6 +12,7 @@ use octo_local::config::Secret;
 use octo_local::config::project::ProjectName;
 use octo_local::config::read::read;
 use octo_local::daemon::admit::Facts;
+use octo_local::daemon::admit::Taken;
 use octo_local::daemon::core::Core;
 use octo_local::daemon::core::Setup;
 use octo_local::daemon::message::About;
@@ -117,8 +120,12 @@ impl Bench {
     }
 
     fn gathered(&mut self, id: RequestId, fresh_key: &str) {
+        self.found(id, Facts::default(), fresh_key);
+    }
+
+    fn found(&mut self, id: RequestId, facts: Facts, fresh_key: &str) {
         let found = Found {
-            facts: Facts::default(),
+            facts,
             images: BTreeMap::new(),
             fresh_key: Secret::new(fresh_key),
         };
@@ -323,6 +330,81 @@ fn an_interrupted_start_is_held_also_by_the_next_daemon() {
     assert_eq!(bench.goal(), Goal::Hold);
     let next = Bench::awake(bench.core.stored().clone());
     assert_eq!(next.goal(), Goal::Hold);
+}
+
+/// What may be found of a host, all of it that these bits choose.
+fn facts(bits: u32) -> Facts {
+    let has = |bit: u32| bits & (1 << bit) != 0;
+    let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let mut facts = Facts {
+        has_data: has(0),
+        other_dir: has(1).then(|| "/elsewhere".to_owned()),
+        is_demo: has(2).then_some(true),
+        elsewhere: has(3).then(|| ("unix:///there".to_owned(), "unix:///here".to_owned())),
+        host: has(4).then(|| (1 << 30, "x86_64".to_owned())),
+        image_version: has(5).then(|| "2026.1.1".to_owned()),
+        ..Facts::default()
+    };
+    if has(6) {
+        facts.volume_users.push("somebody".to_owned());
+    }
+    if has(7) {
+        facts.taken.push(Taken {
+            key: "OCTOPUS_PORT".to_owned(),
+            ip,
+            port: 8_080,
+            holder: "process 1".to_owned(),
+        });
+    }
+    if has(8) {
+        facts.no_such_address.push(("BIND_ADDRESS".to_owned(), ip));
+    }
+    facts
+}
+
+#[test]
+fn what_plan_calls_fine_up_takes_and_what_it_refuses_up_refuses() {
+    const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAA==";
+    let mut fine = 0;
+    let mut refused = 0;
+    for bits in 0..1 << 9 {
+        let mut bench = Bench::awake(Stored::default());
+        let plan = bench.ask(Request::Plan(up(&[])));
+        bench.found(plan, facts(bits), KEY);
+        let up = bench.ask(Request::Up(up(&[])));
+        bench.found(up, facts(bits), KEY);
+        match (&bench.answers[&plan], &bench.answers[&up]) {
+            (Answer::Plan(Ok(changes)), Answer::Up(Ok(accepted))) => {
+                assert_eq!(*changes, accepted.changes, "{:?}", facts(bits));
+                fine += 1;
+            }
+            (Answer::Plan(Err(plan)), Answer::Up(Err(up))) => {
+                assert_eq!(format!("{plan:?}"), format!("{up:?}"));
+                refused += 1;
+            }
+            differ => panic!("{differ:?} for {:?}", facts(bits)),
+        }
+    }
+    assert!(fine > 0 && refused > 0, "{fine} fine, {refused} refused");
+}
+
+#[test]
+fn since_when_something_is_wanted_is_known_where_this_daemon_was_told() {
+    let since = |bench: &Bench| {
+        let status = bench.core.status(Mono(bench.now));
+        status.goal_for_seconds
+    };
+    let mut bench = applied();
+    assert_eq!(since(&bench), Some(0));
+    bench.now += Duration::from_secs(7);
+    bench.settle();
+    assert_eq!(since(&bench), Some(7));
+    bench.ask(Request::Cancel(1));
+    assert_eq!((bench.goal(), since(&bench)), (Goal::Hold, Some(0)));
+    bench.now += Duration::from_secs(3);
+    assert_eq!(since(&bench), Some(3));
+    let next = Bench::awake(bench.core.stored().clone());
+    assert_eq!((next.goal(), since(&next)), (Goal::Hold, None));
 }
 
 #[test]

@@ -62,6 +62,7 @@ use crate::reconcile::Mono;
 use crate::reconcile::News;
 use crate::reconcile::Observed;
 use crate::reconcile::State;
+use crate::reconcile::action::Verb;
 use crate::reconcile::observed::Container;
 use crate::reconcile::observed::Instance;
 use crate::reconcile::observed::Run;
@@ -102,6 +103,8 @@ pub struct Core {
     sleep: SleepDetector,
     passing: Passing,
     notes: Vec<Note>,
+    /// Since when the goal is what it is; none where that is older than this daemon.
+    goal_since: Option<Mono>,
     /// The run of a node that proved its key last.
     proved: Option<Instance>,
     /// The last two times that each unit was asked to start, by the wall clock, as lines of its log
@@ -147,6 +150,7 @@ impl Core {
             sleep: SleepDetector::awake(now),
             passing,
             notes,
+            goal_since: None,
             proved: None,
             asked_to_start: BTreeMap::new(),
             plan_wakes_at: None,
@@ -154,7 +158,8 @@ impl Core {
             out: Vec::new(),
         };
         core.derive();
-        core.tell("", "the daemon began");
+        core.goal_since = None;
+        core.write_down("", "the daemon began");
         if let Goal::Down { .. } = core.state.desired.goal {
             core.tell("", "goes on with a `down` that was broken off");
         }
@@ -227,7 +232,7 @@ impl Core {
             }
             Event::Panicked(words) => {
                 tracing::error!(words, "a panic");
-                self.tell("", words);
+                self.write_down("", words);
                 self.shutdown.on_panic(now.mono);
             }
             Event::Requested(id, request) => self.on_request(id, request),
@@ -308,7 +313,7 @@ impl Core {
             project: self.setup.project.to_string(),
             generation: self.requests.generation(),
             engine_problem: self.looks.engine_problem().map(str::to_owned),
-            goal_since: None,
+            goal_since: self.goal_since,
             unsure: self.looks.is_outdated(),
             notes: self
                 .notes
@@ -366,6 +371,7 @@ impl Core {
     fn derive(&mut self) {
         let kept = self.keeping.stored();
         let (passing, desired) = (&self.passing, &mut self.state.desired);
+        let before = desired.goal;
         let waits = passing.awaits_request || passing.left_alone;
         desired.goal = match passing.went_down {
             _ if self.shutdown.is_under_way() => Goal::Halt,
@@ -376,6 +382,9 @@ impl Core {
                 goal => goal,
             },
         };
+        if desired.goal != before {
+            self.goal_since = Some(self.now.mono);
+        }
         desired.hurry = self.shutdown.hurries();
         desired.stopped.clone_from(&kept.stopped);
         desired.images.clone_from(&kept.images);
@@ -385,7 +394,19 @@ impl Core {
         }
     }
 
+    /// Says what happened in the log and in the history.
     fn tell(&mut self, subject: impl Into<String>, what: impl Into<String>) {
+        let (subject, what) = (subject.into(), what.into());
+        if subject.is_empty() {
+            tracing::info!("{what}");
+        } else {
+            tracing::info!(subject, "{what}");
+        }
+        self.write_down(subject, what);
+    }
+
+    /// Says it in the history alone, where the log has a line of its own for it.
+    fn write_down(&mut self, subject: impl Into<String>, what: impl Into<String>) {
         self.out.push(Effect::Tell(subject.into(), what.into()));
     }
 
@@ -433,7 +454,7 @@ impl Core {
                 self.state.look_failed();
                 if self.looks.on_failure(words.clone(), now) {
                     tracing::warn!(words, "the engine does not answer");
-                    self.tell("", format!("the engine does not answer: {words}"));
+                    self.write_down("", format!("the engine does not answer: {words}"));
                 }
             }
         }
@@ -459,6 +480,10 @@ impl Core {
         let now = self.now.mono;
         let input = self.input_of(&action);
         self.state.begin(&action, now);
+        // Of a stop that tells already, with its reason.
+        if action.verb() != Verb::Stop {
+            tracing::info!(subject = %action.subject(), "{}", action.verb());
+        }
         if let Action::Start(unit, _) = &action {
             let [_, last] = self.asked_to_start.get(unit).copied().unwrap_or_default();
             self.asked_to_start
@@ -509,10 +534,7 @@ impl Core {
     fn pass_on_news(&mut self) {
         for news in self.state.take_news() {
             match news {
-                News::Told(subject, what) => {
-                    tracing::info!(subject, "{what}");
-                    self.tell(subject, what);
-                }
+                News::Told(subject, what) => self.tell(subject, what),
                 News::VersionRan => self.remember_version(),
                 News::PasswordAccepted => self.keeping.edit(|stored| {
                     // Only the password that was tried: another login says nothing of `sa`'s.
@@ -524,7 +546,7 @@ impl Core {
                     stored.sa_password = password.or(stored.sa_password.take());
                 }),
                 News::Unprivileged => {
-                    self.tell("", &Note::Unprivileged.to_string());
+                    self.tell("", Note::Unprivileged.to_string());
                     self.notes.push(Note::Unprivileged);
                     let spec = self.state.desired.spec.clone();
                     self.keeping.edit(|stored| {

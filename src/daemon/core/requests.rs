@@ -652,7 +652,7 @@ impl Core {
                     Pull::Always => images.collect(),
                     Pull::Missing | Pull::Never => BTreeSet::new(),
                 };
-                self.tell("", format!("up: {} changes", up.changes.len()));
+                self.tell("", format!("up: {}", counted(up.changes.len())));
             }
             Admitted::Down {
                 volumes,
@@ -688,9 +688,28 @@ impl Core {
     }
 }
 
+fn counted(changes: usize) -> String {
+    match changes {
+        0 => "nothing to change".to_owned(),
+        1 => "1 change".to_owned(),
+        more => format!("{more} changes"),
+    }
+}
+
 fn silence(endpoint: &Endpoint) -> String {
     format!(
         "{endpoint} takes connections and says nothing for {} s",
         SILENCE_PATIENCE.as_secs()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_change_is_not_many() {
+        let told = [0, 1, 2].map(counted);
+        assert_eq!(told, ["nothing to change", "1 change", "2 changes"]);
+    }
 }
