@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::Note;
 use super::Status;
 use super::UnitStatus;
 use super::is_down;
@@ -152,16 +153,23 @@ pub(super) fn judge(
     }
     match desired.goal {
         Goal::Up if desired.spec.is_some() => judge_up(status, desired, seen, records, at_rest),
-        Goal::Hold if desired.spec.is_some() => J::new(
-            Verdict::Held,
-            "held",
-            "nothing is started or restarted; `octo-local up` goes on",
-        ),
+        Goal::Hold if desired.spec.is_some() => J::new(Verdict::Held, "held", why_held(status)),
         Goal::Down { .. } if !is_down(desired, seen, records) => {
             J::new(Verdict::Working, "going down", "")
         }
         Goal::Halt if !records.busy.is_empty() => J::new(Verdict::Working, "stopping", ""),
         Goal::Up | Goal::Hold | Goal::Halt | Goal::Down { .. } => J::new(Verdict::Down, "down", ""),
+    }
+}
+
+/// An `up` goes on with what is held, save where it would make a new database unasked: the note
+/// says what helps there.
+fn why_held(status: &Status) -> &'static str {
+    let is_gone = |note: &Note| matches!(note, Note::DataGone { .. });
+    if status.notes.iter().any(is_gone) {
+        "nothing is started or restarted, because the volume with the database is gone"
+    } else {
+        "nothing is started or restarted; `octo-local up` goes on"
     }
 }
 
@@ -272,6 +280,17 @@ fn blocked(status: &Status, records: &UnitRecords) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_held_for_its_data_is_not_sent_to_up() {
+        let mut status = Status::default();
+        assert!(why_held(&status).contains("`octo-local up`"));
+        status.notes.push(Note::DataGone {
+            volume: "p_sql-data".to_owned(),
+        });
+        let why = why_held(&status);
+        assert!(why.contains("is gone") && !why.contains("octo-local up"));
+    }
 
     #[test]
     fn every_verdict_has_one_word_that_comes_back() {
