@@ -7,11 +7,13 @@ use octo_local::cli;
 use octo_local::cli::Args;
 use octo_local::cli::Command;
 use octo_local::cli::Outcome;
+use octo_local::cli::candidates;
 use octo_local::cli::outcome::BUG;
 use octo_local::cli::outcome::Failure;
 use octo_local::cli::outcome::USAGE;
 use octo_local::cli::panic_hook;
 use octo_local::cli::terminal::print;
+use octo_local::cli::tips;
 use octo_local::standin;
 
 fn main() -> ExitCode {
@@ -23,9 +25,18 @@ fn main() -> ExitCode {
     if let Some(standin) = texts.first().and_then(|program| standin::named(program)) {
         return standin::run(standin, &texts[1..]);
     }
+    // A shell that asks for candidates is answered, and the program ends.
+    clap_complete::CompleteEnv::with_factory(candidates::command)
+        .var(cli::COMPLETE)
+        .bin("octo-local")
+        .complete();
     let args = match Args::try_parse_from(&words) {
         Ok(args) => args,
         Err(error) => {
+            if let Some(tip) = tip(&error) {
+                print::tell(tip);
+                return ExitCode::from(USAGE);
+            }
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
@@ -42,6 +53,16 @@ fn main() -> ExitCode {
             failure.lines.iter().for_each(print::tell);
             ExitCode::from(failure.code)
         }
+    }
+}
+
+/// What is said of a command of another tool.
+fn tip(error: &clap::Error) -> Option<String> {
+    use clap::error::ContextKind;
+    use clap::error::ContextValue;
+    match error.get(ContextKind::InvalidSubcommand)? {
+        ContextValue::String(word) => tips::tip(word),
+        _ => None,
     }
 }
 

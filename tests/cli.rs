@@ -9,6 +9,7 @@ mod observe;
 mod systemd;
 mod terminal;
 mod usage;
+mod words;
 
 use std::path::Path;
 use std::path::PathBuf;

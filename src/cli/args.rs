@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
+use clap::ValueHint;
 
+use clap_complete::engine::ArgValueCandidates;
+
+use crate::cli::candidates;
 use crate::config::MAX_NODES;
 use crate::config::Pull;
 
@@ -17,18 +21,21 @@ First steps:
   octo-local status           what runs; `octo-local explain` says why
   octo-local down             take it away; the data stays";
 
+/// What every command takes, apart from its own options.
+const GLOBAL: &str = "Options of every command";
+
 /// Runs Octopus Deploy and its SQL Server on one Docker host, in order, and keeps them running.
 #[derive(Debug, Parser)]
 #[command(name = "octo-local", version, max_term_width = 100, after_help = FIRST_STEPS)]
 pub struct Args {
     /// The project's name [default: COMPOSE_PROJECT_NAME, else made from the directory]
-    #[arg(short = 'p', long, global = true, value_name = "NAME")]
+    #[arg(short = 'p', long, global = true, value_name = "NAME", add = ArgValueCandidates::new(candidates::projects), help_heading = GLOBAL, display_order = 900)]
     pub project_name: Option<String>,
     /// Where `.env` is, and what the project is named after [default: the current directory]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = GLOBAL, display_order = 901)]
     pub project_directory: Option<PathBuf>,
     /// Read this file instead of `.env`; may be given several times, later files win
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = GLOBAL, display_order = 902)]
     pub env_file: Vec<PathBuf>,
     /// What to do
     #[command(subcommand)]
@@ -42,9 +49,11 @@ pub enum Command {
     Up(UpFlags),
     /// Stop the stack in order and remove it; the data stays
     Down(DownFlags),
-    /// Show what runs and what does not [alias: ps]
-    #[command(alias = "ps")]
-    Status {
+    /// Show what runs and what does not
+    #[command(visible_alias = "ps")]
+    Status(StatusFlags),
+    /// Show the projects that are known here
+    Ls {
         /// How to show it
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
@@ -55,17 +64,19 @@ pub enum Command {
     /// Show logs of units, or of the daemon itself (`logs daemon`)
     Logs(LogFlags),
     /// Show what `up` would do and why; exit code 2 when there are changes
-    Plan(UpFlags),
+    Plan(PlanFlags),
     /// Show the resolved configuration, secrets masked
     Config(ConfigFlags),
-    /// Restart units, in order and one node at a time
+    /// Show passwords and keys in clear, or one value alone
+    Secrets(SecretFlags),
+    /// Restart units in order; a restart of db stops the nodes first
     Restart(UnitNames),
     /// Stop units until `start` or `up`; containers and data stay
     Stop(UnitNames),
     /// Start units that were stopped, or try failed ones again
     Start(UnitNames),
     /// Explain what a unit is doing, why, and what happens next
-    Explain(UnitNames),
+    Explain(ExplainFlags),
     /// Show what the daemon saw and did
     Events(EventFlags),
     /// Back up the stack while it serves; list and check backup sets
@@ -170,8 +181,56 @@ pub struct WebFlags {
 #[derive(Clone, Debug, clap::Args)]
 pub struct UnitNames {
     /// db, octopus-server-1, … [default: all]
-    #[arg(value_name = "UNIT")]
+    #[arg(value_name = "UNIT", add = ArgValueCandidates::new(candidates::units))]
     pub units: Vec<String>,
+    /// Refused with a word on what counts instead
+    #[arg(short = 't', long, hide = true, value_name = "SECONDS", value_parser = no_timeout)]
+    pub timeout: Option<u64>,
+}
+
+/// compose's `restart -t 5`: how long a unit may take is configured, and known to the daemon.
+fn no_timeout(_: &str) -> Result<u64, String> {
+    let why = "how long a unit may take to stop is configured: NODE_STOP_GRACE, SQL_STOP_LIMIT";
+    Err(why.to_owned())
+}
+
+/// What `status` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StatusFlags {
+    /// Only these: db, octopus-server-1, … [default: all]
+    #[arg(value_name = "UNIT", add = ArgValueCandidates::new(candidates::units))]
+    pub units: Vec<String>,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Tell it by the exit code too: 0 serves, 75 not yet, 1 does not, 69 no engine
+    #[arg(long)]
+    pub check: bool,
+    /// Taken for compose's sake: everything is always shown
+    #[arg(short = 'a', long, hide = true)]
+    pub all: bool,
+}
+
+/// What `explain` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ExplainFlags {
+    /// db, octopus-server-1, … [default: all]
+    #[arg(value_name = "UNIT", add = ArgValueCandidates::new(candidates::units))]
+    pub units: Vec<String>,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+/// What `secrets` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SecretFlags {
+    /// Print the value of this one alone: MASTER_KEY, SA_PASSWORD, ADMIN_PASSWORD, …
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// How to show them
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
 }
 
 /// How to show something.
@@ -184,16 +243,12 @@ pub enum Format {
     Json,
 }
 
-/// What `up` and `plan` take.
+/// What configures `up`, and `plan` too.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct UpFlags {
+pub struct Overrides {
     /// How many Octopus nodes, for this time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
     pub nodes: Option<u8>,
-    /// Give up waiting after this many seconds; the daemon goes on [default: wait as long as
-    /// something moves]
-    #[arg(long, value_name = "SECONDS")]
-    pub wait_timeout: Option<u64>,
     /// When to fetch images
     #[arg(long, value_enum)]
     pub pull: Option<Pull>,
@@ -204,6 +259,29 @@ pub struct UpFlags {
     /// although the project's own is gone; nothing is deleted
     #[arg(long)]
     pub fresh: bool,
+}
+
+/// What `plan` takes.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct PlanFlags {
+    /// What configures the stack besides the variables.
+    #[command(flatten)]
+    pub overrides: Overrides,
+    /// How to show it
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+/// What `up` takes.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct UpFlags {
+    /// What configures the stack besides the variables.
+    #[command(flatten)]
+    pub overrides: Overrides,
+    /// Give up waiting after this many seconds; the daemon goes on [default: wait as long as
+    /// something moves]
+    #[arg(long, value_name = "SECONDS")]
+    pub wait_timeout: Option<u64>,
     /// Return as soon as the daemon has taken the configuration
     #[arg(long)]
     pub no_wait: bool,
@@ -242,7 +320,7 @@ pub struct DownFlags {
 #[derive(Clone, Debug, clap::Args)]
 pub struct LogFlags {
     /// db, octopus-server-1, … or `daemon` [default: all units]
-    #[arg(value_name = "UNIT")]
+    #[arg(value_name = "UNIT", add = ArgValueCandidates::new(candidates::logs))]
     pub units: Vec<String>,
     /// Go on as lines are written
     #[arg(short = 'f', long)]
@@ -256,6 +334,9 @@ pub struct LogFlags {
     /// Begin each line with its time
     #[arg(short = 't', long)]
     pub timestamps: bool,
+    /// On a terminal too, hand on control characters as they are
+    #[arg(long)]
+    pub raw: bool,
 }
 
 /// How many lines of a log; none is all of them.

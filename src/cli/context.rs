@@ -2,12 +2,15 @@
 //! daemon.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
 
 use crate::api::client::Client;
 use crate::cli::args::Args;
 use crate::cli::outcome::CONFIGURATION;
 use crate::cli::outcome::Failure;
 use crate::cli::outcome::USAGE;
+use crate::cli::supervisor;
 use crate::cli::variables::Files;
 use crate::cli::variables::Variables;
 use crate::cli::variables::environment;
@@ -43,7 +46,7 @@ impl Context {
     /// Finds the project. The `.env` is read here only for `COMPOSE_PROJECT_NAME`, and a broken one
     /// is no failure yet.
     pub fn new(args: &Args) -> Result<Self, Failure> {
-        let env = environment();
+        let env = with_absolute_places(environment());
         let files = Files::of(args)?;
         let variable = files.project_name(&env);
         let base = files
@@ -81,7 +84,19 @@ impl Context {
 
     /// A connection of our own to the engine.
     pub async fn engine(&self) -> Result<Engine, Failure> {
-        Ok(Engine::connect(self.endpoint()).await?)
+        let endpoint = self.endpoint();
+        let forbidden = may_not_open(&endpoint);
+        Engine::connect(endpoint).await.map_err(|error| {
+            let mut failure = Failure::from(error);
+            if let Some(line) = forbidden {
+                failure.lines.truncate(1);
+                failure.lines.push(line);
+            }
+            if let Some(other) = supervisor::another(self) {
+                failure.lines.push(other.line(self.project.as_str()));
+            }
+            failure
+        })
     }
 
     /// What is kept of the project: the daemon knows it also when its file is gone. Only looks.
@@ -131,5 +146,99 @@ impl Context {
     /// The options that make another octo-local speak of the same project.
     pub fn same_project(&self) -> Vec<String> {
         vec!["-p".to_owned(), self.project.to_string()]
+    }
+
+    /// The variables that make it keep state and socket in the same places, wherever it runs.
+    pub fn same_places(&self) -> [(&'static str, PathBuf); 2] {
+        let base = |path: &Path| path.parent().unwrap_or(path).to_owned();
+        [
+            (STATE_DIR, base(&self.paths.state)),
+            (RUNTIME_DIR, base(&self.paths.runtime)),
+        ]
+    }
+
+    /// The same project with its state and socket under another directory.
+    #[must_use]
+    pub fn with_places_in(&self, dir: &Path) -> Self {
+        let mut env = self.env.clone();
+        for (key, name) in [(STATE_DIR, "state"), (RUNTIME_DIR, "run")] {
+            env.insert(key.to_owned(), dir.join(name).display().to_string());
+        }
+        let paths = Paths::of(&self.project, &env);
+        Self {
+            client: Client::at(paths.socket()),
+            env,
+            paths,
+            ..self.clone()
+        }
+    }
+}
+
+/// The variable that says where state is kept.
+const STATE_DIR: &str = "OCTO_LOCAL_STATE_DIR";
+/// The variable that says where the control socket is.
+const RUNTIME_DIR: &str = "OCTO_LOCAL_RUNTIME_DIR";
+
+/// A place that is given relative to this directory means the same one to a daemon, which runs
+/// elsewhere.
+fn with_absolute_places(mut env: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    for key in [STATE_DIR, RUNTIME_DIR] {
+        let Some(value) = env.get_mut(key).filter(|value| !value.is_empty()) else {
+            continue;
+        };
+        if let Ok(path) = std::path::absolute(&*value) {
+            *value = path.display().to_string();
+        }
+    }
+    env
+}
+
+/// What helps whoever may not open the engine's socket: that it is not down.
+fn may_not_open(endpoint: &Endpoint) -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let path = endpoint.0.strip_prefix("unix://")?;
+    let error = std::os::unix::net::UnixStream::connect(path).err()?;
+    if error.kind() != std::io::ErrorKind::PermissionDenied {
+        return None;
+    }
+    let file = std::fs::metadata(path).ok();
+    let group = file.and_then(|file| {
+        let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+        group_of(&groups, file.gid()).map(str::to_owned)
+    });
+    let group = group.unwrap_or_else(|| "docker".to_owned());
+    Some(format!(
+        "you may not open {path}: join the group that may, `sudo usermod -aG {group} $USER`, and log in anew; or call octo-local with sudo"
+    ))
+}
+
+/// The name of a group that is not root's own, group(5).
+fn group_of(groups: &str, gid: u32) -> Option<&str> {
+    groups.lines().filter(|_| gid != 0).find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(gid)).then_some(name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_absolute_before_anything_uses_them() {
+        let env = |value: &str| BTreeMap::from([(STATE_DIR.to_owned(), value.to_owned())]);
+        let here = std::env::current_dir().unwrap().join("s");
+        let made = with_absolute_places(env("s"));
+        assert_eq!(made[STATE_DIR], here.display().to_string());
+        assert_eq!(with_absolute_places(env("/srv/s")), env("/srv/s"));
+        assert_eq!(with_absolute_places(env("")), env(""));
+    }
+
+    #[test]
+    fn the_group_of_a_socket_is_named() {
+        let groups = "root:x:0:\ndocker:x:998:me\n";
+        assert_eq!(group_of(groups, 998), Some("docker"));
+        assert_eq!(group_of(groups, 0), None);
     }
 }

@@ -8,7 +8,7 @@ use crate::cli::daemon_client::request::Wish;
 use crate::cli::variables::Files;
 use crate::config::Config;
 use crate::config::read::read;
-use crate::config::values::differences;
+use crate::config::values;
 use crate::daemon::store::Stored;
 
 /// When images are fetched changes nothing that runs, and `--pull` is often said for one time.
@@ -38,17 +38,10 @@ pub async fn drift(context: &Context) -> Option<Drift> {
         context.files = Files::at(spec.working_dir.as_ref());
     }
     let directory = context.files.directory.display().to_string();
-    let plan = if applied.demo {
-        "octo-local plan --demo"
-    } else {
-        "octo-local plan"
-    };
+    let plan = if applied.demo { "plan --demo" } else { "plan" };
     Some(match now(&context, applied.demo).await {
         Ok(now) => {
-            let keys = differences(&applied, &now)
-                .into_iter()
-                .filter(|key| key != HARMLESS)
-                .collect();
+            let keys = differences(&applied, &now);
             Drift {
                 directory,
                 plan,
@@ -63,6 +56,19 @@ pub async fn drift(context: &Context) -> Option<Drift> {
             problem: Some(problem),
         },
     })
+}
+
+/// The variables whose values `up` would change, for `plan` and `status` alike. A master key that is
+/// left out is the one that is kept.
+pub fn differences(applied: &Config, now: &Config) -> Vec<String> {
+    let mut now = now.clone();
+    if now.octopus.master_key.is_none() {
+        now.octopus
+            .master_key
+            .clone_from(&applied.octopus.master_key);
+    }
+    let keys = values::differences(applied, &now).into_iter();
+    keys.filter(|key| key != HARMLESS).collect()
 }
 
 /// The configuration that `up` would apply now.
@@ -106,7 +112,8 @@ impl Drift {
         let keys = self.keys.join(", ");
         (!keys.is_empty()).then(|| {
             format!(
-                "drift: {keys}: not as the .env and the environment say now; `octo-local plan` shows what `up` would do"
+                "drift: {keys}: not as the .env and the environment say now; `octo-local {}` shows what `up` would do",
+                self.plan
             )
         })
     }

@@ -1,18 +1,34 @@
 //! The command line: arguments in, one function a command, an exit code out. Only `terminal::print`
 //! prints.
+//!
+//! # To add a command
+//!
+//! 1. `args.rs`: a variant of [`Command`] with a line that says what it does, and its flags.
+//! 2. `commands/NAME.rs`: one function of that name, given the [`Context`] and the flags, which
+//!    gives an [`Outcome`]. What it shows goes through `terminal::print`; JSON carries `schema`.
+//! 3. Below: the arm of `run` that calls it.
+//! 4. If it changes something: a route in `api`, whose wish the daemon keeps before it answers.
+//! 5. `tests/cli/`: what it says and its exit codes, also without an engine and without a daemon.
+//! 6. `README.md`: its row in the table of commands; `.github/CHANGELOG.md`: a line.
+//!
+//! A name that compose has and octo-local has not gets a tip in `tips.rs` instead.
 
 pub mod args;
+pub mod boot;
+pub mod candidates;
 pub mod commands;
 pub mod context;
 pub mod daemon_client;
 pub mod demo;
 pub mod drift;
+pub mod known;
 pub mod outcome;
 pub mod panic_hook;
+pub mod supervisor;
 pub mod terminal;
+pub mod tips;
+pub mod unit_names;
 pub mod variables;
-
-use clap::CommandFactory as _;
 
 pub use args::Args;
 pub use args::Command;
@@ -26,10 +42,14 @@ use commands::events;
 use commands::explain;
 use commands::init;
 use commands::logs;
+use commands::ls;
 use commands::plan;
+use commands::restart;
+use commands::secrets;
+use commands::start;
 use commands::status;
+use commands::stop;
 use commands::systemd;
-use commands::units;
 use commands::up;
 use commands::web;
 use daemon_client::daemon_process;
@@ -42,12 +62,7 @@ pub async fn run(args: Args) -> Outcome {
             print::line(format_args!("octo-local {}", env!("CARGO_PKG_VERSION")));
             return Ok(());
         }
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Args::command(), "octo-local", &mut script);
-            print::bytes(&script);
-            return Ok(());
-        }
+        Command::Completions { shell } => return completions(*shell),
         // Before any validation: a bad name of the project is a value like any other.
         Command::Config(flags) if flags.environment => return config::environment_of(&args, flags),
         _ => {}
@@ -60,13 +75,15 @@ pub async fn run(args: Args) -> Outcome {
         Command::Up(flags) => up::up(&context, &flags).await,
         Command::Plan(flags) => plan::plan(&context, &flags).await,
         Command::Down(flags) => down::down(&context, &flags).await,
-        Command::Status { format, .. } => status::status(&context, format).await,
+        Command::Status(flags) => status::status(&context, &flags).await,
+        Command::Ls { format, .. } => ls::ls(&context, format).await,
         Command::Logs(flags) => logs::logs(&context, &flags).await,
         Command::Config(flags) => config::config(&context, &flags).await,
-        Command::Restart(names) => units::restart(&context, &names.units).await,
-        Command::Stop(names) => units::stop(&context, &names.units).await,
-        Command::Start(names) => units::start(&context, &names.units).await,
-        Command::Explain(names) => explain::explain(&context, &names.units).await,
+        Command::Secrets(flags) => secrets::secrets(&context, &flags).await,
+        Command::Restart(names) => restart::restart(&context, &names.units).await,
+        Command::Stop(names) => stop::stop(&context, &names.units).await,
+        Command::Start(names) => start::start(&context, &names.units).await,
+        Command::Explain(flags) => explain::explain(&context, &flags).await,
         Command::Events(flags) => events::events(&context, &flags).await,
         Command::Backup(flags) => backup::backup(&context, &flags).await,
         Command::Init => init::init(&context),
@@ -79,4 +96,25 @@ pub async fn run(args: Args) -> Outcome {
         | Command::Standin { .. }
         | Command::Web(_) => Ok(()),
     }
+}
+
+/// The variable with which a shell asks for candidates: the registered script sets it.
+pub const COMPLETE: &str = "COMPLETE";
+
+/// Prints what a shell reads once: from then on it asks this program for candidates.
+fn completions(shell: clap_complete::Shell) -> Outcome {
+    let failure = |why: String| outcome::Failure::new(outcome::FAILED, why);
+    let program =
+        std::env::current_exe().map_err(|error| failure(format!("find this program: {error}")))?;
+    let program = daemon_process::program_of(&program).display().to_string();
+    let shells = clap_complete::env::Shells::builtins();
+    let completer = shells
+        .completer(&shell.to_string())
+        .ok_or_else(|| failure(format!("there are no completions for {shell}")))?;
+    let mut script = Vec::new();
+    completer
+        .write_registration(COMPLETE, "octo_local", "octo-local", &program, &mut script)
+        .map_err(|error| failure(format!("write the completions: {error}")))?;
+    print::bytes(&script);
+    Ok(())
 }

@@ -4,6 +4,7 @@ use crate::api::client::ClientError;
 use crate::config::Problem;
 use crate::daemon::message::Denied;
 use crate::engine::EngineError;
+use crate::reconcile::status::GoalWord;
 use crate::reconcile::status::Status;
 
 /// Success, or why not.
@@ -28,6 +29,8 @@ pub const USAGE: u8 = 64;
 pub const UNREACHABLE: u8 = 69;
 /// A mistake of octo-local itself.
 pub const BUG: u8 = 70;
+/// A daemon of this project runs already.
+pub const RUNS_ALREADY: u8 = 73;
 /// It took too long.
 pub const TIMED_OUT: u8 = 75;
 /// Bad configuration.
@@ -54,10 +57,17 @@ impl Failure {
 
     /// Somebody wished something else meanwhile.
     pub fn overruled(last: Option<&Status>) -> Self {
-        let what = last
-            .map(|status| format!(": {}", status.message))
-            .unwrap_or_default();
-        Self::new(FAILED, format!("somebody else decided otherwise{what}"))
+        let by = match last.map(|status| status.goal) {
+            Some(GoalWord::Up) => ": `octo-local up`",
+            Some(GoalWord::Down) => ": `octo-local down`",
+            Some(GoalWord::Hold) => ": an `octo-local up` that was interrupted",
+            Some(GoalWord::Halt) => ": the daemon was told to end",
+            None => "",
+        };
+        Self::new(
+            FAILED,
+            format!("another command took over{by}; `octo-local status` shows what goes on"),
+        )
     }
 
     /// The engine does not answer.

@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`message`] (what goes in and comes out), [`core`], [`shell`], [`tasks`]; beside
 //! them what is kept ([`store`], [`state_writer`]), what is asked before a configuration is
-//! admitted ([`admit`], [`facts`]), and the process ([`run`]).
+//! admitted ([`admit`], [`facts`]), and the process ([`run`], its [`log`], and what systemd is told
+//! of it: [`service_manager`]).
 
 pub mod admit;
 pub mod beats;
@@ -10,11 +11,13 @@ pub mod core;
 mod facts;
 pub mod guard;
 pub mod journal;
+mod log;
 pub mod message;
 pub mod paths;
 pub mod ports;
 pub mod pressure;
 pub mod run;
+mod service_manager;
 pub mod shell;
 pub mod state_writer;
 pub mod store;

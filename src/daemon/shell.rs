@@ -318,7 +318,6 @@ impl Shell {
                     // not.
                     return;
                 };
-                tracing::info!(subject = %action.subject(), "{}", action.verb());
                 let context = ActionContext {
                     engine,
                     input: *input,

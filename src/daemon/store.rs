@@ -35,6 +35,7 @@ use crate::engine::Endpoint;
 use crate::reconcile::Goal;
 use crate::reconcile::Observed;
 use crate::reconcile::record::Durable;
+use crate::reconcile::status::Note;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
@@ -99,9 +100,6 @@ impl From<Wish> for Words {
         }
     }
 }
-
-/// What a person should know of a `down` that nobody goes on with.
-pub const UNFINISHED: &str = "a `down` was begun and is not finished: `octo-local down` ends it";
 
 /// What is kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -238,12 +236,13 @@ impl Stored {
     }
 
     /// What a person should know where nobody goes on with what is kept.
-    pub fn held_back(&self, here: &Endpoint) -> Option<String> {
+    pub fn held_back(&self, here: &Endpoint) -> Option<Note> {
         match self.elsewhere(here) {
-            Some(there) => Some(format!(
-                "what is kept of this project is about the Docker Engine at {there}, and this is the one at {here}"
-            )),
-            None => self.is_going_down().then(|| UNFINISHED.to_owned()),
+            Some(there) => Some(Note::Elsewhere {
+                there: there.to_string(),
+                here: here.to_string(),
+            }),
+            None => self.is_going_down().then_some(Note::Unfinished),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use time::OffsetDateTime;
 
+use super::Goal;
 use super::Mono;
 use super::Observed;
 use super::action::Subject;
@@ -118,9 +119,14 @@ impl State {
             .filter(is_gone)
             .map(|one| one.unit)
             .collect();
+        let what = if self.desired.goal == Goal::Up {
+            "somebody removed its container: it is made again; `octo-local down` takes the stack away"
+        } else {
+            "somebody removed its container"
+        };
         for unit in gone {
             if self.verb_of(unit) != Some(Verb::Remove) {
-                self.tell(&unit, "somebody removed its container");
+                self.tell(&unit, what);
             }
         }
     }

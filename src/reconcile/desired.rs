@@ -48,18 +48,6 @@ pub enum Goal {
     },
 }
 
-impl Goal {
-    /// The one word for machines.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Hold => "hold",
-            Self::Halt => "halt",
-            Self::Down { .. } => "down",
-        }
-    }
-}
-
 impl Default for Desired {
     fn default() -> Self {
         Self {

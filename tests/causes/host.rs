@@ -53,7 +53,8 @@ fn a_missing_image_is_waited_for() {
     stack.set("PULL", "never");
     stack.set("OCTOPUS_SERVER_TAG", "2026.3.1");
     let ended = stack.run(&["up"]);
-    tells(ended, "octopus-server-1", Cause::ImageMissing, "");
+    let image = format!("image {}:2026.3.1", Images::octopus());
+    tells(ended, &image, Cause::ImageMissing, "");
     let seen = stack.unit("octopus-server-1");
     assert_eq!(
         (&seen["cause"], &seen["phase"]),

@@ -98,7 +98,7 @@ fn difference(place: &Place, vector: &Value) -> Option<String> {
         return (ended.code != 78 || !ended.out.is_empty())
             .then(|| format!("{} {}", ended.code, ended.out));
     }
-    let mut shown = map(&ended.with(0).json());
+    let mut shown = map(&ended.with(0).json()["variables"]);
     shown.retain(|key, _| !OURS.contains(&key.as_str()));
     let expected = match &vector["merged"] {
         Value::Null => {
@@ -151,6 +151,8 @@ fn secrets_are_masked_unless_they_are_asked_for() {
         ])
         .ok()
         .json();
+    assert_eq!(shown["schema"], 2);
+    let shown = &shown["variables"];
     assert_eq!(
         (
             &shown["SA_PASSWORD"],

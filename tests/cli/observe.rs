@@ -67,7 +67,7 @@ fn a_stack_can_be_looked_at_by_people_and_machines() {
         .run(&["plan", "--demo", "--nodes", "2", "--format", "json"])
         .with(2);
     assert!(
-        plan.json()
+        plan.json()["changes"]
             .as_array()
             .unwrap()
             .iter()
@@ -95,8 +95,43 @@ fn a_stack_can_be_looked_at_by_people_and_machines() {
         .len(),
         0
     );
+    machines(&stack);
     names(&stack);
     followed(&stack);
+}
+
+/// What machines read has the number of its form, and exit codes tell whether it serves.
+fn machines(stack: &Stack) {
+    stack.run(&["status", "--check"]).ok();
+    let status = stack.run(&["status", "db", "--format", "json"]).ok().json();
+    assert_eq!(status["units"].as_array().unwrap().len(), 1, "{status}");
+    assert!(status["schema"].as_u64() >= Some(2) && status["boot"]["unit"].is_null());
+    let told = stack.run(&["explain", "--format", "json"]).ok().json();
+    assert_eq!(
+        (&told["schema"], &told["verdict"]),
+        (&1.into(), &"ready".into())
+    );
+    assert_eq!(told["units"][0]["unit"], "db");
+    assert!(
+        !told["units"][1]["log"].as_array().unwrap().is_empty(),
+        "{told}"
+    );
+    let list = stack.run(&["ls", "--format", "json"]).ok().json();
+    assert_eq!(list["projects"][0]["project"], stack.name.as_str());
+    assert_eq!(list["projects"][0]["verdict"], "ready");
+    let table = stack.run(&["status"]).ok().out;
+    assert!(
+        table.contains("boot: not set up, see `octo-local systemd`"),
+        "{table}"
+    );
+    assert_eq!(stack.run(&["plan", "--demo"]).ok().out.lines().count(), 1);
+    let key = stack.run(&["secrets", "MASTER_KEY"]).ok().out;
+    assert!(key.trim_end().len() >= 22, "a key, and nothing else");
+    let mut elsewhere = stack.command(&["-p", "octo-test-nobody", "stop"]);
+    Running::spawn(elsewhere.current_dir("/"))
+        .end()
+        .with(1)
+        .says(&stack.name);
 }
 
 /// Unknown units are answered with those that there are.

@@ -3,6 +3,7 @@
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
+use std::time::Duration;
 
 use super::Place;
 use super::has;
@@ -128,13 +129,32 @@ fn verified(place: &Place, text: &str) {
     }
 }
 
+/// Reads what systemd is told up to this.
+#[track_caller]
+fn is_told(manager: &UnixDatagram, expected: &str) {
+    manager
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let mut told = Vec::new();
+    loop {
+        let mut bytes = [0; 4_096];
+        let length = manager.recv(&mut bytes);
+        let length = length.unwrap_or_else(|error| panic!("{error}; told was {told:#?}"));
+        let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+        if text.lines().any(|line| line.starts_with(expected)) {
+            return;
+        }
+        told.push(text);
+    }
+}
+
 #[test]
 fn systemds_daemon_takes_over_and_up_and_down_are_at_home_with_it() {
     let stack = Stack::demo("cli-systemd");
     stack.run(&["up", "--demo"]).ok();
     let (started, first) = (stack.started(), stack.daemon());
     let notify = stack.dir().join("notify");
-    let _manager = UnixDatagram::bind(&notify).unwrap();
+    let manager = UnixDatagram::bind(&notify).unwrap();
     let mut command = stack.command(&["daemon"]);
     let daemon = Running::spawn(command.env("NOTIFY_SOCKET", &notify));
     wait_until("another daemon has the project", || {
@@ -145,11 +165,14 @@ fn systemds_daemon_takes_over_and_up_and_down_are_at_home_with_it() {
         (&status["ends_when_down"], stack.started()),
         (&false.into(), started)
     );
-    stack.run(&["daemon"]).with(1).says("runs already");
+    stack.run(&["daemon"]).with(73).says("runs already");
     stack.run(&["up", "--demo"]).ok();
+    is_told(&manager, "READY=1");
+    is_told(&manager, "STATUS=ready (2 of 2 ready)");
     stack.run(&["down"]).ok();
     assert!(stack.daemon().is_some(), "systemd's daemon stays");
     assert_eq!(stack.status()["verdict"], "down");
+    is_told(&manager, "STATUS=down");
     daemon.signal(rustix::process::Signal::TERM);
     stack.end(daemon).ok();
 }

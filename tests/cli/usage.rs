@@ -149,7 +149,7 @@ fn completions_are_scripts_that_their_shell_reads() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = place.run(&["completions", shell]).ok().out;
         assert!(
-            script.contains("octo-local") && script.contains("wait-timeout"),
+            script.contains("octo-local") && script.contains("COMPLETE"),
             "{shell}"
         );
         if has(shell) && ["bash", "zsh", "fish"].contains(&shell) {

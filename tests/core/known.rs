@@ -19,6 +19,7 @@ use octo_local::reconcile::health::Miss;
 use octo_local::reconcile::health::Probe;
 use octo_local::reconcile::observed::Container;
 use octo_local::reconcile::observed::Run;
+use octo_local::reconcile::status::Note;
 use octo_local::spec::StackSpec;
 use octo_local::spec::UnitId;
 
@@ -287,6 +288,6 @@ fn what_a_down_leaves_to_others_is_told() {
     }
     let status = bench.core.status(moment(bench.now).mono);
     assert_eq!(bench.core.stored().wish, Wish::Rest, "it is down");
-    let told = |note: &String| note.contains("in use by somebody-1");
+    let told = |note: &Note| note.to_string().contains("in use by somebody-1");
     assert!(status.notes.iter().any(told), "{:?}", status.notes);
 }

@@ -53,7 +53,9 @@ fn f08_the_second_signal_hurries_and_sql_server_still_shuts_down() {
 #[test]
 fn f08_the_third_signal_ends_the_daemon_at_once() {
     let stack = Stack::demo("at-once");
+    // SQL Server stops for no word, so that it is there to be left alone however long this takes.
     stack.set("STANDIN_SQL_IGNORE_SIGTERM", "Y");
+    stack.set("STANDIN_SQL_FAULT", "not-sysadmin");
     stack.set("STANDIN_OCTOPUS_STOP_MS", "50000");
     stack.run(&["up", "--demo"]).ok();
     stack.signal_daemon(Signal::STOP);
@@ -166,8 +168,8 @@ fn f14_another_state_directory_is_no_way_to_a_second_daemon() {
         .env("OCTO_LOCAL_STATE_DIR", &elsewhere)
         .env("OCTO_LOCAL_RUNTIME_DIR", &elsewhere);
     let second = crate::kit::process::Running::spawn(&mut second);
-    stack.end(second).with(1).says("another state directory");
-    stack.run(&["daemon"]).with(1).says(&format!(
+    stack.end(second).with(73).says("another state directory");
+    stack.run(&["daemon"]).with(73).says(&format!(
         "process {}",
         stack.daemon().unwrap().as_raw_nonzero()
     ));

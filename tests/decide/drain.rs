@@ -11,6 +11,7 @@ use octo_local::reconcile::action::Why;
 use octo_local::reconcile::health::Miss;
 use octo_local::reconcile::health::Probe;
 use octo_local::reconcile::record::DRAIN_MARGIN;
+use octo_local::reconcile::status::PhaseWord;
 use octo_local::reconcile::status::Verdict;
 use octo_local::spec::UnitId;
 
@@ -180,12 +181,12 @@ fn what_a_person_drained_stays_so_and_what_nobody_did_takes_tasks_again() {
     scene.probe(ONE, &Probe::Ready);
     assert_eq!(drains(&scene), [(ONE, TIMEOUT, None)]);
     let drain = begin(&mut scene, ONE);
-    assert_eq!(scene.status().units[1].phase, "draining");
+    assert_eq!(scene.status().units[1].phase, PhaseWord::Draining);
     assert_eq!(scene.verdict(), Verdict::Working);
     scene.end(drain, Ok(Outcome::default()));
     assert_eq!(drains(&scene), [], "it was asked, and may not say so yet");
     scene.probe(ONE, &drained());
-    assert_eq!(scene.status().units[1].phase, "drained");
+    assert_eq!(scene.status().units[1].phase, PhaseWord::Drained);
     // It holds nobody up, and nobody else takes its tasks for it.
     let run = scene.instance(TWO);
     scene.state.desired.restart.insert(TWO, run);

@@ -73,7 +73,7 @@ fn f55_an_external_database_gates_the_nodes() {
     let before = stack.started();
     stack.witness.stop(foreign.name());
     wait_until("its absence is seen", || {
-        (stack.unit("db")["phase"] == "external, unready").then_some(())
+        (stack.unit("db")["phase"] == "unready").then_some(())
     });
     stack.wait_for_unit(NODE_1, "unready");
     stack.witness.kill(&stack.container(NODE_2), "KILL");

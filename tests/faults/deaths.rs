@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use octo_local::daemon::store::UNFINISHED;
+use octo_local::reconcile::status::Note;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -112,15 +112,15 @@ fn f04_a_refused_up_leaves_a_broken_off_down_as_it_is_and_both_say_so() {
     let left = case.engine.world().containers.len();
     assert_eq!(
         case.status()["notes"],
-        json!([UNFINISHED]),
+        json!([Note::Unfinished]),
         "also without a daemon"
     );
     case.set("SA_PASSWORD", "An0ther-password");
     case.run(&["up"])
         .with(78)
         .says("SA_PASSWORD")
-        .says(UNFINISHED);
-    assert_eq!(case.status()["notes"], json!([UNFINISHED]));
+        .says(&Note::Unfinished.to_string());
+    assert_eq!(case.status()["notes"], json!([Note::Unfinished]));
     assert_eq!(case.engine.world().containers.len(), left);
     case.run(&["down"]).ok();
     assert!(case.is_gone());
@@ -142,7 +142,7 @@ fn f04_a_waiting_up_does_not_overrule_a_later_down() {
     drop(down);
     case.kill_daemon();
     let daemon = case.spawn(&["daemon"]);
-    up.end().with(1).says("somebody else decided otherwise");
+    up.end().with(1).says("another command took over");
     wait_until("everything is taken down", || case.is_gone().then_some(()));
     assert!(!case.is_wanted_up());
     drop(daemon);
@@ -192,7 +192,7 @@ fn f19_what_the_file_would_take_away_is_not_wished_up_on_a_full_disk() {
     case.run(&["up"])
         .with(1)
         .says("cannot be written")
-        .says(UNFINISHED);
+        .says(&Note::Unfinished.to_string());
     for words in [["start"], ["restart"], ["down"]] {
         case.run(&words).with(1).says("cannot be written");
     }
@@ -217,7 +217,7 @@ fn f04_a_start_that_overrules_a_down_is_kept_for_the_next_daemon() {
     assert!(!case.is_wanted_up());
     case.run(&["start"]).ok();
     assert!(case.is_wanted_up());
-    down.end().with(1).says("somebody else decided otherwise");
+    down.end().with(1).says("another command took over");
     case.kill_daemon();
     let daemon = case.spawn(&["daemon"]);
     case.wait_for("ready");

@@ -9,7 +9,6 @@ use octo_local::reconcile::Plan;
 use octo_local::reconcile::preview;
 use octo_local::reconcile::preview::Step;
 use octo_local::reconcile::status::Status;
-use octo_local::reconcile::status::Verdict;
 use octo_local::spec::UnitId;
 
 use super::operator::Env;
@@ -61,7 +60,7 @@ impl Sim {
                         return self.check_gone();
                     }
                 }
-                Some(status) if status.verdict == Verdict::Failed => {
+                Some(status) if status.verdict.has_failed() => {
                     // An old call that hangs must end before its unit can be mended.
                     if self.has_hung_call() {
                         failed_since = None;
@@ -126,10 +125,7 @@ impl Sim {
             return false;
         };
         let plan = daemon.state().plan(daemon.at(self.now));
-        let settled = matches!(
-            status.verdict,
-            Verdict::Ready | Verdict::Down | Verdict::Held
-        );
+        let settled = status.verdict.is_at_rest();
         settled && plan == Plan::default() && daemon.state().records.busy.is_empty()
     }
 

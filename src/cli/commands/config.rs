@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use crate::cli::args::Args;
 use crate::cli::args::ConfigFlags;
 use crate::cli::args::Format;
@@ -14,6 +16,16 @@ use crate::cli::variables::Files;
 use crate::cli::variables::environment;
 use crate::config::keys;
 use crate::config::values::values;
+
+/// The form of what machines read.
+const SCHEMA: u32 = 2;
+
+/// What machines read.
+#[derive(Serialize)]
+struct Shown<'a> {
+    schema: u32,
+    variables: BTreeMap<&'a str, &'a str>,
+}
 
 /// Shows the variables as docker compose's `config --environment` does: the process environment
 /// over the files.
@@ -40,7 +52,13 @@ pub async fn config(context: &Context, flags: &ConfigFlags) -> Outcome {
     )
     .await?;
     request::tell_warnings(&resolved);
-    let values = values(&resolved.config);
+    let mut values = values(&resolved.config);
+    // A key that the `.env` leaves out is the one that is kept with the data.
+    let kept = context.applied().await;
+    let kept = kept.and_then(|stored| stored.master_key().cloned());
+    if let (Some(key), None) = (kept, &resolved.config.octopus.master_key) {
+        values.insert("MASTER_KEY".to_owned(), key);
+    }
     show(
         values
             .iter()
@@ -63,7 +81,10 @@ fn show<'a>(vars: impl Iterator<Item = (&'a str, &'a str)>, flags: &ConfigFlags)
     };
     let vars: BTreeMap<&str, &str> = vars.map(shown).collect();
     match flags.format {
-        Format::Json => print::json(&vars),
+        Format::Json => print::json(&Shown {
+            schema: SCHEMA,
+            variables: vars,
+        }),
         Format::Table => vars
             .iter()
             .for_each(|(key, value)| print::line(format_args!("{key}={value}"))),

@@ -11,6 +11,7 @@ use crate::cli::daemon_client::daemon_process;
 use crate::cli::daemon_client::reattach;
 use crate::cli::daemon_client::reattach::Followed;
 use crate::cli::daemon_client::reattach::Next;
+use crate::cli::known;
 use crate::cli::outcome::FAILED;
 use crate::cli::outcome::Failure;
 use crate::cli::outcome::Outcome;
@@ -22,6 +23,7 @@ use crate::daemon::admit;
 use crate::daemon::store;
 use crate::daemon::store::Wish;
 use crate::engine::observe::ObservationCache;
+use crate::reconcile::status::GoalWord;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::Verdict;
 
@@ -43,6 +45,7 @@ pub async fn down(context: &Context, flags: &DownFlags) -> Outcome {
     }
     if context.client.identity().await.is_err() && is_over(context, flags.volumes).await? {
         print::tell(format_args!("{}: nothing to take down", context.project));
+        known::tell_others(context);
         return Ok(());
     }
     interruptible(GOES_ON, carry_out(context, flags)).await
@@ -65,22 +68,25 @@ async fn carry_out(context: &Context, flags: &DownFlags) -> Outcome {
         if last.is_some_and(|status| status.verdict == Verdict::Down)
             || is_over(context, flags.volumes).await?
         {
-            progress.end();
+            progress.end_gone();
             let data = if flags.volumes {
-                ", with its data"
+                ", and its data is deleted"
             } else {
                 "; the data stays"
             };
             print::tell(format_args!("{} is down{data}", context.project));
             for note in last.iter().flat_map(|status| &status.notes) {
-                print::tell(format_args!("  note      {}", print::plain(note)));
+                print::tell(format_args!(
+                    "  note      {}",
+                    print::plain(&note.to_string())
+                ));
             }
             return Ok(());
         }
         let next = reattach::next(
             context,
             Followed {
-                goal: "down",
+                goal: GoalWord::Down,
                 generation: end.generation,
                 config: None,
                 last,
@@ -140,7 +146,7 @@ async fn follow(
         progress.tell(&status);
         // One that `up` started ends, and with it the stream.
         let is_over = status.verdict == Verdict::Down && !status.ends_when_down;
-        let is_overruled = status.generation > generation && status.goal != "down";
+        let is_overruled = status.generation > generation && status.goal != GoalWord::Down;
         last = Some(status);
         if is_over || is_overruled {
             break;
@@ -166,7 +172,7 @@ fn confirm(context: &Context) -> Result<(), Failure> {
     let answer = print::ask(format_args!(
         "Remove the databases, packages, artifacts, logs and the master key of {project}? Type its name:"
     ));
-    if answer == project.as_str() {
+    if answer.as_deref() == Some(project.as_str()) {
         return Ok(());
     }
     Err(Failure::new(

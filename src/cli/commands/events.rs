@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -12,11 +13,23 @@ use crate::cli::context::Context;
 use crate::cli::daemon_client::tail::Tail;
 use crate::cli::outcome::Outcome;
 use crate::cli::outcome::interruptible;
+use crate::cli::terminal::foreign;
 use crate::cli::terminal::print;
 use crate::daemon::journal::Entry;
 
 /// How often the history is looked at for more.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// The form of what machines read.
+const SCHEMA: u32 = 1;
+
+/// An entry for machines.
+#[derive(Serialize)]
+struct Line<'a> {
+    schema: u32,
+    #[serde(flatten)]
+    entry: &'a Entry,
+}
 
 /// Shows the history.
 pub async fn events(context: &Context, flags: &EventFlags) -> Outcome {
@@ -29,8 +42,12 @@ pub async fn events(context: &Context, flags: &EventFlags) -> Outcome {
     let mut tail = Tail::of(context.paths.events());
     let mut count = tell(&mut tail, from_ms, flags.format);
     if count == 0 && flags.format == Format::Table {
+        let when = match &flags.since {
+            Some(since) => format!("since {since}"),
+            None => "yet".to_owned(),
+        };
         print::tell(format_args!(
-            "{}: nothing has happened yet",
+            "{}: nothing has happened {when}",
             context.project
         ));
     }
@@ -62,9 +79,12 @@ fn tell(tail: &mut Tail, from_ms: u64, format: Format) -> usize {
     for entry in entries(tail).filter(|entry| entry.at_ms >= from_ms) {
         count += 1;
         match format {
-            Format::Json => print::json(&entry),
+            Format::Json => print::json(&Line {
+                schema: SCHEMA,
+                entry: &entry,
+            }),
             Format::Table => {
-                let (time, what) = (time_of(entry.at_ms), print::plain(&entry.what));
+                let (time, what) = (time_of(entry.at_ms), foreign::plain(&entry.what));
                 print::line(format_args!("{time}  {:<17}  {what}", entry.subject));
             }
         }

@@ -2,28 +2,38 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
+use crate::cli::args::ExplainFlags;
+use crate::cli::args::Format;
 use crate::cli::commands::events;
 use crate::cli::commands::status;
 use crate::cli::commands::status::duration;
-use crate::cli::commands::units;
 use crate::cli::context::Context;
+use crate::cli::daemon_client::fetch_status;
 use crate::cli::outcome::Outcome;
+use crate::cli::terminal::foreign;
 use crate::cli::terminal::print;
+use crate::cli::terminal::table;
+use crate::cli::unit_names;
 use crate::config::Timing;
 use crate::daemon::journal::Entry;
 use crate::daemon::journal::now_ms;
 use crate::engine::Engine;
+use crate::reconcile::status::PhaseWord;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::UnitStatus;
 use crate::spec::UnitId;
 
+/// The form of what machines read.
+const SCHEMA: u32 = 1;
 /// How many past events an explanation shows.
 const RECENT: usize = 8;
 /// How many lines of a log it shows.
 const LINES: u32 = 8;
 
 /// What explanations are made from, besides the unit.
-struct StatusInput {
+struct Material {
     status: Status,
     history: Vec<Entry>,
     timing: Timing,
@@ -31,87 +41,130 @@ struct StatusInput {
     engine: Option<Engine>,
 }
 
+/// All that is said of one unit.
+#[derive(Serialize)]
+struct Explanation {
+    unit: UnitId,
+    phase: PhaseWord,
+    /// Since when it is in that phase, in milliseconds since 1970, where that is known.
+    since_ms: Option<u64>,
+    restarts: u32,
+    why: Option<String>,
+    fix: Option<String>,
+    past: Vec<Entry>,
+    next: String,
+    log: Vec<String>,
+}
+
+/// What machines read.
+#[derive(Serialize)]
+struct Shown<'a> {
+    schema: u32,
+    project: &'a str,
+    verdict: &'static str,
+    message: &'a str,
+    units: Vec<Explanation>,
+}
+
 /// Explains units; none named means all.
-pub async fn explain(context: &Context, names: &[String]) -> Outcome {
-    let units = units::named(context, names).await?;
+pub async fn explain(context: &Context, flags: &ExplainFlags) -> Outcome {
+    let units = unit_names::named(context, &flags.units).await?;
     let applied = context.applied().await.and_then(|stored| stored.config);
-    let around = StatusInput {
-        status: status::fetch(context).await?,
+    let material = Material {
+        status: fetch_status::fetch(context).await?,
         history: events::history(context),
         timing: applied.map(|config| config.timing).unwrap_or_default(),
         engine: context.engine().await.ok(),
     };
+    let status = &material.status;
+    let mut explanations = Vec::new();
+    for unit in &status.units {
+        if units.is_empty() || units.contains(&unit.unit) {
+            explanations.push(explain_unit(unit, &material).await);
+        }
+    }
+    if flags.format == Format::Json {
+        print::json(&Shown {
+            schema: SCHEMA,
+            project: &status.project,
+            verdict: status.verdict.word(),
+            message: &status.message,
+            units: explanations,
+        });
+        return Ok(());
+    }
+    let columns = print::data_columns();
+    let say = |text: &str| table::paragraph(text, columns).iter().for_each(print::line);
     if units.is_empty() {
-        print::line(status::head(&around.status));
-        around
-            .status
-            .work
-            .iter()
-            .for_each(|work| print::line(format_args!("  {}", print::plain(work))));
+        say(&status::head(status, None));
+        for work in &status.work {
+            say(&format!("  {}", foreign::plain(&work.to_string())));
+        }
     }
-    for unit in around
-        .status
-        .units
-        .iter()
-        .filter(|unit| units.is_empty() || units.contains(&unit.unit))
-    {
-        explain_unit(unit, &around).await;
-    }
+    explanations.iter().for_each(show);
     Ok(())
 }
 
-async fn explain_unit(unit: &UnitStatus, around: &StatusInput) {
-    let past: Vec<&Entry> = around
-        .history
-        .iter()
-        .filter(|entry| entry.subject == unit.unit.to_string())
-        .collect();
-    let recent = &past[past.len().saturating_sub(RECENT)..];
-    print::line(format_args!(
-        "{}: {}",
-        unit.unit,
-        state(unit, recent.last().copied())
-    ));
-    if !unit.reason.is_empty() {
-        print::line(format_args!("  why    {}", print::plain(&unit.reason)));
-    }
-    if let Some(fix) = &unit.fix {
-        print::line(format_args!("  fix    {fix}"));
-    }
-    for entry in recent {
-        print::line(format_args!(
-            "  past   {}  {}",
-            events::time_of(entry.at_ms),
-            print::plain(&entry.what)
-        ));
-    }
-    print::line(format_args!(
-        "  next   {}",
-        next(unit, &around.status, &around.timing)
-    ));
-    for line in log_lines(unit, around.engine.as_ref()).await {
-        print::line(format_args!("  log    {}", print::plain(&line)));
+async fn explain_unit(unit: &UnitStatus, material: &Material) -> Explanation {
+    let name = unit.unit.to_string();
+    let of_unit = |entry: &&Entry| entry.subject == name;
+    let past: Vec<Entry> = material.history.iter().filter(of_unit).cloned().collect();
+    let past = past[past.len().saturating_sub(RECENT)..].to_vec();
+    // What does not run has been so since something last happened to it.
+    let since_ms = match unit.for_seconds {
+        0 => past.last().map(|entry| entry.at_ms),
+        seconds => Some(now_ms().saturating_sub(seconds.saturating_mul(1_000))),
+    };
+    Explanation {
+        unit: unit.unit,
+        phase: unit.phase,
+        since_ms,
+        restarts: unit.restarts,
+        why: Some(unit.reason.clone()).filter(|why| !why.is_empty()),
+        fix: unit.fix.clone(),
+        past,
+        next: next(unit, &material.status, &material.timing),
+        log: log_lines(unit, material.engine.as_ref()).await,
     }
 }
 
-/// The phase, since when, and how often it was restarted. What does not run has been so since
-/// something last happened to it.
-fn state(unit: &UnitStatus, last: Option<&Entry>) -> String {
-    let now = now_ms();
-    let since_ms = match unit.for_seconds {
-        0 => last.map(|entry| entry.at_ms),
-        seconds => Some(now.saturating_sub(seconds.saturating_mul(1_000))),
-    };
-    let since = since_ms.map(|since| {
-        let ago = duration(now.saturating_sub(since) / 1_000);
+fn show(told: &Explanation) {
+    let columns = print::data_columns();
+    let say = |text: &str| table::paragraph(text, columns).iter().for_each(print::line);
+    let head = format!("{}: {}", told.unit, state(told));
+    print::line(print::painted(status::colour_of(told.phase), &head));
+    if let Some(why) = &told.why {
+        say(&format!("  why    {}", foreign::plain(why)));
+    }
+    if let Some(fix) = &told.fix {
+        say(&format!("  fix    {fix}"));
+    }
+    for entry in &told.past {
+        let what = foreign::plain(&entry.what);
+        say(&format!(
+            "  past   {}  {what}",
+            events::time_of(entry.at_ms)
+        ));
+    }
+    say(&format!("  next   {}", told.next));
+    for line in &told.log {
+        // A log line is shown as it was written, however long.
+        print::line(format_args!("  log    {}", foreign::plain(line)));
+    }
+}
+
+/// The phase, since when, and how often it was restarted.
+fn state(told: &Explanation) -> String {
+    let since = told.since_ms.map(|since| {
+        let ago = duration(now_ms().saturating_sub(since) / 1_000);
         format!(", since {} ({ago})", events::time_of(since))
     });
-    let restarts = match unit.restarts {
+    let restarts = match told.restarts {
         0 => String::new(),
         1 => ", restarted once".to_owned(),
         times => format!(", restarted {times} times"),
     };
-    format!("{}{}{restarts}", unit.phase, since.unwrap_or_default())
+    format!("{}{}{restarts}", told.phase, since.unwrap_or_default())
 }
 
 /// What happens next, and when.
@@ -135,34 +188,46 @@ fn next(unit: &UnitStatus, status: &Status, timing: &Timing) -> String {
             unit.unit
         );
     }
-    let seconds = |limit: Duration| duration(limit.as_millis().div_ceil(1_000) as u64);
-    match unit.phase.rsplit(' ').next().unwrap_or_default() {
-        "ready" => format!(
+    let rounded = |time: Duration| duration(time.as_secs_f64().ceil() as u64);
+    match unit.phase {
+        PhaseWord::Ready => format!(
             "it is probed every {}; {} failures in a row, and it is restarted",
-            seconds(timing.steady_probe),
+            rounded(timing.steady_probe),
             timing.misses
         ),
-        "failed" => {
-            format!(
-                "nothing until the configuration changes, or `octo-local start {}` asks for another try",
-                unit.unit
-            )
+        PhaseWord::Failed => format!(
+            "nothing until the configuration changes, or `octo-local start {}` asks for another try",
+            unit.unit
+        ),
+        PhaseWord::Created | PhaseWord::Absent => {
+            "it is started when what it waits for is ready".to_owned()
         }
-        "created" | "absent" => "it is started when what it waits for is ready".to_owned(),
-        "paused" => "nothing until somebody unpauses it".to_owned(),
-        "starting" => {
-            let limit = if unit.unit == UnitId::Sql {
-                timing.sql_start_limit
-            } else {
-                timing.node_start_limit
+        PhaseWord::Paused => "nothing until somebody unpauses it".to_owned(),
+        PhaseWord::Starting => {
+            let limit = match unit.unit {
+                UnitId::Sql => timing.sql_start_limit,
+                UnitId::Node(_) => timing.node_start_limit,
             };
             format!(
                 "it is waited for while it moves; after {} without progress it is restarted",
-                seconds(limit)
+                rounded(limit)
             )
         }
-        "stopping" => "it ends, at the latest when its grace is over".to_owned(),
-        _ => "it is looked at again within seconds".to_owned(),
+        PhaseWord::Draining => {
+            "it finishes its tasks; then it ends, or stays drained as somebody wished".to_owned()
+        }
+        PhaseWord::Drained => format!(
+            "it takes no tasks until `octo-local undrain {}`, if somebody drained it; else it is \
+             asked to take some again",
+            unit.unit
+        ),
+        PhaseWord::Stopping => "it ends, at the latest when its grace is over".to_owned(),
+        PhaseWord::Unready
+        | PhaseWord::Dead
+        | PhaseWord::BackingOff
+        | PhaseWord::CrashLoop
+        | PhaseWord::Running
+        | PhaseWord::Stopped => "it is looked at again within seconds".to_owned(),
     }
 }
 

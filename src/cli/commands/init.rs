@@ -33,10 +33,14 @@ pub fn init(context: &Context) -> Outcome {
         return Err(Failure::new(CONFIGURATION, line));
     }
     let sql = accepted(
+        context,
+        "ACCEPT_EULA",
         "SQL Server",
         "https://go.microsoft.com/fwlink/?linkid=857698",
     );
     let octopus = accepted(
+        context,
+        "ACCEPT_OCTOPUS_EULA",
         "Octopus Server",
         "https://octopus.com/legal/customer-agreement",
     );
@@ -62,18 +66,38 @@ pub fn init(context: &Context) -> Outcome {
         "wrote {} (only you may read it), with new passwords",
         path.display()
     ));
-    if !(sql && octopus) {
-        print::tell(
-            "set ACCEPT_EULA and ACCEPT_OCTOPUS_EULA to Y in it once you have read the licences",
-        );
+    let missing = [(sql, "ACCEPT_EULA"), (octopus, "ACCEPT_OCTOPUS_EULA")]
+        .into_iter()
+        .filter_map(|(accepted, key)| (!accepted).then_some(key));
+    let missing = missing.collect::<Vec<_>>().join(" and ");
+    if missing.is_empty() {
+        print::tell("next: `octo-local up`");
+    } else {
+        print::tell(format_args!(
+            "next: set {missing} to Y in it once you have read the licences, then `octo-local up`"
+        ));
     }
-    print::tell("next: `octo-local up`");
     Ok(())
 }
 
-fn accepted(product: &str, link: &str) -> bool {
+/// Whether a licence is accepted: already, in the process environment, or by a person here.
+fn accepted(context: &Context, key: &str, product: &str, link: &str) -> bool {
+    let given = context.env.get(key);
+    if given.is_some_and(|value| value.eq_ignore_ascii_case("y")) {
+        return true;
+    }
     let question = format!("Do you accept the licence of {product} ({link})? [y/N]");
-    print::can_ask() && ["y", "yes"].contains(&print::ask(question).to_lowercase().as_str())
+    while print::can_ask() {
+        let Some(answer) = print::ask(&question) else {
+            return false;
+        };
+        match answer.to_lowercase().as_str() {
+            "y" | "yes" => return true,
+            "" | "n" | "no" => return false,
+            _ => print::tell("answer y or n"),
+        }
+    }
+    false
 }
 
 fn fill(example: &str, sql: bool, octopus: bool, sa: &Secret, admin: &Secret) -> String {

@@ -7,16 +7,17 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::cli::args::LogFlags;
-use crate::cli::commands::units;
 use crate::cli::context::Context;
 use crate::cli::daemon_client::follow_logs::follow;
 use crate::cli::daemon_client::tail::Tail;
+use crate::cli::known;
 use crate::cli::outcome::FAILED;
 use crate::cli::outcome::Failure;
 use crate::cli::outcome::Outcome;
 use crate::cli::outcome::USAGE;
 use crate::cli::outcome::interruptible;
 use crate::cli::terminal::print;
+use crate::cli::unit_names;
 use crate::config::timing::duration;
 use crate::daemon::journal::now_ms;
 use crate::engine::logs::Selection;
@@ -40,19 +41,24 @@ pub async fn logs(context: &Context, flags: &LogFlags) -> Outcome {
             "the daemon's log is shown alone: `octo-local logs daemon`",
         )),
         names => {
-            let units = units::named(context, names).await?;
+            let units = unit_names::named(context, names).await?;
             let selection = Selection {
                 tail: flags.tail.0,
                 since: since_ms.and_then(|at| i32::try_from(at / 1_000).ok()),
                 follow: flags.follow,
                 timestamps: flags.timestamps,
             };
-            interruptible("", container_logs(context, &units, &selection)).await
+            interruptible("", container_logs(context, &units, &selection, flags.raw)).await
         }
     }
 }
 
-async fn container_logs(context: &Context, units: &[UnitId], selection: &Selection) -> Outcome {
+async fn container_logs(
+    context: &Context,
+    units: &[UnitId],
+    selection: &Selection,
+    raw: bool,
+) -> Outcome {
     let engine = context.engine().await?;
     let seen = engine
         .observe(&context.project, &[], &mut ObservationCache::default())
@@ -68,10 +74,12 @@ async fn container_logs(context: &Context, units: &[UnitId], selection: &Selecti
             "{} has no containers; `octo-local up` makes them",
             context.project
         );
-        return Err(Failure::new(FAILED, line));
+        let mut failure = Failure::new(FAILED, line);
+        failure.lines.extend(known::others(context));
+        return Err(failure);
     }
     if selection.follow {
-        return follow(context, &engine, units, selection).await;
+        return follow(context, &engine, units, selection, raw).await;
     }
     let width = containers
         .iter()
@@ -81,19 +89,21 @@ async fn container_logs(context: &Context, units: &[UnitId], selection: &Selecti
     for container in containers {
         let mut lines = Box::pin(engine.log(&container.id, selection));
         while let Some(line) = lines.next().await {
-            show(container.unit, width, line?);
+            show(container.unit, width, line?, raw);
         }
     }
     Ok(())
 }
 
-/// Prints a line of a unit's log, on the output that it was written to.
-pub fn show(unit: UnitId, width: usize, (is_error, line): (bool, String)) {
+/// Prints a line of a unit's log, on the output that it was written to. `raw`: also on a terminal
+/// as it is.
+pub fn show(unit: UnitId, width: usize, (is_error, line): (bool, String), raw: bool) {
     let text = format!("{unit:<width$} | {line}");
-    if is_error {
-        print::tell(text);
-    } else {
-        print::line(text);
+    match (is_error, raw) {
+        (true, true) => print::raw_tell(text),
+        (true, false) => print::tell(text),
+        (false, true) => print::raw_line(text),
+        (false, false) => print::line(text),
     }
 }
 

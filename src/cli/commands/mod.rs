@@ -1,15 +1,20 @@
 //! One file a command, named as it is typed.
 
 pub mod backup;
+mod change_units;
 pub mod config;
 pub mod down;
 pub mod events;
 pub mod explain;
 pub mod init;
 pub mod logs;
+pub mod ls;
 pub mod plan;
+pub mod restart;
+pub mod secrets;
+pub mod start;
 pub mod status;
+pub mod stop;
 pub mod systemd;
-pub mod units;
 pub mod up;
 pub mod web;

@@ -1,53 +1,72 @@
 //! `plan`: what `up` would do and why.
 
+use serde::Serialize;
+
 use crate::cli::args::Format;
-use crate::cli::args::UpFlags;
+use crate::cli::args::PlanFlags;
 use crate::cli::context::Context;
 use crate::cli::daemon_client::daemon_process;
 use crate::cli::daemon_client::request;
+use crate::cli::drift;
 use crate::cli::outcome::CHANGES;
 use crate::cli::outcome::Failure;
 use crate::cli::outcome::Outcome;
 use crate::cli::outcome::interruptible;
 use crate::cli::terminal::print;
+use crate::daemon::store::Stored;
 use crate::reconcile::preview::Change;
 use crate::reconcile::preview::Step;
 
+/// The form of what machines read.
+const SCHEMA: u32 = 2;
+
+/// What `up` would do.
+#[derive(Serialize)]
+struct Shown {
+    schema: u32,
+    changes: Vec<Change>,
+    /// Variables with another value than what is applied: all that differ, also those whose
+    /// consequence is no change of a container.
+    variables: Vec<String>,
+}
+
 /// Says what `up` would do and why.
-pub async fn plan(context: &Context, flags: &UpFlags) -> Outcome {
-    let changes = interruptible("", changes(context, flags)).await?;
+pub async fn plan(context: &Context, flags: &PlanFlags) -> Outcome {
+    let shown = interruptible("", consider(context, flags)).await?;
+    let is_empty = shown.changes.is_empty() && shown.variables.is_empty();
     match flags.format {
-        Format::Json => print::json(&changes),
-        Format::Table if changes.is_empty() => {
+        Format::Json => print::json(&shown),
+        Format::Table if is_empty => {
             print::line("nothing to do: the stack is what the configuration says");
         }
-        Format::Table => changes
-            .iter()
-            .for_each(|change| print::line(line_of(change))),
+        Format::Table => {
+            let changes = shown.changes.iter();
+            changes.for_each(|change| print::line(line_of(change)));
+            if shown.changes.is_empty() {
+                let names = shown.variables.join(", ");
+                print::line(format_args!("apply     {names}: no container is touched"));
+            }
+        }
     }
-    if changes.is_empty() {
+    if is_empty {
         Ok(())
     } else {
         Err(Failure::quiet(CHANGES))
     }
 }
 
-async fn changes(context: &Context, flags: &UpFlags) -> Result<Vec<Change>, Failure> {
-    let resolved = request::resolve(context, &flags.into()).await?;
+async fn consider(context: &Context, flags: &PlanFlags) -> Result<Shown, Failure> {
+    let resolved = request::resolve(context, &(&flags.overrides).into()).await?;
     request::tell_warnings(&resolved);
-    let had_daemon = context.client.identity().await.is_ok();
-    let changes = daemon_process::ask(
-        context,
-        "/v1/plan",
-        &resolved.into_request(context, flags.fresh),
-    )
-    .await;
-    if !had_daemon {
-        // A daemon that was started only to answer leaves again, and what ran unsupervised still
-        // does.
-        let _: Result<bool, _> = context.client.post("/v1/handover", &()).await;
-    }
-    changes
+    let applied = context.applied().await.filter(Stored::is_up);
+    let applied = applied.and_then(|stored| stored.config);
+    let variables = applied.map(|applied| drift::differences(&applied, &resolved.config));
+    let request = resolved.into_request(context, flags.overrides.fresh);
+    Ok(Shown {
+        schema: SCHEMA,
+        changes: daemon_process::ask_only(context, "/v1/plan", &request).await?,
+        variables: variables.unwrap_or_default(),
+    })
 }
 
 /// One change as a line.

@@ -2,138 +2,226 @@
 
 use serde::Serialize;
 
-use crate::api::client::ClientError;
 use crate::cli::args::Format;
+use crate::cli::args::StatusFlags;
+use crate::cli::boot::Boot;
+use crate::cli::commands::events;
 use crate::cli::context::Context;
+use crate::cli::daemon_client::fetch_status;
 use crate::cli::drift::Drift;
 use crate::cli::drift::drift;
+use crate::cli::outcome::FAILED;
 use crate::cli::outcome::Failure;
 use crate::cli::outcome::Outcome;
+use crate::cli::outcome::TIMED_OUT;
+use crate::cli::outcome::UNREACHABLE;
+use crate::cli::terminal::foreign;
 use crate::cli::terminal::print;
-use crate::engine::observe::ObservationCache;
-use crate::reconcile::Desired;
-use crate::reconcile::Mono;
-use crate::reconcile::UnitRecords;
+use crate::cli::terminal::print::Colour;
+use crate::cli::terminal::table;
+use crate::cli::unit_names;
+use crate::daemon::journal::Entry;
+use crate::daemon::journal::now_ms;
+use crate::reconcile::status::Health;
+use crate::reconcile::status::PhaseWord;
 use crate::reconcile::status::Status;
-use crate::reconcile::status::StatusInput;
 use crate::reconcile::status::UnitStatus;
-use crate::reconcile::status::status as derive;
+use crate::reconcile::status::Verdict;
 
-/// What the daemon says, and what only this side knows: the `.env` as it is now.
+/// What the daemon says, and what only this side knows: the `.env` as it is now, the history, what
+/// starts the stack after a reboot.
 #[derive(Serialize)]
 struct Shown {
     #[serde(flatten)]
     status: Status,
     drift: Option<Drift>,
+    boot: Boot,
+    /// Seconds since the operator stopped the last of the units that rest.
+    stopped_for_seconds: Option<u64>,
 }
 
-/// Shows the status.
-pub async fn status(context: &Context, format: Format) -> Outcome {
-    let status = fetch(context).await?;
+/// Shows the status; with `--check` the exit code tells it too.
+pub async fn status(context: &Context, flags: &StatusFlags) -> Outcome {
+    let units = unit_names::named(context, &flags.units).await?;
+    let mut status = fetch_status::fetch(context).await?;
+    let stopped_since = stopped_since(&status, &events::history(context));
+    status
+        .units
+        .retain(|unit| units.is_empty() || units.contains(&unit.unit));
     let shown = Shown {
-        status,
         drift: drift(context).await,
+        boot: Boot::of(context),
+        stopped_for_seconds: stopped_since.map(|since| now_ms().saturating_sub(since) / 1_000),
+        status,
     };
-    match format {
+    match flags.format {
         Format::Json => print::json(&shown),
-        Format::Table => {
-            table(&shown.status);
-            if let Some(line) = shown.drift.as_ref().and_then(Drift::line) {
-                print::line(line);
-            }
-            other_directory(context).await;
-        }
+        Format::Table => show(context, &shown).await,
+    }
+    if flags.check {
+        return check(&shown.status);
     }
     Ok(())
 }
 
-/// The daemon's status, or one made from labels.
-pub async fn fetch(context: &Context) -> Result<Status, Failure> {
-    match context.client.status().await {
-        Ok(status) => Ok(status),
-        Err(ClientError::Absent) => from_labels(context).await,
-        Err(error) => Err(error.into()),
-    }
+/// What `--check` says of it. A unit that was named counts alone.
+fn check(status: &Status) -> Outcome {
+    let code = match status.verdict.health() {
+        _ if status.verdict == Verdict::EngineDown => UNREACHABLE,
+        _ if !status.supervised => FAILED,
+        Health::Serves => return Ok(()),
+        Health::OnItsWay => TIMED_OUT,
+        Health::DoesNotServe => FAILED,
+    };
+    Err(Failure::quiet(code))
 }
 
-async fn from_labels(context: &Context) -> Result<Status, Failure> {
-    let engine = context.engine().await?;
-    let seen = engine
-        .observe(&context.project, &[], &mut ObservationCache::default())
-        .await?;
-    let around = StatusInput {
-        project: context.project.to_string(),
-        ..StatusInput::default()
+/// When the last of the units that the operator stopped came to rest, in milliseconds since 1970.
+fn stopped_since(status: &Status, history: &[Entry]) -> Option<u64> {
+    let last = |unit: &UnitStatus| {
+        let name = unit.unit.to_string();
+        let mut entries = history.iter().rev();
+        entries
+            .find(|entry| entry.subject == name)
+            .map(|entry| entry.at_ms)
     };
-    let mut status = derive(
-        &around,
-        &Desired::default(),
-        &seen,
-        &UnitRecords::default(),
-        Mono::default(),
-    );
-    status.supervised = false;
-    let kept = context.applied().await.unwrap_or_default();
-    status.notes.extend(kept.held_back(&context.endpoint()));
-    if kept.is_up() || !seen.containers.is_empty() {
-        "nobody supervises: no daemon runs; `octo-local up` starts one"
-            .clone_into(&mut status.message);
+    let stopped = status.units.iter().filter(|unit| unit.stopped);
+    stopped.filter_map(last).max()
+}
+
+async fn show(context: &Context, shown: &Shown) {
+    let columns = print::data_columns();
+    let say = |text: &str| table::paragraph(text, columns).iter().for_each(print::line);
+    let status = &shown.status;
+    say_head(status, shown.stopped_for_seconds, columns);
+    units(status, columns);
+    for work in &status.work {
+        let retry = work.retry_in_seconds.map(retry).unwrap_or_default();
+        say(&format!("  {}{retry}", foreign::plain(&work.to_string())));
     }
-    Ok(status)
+    for (what, fix) in fixes(status) {
+        say(&format!("fix: {what}: {fix}"));
+    }
+    for note in &status.notes {
+        say(&format!("note: {}", foreign::plain(&note.to_string())));
+    }
+    if let Some(line) = shown.drift.as_ref().and_then(Drift::line) {
+        say(&line);
+    }
+    if let Some(line) = shown.boot.line().filter(|_| status.url.is_some()) {
+        say(&format!("boot: {line}"));
+    }
+    if let Some(other) = other_directory(context).await {
+        say(&format!(
+            "note: this stack was made from {other}, not from here"
+        ));
+    }
 }
 
 /// The whole stack in one line.
-pub fn head(status: &Status) -> String {
+pub fn head(status: &Status, stopped_for_seconds: Option<u64>) -> String {
     let demo = if status.demo {
         " (demo: stand-ins, not the real servers)"
     } else {
         ""
     };
-    let word = serde_json::to_value(status.verdict)
-        .ok()
-        .and_then(|word| word.as_str().map(str::to_owned));
-    let word = word.filter(|word| status.supervised && !status.message.starts_with(word.as_str()));
-    let word = word.map(|word| format!("{word}: ")).unwrap_or_default();
-    format!(
-        "{}: {word}{}{demo}",
-        status.project,
-        print::plain(&status.message)
-    )
+    let since = match (status.verdict, status.goal_for_seconds, stopped_for_seconds) {
+        (Verdict::Held, Some(seconds), _) => {
+            let at = now_ms().saturating_sub(seconds.saturating_mul(1_000));
+            format!(" since {} ({})", events::time_of(at), duration(seconds))
+        }
+        (Verdict::Stopped, _, Some(seconds)) => format!(" {} ago", duration(seconds)),
+        _ => String::new(),
+    };
+    let line = foreign::plain(&status.headline(&since));
+    format!("{}: {line}{demo}", status.project)
 }
 
-fn table(status: &Status) {
-    print::line(head(status));
-    if !status.units.is_empty() {
-        let rows: Vec<[String; 6]> = status.units.iter().map(row).collect();
-        let titles = ["UNIT", "PHASE", "FOR", "RESTARTS", "PORTS", "REASON"].map(str::to_owned);
-        print_columns(std::iter::once(&titles).chain(&rows));
+fn say_head(status: &Status, stopped_for_seconds: Option<u64>, columns: Option<usize>) {
+    let colour = match status.verdict.health() {
+        _ if !status.supervised => None,
+        Health::Serves => Some(Colour::Green),
+        Health::OnItsWay => Some(Colour::Yellow),
+        Health::DoesNotServe if status.verdict == Verdict::Down => None,
+        Health::DoesNotServe => Some(Colour::Red),
+    };
+    for line in table::paragraph(&head(status, stopped_for_seconds), columns) {
+        print::line(print::painted(colour, &line));
     }
-    for work in &status.work {
-        print::line(format_args!("  {}", print::plain(work)));
+}
+
+fn units(status: &Status, columns: Option<usize>) {
+    if status.units.is_empty() {
+        return;
     }
-    for unit in status
-        .units
+    let rows: Vec<Vec<String>> = status.units.iter().map(row).collect();
+    let titles = ["UNIT", "PHASE", "FOR", "RESTARTS", "PORTS", "REASON"];
+    for line in table::table(&titles, &rows, columns) {
+        let of_unit = |unit: &&UnitStatus| {
+            let name = unit.unit.to_string();
+            line.split(' ').next() == Some(name.as_str())
+        };
+        let unit = status.units.iter().find(of_unit);
+        print::line(print::painted(
+            unit.and_then(|unit| colour_of(unit.phase)),
+            &line,
+        ));
+    }
+}
+
+/// The colour of a phase that a person should see quickly.
+pub fn colour_of(phase: PhaseWord) -> Option<Colour> {
+    match phase {
+        PhaseWord::Ready => Some(Colour::Green),
+        PhaseWord::Failed | PhaseWord::CrashLoop => Some(Colour::Red),
+        PhaseWord::Running | PhaseWord::Stopped | PhaseWord::Created => None,
+        PhaseWord::Absent
+        | PhaseWord::Starting
+        | PhaseWord::Unready
+        | PhaseWord::Draining
+        | PhaseWord::Drained
+        | PhaseWord::Paused
+        | PhaseWord::Dead
+        | PhaseWord::Stopping
+        | PhaseWord::BackingOff => Some(Colour::Yellow),
+    }
+}
+
+/// What mends what failed, once each.
+fn fixes(status: &Status) -> Vec<(String, String)> {
+    let work = status
+        .work
         .iter()
-        .filter(|unit| unit.phase == "failed" || unit.phase == "crash-loop")
-    {
-        if let Some(fix) = &unit.fix {
-            print::line(format_args!("fix: {}: {fix}", unit.unit));
+        .filter_map(|work| Some((work.what.clone(), work.fix.clone()?)));
+    let mut fixes: Vec<(String, String)> = work.collect();
+    let failed = status.units.iter().filter(|unit| unit.phase.has_failed());
+    for unit in failed {
+        let new = |fix: &&String| !fixes.iter().any(|(_, known)| known == *fix);
+        if let Some(fix) = unit.fix.as_ref().filter(new) {
+            fixes.push((unit.unit.to_string(), fix.clone()));
         }
     }
-    for note in &status.notes {
-        print::line(format_args!("note: {note}"));
-    }
+    fixes
 }
 
-fn row(unit: &UnitStatus) -> [String; 6] {
+fn retry(seconds: u64) -> String {
+    format!("; tried again in {seconds}s")
+}
+
+fn row(unit: &UnitStatus) -> Vec<String> {
     let retry = unit
         .retry_in_seconds
         .map(|seconds| format!("; next start in {seconds}s"))
         .unwrap_or_default();
-    let reason = format!("{}{retry}", print::plain(&unit.reason));
-    [
+    let reason = format!("{}{retry}", foreign::plain(&unit.reason));
+    let phase = if unit.external {
+        format!("external, {}", unit.phase)
+    } else {
+        unit.phase.to_string()
+    };
+    vec![
         unit.unit.to_string(),
-        unit.phase.clone(),
+        phase,
         if unit.for_seconds == 0 {
             "-".to_owned()
         } else {
@@ -145,38 +233,11 @@ fn row(unit: &UnitStatus) -> [String; 6] {
     ]
 }
 
-async fn other_directory(context: &Context) {
-    let made_from = context
-        .applied()
-        .await
-        .and_then(|stored| stored.spec)
-        .map(|spec| spec.working_dir);
+/// The directory that the stack was made from, when that is another.
+async fn other_directory(context: &Context) -> Option<String> {
+    let spec = context.applied().await.and_then(|stored| stored.spec)?;
     let here = context.files.directory.display().to_string();
-    if let Some(other) =
-        made_from.filter(|directory| !context.name_on_purpose && *directory != here)
-    {
-        print::line(format_args!(
-            "note: this stack was made from {other}, not from here"
-        ));
-    }
-}
-
-/// Prints rows as columns two spaces apart.
-fn print_columns<'a, const N: usize>(rows: impl Iterator<Item = &'a [String; N]> + Clone) {
-    let width = |column: usize| {
-        rows.clone()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..N).map(width).collect();
-    for row in rows {
-        let cells = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"));
-        print::line(cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
+    (!context.name_on_purpose && spec.working_dir != here).then_some(spec.working_dir)
 }
 
 /// A duration as people say it.

@@ -13,6 +13,7 @@ use crate::cli::daemon_client::request::Wish;
 use crate::cli::outcome::FAILED;
 use crate::cli::outcome::Failure;
 use crate::cli::outcome::Outcome;
+use crate::cli::outcome::RUNS_ALREADY;
 use crate::cli::terminal::print;
 use crate::config::Timing;
 use crate::engine::connect;
@@ -22,6 +23,12 @@ const TEMPLATE: &str = include_str!("../../../compose/octo-local.service");
 /// Begins the settings that only the system's manager can make: a user's has no right to mount
 /// anything.
 const SYSTEM_ONLY: &str = "# system only\n";
+/// The first systemd that waits for a reload to be done.
+const NOTIFY_RELOAD: u32 = 253;
+/// The first systemd whose waits between restarts grow.
+const RESTART_STEPS: u32 = 254;
+/// How long systemd may take to tell its version.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// The engine that is looked for where nothing else is said.
 const USUAL_ENGINE: &str = "unix:///var/run/docker.sock";
 /// What stopping takes besides the graces of nodes and SQL Server: removing, the engine's own pace,
@@ -44,6 +51,8 @@ struct Facts {
     engine_is_local: bool,
     /// Whether the system's manager runs it, rather than a user's.
     is_system: bool,
+    /// Which systemd; 0 where there is none to ask.
+    version: u32,
     stop_limit: Duration,
 }
 
@@ -93,11 +102,12 @@ async fn facts(context: &Context) -> Result<Facts, String> {
         program: daemon_process::program_of(
             &std::env::current_exe().map_err(|error| format!("find this program: {error}"))?,
         ),
-        directory: context.files.directory.clone(),
+        directory: stack_directory(context).await,
         places: [context.paths.state.clone(), context.paths.runtime.clone()],
         environment,
         engine_is_local: endpoint.0.starts_with(SOCKET),
         is_system: rustix::process::geteuid().is_root(),
+        version: version().await,
         stop_limit: stop_limit(&timing(context).await),
     };
     let paths = [
@@ -116,6 +126,49 @@ async fn facts(context: &Context) -> Result<Facts, String> {
     {
         Some(text) => Err(format!("{text:?} cannot be written into a unit")),
         None => Ok(facts),
+    }
+}
+
+/// Where the stack was made from: a unit that is printed from elsewhere is about the same stack.
+async fn stack_directory(context: &Context) -> PathBuf {
+    let applied = context.applied().await.and_then(|stored| stored.spec);
+    match applied.filter(|_| !context.directory_on_purpose) {
+        Some(spec) => spec.working_dir.into(),
+        None => context.files.directory.clone(),
+    }
+}
+
+/// The version of this machine's systemd. An old unit works with every one.
+async fn version() -> u32 {
+    let mut asking = tokio::process::Command::new("systemctl");
+    asking.arg("--version").kill_on_drop(true);
+    let answer = tokio::time::timeout(ANSWERS_WITHIN, asking.output()).await;
+    let text = answer.ok().and_then(Result::ok).map(|told| told.stdout);
+    version_in(&String::from_utf8_lossy(&text.unwrap_or_default()))
+}
+
+/// `systemd 252 (252.39-1~deb12u1)` is 252.
+fn version_in(text: &str) -> u32 {
+    let word = text.strip_prefix("systemd ").unwrap_or_default();
+    let digits = word.find(|letter: char| !letter.is_ascii_digit());
+    word[..digits.unwrap_or(word.len())].parse().unwrap_or(0)
+}
+
+/// How systemd knows that the daemon is ready, at first and after a reload (systemd.service(5)).
+fn readiness(version: u32) -> &'static str {
+    if version >= NOTIFY_RELOAD {
+        "Type=notify-reload"
+    } else {
+        "Type=notify\nExecReload=/bin/kill -HUP $MAINPID"
+    }
+}
+
+/// Waits between restarts that grow, for a program that is missing or cannot run.
+fn growing_waits(version: u32) -> &'static str {
+    if version >= RESTART_STEPS {
+        "# A program that is missing or cannot run is tried ever more rarely.\nRestartSteps=8\nRestartMaxDelaySec=60s"
+    } else {
+        "# This systemd knows no growing waits: from 254 on it does, and this unit printed anew has them."
     }
 }
 
@@ -158,6 +211,9 @@ fn unit(facts: &Facts) -> String {
     [
         ("@INSTALL@", install(facts).as_str()),
         ("@PROJECT@", &facts.project),
+        ("@TYPE@", readiness(facts.version)),
+        ("@GROWING_WAITS@", growing_waits(facts.version)),
+        ("@RUNS_ALREADY@", &RUNS_ALREADY.to_string()),
         ("@ENGINE@", engine(facts)),
         (
             "@PROGRAM@",
@@ -257,4 +313,57 @@ fn install(facts: &Facts) -> String {
         "octo-local -p {} systemd >{dir}/{name}.service && systemctl{user} daemon-reload && systemctl{user} enable --now {name}{linger}",
         facts.project
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(version: u32) -> Facts {
+        Facts {
+            project: "octo".to_owned(),
+            program: "/usr/local/bin/octo-local".into(),
+            directory: "/srv/octo".into(),
+            places: ["/var/lib/octo-local/octo", "/run/octo-local/octo"].map(Into::into),
+            environment: Vec::new(),
+            engine_is_local: true,
+            is_system: true,
+            version,
+            stop_limit: Duration::from_secs(210),
+        }
+    }
+
+    #[test]
+    fn each_systemd_gets_what_it_knows() {
+        let old = unit(&facts(252));
+        assert!(
+            old.contains("Type=notify\nNotifyAccess") || old.contains("Type=notify\nExecReload")
+        );
+        assert!(
+            old.contains("ExecReload=/bin/kill -HUP $MAINPID") && !old.contains("RestartSteps")
+        );
+        let new = unit(&facts(254));
+        assert!(new.contains("Type=notify-reload\n") && !new.contains("ExecReload"));
+        assert!(new.contains("RestartSteps=8\nRestartMaxDelaySec=60s\n"));
+        for text in [old, new] {
+            assert!(
+                text.contains("RestartPreventExitStatus=73\n") && !text.contains('@'),
+                "{text}"
+            );
+            assert!(text.contains("WorkingDirectory=-/srv/octo\n"));
+        }
+    }
+
+    #[test]
+    fn the_version_is_read_as_systemd_tells_it() {
+        for (text, version) in [
+            ("systemd 252 (252.39-1~deb12u1)\n+PAM", 252),
+            ("systemd 257~rc1", 257),
+            ("systemd 9", 9),
+            ("OpenRC 0.5", 0),
+            ("", 0),
+        ] {
+            assert_eq!(version_in(text), version, "{text}");
+        }
+    }
 }

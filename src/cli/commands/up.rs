@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::api::client::ClientError;
 use crate::cli::args::UpFlags;
+use crate::cli::boot::Boot;
 use crate::cli::commands::plan;
 use crate::cli::context::Context;
 use crate::cli::daemon_client::daemon_process;
@@ -19,13 +20,16 @@ use crate::cli::outcome::Failure;
 use crate::cli::outcome::INTERRUPTED;
 use crate::cli::outcome::Outcome;
 use crate::cli::outcome::TIMED_OUT;
+use crate::cli::terminal::foreign;
 use crate::cli::terminal::print;
 use crate::cli::terminal::progress::Progress;
 use crate::daemon::message::Accepted;
 use crate::daemon::message::UpRequest;
-use crate::daemon::store::UNFINISHED;
 use crate::reconcile::preview::Step;
+use crate::reconcile::status::GoalWord;
+use crate::reconcile::status::Note;
 use crate::reconcile::status::Status;
+use crate::reconcile::status::UnitStatus;
 use crate::reconcile::status::Verdict;
 
 /// How many of a failed unit's log lines are shown.
@@ -52,12 +56,12 @@ pub async fn up(context: &Context, flags: &UpFlags) -> Outcome {
 
 async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>) -> Outcome {
     let mut progress = Progress::new(flags.format);
-    let resolved = request::resolve(context, &flags.into()).await?;
+    let resolved = request::resolve(context, &(&flags.overrides).into()).await?;
     request::tell_warnings(&resolved);
     if let Some(demo) = &resolved.demo {
         demo::import(&context.engine().await?, demo).await?;
     }
-    let request = resolved.into_request(context, flags.fresh);
+    let request = resolved.into_request(context, flags.overrides.fresh);
     let accepted: Accepted = match daemon_process::ask(context, "/v1/up", &request).await {
         Ok(accepted) => accepted,
         Err(failure) => return Err(with_what_is_unfinished(context, failure).await),
@@ -91,9 +95,13 @@ async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>)
 /// said.
 async fn with_what_is_unfinished(context: &Context, mut failure: Failure) -> Failure {
     let status = context.client.status().await.unwrap_or_default();
-    failure
-        .lines
-        .extend(status.notes.into_iter().filter(|note| note == UNFINISHED));
+    failure.lines.extend(
+        status
+            .notes
+            .iter()
+            .filter(|note| **note == Note::Unfinished)
+            .map(ToString::to_string),
+    );
     failure
 }
 
@@ -146,7 +154,7 @@ async fn follow(
         };
         let (generation, config) = (accepted.generation, Some(&request.config));
         let followed = Followed {
-            goal: "up",
+            goal: GoalWord::Up,
             generation,
             config,
             last: last.as_deref(),
@@ -204,8 +212,10 @@ async fn wait(
         let status = Box::new(status);
         match status.verdict {
             Verdict::Ready => return Ok(End::Ready(status)),
-            Verdict::Failed => return Ok(End::Failed(status)),
-            Verdict::Held | Verdict::Down => return Ok(End::Overruled(Some(status))),
+            Verdict::Failed | Verdict::ChangeWaits => return Ok(End::Failed(status)),
+            Verdict::Held | Verdict::Down | Verdict::Stopped => {
+                return Ok(End::Overruled(Some(status)));
+            }
             Verdict::Working | Verdict::Degraded | Verdict::EngineDown => last = Some(status),
         }
     }
@@ -262,15 +272,9 @@ fn summary(context: &Context, status: &Status, progress: &Progress) {
         print::tell(format_args!("  open      {url}"));
     }
     print::tell(format_args!("  user      {}", status.admin_username));
-    let place = if status.demo {
-        "generated or given; kept in"
-    } else {
-        "as in your .env; what was generated is in"
-    };
-    print::tell(format_args!(
-        "  secrets   {place} {}",
-        context.paths.store().display()
-    ));
+    print::tell(
+        "  secrets   `octo-local secrets` shows them: passwords, the master key to back up",
+    );
     if let Some((unit, waited)) = progress
         .longest()
         .filter(|(_, waited)| *waited >= WORTH_TELLING)
@@ -280,6 +284,9 @@ fn summary(context: &Context, status: &Status, progress: &Progress) {
             waited.as_secs_f64()
         ));
     }
+    if let Some(line) = Boot::of(context).line() {
+        print::tell(format_args!("  boot      {line}"));
+    }
     for note in &status.notes {
         print::tell(format_args!("  note      {note}"));
     }
@@ -287,21 +294,43 @@ fn summary(context: &Context, status: &Status, progress: &Progress) {
 
 fn failure(context: &Context, status: &Status) -> Failure {
     let mut lines = vec![format!(
-        "{} failed: {}",
+        "{} {}",
         context.project,
-        print::plain(&status.message)
+        foreign::plain(&status.message)
     )];
-    for unit in status.units.iter().filter(|unit| unit.cause.is_some()) {
-        let from = unit.lines.len().saturating_sub(LINES);
+    for work in status.work.iter().filter(|work| work.problem.is_some()) {
+        lines.push(format!("  {}", foreign::plain(&work.to_string())));
         lines.extend(
-            unit.lines[from..]
+            work.fix
                 .iter()
-                .map(|line| format!("  {} | {}", unit.unit, print::plain(line))),
+                .map(|fix| format!("fix: {}: {fix}", work.what)),
         );
-        lines.extend(unit.fix.iter().map(|fix| format!("{}: {fix}", unit.unit)));
     }
+    // What fails on a part that was told above has no lines and no other fix.
+    let told = |unit: &&UnitStatus| unit.cause.is_some() && !unit.reason.is_empty();
+    for unit in status.units.iter().filter(told) {
+        let from = unit.lines.len().saturating_sub(LINES);
+        let log = unit.lines[from..].iter();
+        lines.extend(log.map(|line| format!("  {} | {}", unit.unit, foreign::plain(line))));
+        let fix = unit
+            .fix
+            .iter()
+            .filter(|_| status.work.iter().all(|work| work.fix != unit.fix));
+        lines.extend(fix.map(|fix| format!("{}: {fix}", unit.unit)));
+    }
+    lines.extend(what_happens_next(status));
     Failure {
         code: FAILED,
         lines,
     }
+}
+
+/// Whether the daemon tries again by itself, and when.
+fn what_happens_next(status: &Status) -> Option<String> {
+    let units = status.units.iter().filter_map(|unit| unit.retry_in_seconds);
+    let work = status.work.iter().filter_map(|work| work.retry_in_seconds);
+    let seconds = units.chain(work).min()?;
+    Some(format!(
+        "the daemon goes on trying, next in {seconds}s: `octo-local status`; `octo-local down` ends it"
+    ))
 }

@@ -18,12 +18,15 @@ use crate::cli::outcome::BUG;
 use crate::cli::outcome::FAILED;
 use crate::cli::outcome::Failure;
 use crate::cli::outcome::Outcome;
+use crate::cli::outcome::RUNS_ALREADY;
 use crate::cli::outcome::TIMED_OUT;
+use crate::cli::supervisor;
 use crate::daemon::message::Leave;
 use crate::daemon::run;
 use crate::daemon::run::DaemonError;
 use crate::daemon::store;
 use crate::daemon::store::Stored;
+use crate::reconcile::status::GoalWord;
 
 /// How long a daemon may take until it answers: it opens its socket before anything else.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
@@ -54,9 +57,8 @@ pub async fn daemon(context: &Context, detached: bool, held: bool) -> Outcome {
     };
     let left = run::run(options).await.map_err(|error| match error {
         DaemonError::Owned(..) if detached => Failure::new(TIMED_OUT, error.to_string()),
-        DaemonError::Owned(..) | DaemonError::Prepare { .. } => {
-            Failure::new(FAILED, error.to_string())
-        }
+        DaemonError::Owned(..) => Failure::new(RUNS_ALREADY, error.to_string()),
+        DaemonError::Prepare { .. } => Failure::new(FAILED, error.to_string()),
     })?;
     match left {
         Leave::End => Ok(()),
@@ -76,6 +78,10 @@ fn reload() -> Failure {
     let mut words = std::env::args_os();
     let own = words.next().unwrap_or_default();
     let program = program_of(&std::env::current_exe().unwrap_or_else(|_| own.into()));
+    // systemd's `notify-reload` waits for these two, and then for the new program's readiness.
+    let mut told = vec![sd_notify::NotifyState::Reloading];
+    told.extend(sd_notify::NotifyState::monotonic_usec_now().ok());
+    let _ = sd_notify::notify(&told);
     let error = Command::new(&program)
         .args(words.filter(|word| word != "--held"))
         .exec();
@@ -137,6 +143,8 @@ pub async fn ensure(context: &Context) -> Result<(), Failure> {
     }
     match answer {
         Ok(identity) if identity >= Identity::own() => return Ok(()),
+        // The same program at another place, or copied at another time, is no older one.
+        Ok(identity) if is_same_version(&identity) && runs_this_program(context) => return Ok(()),
         Ok(_) => {
             let status = context.client.status().await.ok();
             let returns = status.as_ref().is_some_and(|status| !status.ends_when_down);
@@ -151,7 +159,7 @@ pub async fn ensure(context: &Context) -> Result<(), Failure> {
             let goal = status.map(|status| status.goal).unwrap_or_default();
             return start(
                 context,
-                !goes_on_alone(&goal, store::read(&context.paths.store()).as_ref()),
+                !goes_on_alone(goal, store::read(&context.paths.store()).as_ref()),
             )
             .await;
         }
@@ -161,14 +169,109 @@ pub async fn ensure(context: &Context) -> Result<(), Failure> {
     start(context, true).await
 }
 
+/// Whether the daemon is of this version and speaks as we do.
+fn is_same_version(identity: &Identity) -> bool {
+    let own = Identity::own();
+    identity.version == own.version && identity.form == own.form
+}
+
+/// Whether the daemon's program is byte for byte this one. Read only where versions are the same
+/// and files' times differ.
+fn runs_this_program(context: &Context) -> bool {
+    let Ok(socket) = std::os::unix::net::UnixStream::connect(context.paths.socket()) else {
+        return false;
+    };
+    let Ok(owner) = rustix::net::sockopt::socket_peercred(&socket) else {
+        return false;
+    };
+    let program = |process: &str| std::fs::read(format!("/proc/{process}/exe"));
+    let theirs = program(&owner.pid.as_raw_nonzero().to_string());
+    matches!((program("self"), theirs), (Ok(ours), Ok(theirs)) if ours == theirs)
+}
+
+/// Asks the daemon, and leaves everything as it was: one that answers is neither replaced nor ended,
+/// whatever its age, and one that is started to answer works on a copy of what is kept and leaves
+/// again.
+pub async fn ask_only<T: DeserializeOwned>(
+    context: &Context,
+    path: &str,
+    body: &impl Serialize,
+) -> Result<T, Failure> {
+    match context.client.identity().await {
+        Ok(identity) if identity.form == Identity::own().form => {
+            return Ok(context.client.post(path, body).await?);
+        }
+        Ok(_) => {
+            let line = "this project's daemon is of another version, which cannot be asked this; \
+                        `octo-local up` replaces it";
+            return Err(Failure::new(FAILED, line));
+        }
+        Err(ClientError::Absent) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let dir = tempfile::Builder::new().prefix("octo-local-").tempdir();
+    let dir = dir.map_err(|error| Failure::new(FAILED, format!("make a directory: {error}")))?;
+    let aside = context.with_places_in(dir.path());
+    copy_state(context, &aside).map_err(|error| {
+        Failure::new(
+            FAILED,
+            format!("copy {}: {error}", context.paths.state.display()),
+        )
+    })?;
+    start(&aside, true).await?;
+    let answer = aside.client.post(path, body).await;
+    let _: Result<bool, _> = aside.client.post("/v1/handover", &()).await;
+    let deadline = Instant::now() + LEAVES_WITHIN;
+    while aside.client.identity().await.is_ok() && Instant::now() < deadline {
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+    Ok(answer?)
+}
+
+/// What is kept, for a daemon that only answers.
+fn copy_state(context: &Context, aside: &Context) -> std::io::Result<()> {
+    aside.paths.create()?;
+    let Ok(entries) = std::fs::read_dir(&context.paths.state) else {
+        return Ok(());
+    };
+    let store = context.paths.store();
+    let prefix = store
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with(&prefix) && entry.file_type()?.is_file() {
+            std::fs::copy(entry.path(), aside.paths.state.join(name))?;
+        }
+    }
+    link_other_projects(context, aside)
+}
+
+/// What is refused depends on the data of other projects too, of which a daemon only reads.
+fn link_other_projects(context: &Context, aside: &Context) -> std::io::Result<()> {
+    let entries = std::fs::read_dir(context.paths.root())
+        .into_iter()
+        .flatten();
+    for name in entries.flatten().map(|entry| entry.file_name()) {
+        if name.to_str() != Some(context.project.as_str()) {
+            let to = aside.paths.root().join(&name);
+            std::os::unix::fs::symlink(context.paths.root().join(&name), to)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether a daemon that nobody asks for anything goes on with what the one before was at. An older
 /// one may not have written that it takes the stack down: then its file says that the stack is to
 /// run.
-fn goes_on_alone(goal: &str, kept: Option<&Stored>) -> bool {
+fn goes_on_alone(goal: GoalWord, kept: Option<&Stored>) -> bool {
     match goal {
-        "up" => true,
-        "down" => kept.is_some_and(Stored::is_going_down),
-        _ => false,
+        GoalWord::Up => true,
+        GoalWord::Down => kept.is_some_and(Stored::is_going_down),
+        GoalWord::Hold | GoalWord::Halt => false,
     }
 }
 
@@ -188,6 +291,9 @@ pub async fn successor(context: &Context) -> bool {
 /// request that it was started for. One that is leaving still holds the lock for a moment: the new
 /// one then ends with [`TIMED_OUT`], and another is started.
 async fn start(context: &Context, held: bool) -> Result<(), Failure> {
+    if let Some(other) = supervisor::another(context) {
+        return Err(Failure::new(FAILED, other.line(context.project.as_str())));
+    }
     context.paths.create().map_err(|error| {
         Failure::new(
             FAILED,
@@ -249,6 +355,7 @@ fn spawn(context: &Context, held: bool) -> Result<std::process::Child, Failure> 
     let program = program_of(&std::env::current_exe().map_err(failure)?);
     Command::new(program)
         .args(context.same_project())
+        .envs(context.same_places())
         .args(["daemon", "--detached"])
         .args(held.then_some("--held"))
         .current_dir("/")
@@ -270,12 +377,15 @@ mod tests {
             wish,
             ..Stored::default()
         };
-        assert!(goes_on_alone("up", Some(&kept(Wish::Up))));
+        assert!(goes_on_alone(GoalWord::Up, Some(&kept(Wish::Up))));
         assert!(goes_on_alone(
-            "down",
+            GoalWord::Down,
             Some(&kept(Wish::Down { volumes: false }))
         ));
-        assert!(!goes_on_alone("down", Some(&kept(Wish::Up))) && !goes_on_alone("down", None));
-        assert!(!goes_on_alone("hold", Some(&kept(Wish::Up))));
+        assert!(
+            !goes_on_alone(GoalWord::Down, Some(&kept(Wish::Up)))
+                && !goes_on_alone(GoalWord::Down, None)
+        );
+        assert!(!goes_on_alone(GoalWord::Hold, Some(&kept(Wish::Up))));
     }
 }

@@ -47,6 +47,7 @@ pub async fn follow(
     engine: &Engine,
     units: &[UnitId],
     selection: &Selection,
+    raw: bool,
 ) -> Outcome {
     let (lines, mut printed) = mpsc::channel(QUEUE);
     let mut logs: BTreeMap<UnitId, Followed> = BTreeMap::new();
@@ -72,7 +73,7 @@ pub async fn follow(
                 let (is_error, time, text) = line.map_err(Failure::from)?;
                 let width = logs.keys().map(|unit| unit.to_string().len()).max().unwrap_or(0);
                 let text = if selection.timestamps { format!("{time} {text}") } else { text };
-                show(unit, width, (is_error, text));
+                show(unit, width, (is_error, text), raw);
                 logs.entry(unit).or_default().last = time;
             }
         }

@@ -2,6 +2,7 @@
 //! a wish whose daemon went.
 
 pub mod daemon_process;
+pub mod fetch_status;
 pub mod follow_logs;
 pub mod reattach;
 pub mod request;

@@ -6,6 +6,7 @@ use crate::cli::daemon_client::daemon_process;
 use crate::config::Config;
 use crate::daemon::store;
 use crate::daemon::store::Stored;
+use crate::reconcile::status::GoalWord;
 use crate::reconcile::status::Status;
 
 /// How often one command puts another daemon in the place of one that went.
@@ -15,7 +16,7 @@ pub const REPLACED: u32 = 5;
 #[derive(Clone, Copy, Debug)]
 pub struct Followed<'a> {
     /// The goal that was wished, as the status has it.
-    pub goal: &'a str,
+    pub goal: GoalWord,
     /// The generation that the wish was given.
     pub generation: u64,
     /// The configuration that is to be up, if that is the wish.
@@ -77,7 +78,7 @@ fn fate(followed: Followed<'_>, kept: &Stored, has_socket: bool) -> Fate {
         && kept.stopped.is_empty();
     let is_same =
         |status: &Status| status.goal == goal && (status.generation == generation || is_kept);
-    if !last.is_none_or(is_same) || (kept.is_going_down() && goal == "up") {
+    if !last.is_none_or(is_same) || (kept.is_going_down() && goal == GoalWord::Up) {
         return Fate::Overruled;
     }
     match last {
@@ -96,33 +97,87 @@ mod tests {
 
     #[test]
     fn only_a_wish_that_nobody_overruled_is_made_again() {
-        let said = |goal: &str, generation, ends_when_down| {
+        let said = |goal: GoalWord, generation, ends_when_down| {
             Some(Status {
-                goal: goal.to_owned(),
                 generation,
+                goal,
                 ends_when_down,
                 ..Status::default()
             })
         };
         for (goal, last, goes_down, has_socket, fate_of_it) in [
-            ("up", said("up", 2, true), false, true, Fate::Killed),
             (
-                "up",
-                said("up", 2, false),
+                GoalWord::Up,
+                said(GoalWord::Up, 2, true),
+                false,
+                true,
+                Fate::Killed,
+            ),
+            (
+                GoalWord::Up,
+                said(GoalWord::Up, 2, false),
                 false,
                 true,
                 Fate::KilledAndRestarted,
             ),
-            ("up", None, false, true, Fate::KilledAndRestarted),
-            ("up", said("up", 2, true), false, false, Fate::Left),
-            ("up", said("up", 3, true), false, true, Fate::Overruled),
-            ("up", said("down", 3, true), true, true, Fate::Overruled),
-            ("up", said("hold", 2, true), false, true, Fate::Overruled),
-            ("up", said("halt", 2, false), false, false, Fate::Overruled),
-            ("up", said("up", 2, true), true, true, Fate::Overruled),
-            ("down", said("down", 2, true), true, true, Fate::Killed),
-            ("down", said("down", 3, true), true, true, Fate::Overruled),
-            ("down", None, true, false, Fate::Left),
+            (GoalWord::Up, None, false, true, Fate::KilledAndRestarted),
+            (
+                GoalWord::Up,
+                said(GoalWord::Up, 2, true),
+                false,
+                false,
+                Fate::Left,
+            ),
+            (
+                GoalWord::Up,
+                said(GoalWord::Up, 3, true),
+                false,
+                true,
+                Fate::Overruled,
+            ),
+            (
+                GoalWord::Up,
+                said(GoalWord::Down, 3, true),
+                true,
+                true,
+                Fate::Overruled,
+            ),
+            (
+                GoalWord::Up,
+                said(GoalWord::Hold, 2, true),
+                false,
+                true,
+                Fate::Overruled,
+            ),
+            (
+                GoalWord::Up,
+                said(GoalWord::Halt, 2, false),
+                false,
+                false,
+                Fate::Overruled,
+            ),
+            (
+                GoalWord::Up,
+                said(GoalWord::Up, 2, true),
+                true,
+                true,
+                Fate::Overruled,
+            ),
+            (
+                GoalWord::Down,
+                said(GoalWord::Down, 2, true),
+                true,
+                true,
+                Fate::Killed,
+            ),
+            (
+                GoalWord::Down,
+                said(GoalWord::Down, 3, true),
+                true,
+                true,
+                Fate::Overruled,
+            ),
+            (GoalWord::Down, None, true, false, Fate::Left),
         ] {
             let followed = Followed {
                 goal,
@@ -169,13 +224,13 @@ mod tests {
         };
         let (ours, theirs) = (config("2026.1"), config("2026.2"));
         let last = Status {
-            goal: "up".to_owned(),
+            goal: GoalWord::Up,
             generation: 3,
             ends_when_down: true,
             ..Status::default()
         };
         let followed = Followed {
-            goal: "up",
+            goal: GoalWord::Up,
             generation: 2,
             config: Some(&ours),
             last: Some(&last),

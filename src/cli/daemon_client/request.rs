@@ -1,6 +1,6 @@
 //! From the variables to what is asked of the daemon: everything that can be said without it.
 
-use crate::cli::args::UpFlags;
+use crate::cli::args::Overrides;
 use crate::cli::commands::init;
 use crate::cli::context::Context;
 use crate::cli::demo;
@@ -17,6 +17,7 @@ use crate::config::read::Read;
 use crate::config::read::read;
 use crate::daemon::message::UpRequest;
 use crate::daemon::store::Stored;
+use crate::dotenv::Vars;
 
 /// What the arguments say besides the variables.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,8 +30,8 @@ pub struct Wish {
     pub pull: Option<Pull>,
 }
 
-impl From<&UpFlags> for Wish {
-    fn from(flags: &UpFlags) -> Self {
+impl From<&Overrides> for Wish {
+    fn from(flags: &Overrides) -> Self {
         Self {
             demo: flags.demo,
             nodes: flags.nodes,
@@ -100,12 +101,13 @@ pub async fn input(
         .as_ref()
         .map(|passwords| demo::demo(&demo_tag(&applied), passwords));
     let (vars, origins) = (variables.vars, variables.origins);
+    let nodes = wish.nodes.or_else(|| demo_nodes(&applied, &vars));
     (
         Input {
             vars,
             origins,
             demo,
-            nodes: wish.nodes,
+            nodes,
             pull: wish.pull,
             today: Some(time::OffsetDateTime::now_utc().date()),
         },
@@ -157,6 +159,16 @@ fn demo_tag(applied: &Stored) -> String {
         .as_ref()
         .filter(|config| config.demo && applied.is_up());
     config.map_or_else(demo::own_tag, |config| config.octopus.tag.clone())
+}
+
+/// A demo that is up keeps its nodes where no variable says how many: it has no `.env` that
+/// somebody could write that into.
+fn demo_nodes(applied: &Stored, vars: &Vars) -> Option<u8> {
+    let config = applied
+        .config
+        .as_ref()
+        .filter(|config| config.demo && applied.is_up() && !vars.contains_key("OCTOPUS_NODES"));
+    config.map(|config| config.octopus.nodes)
 }
 
 /// The passwords of this project's demo: those made before, else new ones.

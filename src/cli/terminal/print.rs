@@ -11,6 +11,9 @@ use std::io::IsTerminal as _;
 use std::io::Write as _;
 
 use crate::cli::outcome::FAILED;
+use crate::cli::terminal::foreign;
+pub use crate::cli::terminal::foreign::plain;
+use crate::cli::terminal::measure;
 use crate::cli::variables::environment;
 
 /// The exit code that a shell shows for a program that SIGPIPE ended, as in `octo-local events |
@@ -28,9 +31,19 @@ pub enum Colour {
     Yellow,
 }
 
-/// A line of data. When the reader went away there is nothing left to do; when it cannot be
-/// written, that is a failure.
+/// A line of data. On a terminal control characters in it are shown, since parts of it may be
+/// somebody else's; a reader behind a pipe gets it as it is. When the reader went away there is
+/// nothing left to do; when it cannot be written, that is a failure.
 pub fn line(text: impl Display) {
+    if std::io::stdout().is_terminal() {
+        raw_line(foreign::visible(&text.to_string()));
+    } else {
+        raw_line(text);
+    }
+}
+
+/// A line of data as it is, also on a terminal: somebody asked for that.
+pub fn raw_line(text: impl Display) {
     if let Err(error) = writeln!(std::io::stdout().lock(), "{text}") {
         cannot_print(&error);
     }
@@ -63,17 +76,33 @@ fn cannot_print(error: &std::io::Error) -> ! {
     std::process::exit(code)
 }
 
-/// A line for people. One that cannot be shown stops nothing.
+/// A line for people; on a terminal control characters in it are shown. One that cannot be shown
+/// stops nothing.
 pub fn tell(text: impl Display) {
+    if std::io::stderr().is_terminal() {
+        raw_tell(foreign::visible(&text.to_string()));
+    } else {
+        raw_tell(text);
+    }
+}
+
+/// A line for people as it is, also on a terminal.
+pub fn raw_tell(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// A question, and the answer from the terminal; empty at its end.
-pub fn ask(question: impl Display) -> String {
+/// A question, and the answer from the terminal; none at its end.
+pub fn ask(question: impl Display) -> Option<String> {
     eprint!("{question} ");
     let mut answer = String::new();
-    let _ = std::io::stdin().read_line(&mut answer);
-    answer.trim().to_owned()
+    match std::io::stdin().read_line(&mut answer) {
+        Ok(0) | Err(_) => {
+            // The cursor still stands behind the question.
+            eprintln!();
+            None
+        }
+        Ok(_) => Some(answer.trim().to_owned()),
+    }
 }
 
 /// Whether somebody can be asked.
@@ -91,12 +120,26 @@ pub fn has_colour() -> bool {
     can_redraw() && environment().get("NO_COLOR").is_none_or(String::is_empty)
 }
 
-/// Text of somebody else, such as a log line, without what would move the cursor or change the
-/// terminal.
-pub fn plain(text: &str) -> String {
-    text.chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-        .collect()
+/// Whether standard output takes colour.
+pub fn data_has_colour() -> bool {
+    let env = environment();
+    std::io::stdout().is_terminal()
+        && env.get("TERM").is_some_and(|term| term != "dumb")
+        && env.get("NO_COLOR").is_none_or(String::is_empty)
+}
+
+/// How wide standard output is, where it is a terminal.
+pub fn data_columns() -> Option<usize> {
+    let out = std::io::stdout();
+    out.is_terminal().then(|| measure::size_of(out).columns)
+}
+
+/// A line of data in a colour, where the terminal takes it.
+pub fn painted(colour: Option<Colour>, text: &str) -> String {
+    match colour.filter(|_| data_has_colour()) {
+        Some(colour) => colour.paint(text),
+        None => text.to_owned(),
+    }
 }
 
 impl Colour {

@@ -7,10 +7,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::cli::args::Format;
+use crate::cli::terminal::foreign;
 use crate::cli::terminal::print;
 use crate::cli::terminal::print::Colour;
 use crate::cli::terminal::screen::Line;
 use crate::cli::terminal::screen::Screen;
+use crate::reconcile::status::PhaseWord;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::UnitStatus;
 
@@ -25,7 +27,7 @@ pub struct Progress {
     block: Option<(Screen, Option<Status>)>,
     told: BTreeMap<String, String>,
     /// How long each unit spent in each phase, to say what was waited for longest.
-    waits: BTreeMap<String, (String, Instant, Duration)>,
+    waits: BTreeMap<String, (PhaseWord, Instant, Duration)>,
 }
 
 impl Progress {
@@ -114,11 +116,11 @@ impl Progress {
             let entry = self
                 .waits
                 .entry(name)
-                .or_insert_with(|| (unit.phase.clone(), now, Duration::ZERO));
-            if entry.0 == "starting" {
+                .or_insert((unit.phase, now, Duration::ZERO));
+            if entry.0 == PhaseWord::Starting {
                 entry.2 += now - entry.1;
             }
-            entry.0.clone_from(&unit.phase);
+            entry.0 = unit.phase;
             entry.1 = now;
         }
     }
@@ -140,6 +142,21 @@ impl Progress {
     pub fn end(&mut self) {
         self.block = None;
     }
+
+    /// Ends with everything gone: the block's last frame says so, and no longer what was being
+    /// removed.
+    pub fn end_gone(&mut self) {
+        if let Some((screen, Some(status))) = &mut self.block {
+            let seconds = self.began.elapsed().as_secs_f64();
+            let head = format!("{} down, {seconds:.1}s", status.project);
+            let gone = status.units.iter().map(|unit| Line {
+                text: format!(" ✔ {:<17} gone", unit.unit),
+                colour: Some(Colour::Green),
+            });
+            screen.draw(&std::iter::once(head.into()).chain(gone).collect::<Vec<_>>());
+        }
+        self.block = None;
+    }
 }
 
 /// Everything that is told about, by name.
@@ -158,25 +175,27 @@ fn facts(status: &Status) -> Vec<(String, String)> {
 /// What is under way or blocked besides the units. Volumes come and go in a moment: they are told
 /// about only when blocked.
 fn work_of(status: &Status) -> impl Iterator<Item = (String, String)> {
-    status
+    let told = status
         .work
         .iter()
-        .filter_map(|work| match work.split_once(": ") {
-            Some((what, why)) => Some((what.to_owned(), print::plain(why))),
-            None => {
-                let (verb, what) = work.split_once(' ')?;
-                (!what.starts_with("volume ")).then(|| (what.to_owned(), verb.to_owned()))
-            }
-        })
+        .filter(|work| work.problem.is_some() || !work.is_volume);
+    told.filter_map(|work| {
+        let how = match (&work.doing, &work.problem) {
+            (Some(doing), _) => doing.clone(),
+            (None, problem) => format!("{}; the daemon goes on trying", problem.as_ref()?),
+        };
+        Some((foreign::plain(&work.what), foreign::plain(&how)))
+    })
 }
 
 /// The phase, and more in brackets where there is more to say.
 fn text_of(unit: &UnitStatus) -> String {
-    let says_nothing_new = unit.reason.trim_end_matches('…') == unit.phase;
-    if unit.reason.is_empty() || unit.phase == "ready" || says_nothing_new {
-        return unit.phase.clone();
+    let phase = unit.phase.to_string();
+    let says_nothing_new = unit.reason.trim_end_matches('…') == phase;
+    if unit.reason.is_empty() || unit.phase == PhaseWord::Ready || says_nothing_new {
+        return phase;
     }
-    format!("{} ({})", unit.phase, print::plain(&unit.reason))
+    format!("{phase} ({})", foreign::plain(&unit.reason))
 }
 
 /// The block for a terminal: a head line and a line for each unit.
@@ -202,13 +221,13 @@ fn block_of(status: &Status, elapsed: Duration) -> Vec<Line> {
 }
 
 fn is_ready(unit: &UnitStatus) -> bool {
-    unit.phase == "ready" || unit.phase.ends_with(" ready")
+    unit.phase == PhaseWord::Ready
 }
 
 fn line_of(unit: &UnitStatus) -> Line {
-    let (mark, colour) = match unit.phase.as_str() {
-        _ if is_ready(unit) => ('✔', Colour::Green),
-        "failed" | "crash-loop" => ('✘', Colour::Red),
+    let (mark, colour) = match unit.phase {
+        PhaseWord::Ready => ('✔', Colour::Green),
+        phase if phase.has_failed() => ('✘', Colour::Red),
         _ => ('·', Colour::Yellow),
     };
     Line {
@@ -220,6 +239,7 @@ fn line_of(unit: &UnitStatus) -> Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reconcile::status::Work;
     use crate::spec::UnitId;
 
     fn status(phase: &str, reason: &str) -> Status {
@@ -234,18 +254,28 @@ mod tests {
 
     #[test]
     fn work_is_told_by_its_name() {
-        let work = [
-            "pulling image a:1",
-            "creating volume x",
-            "image b:2: the image is not there (no such image: b:2)",
-        ];
+        let work = |what: &str, doing: Option<&str>, problem: Option<&str>| Work {
+            what: what.to_owned(),
+            is_volume: what.starts_with("volume"),
+            doing: doing.map(str::to_owned),
+            problem: problem.map(str::to_owned),
+            fix: None,
+            retry_in_seconds: None,
+        };
         let status = Status {
-            work: work.map(str::to_owned).to_vec(),
+            work: vec![
+                work("image a:1", Some("pulling"), None),
+                work("volume x", Some("creating"), None),
+                work("image b:2", None, Some("it is not there (no such image)")),
+            ],
             ..Status::default()
         };
         let told: Vec<(String, String)> = work_of(&status).collect();
         let fact = |name: &str, text: &str| (name.to_owned(), text.to_owned());
-        let blocked = fact("image b:2", "the image is not there (no such image: b:2)");
+        let blocked = fact(
+            "image b:2",
+            "it is not there (no such image); the daemon goes on trying",
+        );
         assert_eq!(told, [fact("image a:1", "pulling"), blocked]);
     }
 

@@ -3,23 +3,12 @@
 
 use std::io::Write as _;
 
-use crate::cli::terminal::print;
+use crate::cli::terminal::foreign;
+use crate::cli::terminal::measure;
+use crate::cli::terminal::measure::Size;
+use crate::cli::terminal::measure::width;
+use crate::cli::terminal::measure::width_of;
 use crate::cli::terminal::print::Colour;
-
-/// The size of a terminal that does not tell its own.
-const USUAL: Size = Size {
-    columns: 80,
-    rows: 24,
-};
-
-/// The terminal's size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
-    /// Columns.
-    pub columns: usize,
-    /// Rows.
-    pub rows: usize,
-}
 
 /// A line of the block.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,7 +44,7 @@ impl Screen {
 
     /// Draws the lines over those drawn before. One write, so that nothing half-drawn is seen.
     pub fn draw(&mut self, lines: &[Line]) {
-        let size = size();
+        let size = measure::size_of(std::io::stderr());
         let lines = fit(lines, size);
         let mut frame = match rows_of(&self.drawn, size.columns) {
             0 => String::new(),
@@ -85,15 +74,6 @@ impl Screen {
     }
 }
 
-fn size() -> Size {
-    let told = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
-    let told = told.filter(|told| told.ws_col > 0 && told.ws_row > 0);
-    told.map_or(USUAL, |told| Size {
-        columns: told.ws_col.into(),
-        rows: told.ws_row.into(),
-    })
-}
-
 /// How many rows lines of these widths take: a terminal that was made narrower has broken them.
 fn rows_of(widths: &[usize], columns: usize) -> usize {
     widths
@@ -109,21 +89,25 @@ fn fit(lines: &[Line], size: Size) -> Vec<Line> {
         text: cut(&line.text, size.columns),
         colour: line.colour,
     };
-    let mut fitting: Vec<Line> = lines.iter().take(room).map(fits).collect();
-    if lines.len() > room {
-        fitting[room - 1] = cut(
-            &format!("   … and {} more", lines.len() - room + 1),
-            size.columns,
-        )
-        .into();
+    if lines.len() <= room {
+        return lines.iter().map(fits).collect();
     }
+    // What is at work or has failed is worth a row more than what is well. The head stays.
+    let is_well = |index: &usize| *index > 0 && lines[*index].colour == Some(Colour::Green);
+    let (well, mut kept): (Vec<usize>, Vec<usize>) = (0..lines.len()).partition(is_well);
+    kept.extend(well);
+    kept.truncate(room - 1);
+    kept.sort_unstable();
+    let left_out = format!("   … and {} more", lines.len() - kept.len());
+    let mut fitting: Vec<Line> = kept.into_iter().map(|index| fits(&lines[index])).collect();
+    fitting.push(cut(&left_out, size.columns).into());
     fitting
 }
 
 /// A line of one row, its last column left free: some terminals go to the next row when it is
 /// filled.
 fn cut(line: &str, columns: usize) -> String {
-    let line = print::plain(line);
+    let line = foreign::plain(line);
     if width(&line) < columns {
         return line;
     }
@@ -140,24 +124,6 @@ fn cut(line: &str, columns: usize) -> String {
     kept
 }
 
-fn width(line: &str) -> usize {
-    line.chars().map(width_of).sum()
-}
-
-/// How many columns a character takes: two for those of East Asia and for pictures.
-fn width_of(letter: char) -> usize {
-    match u32::from(letter) {
-        0x1100..=0x115f
-        | 0x2e80..=0xa4cf
-        | 0xac00..=0xd7a3
-        | 0xf900..=0xfaff
-        | 0xfe30..=0xfe6f
-        | 0xff00..=0xff60 => 2,
-        0xffe0..=0xffe6 | 0x1f300..=0x1faff | 0x20000..=0x3fffd => 2,
-        _ => 1,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -169,7 +135,7 @@ mod tests {
         assert_eq!(cut("short", 10), "short");
         assert_eq!(cut("exactly te", 10), "exactly …");
         assert_eq!(cut("日本語日本語", 8), "日本語…");
-        assert_eq!(cut("a\x1b[2Jb\tc\r\nd", 40), "a [2Jb c  d");
+        assert_eq!(cut("a\x1b[2Jb\tc\r\nd", 40), "a␛[2Jb c d");
     }
 
     #[test]
@@ -184,6 +150,25 @@ mod tests {
         );
         let texts: Vec<&str> = fitting.iter().map(|line| line.text.as_str()).collect();
         assert_eq!(texts, ["0", "1", "2", "   … and 6 more"]);
+    }
+
+    #[test]
+    fn in_a_short_window_what_is_at_work_is_shown_before_what_is_well() {
+        let line = |text: &str, colour| Line {
+            text: text.to_owned(),
+            colour,
+        };
+        let mut lines = vec![line("head", None)];
+        lines.extend((1..=6).map(|number| line(&format!("n{number}"), Some(Colour::Green))));
+        lines.push(line("n7", Some(Colour::Yellow)));
+        lines.push(line("n8", Some(Colour::Red)));
+        let size = Size {
+            columns: 40,
+            rows: 6,
+        };
+        let fitting = fit(&lines, size);
+        let texts: Vec<&str> = fitting.iter().map(|line| line.text.as_str()).collect();
+        assert_eq!(texts, ["head", "n1", "n7", "n8", "   … and 5 more"]);
     }
 
     proptest! {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::daemon::message::Effect;
 use crate::daemon::store::Loaded;
 use crate::daemon::store::Stored;
-use crate::daemon::store::UNFINISHED;
 use crate::daemon::store::Wish;
 use crate::reconcile::Mono;
+use crate::reconcile::status::Note;
 
 /// How long a write may take before the disk counts as one that does not take it. A busy one needs
 /// a second or two.
@@ -60,11 +60,14 @@ impl Keeping {
     /// Begins with what was read. Something is taken away only by the word of the last file that
     /// was written, whole: where this may be another, its `down` is forgotten at once, so that no
     /// later daemon finds it in a file that this one wrote. Gives notes for people.
-    pub(super) fn begin(loaded: Loaded) -> (Self, Vec<String>) {
+    pub(super) fn begin(loaded: Loaded) -> (Self, Vec<Note>) {
         let (mut stored, may_write, on_trial, note) = match loaded {
             Loaded::Fine(stored) => (*stored, true, false, None),
             Loaded::Quarantined(aside, copy) => {
-                let note = damaged(&aside, copy.is_some());
+                let note = Note::StateDamaged {
+                    aside,
+                    copied: copy.is_some(),
+                };
                 (
                     copy.map(|copy| *copy).unwrap_or_default(),
                     true,
@@ -73,18 +76,11 @@ impl Keeping {
                 )
             }
             Loaded::Unreadable(why) => {
-                let note = format!(
-                    "the state file cannot be read, nor its copy, so nothing is written over what \
-                     they hold: {why}; make it readable, or bring it back from a backup, and \
-                     start the daemon anew"
-                );
+                let note = Note::StateUnreadable { why };
                 (Stored::default(), false, true, Some(note))
             }
             Loaded::Newer(form, understood) => {
-                let note = format!(
-                    "the state file has form {form}, of a newer octo-local: nothing is written; \
-                     use that version"
-                );
+                let note = Note::StateNewer { form };
                 (
                     understood.map(|stored| *stored).unwrap_or_default(),
                     false,
@@ -95,10 +91,10 @@ impl Keeping {
         };
         let wish_on_disk = stored.wish;
         let written = (!on_trial).then(|| stored.clone());
-        let mut notes: Vec<String> = note.into_iter().collect();
+        let mut notes: Vec<Note> = note.into_iter().collect();
         if on_trial && stored.is_going_down() {
             stored.wish = Wish::Rest;
-            notes.push(UNFINISHED.to_owned());
+            notes.push(Note::Unfinished);
         }
         let keeping = Self {
             stored,
@@ -254,15 +250,6 @@ impl Keeping {
     }
 }
 
-fn damaged(aside: &str, copied: bool) -> String {
-    let then = if copied {
-        "nothing is lost: its copy counts"
-    } else {
-        "`octo-local up` applies the configuration anew"
-    };
-    format!("the state file was damaged and set aside as {aside}; {then}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,7 +281,7 @@ mod tests {
         let down = wishing(Wish::Down { volumes: true });
         let (keeping, notes) = Keeping::begin(Loaded::Quarantined("x".into(), Some(down.into())));
         assert_eq!(keeping.stored().wish, Wish::Rest);
-        assert!(notes.iter().any(|note| note == UNFINISHED));
+        assert!(notes.contains(&Note::Unfinished));
         assert!(
             keeping.takes_more_than(Wish::Up),
             "the file may still say it"

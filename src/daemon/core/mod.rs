@@ -67,25 +67,21 @@ use crate::reconcile::Mono;
 use crate::reconcile::News;
 use crate::reconcile::Observed;
 use crate::reconcile::State;
+use crate::reconcile::action::Subject;
+use crate::reconcile::action::Verb;
 use crate::reconcile::health::Miss;
 use crate::reconcile::health::Probe;
 use crate::reconcile::observed::Container;
 use crate::reconcile::observed::Instance;
 use crate::reconcile::observed::Run;
 use crate::reconcile::record::Durable;
+use crate::reconcile::status::Note;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::StatusInput;
 use crate::reconcile::status::is_down;
 use crate::reconcile::status::status;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
-
-/// What is noted when a demo goes on without privileges.
-const UNPRIVILEGED: &str = "this host cannot run privileged containers: the demo goes on without \
-                            (it needs no Docker-in-Docker)";
-/// What is said of containers that were made from something else than what is kept.
-const MADE_OTHERWISE: &str =
-    "what runs was made from another configuration: it is left as it is until `octo-local up`";
 
 /// What a daemon is, for as long as it lives.
 #[derive(Clone, Debug)]
@@ -115,7 +111,7 @@ pub struct Core {
     host: Host,
     tenure: Tenure,
     passing: Passing,
-    notes: Vec<String>,
+    notes: Vec<Note>,
     learned: Learned,
     plan_wakes_at: Option<Mono>,
     now: Moment,
@@ -132,6 +128,8 @@ struct Host {
 /// What was learned of runs, beside what the planner knows of them.
 #[derive(Debug, Default)]
 struct Learned {
+    /// Since when the goal is what it is; none where that is older than this daemon.
+    goal_since: Option<Mono>,
     /// The run of a node that proved its key last.
     proved: Option<Instance>,
     /// The last two times that each unit was asked to start, by the wall clock, as lines of its log
@@ -189,7 +187,8 @@ impl Core {
         let known = &core.keeping.stored().durable;
         core.state.records.durable.clone_from(known);
         core.derive();
-        core.tell("", "the daemon began");
+        core.learned.goal_since = None;
+        core.write_down("", "the daemon began");
         if let Goal::Down { .. } = core.state.desired.goal {
             core.tell("", "goes on with a `down` that was broken off");
         }
@@ -272,7 +271,7 @@ impl Core {
             }
             Event::Panicked(words) => {
                 tracing::error!(words, "a panic");
-                self.tell("", words);
+                self.write_down("", words);
                 self.shutdown.on_panic(now.mono);
             }
             Event::Requested(id, request) => self.on_request(id, request),
@@ -353,12 +352,15 @@ impl Core {
 
     /// What people are told now.
     pub fn status(&self, now: Mono) -> Status {
-        let not_written = self
-            .keeping
-            .problem()
-            .map(|why| format!("the state file cannot be written: {why}"));
-        let data_gone = self.passing.lost_volume.as_deref().map(data_gone);
-        let lost = self.tenure.lost_to().map(looked_after_by);
+        let not_written = self.keeping.problem().map(|why| Note::StateUnwritable {
+            why: why.to_string(),
+        });
+        let gone = self.passing.lost_volume.clone();
+        let data_gone = gone.map(|volume| Note::DataGone { volume });
+        let lost = self
+            .tenure
+            .lost_to()
+            .map(|by| Note::LookedAfter { by: by.to_owned() });
         let held_back = self
             .keeping
             .stored()
@@ -368,6 +370,7 @@ impl Core {
             project: self.setup.project.to_string(),
             generation: self.requests.generation(),
             engine_problem: self.looks.engine_problem().map(str::to_owned),
+            goal_since: self.learned.goal_since,
             unsure: self.looks.is_outdated(),
             notes: self
                 .notes
@@ -391,13 +394,16 @@ impl Core {
     }
 
     /// What a `down` leaves where it is, for people.
-    fn left_to_others(&self) -> Vec<String> {
+    fn left_to_others(&self) -> Vec<Note> {
         let Goal::Down { .. } = self.state.desired.goal else {
             return Vec::new();
         };
         let left = self.state.records.left_to_others().into_iter();
-        left.map(|(subject, words)| format!("{subject} is left where it is: {words}"))
-            .collect()
+        let note = |(subject, words): (&Subject, &str)| Note::LeftToOthers {
+            what: subject.to_string(),
+            why: words.to_owned(),
+        };
+        left.map(note).collect()
     }
 
     /// What is known and wanted, for those who hold it against something else.
@@ -438,6 +444,7 @@ impl Core {
     fn derive(&mut self) {
         let kept = self.keeping.stored();
         let (passing, desired) = (&self.passing, &mut self.state.desired);
+        let before = desired.goal;
         let waits = passing.awaits_request || passing.left_alone || self.tenure.lost_to().is_some();
         desired.goal = match passing.went_down {
             _ if self.shutdown.is_under_way() => Goal::Halt,
@@ -453,6 +460,9 @@ impl Core {
         let is_interrupted = kept.held && kept.is_up() && is_here;
         let is_touched = is_interrupted && passing.lost_volume.is_none() && !waits;
         desired.hands_off = desired.goal == Goal::Hold && !is_touched;
+        if desired.goal != before {
+            self.learned.goal_since = Some(self.now.mono);
+        }
         desired.hurry = self.shutdown.hurries();
         desired.stopped.clone_from(&kept.stopped);
         desired.drained.clone_from(&kept.drained);
@@ -463,7 +473,19 @@ impl Core {
         }
     }
 
+    /// Says what happened in the log and in the history.
     fn tell(&mut self, subject: impl Into<String>, what: impl Into<String>) {
+        let (subject, what) = (subject.into(), what.into());
+        if subject.is_empty() {
+            tracing::info!("{what}");
+        } else {
+            tracing::info!(subject, "{what}");
+        }
+        self.write_down(subject, what);
+    }
+
+    /// Says it in the history alone, where the log has a line of its own for it.
+    fn write_down(&mut self, subject: impl Into<String>, what: impl Into<String>) {
         self.out.push(Effect::Tell(subject.into(), what.into()));
     }
 
@@ -514,7 +536,7 @@ impl Core {
                 self.state.look_failed();
                 if self.looks.on_failure(words.clone(), now) {
                     tracing::warn!(words, "the engine does not answer");
-                    self.tell("", format!("the engine does not answer: {words}"));
+                    self.write_down("", format!("the engine does not answer: {words}"));
                 }
             }
         }
@@ -529,7 +551,7 @@ impl Core {
         }
         if !self.state.fits_what_runs() {
             self.passing.left_alone = true;
-            self.notes.push(MADE_OTHERWISE.to_owned());
+            self.notes.push(Note::MadeOtherwise);
             self.derive();
         } else if !self.state.seen.containers.is_empty() {
             self.keeping.confirm();
@@ -551,7 +573,7 @@ impl Core {
 
     fn on_tenure_changed(&mut self) {
         let told = match self.tenure.lost_to() {
-            Some(by) => looked_after_by(by),
+            Some(by) => Note::LookedAfter { by: by.to_owned() }.to_string(),
             None => "nobody else looks after this project any more".to_owned(),
         };
         self.tell("", told);
@@ -608,6 +630,10 @@ impl Core {
         let now = self.now.mono;
         let input = self.input_of(&action);
         self.state.begin(&action, now);
+        // Of a stop that tells already, with its reason.
+        if action.verb() != Verb::Stop {
+            tracing::info!(subject = %action.subject(), "{}", action.verb());
+        }
         if let Action::Start(unit, _) = &action {
             let [_, last] = self
                 .learned
@@ -669,10 +695,7 @@ impl Core {
     fn pass_on_news(&mut self) {
         for news in self.state.take_news() {
             match news {
-                News::Told(subject, what) => {
-                    tracing::info!(subject, "{what}");
-                    self.tell(subject, what);
-                }
+                News::Told(subject, what) => self.tell(subject, what),
                 News::VersionRan => self.remember_version(),
                 News::PasswordAccepted => self.keeping.edit(|stored| {
                     // Only the password that was tried: another login says nothing of `sa`'s.
@@ -684,8 +707,8 @@ impl Core {
                     stored.sa_password = password.or(stored.sa_password.take());
                 }),
                 News::Unprivileged => {
-                    self.tell("", UNPRIVILEGED);
-                    self.notes.push(UNPRIVILEGED.to_owned());
+                    self.tell("", Note::Unprivileged.to_string());
+                    self.notes.push(Note::Unprivileged);
                     let spec = self.state.desired.spec.clone();
                     self.keeping.edit(|stored| {
                         stored.unprivileged = true;
@@ -800,7 +823,10 @@ impl Core {
             return;
         }
         let told = match &lost {
-            Some(volume) => data_gone(volume),
+            Some(volume) => Note::DataGone {
+                volume: volume.clone(),
+            }
+            .to_string(),
             None => "the volume with the database is not missed any more".to_owned(),
         };
         self.tell("", told);
@@ -939,21 +965,6 @@ impl Core {
 /// Milliseconds since 1970.
 fn millis(wall: OffsetDateTime) -> i64 {
     i64::try_from(wall.unix_timestamp_nanos() / 1_000_000).unwrap_or(0)
-}
-
-fn looked_after_by(by: &str) -> String {
-    format!(
-        "another octo-local looks after this project on this engine, so nothing is done from here: \
-         {by}"
-    )
-}
-
-fn data_gone(volume: &str) -> String {
-    format!(
-        "the volume {volume} with this project's database is gone, so nothing is started: bring \
-         the volume back (is the engine's data directory mounted?), or `octo-local up --fresh` if \
-         a new, empty database is meant"
-    )
 }
 
 /// A number of the project's own, by which its waits differ from others'.

@@ -38,6 +38,7 @@ use crate::reconcile::Mono;
 use crate::reconcile::Observed;
 use crate::reconcile::plan::restart_wish;
 use crate::reconcile::preview;
+use crate::reconcile::status::Note;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 use crate::spec::build::BuildInput;
@@ -284,8 +285,13 @@ impl Core {
             let words = "the daemon is ending; try again when it has";
             return Some(Denied::Because(words.to_owned()));
         }
-        (!self.keeping.may_write())
-            .then(|| Denied::Because(self.notes.first().cloned().unwrap_or_default()))
+        if self.keeping.may_write() {
+            return None;
+        }
+        let forbids =
+            |note: &&Note| matches!(note, Note::StateNewer { .. } | Note::StateUnreadable { .. });
+        let why = self.notes.iter().find(forbids).map(ToString::to_string);
+        Some(Denied::Because(why.unwrap_or_default()))
     }
 
     fn inquiry(&self, request: &UpRequest) -> Inquiry {
@@ -400,7 +406,9 @@ impl Core {
             Admission::Taken => Some(Ok(())),
             Admission::Waits if *self.looks.engine() != EngineView::Answers => Some(Ok(())),
             Admission::Waits => None,
-            Admission::Refused(by) => Some(Err(Denied::Because(super::looked_after_by(&by)))),
+            Admission::Refused(by) => {
+                Some(Err(Denied::Because(Note::LookedAfter { by }.to_string())))
+            }
         }
     }
 
@@ -680,8 +688,7 @@ impl Core {
     /// where a person asks for another try. While the daemon ends, nothing more happens than that
     /// the wish is kept.
     fn apply(&mut self, admitted: &Admitted) {
-        self.notes
-            .retain(|note| note != crate::daemon::store::UNFINISHED);
+        self.notes.retain(|note| *note != Note::Unfinished);
         self.passing = super::Passing::default();
         // A person decided: what was read no longer has to prove itself.
         self.keeping.take_trial();
@@ -695,7 +702,7 @@ impl Core {
                     Pull::Always => images.collect(),
                     Pull::Missing | Pull::Never => BTreeSet::new(),
                 };
-                self.tell("", format!("up: {} changes", up.changes.len()));
+                self.tell("", format!("up: {}", counted(up.changes.len())));
             }
             Admitted::Down {
                 volumes,
@@ -731,9 +738,28 @@ impl Core {
     }
 }
 
+fn counted(changes: usize) -> String {
+    match changes {
+        0 => "nothing to change".to_owned(),
+        1 => "1 change".to_owned(),
+        more => format!("{more} changes"),
+    }
+}
+
 fn silence(endpoint: &Endpoint) -> String {
     format!(
         "{endpoint} takes connections and says nothing for {} s",
         SILENCE_PATIENCE.as_secs()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_change_is_not_many() {
+        let told = [0, 1, 2].map(counted);
+        assert_eq!(told, ["nothing to change", "1 change", "2 changes"]);
+    }
 }

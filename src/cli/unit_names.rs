@@ -1,95 +1,33 @@
-//! `restart`, `stop` and `start`: wishes about single units, which the daemon carries out in order.
-//! And what names of units mean, for every command that takes some.
+//! What names of units mean, for every command that takes some.
 
 use std::collections::BTreeSet;
 
-use crate::api::UnitsBody;
-use crate::cli::args::Format;
-use crate::cli::commands::status;
 use crate::cli::context::Context;
-use crate::cli::outcome::FAILED;
+use crate::cli::daemon_client::fetch_status;
+use crate::cli::known;
 use crate::cli::outcome::Failure;
-use crate::cli::outcome::Outcome;
 use crate::cli::outcome::USAGE;
-use crate::cli::outcome::interruptible;
-use crate::cli::terminal::progress::Progress;
 use crate::config::project::ProjectName;
-use crate::reconcile::status::Verdict;
 use crate::spec::UnitId;
-
-/// What Ctrl-C says: the wish was taken, and the daemon keeps it.
-const GOES_ON: &str = "interrupted; the daemon goes on, see `octo-local status`";
-
-/// Restarts units and waits until everything serves again.
-pub async fn restart(context: &Context, names: &[String]) -> Outcome {
-    wish(context, "/v1/restart", names).await
-}
-
-/// Stops units until they are started again.
-pub async fn stop(context: &Context, names: &[String]) -> Outcome {
-    wish(context, "/v1/stop", names).await
-}
-
-/// Starts units again.
-pub async fn start(context: &Context, names: &[String]) -> Outcome {
-    wish(context, "/v1/start", names).await
-}
-
-async fn wish(context: &Context, path: &str, names: &[String]) -> Outcome {
-    context.must_be_from_here().await?;
-    let units = named(context, names).await?;
-    interruptible(GOES_ON, carry_out(context, path, units)).await
-}
-
-async fn carry_out(context: &Context, path: &str, units: Vec<UnitId>) -> Outcome {
-    let mut progress = Progress::new(Format::Table);
-    let mut statuses = context.client.follow().await?;
-    let generation: u64 = context
-        .client
-        .post(
-            path,
-            &UnitsBody {
-                units,
-                endpoint: Some(context.endpoint()),
-            },
-        )
-        .await?;
-    loop {
-        // Cancel-safe: the stream keeps what it read; the tick is awaited again.
-        let status = tokio::select! {
-            status = statuses.next() => status?,
-            () = progress.tick() => continue,
-        };
-        let Some(status) = status else {
-            return Err(Failure::new(FAILED, "the daemon ended meanwhile"));
-        };
-        if status.generation < generation {
-            continue;
-        }
-        progress.tell(&status);
-        match status.verdict {
-            Verdict::Ready => return Ok(()),
-            Verdict::Failed | Verdict::Held => return Err(Failure::new(FAILED, status.message)),
-            Verdict::Down if status.goal != "up" => {
-                return Err(Failure::new(FAILED, status.message));
-            }
-            Verdict::Down | Verdict::Working | Verdict::Degraded | Verdict::EngineDown => {}
-        }
-    }
-}
 
 /// The units that these names mean, in start order; none named means none.
 pub async fn named(context: &Context, names: &[String]) -> Result<Vec<UnitId>, Failure> {
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let known: Vec<UnitId> = status::fetch(context)
+    let known: Vec<UnitId> = fetch_status::fetch(context)
         .await?
         .units
         .iter()
         .map(|unit| unit.unit)
         .collect();
-    choose(&context.project, &known, names).map_err(|why| Failure::new(USAGE, why))
+    choose(&context.project, &known, names).map_err(|why| {
+        let mut failure = Failure::new(USAGE, why);
+        // Where nothing of the project is there, another one may be meant.
+        let others = known::others(context).filter(|_| known.is_empty());
+        failure.lines.extend(others);
+        failure
+    })
 }
 
 /// A name is a unit's, a container's, or that of compose's service, which is all its units.

@@ -1,0 +1,84 @@
+//! What a shell offers while a command is typed: projects and units as they are known here. Only
+//! files are read: a key press waits for nobody.
+
+use clap::Command;
+use clap::CommandFactory as _;
+use clap::builder::Resettable;
+use clap_complete::engine::CompletionCandidate;
+
+use crate::cli::args::Args;
+use crate::cli::context::Context;
+use crate::cli::known;
+use crate::daemon::store;
+use crate::spec::UnitId;
+
+/// The commands that are offered: none that is not meant for people.
+pub fn command() -> Command {
+    let all = Args::command();
+    let visible: Vec<Command> = all
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+        .cloned()
+        .map(by_its_name)
+        .collect();
+    Command::new("octo-local")
+        .args(all.get_arguments().cloned().collect::<Vec<_>>())
+        .subcommands(visible)
+}
+
+/// Of a command and its visible alias only the first in the alphabet would be offered: `ps` for
+/// `status`. What is not offered is completed all the same.
+fn by_its_name(command: Command) -> Command {
+    match command.get_name() {
+        "status" => command.visible_alias(Resettable::Reset).alias("ps"),
+        _ => command,
+    }
+}
+
+/// The names of the known projects.
+pub fn projects() -> Vec<CompletionCandidate> {
+    let Some(context) = context() else {
+        return Vec::new();
+    };
+    let known = known::all(&context).into_iter();
+    known
+        .map(|known| CompletionCandidate::new(known.project.as_str()))
+        .collect()
+}
+
+/// The units of the project that is meant.
+pub fn units() -> Vec<CompletionCandidate> {
+    let spec = context()
+        .and_then(|context| store::read(&context.paths.store()))
+        .and_then(|stored| stored.spec);
+    let units = spec.map_or_else(|| vec![UnitId::Sql, UnitId::Node(1)], |spec| spec.units());
+    units
+        .into_iter()
+        .map(|unit| CompletionCandidate::new(unit.to_string()))
+        .collect()
+}
+
+/// What `logs` shows.
+pub fn logs() -> Vec<CompletionCandidate> {
+    let mut all = units();
+    all.push(CompletionCandidate::new("daemon"));
+    all
+}
+
+/// The project of the words that are there so far.
+fn context() -> Option<Context> {
+    let words: Vec<String> = std::env::args().collect();
+    let value = |names: [&str; 2]| {
+        let at = words
+            .iter()
+            .position(|word| names.contains(&word.as_str()))?;
+        words.get(at + 1).cloned()
+    };
+    let args = Args {
+        project_name: value(["-p", "--project-name"]).filter(|name| !name.is_empty()),
+        project_directory: value(["--project-directory", "--project-directory"]).map(Into::into),
+        env_file: Vec::new(),
+        command: crate::cli::args::Command::Version,
+    };
+    Context::new(&args).ok()
+}

@@ -1,0 +1,55 @@
+//! The status of a stack: the daemon's, or one made from labels when there is none.
+
+use crate::api::client::ClientError;
+use crate::cli::context::Context;
+use crate::cli::known;
+use crate::cli::outcome::Failure;
+use crate::cli::supervisor;
+use crate::engine::observe::ObservationCache;
+use crate::reconcile::Desired;
+use crate::reconcile::Mono;
+use crate::reconcile::UnitRecords;
+use crate::reconcile::status::Status;
+use crate::reconcile::status::StatusInput;
+use crate::reconcile::status::status as derive;
+
+/// Asks for it.
+pub async fn fetch(context: &Context) -> Result<Status, Failure> {
+    match context.client.status().await {
+        Ok(status) => Ok(status),
+        Err(ClientError::Absent) => from_labels(context).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn from_labels(context: &Context) -> Result<Status, Failure> {
+    let engine = context.engine().await?;
+    let seen = engine
+        .observe(&context.project, &[], &mut ObservationCache::default())
+        .await?;
+    let around = StatusInput {
+        project: context.project.to_string(),
+        ..StatusInput::default()
+    };
+    let mut status = derive(
+        &around,
+        &Desired::default(),
+        &seen,
+        &UnitRecords::default(),
+        Mono::default(),
+    );
+    status.supervised = false;
+    let kept = context.applied().await.unwrap_or_default();
+    status.notes.extend(kept.held_back(&context.endpoint()));
+    if let Some(other) = supervisor::another(context) {
+        status.set_unsupervised("not ours to ask", &other.line(context.project.as_str()));
+    } else if kept.is_up() || !seen.containers.is_empty() {
+        status.set_unsupervised(
+            "nobody supervises",
+            "no daemon runs; `octo-local up` starts one",
+        );
+    } else if let Some(line) = known::others(context).filter(|_| kept.spec.is_none()) {
+        status.set_unsupervised("down", &line);
+    }
+    Ok(status)
+}

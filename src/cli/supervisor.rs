@@ -1,0 +1,88 @@
+//! Who else supervises a project: root's daemon, or another user's. Each has a socket of its owner
+//! only, so it cannot be asked; but the name that keeps a second daemon out tells whose it is.
+
+use rustix::net::AddressFamily;
+use rustix::net::SocketAddrUnix;
+use rustix::net::SocketFlags;
+use rustix::net::SocketType;
+
+use crate::cli::context::Context;
+use crate::daemon::run;
+
+/// A daemon of somebody else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    uid: u32,
+    pid: i32,
+}
+
+/// The daemon of another user that supervises this project on this engine.
+pub fn another(context: &Context) -> Option<Other> {
+    let name = run::name_on_host(&context.project, &context.endpoint());
+    let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).ok()?;
+    // Not blocking: nobody takes these connections, and a full queue must keep nobody waiting.
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
+    rustix::net::connect(&socket, &address).ok()?;
+    let owner = rustix::net::sockopt::socket_peercred(&socket).ok()?;
+    let uid = owner.uid.as_raw();
+    (uid != rustix::process::geteuid().as_raw()).then(|| Other {
+        uid,
+        pid: owner.pid.as_raw_nonzero().get(),
+    })
+}
+
+impl Other {
+    /// Whose it is, and how it is asked.
+    pub fn line(&self, project: &str) -> String {
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let (uid, pid) = (self.uid, self.pid);
+        let who = match user_of(&passwd, uid) {
+            Some(name) => format!("{name} (uid {uid})"),
+            None => format!("the user with uid {uid}"),
+        };
+        let sudo = match uid {
+            0 => "sudo".to_owned(),
+            uid => format!("sudo -u '#{uid}'"),
+        };
+        format!(
+            "a daemon of {who}, process {pid}, supervises this stack; ask it with `{sudo} octo-local -p {project} …`"
+        )
+    }
+}
+
+/// The name of a user, passwd(5).
+fn user_of(passwd: &str, uid: u32) -> Option<&str> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_owner_of_another_daemon_is_named_and_how_to_ask_it() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nops:x:1001:1001::/home/ops:/bin/sh\n";
+        assert_eq!(user_of(passwd, 1001), Some("ops"));
+        assert_eq!(user_of(passwd, 1002), None);
+        let line = Other { uid: 0, pid: 7 }.line("octo");
+        assert!(
+            line.contains("uid 0") && line.contains("`sudo octo-local -p octo"),
+            "{line}"
+        );
+        let line = Other {
+            uid: 4_000_000,
+            pid: 7,
+        }
+        .line("octo");
+        assert!(
+            line.contains("uid 4000000") && line.contains("sudo -u '#4000000'"),
+            "{line}"
+        );
+    }
+}

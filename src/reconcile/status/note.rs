@@ -1,0 +1,208 @@
+//! Things that people should know of a stack and cannot see elsewhere: typed, so that nobody
+//! decides by the text that is shown.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+use serde::Serializer;
+
+/// One thing to know. For machines it is an object with its `kind`, what it is about, and the
+/// `text` that people read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self", tag = "kind", rename_all = "kebab-case")]
+pub enum Note {
+    /// The state file cannot be written: what is wished now may be forgotten.
+    StateUnwritable {
+        /// The disk's words.
+        why: String,
+    },
+    /// The state file was damaged and set aside.
+    StateDamaged {
+        /// The name that it has now.
+        aside: String,
+        /// Whether its copy was whole and counts instead.
+        copied: bool,
+    },
+    /// Neither the state file nor its copy can be read: nothing is written over what they hold.
+    StateUnreadable {
+        /// The disk's words.
+        why: String,
+    },
+    /// The state file was written by a newer octo-local: it is obeyed and not written.
+    StateNewer {
+        /// The file's form.
+        form: u32,
+    },
+    /// A `down` was begun, is not finished, and nobody goes on with it.
+    Unfinished,
+    /// The volume with the project's database is gone: nothing is started in its place.
+    DataGone {
+        /// Its name.
+        volume: String,
+    },
+    /// Another octo-local looks after this project on this engine: nothing is done from here.
+    LookedAfter {
+        /// Who.
+        by: String,
+    },
+    /// A `down` leaves this where it is, because somebody else uses it.
+    LeftToOthers {
+        /// What.
+        what: String,
+        /// Who uses it, as far as the engine tells.
+        why: String,
+    },
+    /// What runs was made from another configuration than the one that was read.
+    MadeOtherwise,
+    /// What is kept is about another engine than the one at hand.
+    Elsewhere {
+        /// The engine that is meant.
+        there: String,
+        /// The engine at hand.
+        here: String,
+    },
+    /// The host refuses privileged containers, and this demo goes on without.
+    Unprivileged,
+    /// A reference to an image stands for another image than at the last `up`.
+    ImageMoved {
+        /// The reference.
+        image: String,
+    },
+    /// A note of another version of octo-local, of which only the text is understood.
+    #[serde(skip)]
+    Other(String),
+}
+
+/// The form on the wire: the note itself, and its text.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten, with = "Note")]
+    note: &'a Note,
+    text: String,
+}
+
+impl Serialize for Note {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if let Self::Other(text) = self {
+            return serde_json::json!({ "kind": "other", "text": text }).serialize(to);
+        }
+        Told {
+            note: self,
+            text: self.to_string(),
+        }
+        .serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Note {
+    /// Takes what another version says for its text: a note that is not understood stops nobody.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(from)?;
+        let text = value.get("text").unwrap_or(&value);
+        let text = text
+            .as_str()
+            .map_or_else(|| text.to_string(), str::to_owned);
+        Ok(Self::deserialize(&value).unwrap_or(Self::Other(text)))
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StateUnwritable { why } => {
+                write!(out, "the state file cannot be written: {why}")
+            }
+            Self::StateDamaged { aside, copied } => {
+                let then = if *copied {
+                    "nothing is lost: its copy counts"
+                } else {
+                    "`octo-local up` applies the configuration anew"
+                };
+                write!(
+                    out,
+                    "the state file was damaged and set aside as {aside}; {then}"
+                )
+            }
+            Self::StateUnreadable { why } => write!(
+                out,
+                "the state file cannot be read, nor its copy, so nothing is written over what they hold: {why}; make it readable, or bring it back from a backup, and start the daemon anew"
+            ),
+            Self::StateNewer { form } => write!(
+                out,
+                "the state file has form {form}, of a newer octo-local: nothing is written; use that version"
+            ),
+            Self::Unfinished => {
+                out.write_str("a `down` was begun and is not finished: `octo-local down` ends it")
+            }
+            Self::DataGone { volume } => write!(
+                out,
+                "the volume {volume} with this project's database is gone, so nothing is started: bring the volume back (is the engine's data directory mounted?), or `octo-local up --fresh` if a new, empty database is meant"
+            ),
+            Self::LookedAfter { by } => write!(
+                out,
+                "another octo-local looks after this project on this engine, so nothing is done from here: {by}"
+            ),
+            Self::LeftToOthers { what, why } => {
+                write!(out, "{what} is left where it is: {why}")
+            }
+            Self::MadeOtherwise => out.write_str(
+                "what runs was made from another configuration: it is left as it is until `octo-local up`",
+            ),
+            Self::Elsewhere { there, here } => write!(
+                out,
+                "what is kept of this project is about the Docker Engine at {there}, and this is the one at {here}"
+            ),
+            Self::Unprivileged => out.write_str(
+                "this host cannot run privileged containers: the demo goes on without (it needs no Docker-in-Docker)",
+            ),
+            Self::ImageMoved { image } => write!(
+                out,
+                "{image} stands for another image now than at the last `up`; the next one uses it"
+            ),
+            Self::Other(text) => out.write_str(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_an_object_that_comes_back() {
+        for note in [
+            Note::Unfinished,
+            Note::StateUnwritable { why: "full".into() },
+            Note::StateNewer { form: 9 },
+            Note::StateUnreadable { why: "io".into() },
+            Note::DataGone { volume: "v".into() },
+            Note::LookedAfter { by: "x".into() },
+            Note::LeftToOthers {
+                what: "network".into(),
+                why: "x".into(),
+            },
+            Note::Other("something new".into()),
+        ] {
+            let wire = serde_json::to_value(&note).unwrap();
+            assert_eq!(wire["text"], note.to_string());
+            assert!(wire["kind"].is_string(), "{wire}");
+            assert_eq!(serde_json::from_value::<Note>(wire).unwrap(), note);
+        }
+    }
+
+    #[test]
+    fn what_another_version_says_is_shown_as_it_is() {
+        for (wire, text) in [
+            (serde_json::json!("plain text"), "plain text"),
+            (
+                serde_json::json!({"kind": "of-tomorrow", "n": 1, "text": "told"}),
+                "told",
+            ),
+        ] {
+            let note: Note = serde_json::from_value(wire).unwrap();
+            assert_eq!(note, Note::Other(text.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! One unit of the status: its phase in a word, why, what mends it, and when it is tried again.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::reconcile::Desired;
+use crate::reconcile::Goal;
+use crate::reconcile::Mono;
+use crate::reconcile::Observed;
+use crate::reconcile::Phase;
+use crate::reconcile::UnitRecords;
+use crate::reconcile::action::Subject;
+use crate::reconcile::cause::Cause;
+use crate::reconcile::cause::Failure;
+use crate::reconcile::observed::Container;
+use crate::reconcile::phase::phase_of;
+use crate::reconcile::record::Blocked;
+use crate::reconcile::record::UnitRecord;
+use crate::spec::ContainerSpec;
+use crate::spec::StackSpec;
+use crate::spec::UnitId;
+
+/// One unit, for people.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnitStatus {
+    /// Which.
+    pub unit: UnitId,
+    /// The container's name; empty for an external database.
+    pub container: String,
+    /// The phase in one word.
+    pub phase: PhaseWord,
+    /// Whether it is somebody else's: only asked, never started or stopped.
+    #[serde(default)]
+    pub external: bool,
+    /// Why, if there is more to say.
+    pub reason: String,
+    /// What mends it, if something must be mended.
+    pub fix: Option<String>,
+    /// The named cause of the last failure, while it matters.
+    pub cause: Option<Cause>,
+    /// The last log lines of the failed run.
+    pub lines: Vec<String>,
+    /// Seconds since the run began to be seen, for a unit that runs.
+    pub for_seconds: u64,
+    /// Restarts since the daemon began.
+    pub restarts: u32,
+    /// Seconds until it is tried again: a start, or what it needs before one.
+    pub retry_in_seconds: Option<u64>,
+    /// The image reference.
+    pub image: String,
+    /// Published ports, as `address:port->port`.
+    pub ports: Vec<String>,
+    /// Whether the operator stopped it on purpose.
+    pub stopped: bool,
+}
+
+/// A unit's phase as people and machines read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PhaseWord {
+    /// There is no container.
+    Absent,
+    /// There is a container that does not run and has not failed.
+    Created,
+    /// It runs and was not ready yet.
+    Starting,
+    /// It serves.
+    Ready,
+    /// It runs, was ready, and is not now.
+    Unready,
+    /// It is well and finishes its tasks, taking no more.
+    Draining,
+    /// It is well and takes no tasks, because somebody drained it.
+    Drained,
+    /// Somebody froze it.
+    Paused,
+    /// Its process ended and nobody looked at why.
+    Dead,
+    /// It is being ended, or taken away.
+    Stopping,
+    /// It failed and is started again after a wait.
+    BackingOff,
+    /// It failed several times in a row.
+    CrashLoop,
+    /// It failed for a cause that only a person or the host can cure.
+    Failed,
+    /// It runs, and nobody supervises it: more is not known.
+    Running,
+    /// It does not run, and nobody supervises it.
+    Stopped,
+}
+
+impl PhaseWord {
+    /// Whether it does not serve for a cause that a person should see.
+    pub fn has_failed(self) -> bool {
+        matches!(self, Self::Failed | Self::CrashLoop)
+    }
+}
+
+impl From<&Phase> for PhaseWord {
+    fn from(phase: &Phase) -> Self {
+        match phase {
+            Phase::Absent => Self::Absent,
+            Phase::Created => Self::Created,
+            Phase::Starting => Self::Starting,
+            Phase::Ready => Self::Ready,
+            Phase::Unready => Self::Unready,
+            Phase::Draining { .. } => Self::Draining,
+            Phase::Drained => Self::Drained,
+            Phase::Paused => Self::Paused,
+            Phase::Dead => Self::Dead,
+            Phase::Stopping => Self::Stopping,
+            Phase::BackingOff { .. } => Self::BackingOff,
+            Phase::CrashLoop { .. } => Self::CrashLoop,
+            Phase::Failed(_) => Self::Failed,
+        }
+    }
+}
+
+/// The word for machines is the word for people.
+impl fmt::Display for PhaseWord {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(out)
+    }
+}
+
+/// What units are told from.
+pub(super) struct Around<'a> {
+    pub(super) spec: &'a StackSpec,
+    pub(super) desired: &'a Desired,
+    pub(super) seen: &'a Observed,
+    pub(super) records: &'a UnitRecords,
+    pub(super) now: Mono,
+}
+
+impl Around<'_> {
+    fn is_external(&self, unit: UnitId) -> bool {
+        unit == UnitId::Sql && self.spec.sql.is_none()
+    }
+
+    fn phase(&self, unit: UnitId) -> Phase {
+        let external = self.is_external(unit);
+        phase_of(unit, external, self.seen, self.records, self.now)
+    }
+
+    /// Whether what comes after it in the order of starts need not wait for it.
+    fn serves(&self, unit: UnitId) -> bool {
+        self.phase(unit).is_well()
+    }
+
+    /// What comes before a unit in the order of starts, is wanted, and does not serve.
+    fn ahead(&self, unit: UnitId) -> Option<UnitId> {
+        let units = self.spec.units();
+        let mut before = units.into_iter().take_while(|before| *before != unit);
+        before
+            .find(|before| !self.desired.stopped.contains(before) && !self.serves(*before))
+            .filter(|_| self.desired.goal == Goal::Up)
+    }
+
+    /// Why a container that is wanted cannot be made: its image, its network or a volume is not
+    /// there.
+    fn blocked(&self, wanted: &ContainerSpec) -> Option<(&Subject, &Blocked)> {
+        let volumes = wanted.mounts.values().cloned().map(Subject::Volume);
+        let mut parts = [Subject::Image(wanted.image.clone()), Subject::Network]
+            .into_iter()
+            .chain(volumes);
+        let blocked = parts.find_map(|part| self.records.blocked.get_key_value(&part));
+        let is_there = self
+            .seen
+            .container(wanted.unit)
+            .is_some_and(|container| container.digest == wanted.digest());
+        blocked.filter(|_| !is_there)
+    }
+
+    /// The status of one unit.
+    pub(super) fn unit(&self, unit: UnitId) -> UnitStatus {
+        let phase = self.phase(unit);
+        let unknown = UnitRecord::default();
+        let record = self.records.get(unit).unwrap_or(&unknown);
+        let container = self.spec.container(unit);
+        let blocked = container.and_then(|container| self.blocked(container));
+        let failure = record
+            .failures
+            .last
+            .as_ref()
+            .or(blocked.map(|(_, blocked)| &blocked.failure));
+        let runs = self.seen.container(unit).is_some_and(Container::is_running);
+        let busy = self.records.busy.get(&Subject::Unit(unit));
+        let retry_at = record.failures.retry_at.filter(|_| !runs);
+        let retry_at = retry_at.or(blocked.map(|(_, blocked)| blocked.retry_at));
+        let mut status = UnitStatus {
+            phase: PhaseWord::from(&phase),
+            external: self.is_external(unit),
+            reason: self.reason(unit, &phase, record, blocked, runs),
+            fix: failure.map(|failure| failure.cause.fix().to_owned()),
+            cause: failure.map(|failure| failure.cause),
+            lines: failure
+                .map(|failure| failure.lines.clone())
+                .unwrap_or_default(),
+            restarts: record.restarts,
+            retry_in_seconds: retry_at
+                .filter(|_| busy.is_none())
+                .map(|until| until.since(self.now).as_secs()),
+            stopped: self.desired.stopped.contains(&unit),
+            ..blank(unit)
+        };
+        if runs {
+            status.for_seconds = self.now.since(record.seen_at()).as_secs();
+        }
+        if let Some(container) = container {
+            status.container.clone_from(&container.name);
+            status.image.clone_from(&container.image);
+            status.ports = ports(container);
+        }
+        status
+    }
+
+    fn reason(
+        &self,
+        unit: UnitId,
+        phase: &Phase,
+        record: &UnitRecord,
+        blocked: Option<(&Subject, &Blocked)>,
+        runs: bool,
+    ) -> String {
+        if self.desired.stopped.contains(&unit) {
+            return "stopped by the operator".to_owned();
+        }
+        if !runs && self.desired.stopped.contains(&UnitId::Sql) {
+            return "waits for db, which the operator stopped".to_owned();
+        }
+        // What a part of it fails on is told with the work on that part.
+        let failed = || match (&record.failures.last, blocked) {
+            (Some(failure), _) => Some(words_of(failure)),
+            (None, Some((subject, _))) => Some(format!("waits for {}", super::name_of(subject)?)),
+            (None, None) => None,
+        };
+        let probed = || record.health().last_problem.clone();
+        let turn = || self.ahead(unit).map(|ahead| format!("waits for {ahead}"));
+        let text = match phase {
+            Phase::Failed(_) | Phase::BackingOff { .. } | Phase::CrashLoop { .. } | Phase::Dead => {
+                failed()
+            }
+            Phase::Draining { until } => Some(draining(until.since(self.now))),
+            Phase::Starting | Phase::Unready | Phase::Drained => probed().or_else(failed),
+            Phase::Paused => Some("somebody paused the container; `docker unpause` it".to_owned()),
+            Phase::Absent | Phase::Created | Phase::Stopping => {
+                let busy = self.records.busy.get(&Subject::Unit(unit));
+                match (busy.map(|(verb, _)| verb), failed()) {
+                    (Some(verb), Some(failed)) => Some(format!("{verb}…; before: {failed}")),
+                    (Some(verb), None) => Some(format!("{verb}…")),
+                    (None, failed) => failed.or_else(turn),
+                }
+            }
+            Phase::Ready => failed().map(|failed| format!("it is not replaced yet: {failed}")),
+        };
+        text.unwrap_or_default()
+    }
+}
+
+fn draining(left: std::time::Duration) -> String {
+    let seconds = left.as_secs();
+    format!(
+        "it finishes its tasks and takes no more, at most {}:{:02} longer",
+        seconds / 60,
+        seconds % 60
+    )
+}
+
+fn words_of(failure: &Failure) -> String {
+    format!("{}: {}", failure.cause.title(), failure.detail)
+}
+
+fn ports(container: &ContainerSpec) -> Vec<String> {
+    container
+        .ports
+        .iter()
+        .map(|port| format!("{}:{}->{}", port.host_ip, port.host, port.container))
+        .collect()
+}
+
+/// A unit of which only labels are known: nobody supervises it.
+pub(super) fn from_labels(unit: UnitId, seen: &Observed) -> UnitStatus {
+    let container = seen.container(unit);
+    let mut status = blank(unit);
+    if container.is_some_and(Container::is_running) {
+        status.phase = PhaseWord::Running;
+    }
+    if let Some(container) = container {
+        status.container.clone_from(&container.name);
+        status.image.clone_from(&container.image);
+    }
+    status
+}
+
+fn blank(unit: UnitId) -> UnitStatus {
+    UnitStatus {
+        unit,
+        container: String::new(),
+        phase: PhaseWord::Stopped,
+        external: false,
+        reason: String::new(),
+        fix: None,
+        cause: None,
+        lines: Vec::new(),
+        for_seconds: 0,
+        restarts: 0,
+        retry_in_seconds: None,
+        image: String::new(),
+        ports: Vec::new(),
+        stopped: false,
+    }
+}
