@@ -82,6 +82,8 @@ pub mod config;
 
 pub mod spec;
 
+pub mod export;
+
 pub mod reconcile;
 
 pub mod engine;
