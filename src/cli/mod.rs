@@ -24,6 +24,7 @@ use commands::config;
 use commands::down;
 use commands::events;
 use commands::explain;
+use commands::export;
 use commands::init;
 use commands::logs;
 use commands::plan;
@@ -69,6 +70,7 @@ pub async fn run(args: Args) -> Outcome {
         Command::Explain(names) => explain::explain(&context, &names.units).await,
         Command::Events(flags) => events::events(&context, &flags).await,
         Command::Backup(flags) => backup::backup(&context, &flags).await,
+        Command::Export(flags) => export::export(&context, &flags).await,
         Command::Init => init::init(&context),
         Command::Systemd => systemd::systemd(&context).await,
         Command::Daemon { detached, held } => {

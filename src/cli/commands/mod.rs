@@ -5,6 +5,7 @@ pub mod config;
 pub mod down;
 pub mod events;
 pub mod explain;
+pub mod export;
 pub mod init;
 pub mod logs;
 pub mod plan;
