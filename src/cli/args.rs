@@ -173,7 +173,7 @@ pub enum ExportCommand {
         nodes: Option<u8>,
         /// What a configuration for one host does not say
         #[command(flatten)]
-        options: Options,
+        options: Box<Options>,
     },
     /// Write a compose file and a `.env` that run the same stack on the same volumes
     Compose {

@@ -22,3 +22,22 @@ pub fn encrypted(text: &Secret) -> Result<Secret, AdoError> {
     read.trust_server_certificate = read.trust_server_certificate.or(Some(true));
     Ok(read.render())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn login_and_database_stay_and_what_is_said_of_encryption_too() {
+        let text = Secret::new("Data Source=db,1401;Initial Catalog=O;UID=octo;PWD='a;b'");
+        let moved = at(&text, "mssql", 1433).unwrap();
+        let expected = "Server=mssql,1433;Database=O;User Id=octo;Password=\"a;b\"";
+        assert_eq!(moved.expose(), expected);
+        let safe = encrypted(&moved).unwrap();
+        let expected = format!("{expected};Encrypt=True;TrustServerCertificate=True");
+        assert_eq!(safe.expose(), expected);
+        let strict = "Server=mssql,1433;Database=O;User Id=octo;Password=p;Encrypt=Strict;TrustServerCertificate=False";
+        assert_eq!(encrypted(&Secret::new(strict)).unwrap().expose(), strict);
+        assert!(at(&Secret::new("Server=x"), "mssql", 1433).is_err());
+    }
+}

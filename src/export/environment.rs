@@ -88,3 +88,56 @@ pub fn env_file(heading: &str, secrets: &BTreeMap<String, Secret>) -> String {
         .map(|(key, value)| format!("{key}={}\n", value.expose()));
     lines.fold(heading.to_owned(), |text, line| text + &line)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn added(name: &str, value: &str) -> Environment {
+        let mut environment = Environment::default();
+        environment.add("all", name, &Secret::new(value));
+        environment
+    }
+
+    #[test]
+    fn what_is_open_is_written_out_and_what_is_not_is_referred_to() {
+        let open = added("ADMIN_USERNAME", "a$(B)$");
+        assert_eq!(
+            open.variables,
+            [EnvVar::literal("ADMIN_USERNAME", "a$$(B)$$")]
+        );
+        assert!(open.secrets.is_empty());
+        for (name, value) in [("ADMIN_PASSWORD", "p"), ("HTTP_PROXY", "http://me:p@proxy")] {
+            let secret = added(name, value);
+            assert_eq!(secret.variables, [EnvVar::of_secret(name, "all", name)]);
+            assert_eq!(secret.secrets[name].expose(), value);
+        }
+    }
+
+    #[test]
+    fn lines_are_kept_apart_and_put_together_in_the_pod() {
+        let whole = added("TOKEN", "a\n\nb\r");
+        let names: Vec<&str> = whole.variables.iter().map(|it| it.name.as_str()).collect();
+        let expected = [
+            "TOKEN_PART_1",
+            "LINE_FEED",
+            "TOKEN_PART_2",
+            "TOKEN_PART_3",
+            "CARRIAGE_RETURN",
+            "TOKEN_PART_4",
+            "TOKEN",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(
+            whole.variables[6].value.as_deref(),
+            Some(
+                "$(TOKEN_PART_1)$(LINE_FEED)$(TOKEN_PART_2)$(LINE_FEED)$(TOKEN_PART_3)$(CARRIAGE_RETURN)$(TOKEN_PART_4)"
+            )
+        );
+        let text = env_file("# heading\n", &whole.secrets);
+        assert_eq!(
+            text,
+            "# heading\nTOKEN_PART_1=a\nTOKEN_PART_2=\nTOKEN_PART_3=b\nTOKEN_PART_4=\n"
+        );
+    }
+}

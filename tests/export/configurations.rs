@@ -106,7 +106,7 @@ impl Tried {
     /// All objects of the manifests, without kustomize's own file and Helm's.
     pub(super) fn objects(&self) -> Vec<Value> {
         let is_manifest = |path: &&String| {
-            path.ends_with(".yaml")
+            has_ending(path, "yaml")
                 && !path.ends_with("kustomization.yaml")
                 && !path.starts_with("post-render/")
                 && *path != "values.yaml"
@@ -121,6 +121,13 @@ impl Tried {
             .into_iter()
             .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
     }
+}
+
+/// Whether a file is of this kind.
+pub(super) fn has_ending(path: &str, ending: &str) -> bool {
+    std::path::Path::new(path)
+        .extension()
+        .is_some_and(|found| found == ending)
 }
 
 /// The documents of a file.

@@ -21,6 +21,7 @@ use super::configurations::Tried;
 use super::configurations::all;
 use super::configurations::config;
 use super::configurations::documents;
+use super::configurations::has_ending;
 use super::configurations::options;
 use super::configurations::with_source;
 use super::lint::lint;
@@ -65,6 +66,59 @@ fn nothing_in_an_export_points_at_what_is_not_there() {
     for tried in all() {
         let found = lint(&tried);
         assert!(found.is_empty(), "{}:\n{}", tried.name, found.join("\n"));
+    }
+}
+
+/// An export in which one thing is wrong is found out.
+#[test]
+fn what_points_at_nothing_is_found() {
+    for (path, right, wrong) in [
+        ("octopus.yaml", "partition: 1000", "partition: 1"),
+        (
+            "octopus.yaml",
+            "serviceName: octopus-nodes",
+            "serviceName: octopus",
+        ),
+        (
+            "octopus.yaml",
+            "claimName: octopus-shared",
+            "claimName: other",
+        ),
+        ("octopus.yaml", "key: MASTER_KEY", "key: OTHER_KEY"),
+        ("octopus.yaml", "Seconds: 600", "Seconds: 599"),
+        (
+            "octopus.yaml",
+            "failureThreshold: 360",
+            "failureThreshold: 359",
+        ),
+        ("octopus.yaml", "port: web", "port: http"),
+        (
+            "octopus.yaml",
+            "enableServiceLinks: false",
+            "enableServiceLinks: true",
+        ),
+        (
+            "services.yaml",
+            "pod-name: octopus-1",
+            "pod-name: octopus-2",
+        ),
+        (
+            "services.yaml",
+            "targetPort: polling",
+            "targetPort: tentacle",
+        ),
+        ("storage.yaml", "ReadWriteMany", "ReadWriteOnce"),
+        ("pdb.yaml", "name: octopus", "name: server"),
+        ("networkpolicy.yaml", "name: mssql", "name: sql"),
+        ("ingress.yaml", "name: web", "name: http"),
+    ] {
+        let two = config(&[("OCTOPUS_NODES", "2")]);
+        let mut tried = Tried::new(two, "--storage-class files --ingress o.example.com");
+        let text = tried.text(path);
+        assert!(text.contains(right), "{path}: {right}");
+        let file = octo_local::export::File::open(path, text.replace(right, wrong));
+        tried.files.insert(path.to_owned(), file);
+        assert!(!lint(&tried).is_empty(), "{path}: {wrong}");
     }
 }
 
@@ -117,7 +171,7 @@ fn kustomize_is_given_every_manifest() {
             .collect();
         listed.sort_unstable();
         let is_manifest = |path: &&String| {
-            path.ends_with(".yaml") && !path.contains('/') && *path != "kustomization.yaml"
+            has_ending(path, "yaml") && !path.contains('/') && *path != "kustomization.yaml"
         };
         let manifests: Vec<&String> = tried.files.keys().filter(is_manifest).collect();
         assert_eq!(listed, manifests, "{}", tried.name);

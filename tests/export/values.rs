@@ -106,7 +106,7 @@ fn assert_arrives(wanted: &ContainerSpec, found: &BTreeMap<String, String>) {
 fn with_values(one: &str, other: &str) -> Config {
     let mut config = config(&[]);
     config.octopus.admin_password = Secret::new(one);
-    config.octopus.admin_email = other.to_owned();
+    other.clone_into(&mut config.octopus.admin_email);
     let extra = &mut config.octopus.extra;
     extra.insert("ENABLE_USAGE".to_owned(), Secret::new(one));
     extra.insert("ADMIN_EXTERNAL_TOKEN".to_owned(), Secret::new(other));
@@ -118,21 +118,18 @@ fn with_values(one: &str, other: &str) -> Config {
 
 fn assert_all_arrive(one: &str, other: &str) {
     let config = with_values(one, other);
-    let stack = with_source(&config, |source| source.stack());
-    for (words, name) in [("", "octopus"), ("--format yaml", "octopus")] {
-        let tried = Tried::new(config.clone(), words);
-        let secret = secret_of(tried.text("secrets.env"));
-        for (unit, name) in [(UnitId::Node(1), name), (UnitId::Sql, "mssql")] {
-            let set = tried.object("StatefulSet", name).unwrap();
-            let env = &set["spec"]["template"]["spec"]["containers"][0]["env"];
-            let found = environment_in_pod(env, &secret);
-            assert_arrives(stack.container(unit).unwrap(), &found);
-            if unit == UnitId::Sql {
-                assert_eq!(found["SQLCMDPASSWORD"], other);
-            }
+    let (stack, files) = with_source(&config, |source| (source.stack(), compose::export(source)));
+    let tried = Tried::new(config, "");
+    let secret = secret_of(tried.text("secrets.env"));
+    for (unit, name) in [(UnitId::Node(1), "octopus"), (UnitId::Sql, "mssql")] {
+        let set = tried.object("StatefulSet", name).unwrap();
+        let env = &set["spec"]["template"]["spec"]["containers"][0]["env"];
+        let found = environment_in_pod(env, &secret);
+        assert_arrives(stack.container(unit).unwrap(), &found);
+        if unit == UnitId::Sql {
+            assert_eq!(found["SQLCMDPASSWORD"], other);
         }
     }
-    let files = with_source(&config, compose::export);
     for container in stack.containers() {
         let found = environment(&files, container.unit);
         let wanted: BTreeMap<String, String> = container

@@ -15,6 +15,7 @@ use crate::cli::outcome::CONFIGURATION;
 use crate::cli::outcome::Failure;
 use crate::cli::outcome::Outcome;
 use crate::cli::terminal::print;
+use crate::config::Config;
 use crate::config::Problem;
 use crate::config::Secret;
 use crate::config::values::differences;
@@ -25,7 +26,6 @@ use crate::export::Source;
 use crate::export::compose;
 use crate::export::kubernetes;
 use crate::export::source::Ran;
-use crate::spec::StackSpec;
 
 /// The list of what an export wrote: by it a later one knows its own directory.
 const WRITTEN: &str = ".octo-local-export";
@@ -44,6 +44,8 @@ pub async fn export(context: &Context, flags: &ExportFlags) -> Outcome {
     request::tell_warnings(&resolved);
     let config = &resolved.config;
     let stored = context.applied().await.unwrap_or_default();
+    must_be_this_stack(context, &stored).await?;
+    tell_drift(&stored, config);
     let working_dir = context.files.directory.display().to_string();
     let mut source = Source {
         config,
@@ -53,31 +55,17 @@ pub async fn export(context: &Context, flags: &ExportFlags) -> Outcome {
         ran: None,
         has_data: stored.spec.is_some(),
     };
-    let stack = source.stack();
-    let key = master_key(&stored, config.octopus.master_key.as_ref(), &stack)
+    let data = Data::of(&source.stack());
+    let key = master_key(&stored, config.octopus.master_key.as_ref(), &data)
         .map_err(|problem| Failure::problems(&[problem]))?;
     source.master_key = &key;
-    let ran = stored.ran_on(&Data::of(&stack));
-    source.ran = ran.map(|ran| Ran {
+    source.ran = stored.ran_on(&data).map(|ran| Ran {
         image: &ran.image,
         version: &ran.version,
     });
-    if let Some(applied) = &stored.config {
-        let names = differences(applied, config);
-        if !names.is_empty() {
-            let names = names.join(", ");
-            print::tell(format_args!(
-                "warning: this is what .env says, and what runs has otherwise: {names}"
-            ));
-        }
-    }
     match &flags.command {
         ExportCommand::Compose { out: None } => {
-            let files = compose::export(&source);
-            let file = files.iter().find(|file| file.path == compose::FILE);
-            let file = file.expect("a compose file is always among them");
-            print::bytes(file.contents.expose().as_bytes());
-            print::tell("its secrets are in a .env that --out DIR writes beside it");
+            show(&compose::export(&source));
             Ok(())
         }
         ExportCommand::Compose { out: Some(out) } => write(out, &compose::export(&source)),
@@ -88,25 +76,52 @@ pub async fn export(context: &Context, flags: &ExportFlags) -> Outcome {
                 print::tell(format_args!("warning: {warning}"));
             }
             write(out, &export.files)?;
-            print::tell(format_args!(
-                "next: read {}",
-                out.join("HANDOVER.md").display()
-            ));
+            let manual = out.join("HANDOVER.md");
+            print::tell(format_args!("next: read {}", manual.display()));
             Ok(())
         }
     }
 }
 
+/// What is kept under this name is of this directory and no demo: else its key and its volumes would
+/// be taken for another stack's.
+async fn must_be_this_stack(context: &Context, stored: &Stored) -> Outcome {
+    let Some(spec) = &stored.spec else {
+        return Ok(());
+    };
+    if spec.demo {
+        let line =
+            "this project is a demo, whose data only stand-ins can open; use another name with -p";
+        return Err(Failure::new(CONFIGURATION, line));
+    }
+    context.must_be_from_here().await
+}
+
+/// An edited `.env` is exported as it is, and said to be another one than what runs.
+fn tell_drift(stored: &Stored, config: &Config) {
+    let applied = stored.config.as_ref();
+    let names = applied.map_or_else(Vec::new, |applied| differences(applied, config));
+    if !names.is_empty() {
+        let names = names.join(", ");
+        print::tell(format_args!(
+            "warning: the export is of what .env says now; what is applied has otherwise: {names}"
+        ));
+    }
+}
+
+/// Shows the compose file, in which no secret is.
+fn show(files: &[File]) {
+    let file = files.iter().find(|file| file.path == compose::FILE);
+    let file = file.expect("a compose file is always among them");
+    print::bytes(file.contents.expose().as_bytes());
+    print::tell("its secrets are in a .env that --out DIR writes beside it");
+}
+
 /// The key of the data: the one that a node came up with on it, else the given one, else the one
 /// that was made for it.
-fn master_key(
-    stored: &Stored,
-    given: Option<&Secret>,
-    stack: &StackSpec,
-) -> Result<Secret, Problem> {
-    let data = Data::of(stack);
-    let proven = stored.keys.proven_for(&data).map(|known| &known.key);
-    let made = stored.keys.made_for(&data).map(|known| &known.key);
+fn master_key(stored: &Stored, given: Option<&Secret>, data: &Data) -> Result<Secret, Problem> {
+    let proven = stored.keys.proven_for(data).map(|known| &known.key);
+    let made = stored.keys.made_for(data).map(|known| &known.key);
     let problem = |why: &str, fix: &str| Problem {
         key: "MASTER_KEY".to_owned(),
         value: None,
@@ -206,4 +221,35 @@ fn write_file(path: &Path, file: &File) -> std::io::Result<()> {
     unfinished.as_file().sync_all()?;
     unfinished.persist(path)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(keys: &[(&str, &str)]) -> Stored {
+        let mut stored = Stored::default();
+        for (key, volume) in keys {
+            let data = Data::Volume((*volume).to_owned());
+            stored.keys.prove(&Secret::new(*key), &data);
+        }
+        stored
+    }
+
+    #[test]
+    fn the_key_that_the_data_knows_is_exported_and_no_other() {
+        let data = Data::Volume("shop_sql-data".to_owned());
+        let (one, other) = (Secret::new("one"), Secret::new("other"));
+        let stored = kept(&[("one", "shop_sql-data"), ("other", "another")]);
+        assert_eq!(master_key(&stored, None, &data), Ok(one.clone()));
+        assert_eq!(master_key(&stored, Some(&one), &data), Ok(one));
+        let refused = master_key(&stored, Some(&other), &data).unwrap_err();
+        assert!(refused.why.contains("another one"), "{refused}");
+        let nothing = Stored::default();
+        assert_eq!(master_key(&nothing, Some(&other), &data), Ok(other));
+        assert!(master_key(&nothing, None, &data).is_err());
+        let mut made = Stored::default();
+        made.keys.set(&Secret::new("made"), true, &data);
+        assert_eq!(master_key(&made, None, &data), Ok(Secret::new("made")));
+    }
 }
