@@ -10,6 +10,7 @@ pub mod dotenv_value;
 pub mod environment;
 pub mod file;
 pub mod kubernetes;
+pub mod network_object;
 pub mod object;
 pub mod source;
 pub mod yaml;

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::Value;
 
 /// Labels, and what selects by them.
 pub type Labels = BTreeMap<&'static str, String>;
@@ -154,7 +153,7 @@ pub struct Pod {
     pub security_context: PodSecurity,
     /// Where.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub affinity: Option<Value>,
+    pub affinity: Option<Affinity>,
     /// Where, by zone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub topology_spread_constraints: Vec<Spread>,
@@ -163,6 +162,42 @@ pub struct Pod {
     /// What is mounted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
+}
+
+/// Where pods are put.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Affinity {
+    /// Not beside these.
+    pub pod_anti_affinity: AntiAffinity,
+}
+
+/// What pods are not put beside.
+#[derive(Clone, Debug, Serialize)]
+pub struct AntiAffinity {
+    /// If that is possible.
+    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution")]
+    pub preferred: Vec<WeightedTerm>,
+}
+
+/// A wish, and how much it weighs.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WeightedTerm {
+    /// From 1 to 100.
+    pub weight: u8,
+    /// The wish.
+    pub pod_affinity_term: AffinityTerm,
+}
+
+/// Which pods, and what counts as beside them.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AffinityTerm {
+    /// Which pods.
+    pub label_selector: Selector,
+    /// The label that places beside each other share.
+    pub topology_key: &'static str,
 }
 
 /// How pods spread.
@@ -485,8 +520,8 @@ pub struct ServicePort {
     pub name: &'static str,
     /// Its number.
     pub port: u16,
-    /// The container's port, by name.
-    pub target_port: &'static str,
+    /// The container's port, by number: the vendor's chart has other names for them.
+    pub target_port: u16,
 }
 
 /// How many pods may be taken away at once on purpose.

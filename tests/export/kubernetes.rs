@@ -102,14 +102,11 @@ fn what_points_at_nothing_is_found() {
             "pod-name: octopus-1",
             "pod-name: octopus-2",
         ),
-        (
-            "services.yaml",
-            "targetPort: polling",
-            "targetPort: tentacle",
-        ),
+        ("services.yaml", "targetPort: 10943", "targetPort: 10944"),
         ("storage.yaml", "ReadWriteMany", "ReadWriteOnce"),
         ("pdb.yaml", "name: octopus", "name: server"),
         ("networkpolicy.yaml", "name: mssql", "name: sql"),
+        ("networkpolicy.yaml", "port: 1433", "port: 1401"),
         ("ingress.yaml", "name: web", "name: http"),
     ] {
         let two = config(&[("OCTOPUS_NODES", "2")]);
@@ -338,7 +335,16 @@ fn choices_that_cannot_work_are_refused_all_at_once() {
             "Server=s;Database=O;User=octo;Password=m4rker",
         ),
     ]);
+    let here = config(&[
+        ("SQL_IMAGE", ""),
+        (
+            "DB_CONNECTION_STRING",
+            "Server=host.docker.internal;Database=O;User=octo;Password=m4rker",
+        ),
+    ]);
+    Tried::new(here.clone(), "--sql-server sql.example.com");
     for (config, words, flags) in [
+        (&here, "", vec!["DB_CONNECTION_STRING"]),
         (&two, "", vec!["--storage-class"]),
         (&own, "--sql external", vec!["--sql"]),
         (&own, "--sql-server x", vec!["--sql-server"]),
@@ -385,6 +391,7 @@ fn what_will_hurt_is_said() {
         ]
     );
     let careful = config(&[
+        ("EXTRA_NETWORKS", "old"),
         ("DISABLE_DIND", "Y"),
         (
             "SQL_IMAGE",
@@ -395,5 +402,5 @@ fn what_will_hurt_is_said() {
             "Server=db;Database=O;User=octo;Password=m4rker",
         ),
     ]);
-    assert_eq!(warned(&careful, ""), Vec::<String>::new());
+    assert_eq!(warned(&careful, ""), ["EXTRA_NETWORKS"]);
 }

@@ -27,9 +27,15 @@ pub(super) fn lint(tried: &Tried) -> Vec<String> {
             service_finds_pods(service, &sets, &mut found);
         }
         for object in [of("PodDisruptionBudget"), of("NetworkPolicy")].concat() {
-            let selector = selector(object);
-            if !sets.iter().any(|set| fits(selector, set)) {
+            let Some(set) = sets.iter().find(|set| fits(selector(object), set)) else {
                 found.push(format!("{} selects no pod", name(object)));
+                continue;
+            };
+            for rule in object["spec"]["ingress"].as_array().into_iter().flatten() {
+                let mut ports = rule["ports"].as_array().unwrap().iter();
+                if !ports.all(|port| numbers(set).contains(&port["port"].as_u64().unwrap())) {
+                    found.push(format!("{} allows a port that no pod has", name(object)));
+                }
             }
         }
         tentacles(tried, &of("Service"), &mut found);
@@ -68,6 +74,14 @@ fn ports(set: &Value) -> BTreeSet<&str> {
     let ports = &set["spec"]["template"]["spec"]["containers"][0]["ports"];
     let names = ports.as_array().unwrap().iter();
     names.map(|port| port["name"].as_str().unwrap()).collect()
+}
+
+fn numbers(set: &Value) -> BTreeSet<u64> {
+    let ports = &set["spec"]["template"]["spec"]["containers"][0]["ports"];
+    let numbers = ports.as_array().unwrap().iter();
+    numbers
+        .map(|port| port["containerPort"].as_u64().unwrap())
+        .collect()
 }
 
 fn pods(tried: &Tried, set: &Value, objects: &[Value], found: &mut Vec<String>) {
@@ -242,7 +256,7 @@ fn service_finds_pods(service: &Value, sets: &[&Value], found: &mut Vec<String>)
         return;
     };
     for port in service["spec"]["ports"].as_array().unwrap() {
-        if !ports(set).contains(port["targetPort"].as_str().unwrap()) {
+        if !numbers(set).contains(&port["targetPort"].as_u64().unwrap()) {
             found.push(format!(
                 "{}: no container has port {}",
                 name(service),

@@ -46,6 +46,12 @@ pub const POLLING: &str = "polling";
 pub const GRPC: &str = "grpcs";
 /// See [`WEB`].
 pub const TDS: &str = "sql";
+/// Where the portal is in a pod (octopus.com/docs, Linux container).
+pub const WEB_PORT: u16 = 8080;
+/// Where polling Tentacles connect to a pod (the same).
+pub const POLLING_PORT: u16 = 10943;
+/// Where SQL Server is in its pod.
+pub const TDS_PORT: u16 = 1433;
 /// Where Octopus Server listens for the Kubernetes monitor unless it is told otherwise
 /// (octopus.com/docs, load balancers).
 const GRPC_PORT: u16 = 8443;
@@ -224,6 +230,15 @@ fn check(source: &Source<'_>, options: &Options, problems: &mut Vec<Problem>) ->
             "name the other one with --sql-server HOST,PORT",
         ));
     }
+    let host = source.config.database.host.to_lowercase();
+    if !internal && options.sql_server.is_none() && !has_own && is_this_host(&host) {
+        problems.push(problem(
+            "DB_CONNECTION_STRING",
+            None,
+            "its server is this host, and in a cluster that name is the pod itself or nobody",
+            "name it as the cluster reaches it, with --sql-server HOST,PORT",
+        ));
+    }
     if internal && options.sql_server.is_some() {
         problems.push(problem(
             "--sql-server",
@@ -251,6 +266,14 @@ fn check(source: &Source<'_>, options: &Options, problems: &mut Vec<Problem>) ->
     internal
 }
 
+/// Whether a name stands for the machine that it is used on.
+fn is_this_host(name: &str) -> bool {
+    let address = name.parse::<std::net::IpAddr>();
+    name == "localhost"
+        || name.ends_with(".docker.internal")
+        || address.is_ok_and(|address| address.is_loopback() || address.is_unspecified())
+}
+
 /// The connection string as the cluster needs it.
 fn connection_string(
     source: &Source<'_>,
@@ -260,7 +283,7 @@ fn connection_string(
 ) -> Secret {
     let given = &source.config.database.connection_string;
     let made = if internal {
-        address::at(given, MSSQL, 1433).and_then(|text| address::encrypted(&text))
+        address::at(given, MSSQL, TDS_PORT).and_then(|text| address::encrypted(&text))
     } else if let Some(server) = &options.sql_server {
         match server_address(server) {
             Some((host, port)) => address::at(given, host, port),
@@ -414,6 +437,13 @@ fn warnings(source: &Source<'_>, options: &Options, internal: bool) -> Vec<Probl
                 "make a login for it, as HANDOVER.md says, and name that one",
             );
         }
+    }
+    if !octopus.networks.is_empty() {
+        warn(
+            "EXTRA_NETWORKS",
+            "a cluster does not know Docker's networks, nor the names in them",
+            "see that the nodes reach by other names what they reached there",
+        );
     }
     if vendor::has_cluster_shared(&octopus.extra) && options.storage_class.is_none() {
         warn(

@@ -6,6 +6,7 @@ use super::cluster::Cluster;
 use super::cluster::Database;
 use super::cluster::MSSQL;
 use super::cluster::TDS;
+use super::cluster::TDS_PORT;
 use super::octopus;
 use crate::export::object::Capabilities;
 use crate::export::object::Check;
@@ -51,8 +52,8 @@ pub fn service(cluster: &Cluster<'_>) -> Object<Service> {
             selector: cluster.selector(MSSQL),
             ports: vec![ServicePort {
                 name: TDS,
-                port: 1433,
-                target_port: TDS,
+                port: TDS_PORT,
+                target_port: TDS_PORT,
             }],
         }),
     }
@@ -145,7 +146,7 @@ fn container(database: &Database) -> Container {
         env: database.environment.variables.clone(),
         ports: vec![ContainerPort {
             name: TDS,
-            container_port: 1433,
+            container_port: TDS_PORT,
         }],
         // The server's file has the capability to bind low ports, and is refused where the
         // container may not have it.

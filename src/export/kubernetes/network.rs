@@ -1,20 +1,30 @@
 //! How the nodes are reached, and by whom SQL Server is.
 
-use std::collections::BTreeMap;
-
-use serde_json::Value;
-use serde_json::json;
-
 use super::cluster::Cluster;
 use super::cluster::GRPC;
 use super::cluster::MSSQL;
 use super::cluster::NODES;
 use super::cluster::OCTOPUS;
 use super::cluster::POLLING;
-use super::cluster::TDS;
+use super::cluster::POLLING_PORT;
+use super::cluster::TDS_PORT;
 use super::cluster::WEB;
+use super::cluster::WEB_PORT;
 use super::options::Polling;
+use crate::export::network_object::Allowed;
+use crate::export::network_object::Backend;
+use crate::export::network_object::BackendService;
+use crate::export::network_object::Ingress;
+use crate::export::network_object::IngressPath;
+use crate::export::network_object::IngressPaths;
+use crate::export::network_object::IngressRule;
+use crate::export::network_object::IngressTls;
+use crate::export::network_object::NetworkPolicy;
+use crate::export::network_object::Peer;
+use crate::export::network_object::PolicyPort;
+use crate::export::network_object::PortName;
 use crate::export::object::Object;
+use crate::export::object::Selector;
 use crate::export::object::Service;
 use crate::export::object::ServicePort;
 
@@ -35,12 +45,11 @@ pub fn services(cluster: &Cluster<'_>) -> Vec<Object<Service>> {
         .collect()
 }
 
-/// A port of a Service with the same name as the container's.
-fn port(name: &'static str, port: u16) -> ServicePort {
+fn port(name: &'static str, port: u16, target_port: u16) -> ServicePort {
     ServicePort {
         name,
         port,
-        target_port: name,
+        target_port,
     }
 }
 
@@ -61,9 +70,9 @@ pub fn nodes(cluster: &Cluster<'_>) -> Object<Service> {
         publish_not_ready_addresses: true,
         selector: cluster.selector(OCTOPUS),
         ports: vec![
-            port(WEB, 8080),
-            port(GRPC, cluster.grpc_port),
-            port(POLLING, 10943),
+            port(WEB, WEB_PORT, WEB_PORT),
+            port(GRPC, cluster.grpc_port, cluster.grpc_port),
+            port(POLLING, POLLING_PORT, POLLING_PORT),
         ],
     };
     service(cluster, NODES, spec)
@@ -76,7 +85,10 @@ fn web(cluster: &Cluster<'_>) -> Object<Service> {
         cluster_ip: None,
         publish_not_ready_addresses: false,
         selector: cluster.selector(OCTOPUS),
-        ports: vec![port(WEB, 80), port(GRPC, cluster.grpc_port)],
+        ports: vec![
+            port(WEB, 80, WEB_PORT),
+            port(GRPC, cluster.grpc_port, cluster.grpc_port),
+        ],
     };
     service(cluster, OCTOPUS, spec)
 }
@@ -99,89 +111,107 @@ pub fn tentacle(cluster: &Cluster<'_>, number: u8) -> Object<Service> {
         cluster_ip: None,
         publish_not_ready_addresses: true,
         selector,
-        ports: vec![port(POLLING, 10943)],
+        ports: vec![port(POLLING, POLLING_PORT, POLLING_PORT)],
     };
     service(cluster, &format!("{OCTOPUS}-{number}-tentacle"), spec)
 }
 
 /// The portal by its host name over TLS, and gRPC beside it, whose TLS ends in Octopus Server.
-pub fn ingresses(cluster: &Cluster<'_>, host: &str) -> Vec<Object<Value>> {
+pub fn ingresses(cluster: &Cluster<'_>, host: &str) -> Vec<Object<Ingress>> {
     let pass_through = [
         ("nginx.ingress.kubernetes.io/ssl-passthrough", "true"),
         ("nginx.ingress.kubernetes.io/backend-protocol", "GRPCS"),
     ];
-    let mut tls = json!({"hosts": [host]});
-    if let Some(secret) = &cluster.options.tls_secret {
-        tls["secretName"] = json!(secret);
-    }
-    let mut portal_annotations = UPLOADS.to_vec();
-    portal_annotations.push(("nginx.ingress.kubernetes.io/force-ssl-redirect", "true"));
-    let grpc_host = format!("grpc.{host}");
-    let grpc_tls = json!({"hosts": [grpc_host]});
+    let tls = |host: &str, secret_name: Option<String>| IngressTls {
+        hosts: vec![host.to_owned()],
+        secret_name,
+    };
+    let portal = tls(host, cluster.options.tls_secret.clone());
+    let grpc = tls(&format!("grpc.{host}"), None);
+    let secure = [("nginx.ingress.kubernetes.io/force-ssl-redirect", "true")];
+    let annotations = [&UPLOADS[..], &secure].concat();
     vec![
-        ingress(cluster, (OCTOPUS, WEB), host, &tls, &portal_annotations),
-        ingress(
-            cluster,
-            ("octopus-grpc", GRPC),
-            &grpc_host,
-            &grpc_tls,
-            &pass_through,
-        ),
+        ingress(cluster, (OCTOPUS, WEB), portal, &annotations),
+        ingress(cluster, ("octopus-grpc", GRPC), grpc, &pass_through),
     ]
 }
 
 fn ingress(
     cluster: &Cluster<'_>,
-    (name, port): (&str, &str),
-    host: &str,
-    tls: &Value,
+    (name, port): (&str, &'static str),
+    tls: IngressTls,
     annotations: &[(&str, &str)],
-) -> Object<Value> {
+) -> Object<Ingress> {
     let mut metadata = cluster.metadata(OCTOPUS, name);
     metadata.annotations = annotations
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect::<BTreeMap<_, _>>();
-    let backend = json!({"service": {"name": OCTOPUS, "port": {"name": port}}});
-    let mut spec = json!({
-        "tls": [tls],
-        "rules": [{"host": host, "http": {"paths": [
-            {"path": "/", "pathType": "Prefix", "backend": backend},
-        ]}}],
-    });
-    if let Some(class) = &cluster.options.ingress_class {
-        spec["ingressClassName"] = json!(class);
-    }
+        .collect();
+    let path = IngressPath {
+        path: "/",
+        path_type: "Prefix",
+        backend: Backend {
+            service: BackendService {
+                name: OCTOPUS,
+                port: PortName { name: port },
+            },
+        },
+    };
     Object {
         api_version: "networking.k8s.io/v1",
         kind: "Ingress",
         metadata,
-        spec: Some(spec),
+        spec: Some(Ingress {
+            ingress_class_name: cluster.options.ingress_class.clone(),
+            rules: vec![IngressRule {
+                host: tls.hosts[0].clone(),
+                http: IngressPaths { paths: vec![path] },
+            }],
+            tls: vec![tls],
+        }),
     }
 }
 
 /// Who may connect to whom: to SQL Server only the nodes, to the nodes everybody, at their three
 /// ports.
-pub fn policies(cluster: &Cluster<'_>) -> Vec<Object<Value>> {
-    let ports = [WEB, GRPC, POLLING].map(|port| json!({"port": port, "protocol": "TCP"}));
-    let mut all = vec![policy(cluster, OCTOPUS, &json!({"ports": ports}))];
+pub fn policies(cluster: &Cluster<'_>) -> Vec<Object<NetworkPolicy>> {
+    let port = |port| PolicyPort {
+        protocol: "TCP",
+        port,
+    };
+    let from_everybody = Allowed {
+        from: Vec::new(),
+        ports: [WEB_PORT, cluster.grpc_port, POLLING_PORT]
+            .map(port)
+            .to_vec(),
+    };
+    let mut all = vec![policy(cluster, OCTOPUS, from_everybody)];
     if cluster.sql.is_some() {
-        let from = json!([{"podSelector": {"matchLabels": cluster.selector(OCTOPUS)}}]);
-        let rule = json!({"from": from, "ports": [{"port": TDS, "protocol": "TCP"}]});
-        all.push(policy(cluster, MSSQL, &rule));
+        let nodes = Peer {
+            pod_selector: Selector {
+                match_labels: cluster.selector(OCTOPUS),
+            },
+        };
+        let from_nodes = Allowed {
+            from: vec![nodes],
+            ports: vec![port(TDS_PORT)],
+        };
+        all.push(policy(cluster, MSSQL, from_nodes));
     }
     all
 }
 
-fn policy(cluster: &Cluster<'_>, name: &str, rule: &Value) -> Object<Value> {
+fn policy(cluster: &Cluster<'_>, name: &str, allowed: Allowed) -> Object<NetworkPolicy> {
     Object {
         api_version: "networking.k8s.io/v1",
         kind: "NetworkPolicy",
         metadata: cluster.metadata(name, name),
-        spec: Some(json!({
-            "podSelector": {"matchLabels": cluster.selector(name)},
-            "policyTypes": ["Ingress"],
-            "ingress": [rule],
-        })),
+        spec: Some(NetworkPolicy {
+            pod_selector: Selector {
+                match_labels: cluster.selector(name),
+            },
+            policy_types: vec!["Ingress"],
+            ingress: vec![allowed],
+        }),
     }
 }

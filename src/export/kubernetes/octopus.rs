@@ -3,16 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
-
 use super::cluster::Cluster;
 use super::cluster::GRPC;
 use super::cluster::NODES;
 use super::cluster::OCTOPUS;
 use super::cluster::POLLING;
+use super::cluster::POLLING_PORT;
 use super::cluster::SHARED_CLAIM;
 use super::cluster::WEB;
+use super::cluster::WEB_PORT;
 use super::options::Flavour;
+use crate::export::object::Affinity;
+use crate::export::object::AffinityTerm;
+use crate::export::object::AntiAffinity;
 use crate::export::object::Capabilities;
 use crate::export::object::Check;
 use crate::export::object::Claim;
@@ -40,6 +43,7 @@ use crate::export::object::StatefulSet;
 use crate::export::object::StorageResources;
 use crate::export::object::UpdateStrategy;
 use crate::export::object::Volume;
+use crate::export::object::WeightedTerm;
 
 /// More than there are ever nodes: no change of the template replaces a pod by itself. The new one
 /// counts once the set has been scaled to nothing, which `upgrade.sh` does: so two versions never
@@ -147,14 +151,20 @@ fn pod(cluster: &Cluster<'_>) -> Pod {
 }
 
 /// Nodes on different machines where that is possible.
-fn apart(cluster: &Cluster<'_>) -> serde_json::Value {
-    json!({"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{
-        "weight": 100,
-        "podAffinityTerm": {
-            "topologyKey": "kubernetes.io/hostname",
-            "labelSelector": {"matchLabels": cluster.selector(OCTOPUS)},
+fn apart(cluster: &Cluster<'_>) -> Affinity {
+    Affinity {
+        pod_anti_affinity: AntiAffinity {
+            preferred: vec![WeightedTerm {
+                weight: 100,
+                pod_affinity_term: AffinityTerm {
+                    label_selector: Selector {
+                        match_labels: cluster.selector(OCTOPUS),
+                    },
+                    topology_key: "kubernetes.io/hostname",
+                },
+            }],
         },
-    }]}})
+    }
 }
 
 /// The users that the vendor's images have (octopus.com/docs, hardened image; the vendor's chart).
@@ -208,9 +218,9 @@ fn container(cluster: &Cluster<'_>) -> Container {
         image_pull_policy: "IfNotPresent",
         env: cluster.octopus.variables.clone(),
         ports: vec![
-            port(WEB, 8080),
+            port(WEB, WEB_PORT),
             port(GRPC, cluster.grpc_port),
-            port(POLLING, 10943),
+            port(POLLING, POLLING_PORT),
         ],
         security_context: container_security(cluster),
         resources: resources(),
