@@ -37,6 +37,9 @@
 //! state from it, and a wish is on the disk before it is answered. Probes only report;
 //! [`reconcile::health`] judges.
 //!
+//! What leaves this host as files for another tool, a cluster or docker compose, is made of the same
+//! configuration by [`mod@export`], purely; the command line only writes it.
+//!
 //! The daemon and the simulation in the tests own the same [`daemon::core::Core`]: when to look,
 //! whom to probe, which wish counts, what a failure means is decided there. What
 //! [`reconcile::State`] found out (for the history, the state file, a prober) comes back as
@@ -81,6 +84,8 @@ pub mod dotenv;
 pub mod config;
 
 pub mod spec;
+
+pub mod export;
 
 pub mod reconcile;
 

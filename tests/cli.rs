@@ -5,6 +5,7 @@ mod backup;
 mod codes;
 mod drift;
 mod environment;
+mod export;
 mod observe;
 mod systemd;
 mod terminal;

@@ -11,6 +11,7 @@ mod daemon;
 mod decide;
 mod docker;
 mod engine;
+mod export;
 mod fake;
 mod faults;
 mod images;

@@ -1,5 +1,6 @@
 //! The command line's side of the control API: one connection a request.
 
+use super::route;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,12 +60,12 @@ impl Client {
 
     /// Who answers, if anybody does.
     pub async fn identity(&self) -> Result<Identity, ClientError> {
-        self.get("/v1/identity").await
+        self.get(route::IDENTITY).await
     }
 
     /// The status now.
     pub async fn status(&self) -> Result<Status, ClientError> {
-        self.get("/v1/status").await
+        self.get(route::STATUS).await
     }
 
     /// Asks for something without a body.
@@ -149,7 +150,7 @@ impl Client {
 
     /// The status now and at each change.
     pub async fn follow(&self) -> Result<Statuses, ClientError> {
-        self.stream("/v1/status/stream").await
+        self.stream(route::STATUS_STREAM).await
     }
 
     /// The same for whoever asked for the `up` of this generation: as long as the stream is read,

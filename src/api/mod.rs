@@ -16,6 +16,40 @@ pub const FORM: u32 = 1;
 /// A configuration with a licence and many variables is some kilobytes; what is larger is not one.
 pub const BODY_LIMIT: usize = 1024 * 1024;
 
+/// Where each request goes: the daemon's routes and what asks for them are the same words.
+pub mod route {
+    /// Who answers.
+    pub const IDENTITY: &str = "/v1/identity";
+    /// The status now.
+    pub const STATUS: &str = "/v1/status";
+    /// The status, and each one after it.
+    pub const STATUS_STREAM: &str = "/v1/status/stream";
+    /// What is kept of the project.
+    pub const STORED: &str = "/v1/stored";
+    /// Apply a configuration.
+    pub const UP: &str = "/v1/up";
+    /// What applying one would do.
+    pub const PLAN: &str = "/v1/plan";
+    /// Take the stack down.
+    pub const DOWN: &str = "/v1/down";
+    /// Restart units.
+    pub const RESTART: &str = "/v1/restart";
+    /// Stop units.
+    pub const STOP: &str = "/v1/stop";
+    /// Start units.
+    pub const START: &str = "/v1/start";
+    /// Let nodes take no more tasks.
+    pub const DRAIN: &str = "/v1/drain";
+    /// Let nodes take tasks again.
+    pub const UNDRAIN: &str = "/v1/undrain";
+    /// Begin nothing further of an `up`.
+    pub const CANCEL: &str = "/v1/cancel";
+    /// Nobody follows an `up` any more.
+    pub const SESSION_END: &str = "/v1/session/end";
+    /// Go, for a newer daemon.
+    pub const HANDOVER: &str = "/v1/handover";
+}
+
 /// Who answers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {

@@ -1,5 +1,6 @@
 //! The daemon's side of the control API.
 
+use super::route;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -71,21 +72,21 @@ pub async fn serve(
         identity: Identity::own(),
     };
     let router = Router::new()
-        .route("/v1/identity", get(identity))
-        .route("/v1/status", get(status_now))
-        .route("/v1/status/stream", get(status_stream))
-        .route("/v1/stored", get(stored))
-        .route("/v1/up", post(up))
-        .route("/v1/plan", post(plan))
-        .route("/v1/down", post(down))
-        .route("/v1/restart", post(restart))
-        .route("/v1/stop", post(stop))
-        .route("/v1/start", post(start))
-        .route("/v1/drain", post(drain))
-        .route("/v1/undrain", post(undrain))
-        .route("/v1/cancel", post(cancel))
-        .route("/v1/session/end", post(session_end))
-        .route("/v1/handover", post(handover))
+        .route(route::IDENTITY, get(identity))
+        .route(route::STATUS, get(status_now))
+        .route(route::STATUS_STREAM, get(status_stream))
+        .route(route::STORED, get(stored))
+        .route(route::UP, post(up))
+        .route(route::PLAN, post(plan))
+        .route(route::DOWN, post(down))
+        .route(route::RESTART, post(restart))
+        .route(route::STOP, post(stop))
+        .route(route::START, post(start))
+        .route(route::DRAIN, post(drain))
+        .route(route::UNDRAIN, post(undrain))
+        .route(route::CANCEL, post(cancel))
+        .route(route::SESSION_END, post(session_end))
+        .route(route::HANDOVER, post(handover))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .with_state(shared);
     let serving = axum::serve(listener, router).with_graceful_shutdown(ended.cancelled_owned());

@@ -12,6 +12,7 @@ use clap_complete::engine::ArgValueCandidates;
 use crate::cli::candidates;
 use crate::config::MAX_NODES;
 use crate::config::Pull;
+use crate::export::kubernetes::options::Options;
 
 /// What somebody reads who does not know the program yet.
 const FIRST_STEPS: &str = "\
@@ -73,6 +74,10 @@ pub enum Command {
     Restart(UnitNames),
     /// Stop units until `start` or `up`; containers and data stay
     Stop(UnitNames),
+    /// Let nodes finish their tasks and take no more, until `undrain`; restarts change nothing about it
+    Drain(UnitNames),
+    /// Let nodes that were drained take tasks again
+    Undrain(UnitNames),
     /// Start units that were stopped, or try failed ones again
     Start(UnitNames),
     /// Explain what a unit is doing, why, and what happens next
@@ -81,6 +86,8 @@ pub enum Command {
     Events(EventFlags),
     /// Back up the stack while it serves; list and check backup sets
     Backup(BackupFlags),
+    /// Write the stack as files for another tool: a Kubernetes cluster, or docker compose
+    Export(ExportFlags),
     /// Write a commented `.env` with generated passwords
     Init,
     /// Print a systemd unit that supervises this project from boot on
@@ -157,6 +164,38 @@ pub enum BackupCommand {
         /// How to show the result
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
+    },
+}
+
+/// What `export` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ExportFlags {
+    /// For which tool
+    #[command(subcommand)]
+    pub command: ExportCommand,
+}
+
+/// For which tool a stack is exported.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ExportCommand {
+    /// Write manifests for a cluster, its secrets in a file of their own, and the way there
+    Kubernetes {
+        /// The directory: a new or empty one, or that of an earlier export
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// How many Octopus nodes, for this time
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
+        nodes: Option<u8>,
+        /// What a configuration for one host does not say
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Write a compose file and a `.env` that run the same stack on the same volumes
+    Compose {
+        /// The directory: a new or empty one, or that of an earlier export [default: show the
+        /// compose file]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
     },
 }
 

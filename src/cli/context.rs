@@ -1,6 +1,7 @@
 //! What every command begins with: the environment, the project, the `.env` files, the way to the
 //! daemon.
 
+use crate::api::route;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
@@ -101,7 +102,7 @@ impl Context {
 
     /// What is kept of the project: the daemon knows it also when its file is gone. Only looks.
     pub async fn applied(&self) -> Option<Stored> {
-        match self.client.get("/v1/stored").await {
+        match self.client.get(route::STORED).await {
             Ok(stored) => Some(stored),
             Err(_) => store::read(&self.paths.store()),
         }

@@ -38,8 +38,10 @@ pub use outcome::Outcome;
 use commands::backup;
 use commands::config;
 use commands::down;
+use commands::drain;
 use commands::events;
 use commands::explain;
+use commands::export;
 use commands::init;
 use commands::logs;
 use commands::ls;
@@ -81,11 +83,14 @@ pub async fn run(args: Args) -> Outcome {
         Command::Config(flags) => config::config(&context, &flags).await,
         Command::Secrets(flags) => secrets::secrets(&context, &flags).await,
         Command::Restart(names) => restart::restart(&context, &names.units).await,
+        Command::Drain(names) => drain::drain(&context, &names.units).await,
+        Command::Undrain(names) => drain::undrain(&context, &names.units).await,
         Command::Stop(names) => stop::stop(&context, &names.units).await,
         Command::Start(names) => start::start(&context, &names.units).await,
         Command::Explain(flags) => explain::explain(&context, &flags).await,
         Command::Events(flags) => events::events(&context, &flags).await,
         Command::Backup(flags) => backup::backup(&context, &flags).await,
+        Command::Export(flags) => export::export(&context, &flags).await,
         Command::Init => init::init(&context),
         Command::Systemd => systemd::systemd(&context).await,
         Command::Daemon { detached, held } => {

@@ -126,16 +126,20 @@ impl State {
         self.records
             .busy
             .insert(action.subject(), (action.verb(), now));
-        match action {
-            Action::Start(unit, _) => self.note_what_is_not_examined(*unit, now),
-            Action::Drain {
-                unit,
-                instance,
-                wait,
-                why,
-            } => self.begin_drain(*unit, instance, *wait, *why, now),
-            Action::Undrain(unit, _) => self.records.of(*unit).drain = None,
-            _ => {}
+        if let Action::Start(unit, _) = action {
+            self.note_what_is_not_examined(*unit, now);
+        }
+        if let Action::Drain {
+            unit,
+            instance,
+            wait,
+            why,
+        } = action
+        {
+            self.begin_drain(*unit, instance, *wait, *why, now);
+        }
+        if let Action::Undrain(unit, _) = action {
+            self.records.of(*unit).drain = None;
         }
         let Action::Stop {
             unit,

@@ -18,10 +18,6 @@ use super::process::Process;
 /// Virtual milliseconds since the beginning of the run.
 pub(super) type Ms = u64;
 
-/// The edition whose SQL Server finds every password too weak here: a value that is none is refused
-/// before it gets anywhere.
-pub(super) const WEAK: &str = "Evaluation";
-
 /// Everything that the engine has.
 #[derive(Debug, Default)]
 pub(super) struct World {

@@ -4,6 +4,7 @@
 use crate::api::DownBody;
 use crate::api::client::ClientError;
 use crate::api::client::Statuses;
+use crate::api::route;
 use crate::cli::args::DownFlags;
 use crate::cli::args::Format;
 use crate::cli::context::Context;
@@ -126,7 +127,10 @@ async fn follow(
     daemon_process::ensure(context).await?;
     let asking = async {
         let statuses = context.client.follow().await?;
-        Ok::<(Statuses, u64), ClientError>((statuses, context.client.post("/v1/down", body).await?))
+        Ok::<(Statuses, u64), ClientError>((
+            statuses,
+            context.client.post(route::DOWN, body).await?,
+        ))
     };
     let (mut statuses, generation) = match asking.await {
         Err(ClientError::Absent | ClientError::Broken(_)) => return Ok(None),

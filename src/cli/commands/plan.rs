@@ -1,5 +1,6 @@
 //! `plan`: what `up` would do and why.
 
+use crate::api::route;
 use serde::Serialize;
 
 use crate::cli::args::Format;
@@ -64,7 +65,7 @@ async fn consider(context: &Context, flags: &PlanFlags) -> Result<Shown, Failure
     let request = resolved.into_request(context, flags.overrides.fresh);
     Ok(Shown {
         schema: SCHEMA,
-        changes: daemon_process::ask_only(context, "/v1/plan", &request).await?,
+        changes: daemon_process::ask_only(context, route::PLAN, &request).await?,
         variables: variables.unwrap_or_default(),
     })
 }

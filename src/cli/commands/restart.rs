@@ -1,13 +1,14 @@
 //! `restart`: ends runs in order and starts them again.
 
 use super::change_units;
+use crate::api::route;
 use crate::cli::context::Context;
 use crate::cli::outcome::Outcome;
 use crate::spec::UnitId;
 
 /// Restarts units and waits until everything serves again.
 pub async fn restart(context: &Context, names: &[String]) -> Outcome {
-    change_units::wish(context, "/v1/restart", names, consequences).await
+    change_units::wish(context, route::RESTART, names, consequences).await
 }
 
 /// What goes beyond the units that were named. Nodes do not run without their database.

@@ -1,13 +1,14 @@
 //! `stop`: units stay stopped until `start` or `up`.
 
 use super::change_units;
+use crate::api::route;
 use crate::cli::context::Context;
 use crate::cli::outcome::Outcome;
 use crate::spec::UnitId;
 
 /// Stops units until they are started again.
 pub async fn stop(context: &Context, names: &[String]) -> Outcome {
-    change_units::wish(context, "/v1/stop", names, consequences).await
+    change_units::wish(context, route::STOP, names, consequences).await
 }
 
 /// What goes beyond the units that were named.

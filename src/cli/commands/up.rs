@@ -1,5 +1,6 @@
 //! `up`: the configuration goes to the daemon, and the person sees how it becomes true.
 
+use crate::api::route;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -49,7 +50,7 @@ pub async fn up(context: &Context, flags: &UpFlags) -> Outcome {
         _ = tokio::signal::ctrl_c() => interrupted(context, session).await,
     };
     if let Some(session) = session {
-        let _: Result<bool, _> = context.client.post("/v1/session/end", &session).await;
+        let _: Result<bool, _> = context.client.post(route::SESSION_END, &session).await;
     }
     outcome
 }
@@ -62,7 +63,7 @@ async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>)
         demo::import(&context.engine().await?, demo).await?;
     }
     let request = resolved.into_request(context, flags.overrides.fresh);
-    let accepted: Accepted = match daemon_process::ask(context, "/v1/up", &request).await {
+    let accepted: Accepted = match daemon_process::ask(context, route::UP, &request).await {
         Ok(accepted) => accepted,
         Err(failure) => return Err(with_what_is_unfinished(context, failure).await),
     };
@@ -165,7 +166,7 @@ async fn follow(
                 progress.interject("the daemon is gone; another one goes on");
                 return Ok((
                     next,
-                    Some(daemon_process::ask::<Accepted>(context, "/v1/up", request).await?),
+                    Some(daemon_process::ask::<Accepted>(context, route::UP, request).await?),
                 ));
             }
             Ok::<_, Failure>((next, None))
@@ -234,7 +235,7 @@ async fn interrupted(context: &Context, session: Option<u64>) -> Outcome {
     });
     let alone: Result<bool, _> = context
         .client
-        .post("/v1/cancel", &session.unwrap_or_default())
+        .post(route::CANCEL, &session.unwrap_or_default())
         .await;
     second.abort();
     let line = match alone {

@@ -1,6 +1,7 @@
 //! The daemon's process, from the command line's side: run it, start it when none answers, replace
 //! an older one.
 
+use crate::api::route;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::Command;
 use std::process::Stdio;
@@ -106,7 +107,7 @@ async fn take_over(context: &Context) {
     {
         return;
     }
-    let _: Result<bool, _> = context.client.post("/v1/handover", &()).await;
+    let _: Result<bool, _> = context.client.post(route::HANDOVER, &()).await;
     let deadline = Instant::now() + SUCCESSOR_WITHIN;
     let is_held = || matches!(store::lock(&context.paths.lock()), Ok(Err(_)));
     while is_held() && Instant::now() < deadline {
@@ -148,7 +149,7 @@ pub async fn ensure(context: &Context) -> Result<(), Failure> {
         Ok(_) => {
             let status = context.client.status().await.ok();
             let returns = status.as_ref().is_some_and(|status| !status.ends_when_down);
-            let _: bool = context.client.post("/v1/handover", &()).await?;
+            let _: bool = context.client.post(route::HANDOVER, &()).await?;
             // systemd starts its own again, from the same path: after an upgrade that is this
             // program.
             if returns && successor(context).await {
@@ -220,7 +221,7 @@ pub async fn ask_only<T: DeserializeOwned>(
     })?;
     start(&aside, true).await?;
     let answer = aside.client.post(path, body).await;
-    let _: Result<bool, _> = aside.client.post("/v1/handover", &()).await;
+    let _: Result<bool, _> = aside.client.post(route::HANDOVER, &()).await;
     let deadline = Instant::now() + LEAVES_WITHIN;
     while aside.client.identity().await.is_ok() && Instant::now() < deadline {
         tokio::time::sleep(ASK_EVERY).await;

@@ -55,8 +55,8 @@ pub(in crate::daemon) async fn settle(
                 Ok(())
             };
             // Tasks that are left then end with their node.
-            let waited = tokio::time::timeout(wait, waiting).await;
-            waited.unwrap_or(Ok(())).map_err(failed)
+            let ended = tokio::time::timeout(wait, waiting).await;
+            ended.unwrap_or(Ok(())).map_err(failed)
         }
     }
 }

@@ -186,11 +186,11 @@ impl<'a> Pass<'a> {
     }
 
     pub(super) fn stops_a_node_already(&self) -> bool {
-        self.plan.actions.iter().any(|action| match action {
-            Action::Stop { unit, .. } => unit.is_server(),
-            Action::Drain { why, .. } => why.is_some(),
-            _ => false,
-        })
+        let takes_out = |action: &Action| {
+            matches!(action, Action::Stop { unit, .. } if unit.is_server())
+                || matches!(action, Action::Drain { why: Some(_), .. })
+        };
+        self.plan.actions.iter().any(takes_out)
     }
 
     pub(super) fn is_stopping(&self, unit: UnitId) -> bool {
