@@ -57,19 +57,24 @@
 //! | phase | [`reconcile::Phase`], derived |
 //! | cause | [`reconcile::Cause`]: why a unit failed; permanent, of the host, or transient |
 //! | action | [`reconcile::Action`]: idempotent |
+//! | drain | a node finishes its tasks and takes no more ([`reconcile::record::Drain`]) |
+//! | lease | the right to act for a project on an engine ([`engine::lease`]) |
 //!
 //! # Invariants
 //!
-//! 1. At most one unit starts at a time, in order, behind ready predecessors.
+//! 1. At most one unit starts at a time, in order, behind predecessors that are well, as far as
+//!    the database may still have to be migrated.
 //! 2. Never a restart inside its backoff; never one for a permanent cause until the configuration
 //!    changes. The first restart of what served is at once: its cause is read meanwhile.
-//! 3. At most one ready node is out by our own choice, save when the version changes.
+//! 3. At most one ready node is out by our own choice, save when the version changes; a node that
+//!    serves finishes its tasks before it ends by choice, and nobody stays drained unasked.
 //! 4. SQL Server is not taken down under a running node. A data volume is never removed unasked.
 //! 5. Two versions of Octopus never run together; an older one never starts on a newer database.
 //! 6. A restart of the daemon restarts no healthy container.
 //! 7. When faults stop, the stack reaches the desired state, or stops with one named cause; then
 //!    the plan is empty.
 //! 8. What is not labelled as ours is never changed or removed.
+//! 9. One daemon acts for a project on an engine: the one that has the lease there.
 //!
 //! # Modules
 //!

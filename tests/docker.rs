@@ -3,6 +3,7 @@
 mod backup;
 mod crash;
 mod down;
+mod drain;
 mod edit;
 mod external;
 mod interrupt;

@@ -16,7 +16,6 @@ fn an_engine_that_cannot_be_reached_is_69_and_the_way_to_it_is_named() {
         &["down"],
         &["logs"],
         &["explain", "db"],
-        &["stop", "db"],
     ] {
         place
             .run(words)

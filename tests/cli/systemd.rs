@@ -55,7 +55,8 @@ fn the_unit_has_the_paths_of_this_call_and_systemd_takes_it() {
         ("Restart", "always"),
         ("KillMode", "mixed"),
         ("ExecReload", "/bin/kill -HUP $MAINPID"),
-        ("TimeoutStopSec", "150s"),
+        // The default DRAIN_TIMEOUT, both graces, and a margin.
+        ("TimeoutStopSec", "750s"),
         ("OOMScoreAdjust", "-900"),
         // The state directory of a test is there.
         ("PrivateTmp", "no"),

@@ -43,20 +43,6 @@ fn f48_hung_nodes_are_restarted_within_twenty_seconds_and_no_other() {
     stack.assert_no_violation();
 }
 
-/// Makes a node take no work, or take it again.
-fn drain(stack: &Stack, node: &str, on: bool) {
-    let flag = format!("--drain={on}");
-    let words = [
-        "/Octopus/Octopus.Server",
-        "node",
-        "--instance",
-        "OctopusServer",
-        &flag,
-    ];
-    let (code, out) = stack.witness.exec(&stack.container(node), &words);
-    assert_eq!(code, 0, "{out}");
-}
-
 /// Waits for this many more lapses of a flapping node, which is a time in which every other was
 /// probed as often.
 #[track_caller]
@@ -75,7 +61,7 @@ fn f50_a_flapping_node_and_a_drained_one_are_never_restarted() {
     stack.set("STANDIN_OCTOPUS_FAULT_OCTOPUS", "flap=3");
     stack.run(&["up"]).ok();
     let before = stack.started();
-    drain(&stack, NODE_2, true);
+    stack.run(&["drain", NODE_2]).ok();
     let seen = stack.wait_for_unit(NODE_2, "drained");
     assert_eq!(seen["reason"], "it is drained (418)");
     wait_for_lapses(&stack, NODE_1, 8);
@@ -85,7 +71,7 @@ fn f50_a_flapping_node_and_a_drained_one_are_never_restarted() {
             .0,
         418
     );
-    drain(&stack, NODE_2, false);
+    stack.run(&["undrain", NODE_2]).ok();
     stack.wait_for_unit(NODE_2, "ready");
     stack.assert_moved(&before, &[]);
 }
@@ -165,7 +151,7 @@ fn f01_a_drained_node_outlives_the_daemon_and_holds_up_no_other() {
     stack.set("NODE_START_LIMIT", "1s");
     stack.run(&["up"]).ok();
     let before = stack.started();
-    drain(&stack, NODE_1, true);
+    stack.run(&["drain", NODE_1]).ok();
     stack.wait_for_unit(NODE_1, "drained");
     stack.kill_daemon();
     let daemon = stack.spawn(&["daemon"]);

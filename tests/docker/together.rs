@@ -76,7 +76,7 @@ fn f14_a_second_daemon_leaves_and_names_the_first() {
     let stack = super::running("two-daemons", 1);
     let (before, first) = (stack.started(), stack.daemon().unwrap());
     let pid = first.as_raw_nonzero().to_string();
-    stack.run(&["daemon"]).with(1).says(&pid);
+    stack.run(&["daemon"]).with(73).says(&pid);
     assert_eq!(stack.daemon(), Some(first));
     stack.assert_moved(&before, &[]);
     assert_eq!(stack.status()["supervised"], true);

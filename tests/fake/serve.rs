@@ -126,7 +126,10 @@ fn note(shared: &Shared, call: &Call, versioned: bool) -> (usize, String) {
         verb: call.verb,
         subject: name.clone(),
         exists: labels.is_some(),
-        project: labels.and_then(|mut labels| labels.remove("octo-local.project")),
+        project: labels.and_then(|mut labels| {
+            let project = labels.remove("octo-local.project");
+            project.or_else(|| labels.remove("octo-local.lease"))
+        }),
         versioned,
     };
     (world.timeline.ask(asked), name)

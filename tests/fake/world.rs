@@ -59,6 +59,13 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// Whether no volume holds data; a lease does not.
+    pub(crate) fn has_no_data(&self) -> bool {
+        self.volumes
+            .keys()
+            .all(|name| name.contains("_octo-local-lease-"))
+    }
+
     pub(crate) fn new(dir: PathBuf) -> Self {
         Self {
             dir,

@@ -175,12 +175,12 @@ fn f45_a_down_that_means_another_engine_removes_nothing_and_forgets_nothing() {
     assert_eq!(
         (
             other.engine.world().containers.len(),
-            case.engine.world().volumes.is_empty()
+            case.engine.world().has_no_data()
         ),
         (3, false)
     );
     case.run(&down).ok();
-    assert!(case.is_gone() && case.engine.world().volumes.is_empty());
+    assert!(case.is_gone() && case.engine.world().has_no_data());
 }
 
 /// The key of data on one engine is not lost over a new stack on another; and an engine may get
@@ -196,7 +196,7 @@ fn f45_an_up_elsewhere_is_refused_where_it_would_cost_the_key_and_taken_where_th
         .says(&case.engine.url())
         .says(&other.engine.url());
     wait_until("no daemon stays", || case.daemon().is_none().then_some(()));
-    assert!(other.engine.world().volumes.is_empty());
+    assert!(other.engine.world().has_no_data());
     let path = case.engine.url().replace("unix://", "");
     let moved = std::path::Path::new(&path).with_file_name("moved.sock");
     std::fs::hard_link(&path, &moved).unwrap();
@@ -234,7 +234,7 @@ fn f45_an_up_that_means_another_engine_than_the_daemon_changes_nothing() {
             .says(&case.engine.url())
             .says(&other.engine.url());
     }
-    assert!(other.engine.world().containers.is_empty() && other.engine.world().volumes.is_empty());
+    assert!(other.engine.world().containers.is_empty() && other.engine.world().has_no_data());
     let changes = |case: &Case| {
         case.engine
             .world()

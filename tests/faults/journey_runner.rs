@@ -174,7 +174,7 @@ impl JourneyRunner {
         } else {
             assert!(case.is_gone(), "nothing is left");
             assert_eq!(
-                case.engine.world().volumes.is_empty(),
+                case.engine.world().has_no_data(),
                 data_goes,
                 "the data stays or goes"
             );

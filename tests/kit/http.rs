@@ -18,11 +18,24 @@ pub(crate) fn get(port: u16, path: &str, key: &str) -> Option<(u16, String)> {
 
 /// The same on another address of this host.
 pub(crate) fn get_from(address: &str, port: u16, path: &str, key: &str) -> Option<(u16, String)> {
+    let head = format!("GET {path} HTTP/1.1\r\nX-Octopus-ApiKey: {key}\r\n");
+    exchange(address, port, &head, "")
+}
+
+/// `POST` of a JSON body.
+pub(crate) fn post(port: u16, path: &str, key: &str, body: &str) -> Option<(u16, String)> {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nX-Octopus-ApiKey: {key}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n",
+        body.len()
+    );
+    exchange("127.0.0.1", port, &head, body)
+}
+
+fn exchange(address: &str, port: u16, head: &str, body: &str) -> Option<(u16, String)> {
     let mut tcp = TcpStream::connect((address, port)).ok()?;
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Octopus-ApiKey: {key}\r\nConnection: close\r\n\r\n"
-    );
+    let request = format!("{head}Host: 127.0.0.1\r\nConnection: close\r\n\r\n{body}");
     tcp.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     tcp.take(LONGEST).read_to_string(&mut answer).ok()?;

@@ -118,7 +118,7 @@ impl Stack {
             shown: RefCell::default(),
         };
         std::fs::create_dir(stack.dir()).unwrap();
-        stack.witness.sweep(&stack.label());
+        stack.sweep();
         stack.set("SQL_PORT", &port.to_string());
         stack.set("OCTOPUS_PORT", &(port + 1).to_string());
         stack
@@ -175,6 +175,12 @@ impl Stack {
     /// The label of everything that is the project's.
     pub(crate) fn label(&self) -> String {
         label_of(&self.name)
+    }
+
+    /// Removes everything of the stack, a lease that a killed daemon left too.
+    fn sweep(&self) {
+        self.witness.sweep(&self.label());
+        self.witness.sweep(&format!("octo-local.lease={}", self.name));
     }
 
     /// The name of a unit's container.
@@ -393,7 +399,7 @@ impl Drop for Stack {
             });
         }
         if let Place::Machine { .. } = self.place {
-            self.witness.sweep(&self.label());
+            self.sweep();
         }
         let shown = self.everything_shown();
         if std::thread::panicking() {
