@@ -3,7 +3,7 @@
 
 /// So large a share of ten seconds, in percent, in which something waited for a processor, means
 /// that the processes of units wait too. A host that is only busy has less.
-const PROCESSORS: f32 = 80.0;
+const PROCESSORS: f32 = 95.0;
 /// The same for memory and disks, where nothing at all could go on meanwhile.
 const STALLED: f32 = 40.0;
 

@@ -14,6 +14,7 @@ use bollard::query_parameters::ListVolumesOptions;
 use super::Engine;
 use super::EngineError;
 use super::QUICK;
+use super::ours;
 
 /// Where an image says its version (opencontainers/image-spec, `annotations.md`).
 const IMAGE_VERSION: &str = "org.opencontainers.image.version";
@@ -97,6 +98,8 @@ impl Engine {
                 .volumes
                 .unwrap_or_default()
                 .into_iter()
+                // The right to act, and nobody's data.
+                .filter(|volume| !ours::is_any_lease(&volume.name, volume.labels.keys()))
                 .map(|volume| Thing {
                     name: volume.name,
                     labels: volume.labels.into_iter().collect(),

@@ -22,6 +22,7 @@ use super::QUICK;
 use super::SLOW;
 use super::observe::filter;
 use super::ours;
+use super::ours::LEASE_LABEL as LABEL;
 use super::shown;
 use crate::config::project::ProjectName;
 
@@ -31,8 +32,6 @@ pub const RENEW_EVERY: Duration = Duration::from_secs(60);
 /// known to live. Five renewals: an engine or a host may be away for a while.
 pub const ABANDONED_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// The project that a lease is for.
-const LABEL: &str = "octo-local.lease";
 const HOST: &str = "octo-local.lease.host";
 const BOOT: &str = "octo-local.lease.boot";
 const NAMESPACE: &str = "octo-local.lease.pid-namespace";

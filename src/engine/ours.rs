@@ -12,6 +12,8 @@ use crate::spec::labels;
 
 /// The label that compose and we keep a volume's key in.
 const VOLUME_KEY: &str = "com.docker.compose.volume";
+/// The label with the project that a lease is for.
+pub(super) const LEASE_LABEL: &str = "octo-local.lease";
 /// What follows the project in the name of a lease.
 const LEASE: &str = "_octo-local-lease-";
 
@@ -70,6 +72,13 @@ pub(super) fn lease_number(project: &ProjectName, name: &str) -> Option<u64> {
         .parse()
         .ok()
         .filter(|number| lease_name(project, *number) == name)
+}
+
+/// Whether a volume is a lease of some project: by its label and its name.
+pub(super) fn is_any_lease<'a>(name: &str, labels: impl Iterator<Item = &'a String>) -> bool {
+    let number = name.rsplit_once(LEASE).map(|(_, number)| number);
+    let is_named = number.is_some_and(|number| number.parse::<u64>().is_ok());
+    is_named && labels.into_iter().any(|label| label == LEASE_LABEL)
 }
 
 /// Whether a volume is a lease, which is no data.
@@ -141,5 +150,10 @@ mod tests {
         );
         assert!(!is_lease(&project(), "shop_octo-local-lease-017"));
         assert!(!is_lease(&project(), "shop_sql-data"));
+        let label = [LEASE_LABEL.to_owned()];
+        let is_any =
+            |name: &str, labelled: bool| is_any_lease(name, label.iter().filter(|_| labelled));
+        assert!(is_any("other_octo-local-lease-3", true));
+        assert!(!is_any("other_octo-local-lease-3", false) && !is_any("other_sql-data", true));
     }
 }

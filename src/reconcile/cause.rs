@@ -484,9 +484,7 @@ impl Cause {
             Self::PasswordRefused => {
                 "set SA_PASSWORD to the password this volume was made with; to change it, run ALTER LOGIN first"
             }
-            Self::PasswordTooWeak => {
-                "choose an SA_PASSWORD of 8 or more characters of 3 kinds that does not contain `sa`"
-            }
+            Self::PasswordTooWeak => "choose an SA_PASSWORD of 8 or more characters of 3 kinds",
             Self::NotEnoughMemory => "give the Docker host 2 GB of memory or more",
             Self::SqlDataNewer => {
                 "set SQL_IMAGE back to the newer version that wrote this data: SQL Server cannot go back"

@@ -16,8 +16,10 @@ use super::Mono;
 use super::Observed;
 use super::UnitRecords;
 use super::action::Subject;
+use super::record::UnitRecord;
 use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
+use crate::spec::UnitId;
 use verdict::Judgement;
 
 pub use note::Note;
@@ -179,10 +181,12 @@ pub fn is_down(desired: &Desired, seen: &Observed, records: &UnitRecords) -> boo
     let Goal::Down { volumes } = desired.goal else {
         return false;
     };
+    // What somebody else's container uses stays, and `down` says so.
+    let is_left = |name: &String| records.is_left(&Subject::Volume(name.clone()));
     records.busy.is_empty()
         && seen.containers.is_empty()
-        && seen.networks.is_empty()
-        && (!volumes || seen.volumes.is_empty())
+        && (seen.networks.is_empty() || records.is_left(&Subject::Network))
+        && (!volumes || seen.volumes.iter().all(is_left))
 }
 
 /// Derives the status.
@@ -213,8 +217,15 @@ pub fn status(
         status.admin_username.clone_from(&spec.admin_username);
     }
     // What serves may still be what is to be replaced: ready means that nothing remains to be done.
+    // What finished its tasks is about to end, or to take some again, although nothing is planned
+    // before it says so itself.
+    let is_on_its_way = |(unit, record): (&UnitId, &UnitRecord)| {
+        let drain = record.instance().and_then(|run| record.drain_of(run));
+        drain.is_some() && !desired.drained.contains(unit)
+    };
     let at_rest = records.busy.is_empty()
         && records.blocked.is_empty()
+        && !records.units.iter().any(is_on_its_way)
         && super::plan(desired, seen, records, now).actions.is_empty();
     let judgement = verdict::judge(&status, desired, seen, records, at_rest);
     let is_final = judgement.verdict.is_at_rest() || judgement.verdict.has_failed();

@@ -145,6 +145,7 @@ fn one_node_serves_while_the_other_finishes_its_tasks_and_until_it_takes_some_ag
     let asked = [(ONE, TIMEOUT, Some(Why::Restarted))];
     assert_eq!(drains(&scene), asked);
     let drain = begin(&mut scene, ONE);
+    assert_eq!(scene.verdict(), Verdict::Working);
     scene.probe(ONE, &drained());
     assert_eq!(drains(&scene), []);
     scene.end(drain, Ok(Outcome::default()));
@@ -163,6 +164,7 @@ fn one_node_serves_while_the_other_finishes_its_tasks_and_until_it_takes_some_ag
     let undrain = begin(&mut scene, ONE);
     scene.end(undrain, Ok(Outcome::default()));
     assert_eq!(drains(&scene), [], "not before it says so itself");
+    assert_eq!(scene.verdict(), Verdict::Working);
     scene.probe(ONE, &Probe::Ready);
     assert_eq!(drains(&scene), [(TWO, TIMEOUT, Some(Why::Restarted))]);
 }
@@ -239,4 +241,15 @@ fn a_wish_that_is_taken_back_gives_the_node_its_tasks_again() {
     scene.end(drain, Ok(Outcome::default()));
     assert_eq!((undrains(&scene), scene.stops()), (vec![ONE], vec![]));
     scene.is(ONE, runs());
+}
+
+#[test]
+fn a_stack_is_not_ready_between_the_end_of_tasks_and_the_nodes_own_word() {
+    let mut scene = scene();
+    let run = scene.instance(ONE);
+    scene.state.desired.restart.insert(ONE, run);
+    let drain = begin(&mut scene, ONE);
+    scene.end(drain, Ok(Outcome::default()));
+    assert_eq!(scene.plan(), [], "it has a moment to say so itself");
+    assert_eq!(scene.verdict(), Verdict::Working);
 }

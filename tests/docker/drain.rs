@@ -3,10 +3,10 @@
 //! leaves to the next one.
 
 use std::time::Duration;
-use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::quick;
 use crate::kit::http;

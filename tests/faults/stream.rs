@@ -77,8 +77,9 @@ fn f27_event_streams_that_close_at_once_cause_no_storm_of_looks() {
     let openings = asked(&case, Verb::Events) - before.0;
     let looks = asked(&case, Verb::ListContainers) - before.1;
     assert!((1..=4).contains(&openings), "{openings} openings in 3 s");
-    // One when a stream ends, one when the next is open, and the one that comes anyway.
-    assert!(looks <= 9, "{looks} looks in 3 s");
+    // A few for each: when a stream ends, when the next is open, and once more where the engine told
+    // of something that was not seen yet; and those that come anyway.
+    assert!(looks <= 3 * openings + 3, "{looks} looks in 3 s");
     case.check(&Allowed::default());
 }
 

@@ -180,7 +180,8 @@ impl Stack {
     /// Removes everything of the stack, a lease that a killed daemon left too.
     fn sweep(&self) {
         self.witness.sweep(&self.label());
-        self.witness.sweep(&format!("octo-local.lease={}", self.name));
+        self.witness
+            .sweep(&format!("octo-local.lease={}", self.name));
     }
 
     /// The name of a unit's container.

@@ -49,6 +49,8 @@ pub(super) struct Daemon {
     /// It follows the engine's events.
     pub(super) follows: bool,
     inbox: Vec<Input>,
+    /// What the disk was given last.
+    given: Option<Box<Stored>>,
     /// What was asked and is not answered yet.
     asked: BTreeMap<RequestId, Wish>,
     last_request: u64,
@@ -131,6 +133,7 @@ impl Sim {
             cache: Cache::default(),
             follows: false,
             inbox: Vec::new(),
+            given: None,
             asked: BTreeMap::new(),
             last_request: 0,
             session: 0,
@@ -331,6 +334,7 @@ impl Sim {
                 self.later(wait, Event::Gather(epoch, id, inquiry));
             }
             Effect::Save { number, stored } => {
+                daemon.given = Some(stored.clone());
                 let wait = self.chance.between(1, 40);
                 self.later(wait, Event::Save(epoch, number, stored));
             }
@@ -364,8 +368,9 @@ impl Sim {
         self.left_early |= early;
         self.ended_with = Some(goal);
         self.trace(|| format!("the daemon ends{}", if early { " early" } else { "" }));
-        let stored = daemon.stored().clone();
-        let _ = self.disk.save(&stored);
+        if let Some(given) = daemon.given {
+            let _ = self.disk.save(&given);
+        }
     }
 
     /// The disk has what it was given, unless it does not take it.

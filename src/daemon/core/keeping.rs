@@ -166,6 +166,15 @@ impl Keeping {
         Some(self.write(self.stored.clone(), now))
     }
 
+    /// Gives the disk what it lacks before the daemon ends, behind what is under way. Nobody hears
+    /// how that went.
+    pub(super) fn write_at_the_end(&mut self, now: Mono) -> Option<Effect> {
+        let under_way = self.under_way.as_ref().map(|write| &write.stored);
+        let given = under_way.or(self.written.as_ref());
+        let lacks = self.may_write && !self.waits_for_a_wish && given != Some(&self.stored);
+        lacks.then(|| self.write(self.stored.clone(), now))
+    }
+
     fn write(&mut self, stored: Stored, now: Mono) -> Effect {
         self.last_number += 1;
         self.under_way = Some(Write {

@@ -325,6 +325,7 @@ impl Core {
                 self.out.extend(step.map(Effect::Lease));
             }
             self.tell("", "the daemon ended");
+            self.out.extend(self.keeping.write_at_the_end(now.mono));
             self.out.push(Effect::Leave(leave));
         }
         std::mem::take(&mut self.out)

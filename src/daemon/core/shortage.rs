@@ -10,7 +10,7 @@ use crate::reconcile::Mono;
 /// Between two readings.
 const READ_EVERY: Duration = Duration::from_secs(2);
 /// How long a shortage excuses silence, from its first sign.
-const EXCUSES_FOR: Duration = Duration::from_secs(5 * 60);
+const EXCUSES_FOR: Duration = Duration::from_secs(2 * 60);
 /// After so long without a sign the next one is of another shortage.
 const IS_OVER: Duration = Duration::from_secs(60);
 

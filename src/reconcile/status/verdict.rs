@@ -223,7 +223,7 @@ fn judge_up(
         .units
         .iter()
         .copied()
-        .filter(|unit| !matches!(unit.phase, PhaseWord::Ready | PhaseWord::Drained))
+        .filter(|unit| !is_settled(unit, desired))
         .collect();
     if let Some(detail) = blocked(status, records) {
         return if waiting.is_empty() && !status.units.is_empty() {
@@ -259,6 +259,29 @@ fn judge_up(
             format!("{} is {}", unit.unit, unit.phase),
         ),
     }
+}
+
+/// Whether a unit serves, or takes no tasks as somebody wished. What it says of itself counts, not
+/// what it was asked.
+fn is_settled(unit: &UnitStatus, desired: &Desired) -> bool {
+    let is_drained = match unit.phase {
+        PhaseWord::Ready => false,
+        PhaseWord::Drained => true,
+        PhaseWord::Absent
+        | PhaseWord::Created
+        | PhaseWord::Starting
+        | PhaseWord::Unready
+        | PhaseWord::Draining
+        | PhaseWord::Paused
+        | PhaseWord::Dead
+        | PhaseWord::Stopping
+        | PhaseWord::BackingOff
+        | PhaseWord::CrashLoop
+        | PhaseWord::Failed
+        | PhaseWord::Running
+        | PhaseWord::Stopped => return false,
+    };
+    is_drained == desired.drained.contains(&unit.unit)
 }
 
 /// What cannot be done, by its name and cause; what the engine said of it is told once, with the
