@@ -154,6 +154,9 @@ pub struct Ending {
 /// then, which takes a moment.
 pub const DRAIN_MARGIN: Duration = Duration::from_secs(15);
 
+/// How long after it was asked well about its tasks a node has to say so itself.
+pub const CONFIRMED_WITHIN: Duration = Duration::from_secs(10);
+
 /// A run that was asked to finish its tasks and take no more.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drain {

@@ -29,6 +29,7 @@ use super::observed::Instance;
 use super::observed::Run;
 use super::phase::phase_of;
 use super::plan;
+use super::record::CONFIRMED_WITHIN;
 use super::record::DRAIN_MARGIN;
 use super::record::Drain;
 use super::record::DrainStep;
@@ -275,6 +276,22 @@ impl State {
         let records = self.records.units.iter();
         let drains = records.filter_map(|(unit, record)| Some((*unit, record.drain.as_ref()?)));
         drains.filter(|(_, drain)| drain.step == DrainStep::Asked)
+    }
+
+    /// The nodes that were asked about their tasks and do not say so themselves yet.
+    pub fn unconfirmed(&self, now: Mono) -> impl Iterator<Item = UnitId> + '_ {
+        let is_unconfirmed = move |record: &UnitRecord| {
+            let health = record.health();
+            match record.drain.as_ref().map(|drain| drain.step) {
+                Some(DrainStep::Done { at }) => health.ready && now < at.after(CONFIRMED_WITHIN),
+                Some(DrainStep::Undone { at }) => {
+                    health.drained && now < at.after(CONFIRMED_WITHIN)
+                }
+                Some(DrainStep::Asked | DrainStep::Failed) | None => false,
+            }
+        };
+        let records = self.records.units.iter();
+        records.filter_map(move |(unit, record)| is_unconfirmed(record).then_some(*unit))
     }
 
     /// An earlier daemon asked a run of a node to finish its tasks, and would have waited until

@@ -127,9 +127,10 @@ fn a_daemon_that_dies_in_a_drain_leaves_the_rest_of_the_time_to_the_next() {
     stack.kill_daemon();
     stack.end(stop);
     let daemon = stack.spawn(&["daemon"]);
-    wait_until("it is stopped", || {
-        (stack.recorded(NODE_1, "stopped") == 1).then_some(())
+    wait_until("it is being stopped", || {
+        (stack.recorded(NODE_1, "stopping: the operator stopped it") == 1).then_some(())
     });
+    stack.wait_for_unit(NODE_1, "created");
     stack.run(&["start", NODE_1]).ok();
     assert_eq!(state(&stack, NODE_1, &task), "Success");
     assert_eq!(ping(&stack, NODE_1), 200);

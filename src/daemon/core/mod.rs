@@ -843,6 +843,10 @@ impl Core {
         };
         let now = self.now.mono;
         self.pacing.keep_only(wanted, now);
+        let soon = now.after(self.state.timing().start_probe_slow);
+        for unit in self.state.unconfirmed(now) {
+            self.pacing.want_by(unit, soon);
+        }
         let due = self.pacing.due(|unit| self.state.patience_with(unit), now);
         self.out.extend(due);
     }

@@ -105,6 +105,13 @@ impl ProbePacing {
         }
     }
 
+    /// Asks this unit no later than at this time.
+    pub(super) fn want_by(&mut self, unit: UnitId, at: Mono) {
+        if let Some(pace) = self.probers.get_mut(&unit) {
+            pace.due = pace.due.min(at);
+        }
+    }
+
     /// What is to be asked now, each with as much patience as it is given.
     pub(super) fn due(
         &mut self,

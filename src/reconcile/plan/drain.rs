@@ -11,14 +11,12 @@ use crate::reconcile::action::Why;
 use crate::reconcile::observed::Container;
 use crate::reconcile::observed::Instance;
 use crate::reconcile::observed::Run;
+use crate::reconcile::record::CONFIRMED_WITHIN;
 use crate::reconcile::record::DRAIN_MARGIN;
 use crate::reconcile::record::DrainStep;
 use crate::reconcile::record::UnitRecord;
 use crate::spec::Role;
 use crate::spec::StackSpec;
-
-/// How long after a drain ended well the node has to say itself that it is drained.
-const CONFIRMED_WITHIN: Duration = Duration::from_secs(10);
 
 impl<'a> Pass<'a> {
     /// Ends a container by choice or because it is beyond waiting for; a node that serves finishes
