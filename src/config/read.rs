@@ -208,7 +208,7 @@ impl Reader<'_> {
             .input
             .vars
             .get("SQL_IMAGE")
-            .is_none_or(|image| !image.is_empty());
+            .is_none_or(|image| !image.trim().is_empty());
         let wanted = [
             ("ACCEPT_EULA", SQL_EULA, sql_is_ours),
             ("ACCEPT_OCTOPUS_EULA", OCTOPUS_EULA, true),

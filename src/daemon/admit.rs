@@ -25,6 +25,7 @@ pub(super) use claims::Known;
 pub use claims::Sibling;
 pub(super) use claims::foreign;
 pub(super) use claims::has_directory;
+pub(super) use claims::is_our_container;
 pub(super) use claims::kinship;
 pub(super) use claims::volume_users;
 

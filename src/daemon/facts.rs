@@ -19,6 +19,7 @@ use super::admit::Sibling;
 use super::admit::Taken;
 use super::admit::foreign;
 use super::admit::has_directory;
+use super::admit::is_our_container;
 use super::admit::kinship;
 use super::admit::volume_users;
 use super::message::Denied;
@@ -33,6 +34,7 @@ use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::engine::inventory::Inventory;
 use crate::reconcile::Observed;
+use crate::reconcile::observed::Stranger;
 use crate::spec::ContainerSpec;
 use crate::spec::Port;
 use crate::spec::StackSpec;
@@ -107,7 +109,8 @@ impl Question {
 
     async fn facts(&self) -> Result<Facts, EngineError> {
         let all = self.engine.inventory().await?;
-        let mut facts = of_inventory(&self.spec, self.name_on_purpose, &all);
+        let strangers = &self.seen.strangers;
+        let mut facts = of_inventory(&self.spec, self.name_on_purpose, &all, strangers);
         facts.elsewhere.clone_from(&self.elsewhere);
         facts.siblings = self.siblings(&all).await;
         if self.config.sql.is_some() {
@@ -116,7 +119,7 @@ impl Question {
             (facts.external_login, facts.external_database) = external(&self.spec).await;
         }
         if self.engine.endpoint.is_local() {
-            facts.ports = held_ports(&self.spec, &all);
+            facts.ports = held_ports(&self.spec, &all, strangers);
         }
         // What runs says something about the data only where it runs on that data.
         let same_data = self
@@ -252,15 +255,22 @@ async fn external(spec: &StackSpec) -> (Login, Option<bool>) {
 }
 
 /// What the things of an engine say of a desired state.
-fn of_inventory(spec: &StackSpec, name_on_purpose: bool, all: &Inventory) -> Facts {
+fn of_inventory(
+    spec: &StackSpec,
+    name_on_purpose: bool,
+    all: &Inventory,
+    strangers: &BTreeSet<Stranger>,
+) -> Facts {
+    let project = spec.project.as_str();
     let is_ours = |labelled: &BTreeMap<String, String>| {
-        labelled.get(labels::PROJECT).map(String::as_str) == Some(spec.project.as_str())
+        labelled.get(labels::PROJECT).map(String::as_str) == Some(project)
     };
     let is_demo = |labelled: &BTreeMap<String, String>| {
         labelled.get(labels::DEMO).map(String::as_str) == Some("Y")
     };
-    let mut containers = all.containers.iter().map(|one| &one.thing.labels);
-    let container = containers.find(|labelled| is_ours(labelled));
+    let mut containers = all.containers.iter().map(|one| &one.thing);
+    let container = containers.find(|thing| is_our_container(thing, project, strangers));
+    let container = container.map(|thing| &thing.labels);
     let mut volumes = all.volumes.iter().map(|one| &one.labels);
     let volume = volumes.find(|labelled| is_ours(labelled));
     let made_in = container.map(|labelled| labelled.get(labels::WORKING_DIR).cloned());
@@ -274,7 +284,7 @@ fn of_inventory(spec: &StackSpec, name_on_purpose: bool, all: &Inventory) -> Fac
         is_demo: container.or(volume).map(is_demo),
         other_dir: made_in.filter(|dir| *dir != spec.working_dir && !name_on_purpose),
         foreign: foreign(spec, all),
-        volume_users: volume_users(spec, all),
+        volume_users: volume_users(spec, all, strangers),
         claims: Claims::of(&spec.project, all),
         ..Facts::default()
     }
@@ -289,14 +299,14 @@ fn keys_of(container: &ContainerSpec) -> (&'static str, &'static str) {
 }
 
 /// Ports that something else holds, and addresses that this host does not have.
-fn held_ports(spec: &StackSpec, all: &Inventory) -> Ports {
+fn held_ports(spec: &StackSpec, all: &Inventory, strangers: &BTreeSet<Stranger>) -> Ports {
     let mut taken = Vec::new();
     let mut no_such_address = Vec::new();
     let project = spec.project.as_str();
     for container in spec.containers() {
         let (port_key, address_key) = keys_of(container);
         for wanted in &container.ports {
-            let holder = match held_by(project, wanted, all) {
+            let holder = match held_by(project, wanted, all, strangers) {
                 Held::ByUs => None,
                 Held::By(holder) => Some(holder),
                 Held::ByNoContainer => match bind(wanted) {
@@ -332,7 +342,7 @@ enum Held {
     ByNoContainer,
 }
 
-fn held_by(project: &str, wanted: &Port, all: &Inventory) -> Held {
+fn held_by(project: &str, wanted: &Port, all: &Inventory, strangers: &BTreeSet<Stranger>) -> Held {
     let in_the_way = all.containers.iter().find(|one| {
         let mut ports = one.ports.iter();
         one.runs && ports.any(|port| port.is_in_the_way_of(wanted.host_ip, wanted.host))
@@ -340,8 +350,7 @@ fn held_by(project: &str, wanted: &Port, all: &Inventory) -> Held {
     match in_the_way {
         None => Held::ByNoContainer,
         Some(one) => {
-            let owner = one.thing.labels.get(labels::PROJECT);
-            if owner.map(String::as_str) == Some(project) {
+            if is_our_container(&one.thing, project, strangers) {
                 return Held::ByUs;
             }
             Held::By(format!("container {}", one.thing.name))
@@ -397,19 +406,23 @@ mod tests {
             }],
             ..AnyContainer::default()
         };
-        let by = |container| {
+        let by_with = |container, strangers: BTreeSet<Stranger>| {
             let all = Inventory {
                 containers: vec![container],
                 ..Inventory::default()
             };
-            held_by("p", &port("127.0.0.1", 8080), &all)
+            held_by("p", &port("127.0.0.1", 8080), &all, &strangers)
         };
+        let by = |container| by_with(container, BTreeSet::new());
         let other = Held::By("container other".to_owned());
         assert_eq!(by(holder("q", "127.0.0.1", true)), other);
         assert_eq!(by(holder("q", "0.0.0.0", true)), other);
         assert_eq!(by(holder("q", "127.0.0.2", true)), Held::ByNoContainer);
         assert_eq!(by(holder("q", "127.0.0.1", false)), Held::ByNoContainer);
         assert_eq!(by(holder("p", "127.0.0.1", true)), Held::ByUs);
+        // A copy of ours carries our label too.
+        let strangers = [Stranger::Container("other".to_owned())].into();
+        assert_eq!(by_with(holder("p", "127.0.0.1", true), strangers), other);
     }
 
     #[test]

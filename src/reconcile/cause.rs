@@ -484,7 +484,9 @@ impl Cause {
             Self::PasswordRefused => {
                 "set SA_PASSWORD to the password this volume was made with; to change it, run ALTER LOGIN first"
             }
-            Self::PasswordTooWeak => "choose an SA_PASSWORD of 8 or more characters of 3 kinds",
+            Self::PasswordTooWeak => {
+                "choose an SA_PASSWORD of 8 to 128 characters, with three of upper case, lower case, digits and symbols"
+            }
             Self::NotEnoughMemory => "give the Docker host 2 GB of memory or more",
             Self::SqlDataNewer => {
                 "set SQL_IMAGE back to the newer version that wrote this data: SQL Server cannot go back"

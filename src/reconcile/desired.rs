@@ -32,6 +32,17 @@ pub struct Desired {
     pub hurry: bool,
 }
 
+impl Desired {
+    /// Takes in the stack that is wanted now. True where its database is somebody else's, as before,
+    /// and another one, or asked with another login: what the one before said is no word of it.
+    pub fn want(&mut self, spec: Option<&StackSpec>) -> bool {
+        let others = |spec: &StackSpec| spec.sql.is_none().then(|| spec.database.clone());
+        let (before, now) = (self.spec.as_ref().and_then(others), spec.and_then(others));
+        self.spec = spec.cloned();
+        before.is_some() && now.is_some() && before != now
+    }
+}
+
 /// How far to take the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {

@@ -112,8 +112,11 @@ fn init_writes_what_up_takes_for_its_owner_only_and_never_overwrites() {
         "{}",
         shown.out
     );
-    place.run(&["--env-file", "other.env", "init"]).ok();
-    assert!(place.dir().join("other.env").exists());
+    place
+        .run(&["-p", "shop", "--env-file", "other.env", "init"])
+        .ok();
+    let other = std::fs::read_to_string(place.dir().join("other.env")).unwrap();
+    assert!(other.contains("\nCOMPOSE_PROJECT_NAME=shop\n"), "{other}");
 }
 
 #[test]

@@ -31,6 +31,9 @@ fn a_container_of_somebody_else_with_our_name_is_refused_and_not_touched() {
     let started = stack.witness.started_at(foreign.name());
     refuses(&stack, &["up"], foreign.name());
     refuses(&stack, &["plan"], foreign.name());
+    let told = stack.run(&["status"]).ok().out;
+    assert!(told.contains("not octo-local's to look after"), "{told}");
+    assert!(told.contains(foreign.name()), "{told}");
     stack.run(&["down", "--volumes", "--yes"]).ok();
     assert_eq!(
         (foreign.runs(), stack.witness.started_at(foreign.name())),

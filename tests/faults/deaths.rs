@@ -1,6 +1,7 @@
 //! The daemon dies under a command: what was wished is kept, and whoever comes next goes on with
 //! it.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use octo_local::reconcile::status::Note;
@@ -275,12 +276,12 @@ fn f09_a_daemon_that_was_told_to_leave_is_not_brought_back_by_an_up() {
     assert!(case.daemon().is_none());
 }
 
-#[test]
-fn f21_a_plan_of_a_newer_program_leaves_the_stack_supervised() {
-    let case = Case::new();
+/// Brings the stack up by a file of the program that was written long ago, and ends with `end`.
+fn up_by_an_older_file(case: &Case, end: &[u8]) {
     let older = case.state().parent().unwrap().with_file_name("older");
     std::fs::copy(PROGRAM, &older).unwrap();
-    let file = std::fs::File::options().write(true).open(&older).unwrap();
+    let mut file = std::fs::File::options().append(true).open(&older).unwrap();
+    file.write_all(end).unwrap();
     file.set_modified(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1))
         .unwrap();
     drop(file);
@@ -296,11 +297,21 @@ fn f21_a_plan_of_a_newer_program_leaves_the_stack_supervised() {
             .filter_map(|(key, value)| Some((key, value?))),
     );
     Running::spawn(&mut command).end().ok();
-    let daemon = case.daemon();
-    case.run(&["plan"]).with(0);
-    assert_eq!(case.daemon(), daemon, "a plan changes nothing");
-    case.strike("octopus-server-2");
-    case.check(&Allowed::default());
+}
+
+#[test]
+fn f21_an_up_of_a_newer_program_replaces_the_daemon_and_a_plan_or_a_mere_copy_does_not() {
+    for (end, is_newer) in [(b"".as_slice(), false), (b"another build", true)] {
+        let case = Case::new();
+        up_by_an_older_file(&case, end);
+        let daemon = case.daemon();
+        case.run(&["plan"]).with(0);
+        assert_eq!(case.daemon(), daemon, "it only asks");
+        case.run(&["up"]).ok();
+        assert_eq!(case.daemon() != daemon, is_newer);
+        case.strike("octopus-server-2");
+        case.check(&Allowed::default());
+    }
 }
 
 #[test]

@@ -181,6 +181,9 @@ fn next(unit: &UnitStatus, status: &Status, timing: &Timing) -> String {
             unit.unit
         );
     }
+    if unit.external {
+        return next_of_external(unit.phase).to_owned();
+    }
     if let Some(seconds) = unit.retry_in_seconds {
         let at = events::time_of(now_ms().saturating_add(seconds.saturating_mul(1_000)));
         return format!(
@@ -231,6 +234,20 @@ fn next(unit: &UnitStatus, status: &Status, timing: &Timing) -> String {
     }
 }
 
+/// Somebody else's database is asked, and nothing more: no command of ours names it, and nothing
+/// there is ever started or restarted.
+fn next_of_external(phase: PhaseWord) -> &'static str {
+    match phase {
+        PhaseWord::Ready => {
+            "it is asked again and again; while it does not answer, no node is started or blamed"
+        }
+        PhaseWord::Failed => {
+            "it is asked again, ever more rarely; the nodes go on by themselves once it lets them in"
+        }
+        _ => "it is asked again within seconds; the nodes go on by themselves once it answers",
+    }
+}
+
 /// The last lines of the failed run, else those of the container.
 async fn log_lines(unit: &UnitStatus, engine: Option<&Engine>) -> Vec<String> {
     if !unit.lines.is_empty() {
@@ -242,5 +259,51 @@ async fn log_lines(unit: &UnitStatus, engine: Option<&Engine>) -> Vec<String> {
             .await
             .unwrap_or_default(),
         None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(unit: UnitId, external: bool, phase: PhaseWord) -> UnitStatus {
+        let told = serde_json::json!({
+            "unit": unit, "container": "", "phase": phase, "external": external, "reason": "",
+            "fix": null, "cause": null, "lines": [], "for_seconds": 0, "restarts": 0,
+            "retry_in_seconds": null, "image": "", "ports": [], "stopped": false,
+        });
+        serde_json::from_value(told).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_promised_of_a_database_of_somebody_else_that_we_cannot_do() {
+        let status = Status {
+            supervised: true,
+            ..Status::default()
+        };
+        for phase in [
+            PhaseWord::Starting,
+            PhaseWord::Ready,
+            PhaseWord::Unready,
+            PhaseWord::Failed,
+        ] {
+            let told = |external| {
+                next(
+                    &unit(UnitId::Sql, external, phase),
+                    &status,
+                    &Timing::default(),
+                )
+            };
+            assert!(told(true).contains("asked again"), "{}", told(true));
+            for promise in ["octo-local start", "is restarted"] {
+                assert!(!told(true).contains(promise), "{}", told(true));
+            }
+        }
+        let ours = next(
+            &unit(UnitId::Sql, false, PhaseWord::Failed),
+            &status,
+            &Timing::default(),
+        );
+        assert!(ours.contains("octo-local start db"), "{ours}");
     }
 }

@@ -12,6 +12,7 @@ use crate::cli::outcome::USAGE;
 use crate::cli::terminal::print;
 use crate::config::ENV_EXAMPLE;
 use crate::config::Secret;
+use crate::config::project::ProjectName;
 
 /// Writes `.env` into the project directory, or what one `--env-file` names.
 pub fn init(context: &Context) -> Outcome {
@@ -44,10 +45,14 @@ pub fn init(context: &Context) -> Outcome {
         "Octopus Server",
         "https://octopus.com/legal/customer-agreement",
     );
-    let text = fill(
-        ENV_EXAMPLE,
+    let answers = Answers {
+        project: &context.project,
         sql,
         octopus,
+    };
+    let text = fill(
+        ENV_EXAMPLE,
+        &answers,
         &strong_password(),
         &strong_password(),
     );
@@ -100,11 +105,20 @@ fn accepted(context: &Context, key: &str, product: &str, link: &str) -> bool {
     false
 }
 
-fn fill(example: &str, sql: bool, octopus: bool, sa: &Secret, admin: &Secret) -> String {
+/// What the file says besides passwords.
+struct Answers<'a> {
+    /// With its name in the file, a directory that is renamed or moved keeps its stack.
+    project: &'a ProjectName,
+    sql: bool,
+    octopus: bool,
+}
+
+fn fill(example: &str, answers: &Answers<'_>, sa: &Secret, admin: &Secret) -> String {
     let yes = |yes: bool| if yes { "Y" } else { "" };
     let lines = example.lines().map(|line| match line {
-        "ACCEPT_EULA=" => format!("{line}{}", yes(sql)),
-        "ACCEPT_OCTOPUS_EULA=" => format!("{line}{}", yes(octopus)),
+        "# COMPOSE_PROJECT_NAME=" => format!("COMPOSE_PROJECT_NAME={}", answers.project),
+        "ACCEPT_EULA=" => format!("{line}{}", yes(answers.sql)),
+        "ACCEPT_OCTOPUS_EULA=" => format!("{line}{}", yes(answers.octopus)),
         "SA_PASSWORD=" => format!("{line}{}", sa.expose()),
         "ADMIN_PASSWORD=" => format!("{line}{}", admin.expose()),
         other => other.to_owned(),
@@ -150,10 +164,14 @@ mod tests {
 
     #[test]
     fn the_filled_file_lacks_nothing() {
+        let answers = Answers {
+            project: &ProjectName::given("shop").unwrap(),
+            sql: true,
+            octopus: true,
+        };
         let text = fill(
             ENV_EXAMPLE,
-            true,
-            true,
+            &answers,
             &strong_password(),
             &strong_password(),
         );
@@ -162,6 +180,7 @@ mod tests {
             bytes: text.as_bytes(),
         };
         let parsed = crate::dotenv::parse(&[source], &crate::dotenv::Vars::new()).unwrap();
+        assert_eq!(parsed.vars["COMPOSE_PROJECT_NAME"], "shop");
         let input = crate::config::Input {
             vars: parsed.vars,
             ..crate::config::Input::default()

@@ -5,10 +5,13 @@ use crate::cli::context::Context;
 use crate::cli::known;
 use crate::cli::outcome::Failure;
 use crate::cli::supervisor;
+use crate::daemon::admit::Claims;
+use crate::engine::Engine;
 use crate::engine::observe::ObservationCache;
 use crate::reconcile::Desired;
 use crate::reconcile::Mono;
 use crate::reconcile::UnitRecords;
+use crate::reconcile::status::Note;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::StatusInput;
 use crate::reconcile::status::status as derive;
@@ -41,6 +44,9 @@ async fn from_labels(context: &Context) -> Result<Status, Failure> {
     status.supervised = false;
     let kept = context.applied().await.unwrap_or_default();
     status.notes.extend(kept.held_back(&context.endpoint()));
+    if kept.spec.is_none() && seen.containers.is_empty() {
+        status.notes.extend(beside(context, &engine).await);
+    }
     if let Some(other) = supervisor::another(context) {
         status.set_unsupervised("not ours to ask", &other.line(context.project.as_str()));
     } else if kept.is_up() || !seen.containers.is_empty() {
@@ -52,4 +58,13 @@ async fn from_labels(context: &Context) -> Result<Status, Failure> {
         status.set_unsupervised("down", &line);
     }
     Ok(status)
+}
+
+/// Whoever came from docker compose must not be told that all is down while compose's stack serves.
+async fn beside(context: &Context, engine: &Engine) -> Option<Note> {
+    let all = engine.inventory().await.ok()?;
+    let claims = Claims::of(&context.project, &all);
+    (!claims.0.is_empty()).then(|| Note::Beside {
+        what: claims.told(),
+    })
 }

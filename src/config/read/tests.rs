@@ -136,9 +136,9 @@ fn a_connection_string_must_point_at_the_server_that_runs() {
 #[test]
 fn an_empty_sql_image_makes_the_database_external() {
     let text = "Server=sql.example.com,14330;Database=O;User=octo;Password=x";
-    let config = read(&with(&[("SQL_IMAGE", ""), ("DB_CONNECTION_STRING", text)]))
-        .unwrap()
-        .config;
+    let way = ("DB_CONNECTION_STRING", text);
+    let blank = with(&[("SQL_IMAGE", " "), ("ACCEPT_EULA", ""), way]);
+    let config = read(&blank).unwrap().config;
     assert!(config.sql.is_none());
     assert_eq!(
         (config.database.host.as_str(), config.database.port),

@@ -3,6 +3,7 @@
 //! data, and no message advises to remove what may hold some.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::Asked;
@@ -15,6 +16,7 @@ use crate::daemon::store::Data;
 use crate::daemon::store::Stored;
 use crate::engine::inventory::Inventory;
 use crate::engine::inventory::Thing;
+use crate::reconcile::observed::Stranger;
 use crate::spec::StackSpec;
 use crate::spec::labels;
 
@@ -117,6 +119,17 @@ fn is_ours(thing: &Thing, project: &str) -> bool {
     label(thing, labels::PROJECT) == Some(project)
 }
 
+/// Whether a container is ours. One that was made from an image of ours (`docker commit`) carries our
+/// label too, and was found to be none of ours.
+pub(in crate::daemon) fn is_our_container(
+    thing: &Thing,
+    project: &str,
+    strangers: &BTreeSet<Stranger>,
+) -> bool {
+    let is_stranger = strangers.contains(&Stranger::Container(thing.name.clone()));
+    is_ours(thing, project) && !is_stranger
+}
+
 fn owner(labels: &BTreeMap<String, String>) -> String {
     match (labels.get(labels::PROJECT), labels.get(COMPOSE_PROJECT)) {
         (Some(project), _) => format!("octo-local's project {project}"),
@@ -158,12 +171,18 @@ fn things(all: &Inventory) -> impl Iterator<Item = (&'static str, &Thing, bool)>
 }
 
 /// Running containers of others that use our SQL volume.
-pub(in crate::daemon) fn volume_users(spec: &StackSpec, all: &Inventory) -> Vec<String> {
+pub(in crate::daemon) fn volume_users(
+    spec: &StackSpec,
+    all: &Inventory,
+    strangers: &BTreeSet<Stranger>,
+) -> Vec<String> {
     let Data::Volume(volume) = Data::of(spec) else {
         return Vec::new();
     };
     let uses = all.containers.iter().filter(|one| {
-        one.runs && one.volumes.contains(&volume) && !is_ours(&one.thing, spec.project.as_str())
+        one.runs
+            && one.volumes.contains(&volume)
+            && !is_our_container(&one.thing, spec.project.as_str(), strangers)
     });
     uses.map(|one| one.thing.name.clone()).collect()
 }
@@ -188,7 +207,8 @@ impl Claims {
         Self(told.collect())
     }
 
-    fn told(&self) -> String {
+    /// Some of it by name, and how much more there is.
+    pub fn told(&self) -> String {
         let rest = self.0.len().saturating_sub(NAMED);
         let named = &self.0[..self.0.len() - rest];
         let mut text = named.join(", ");
@@ -337,6 +357,7 @@ fn of_sibling(
 mod tests {
     use super::*;
     use crate::engine::inventory::AnyContainer;
+    use crate::spec::ContainerSpec;
 
     fn thing(name: &str, labels: &[(&str, &str)]) -> Thing {
         Thing {
@@ -387,6 +408,33 @@ mod tests {
         ] {
             assert_eq!(of(kind, thing(name, &[])), expected, "{kind} {name}");
         }
+    }
+
+    #[test]
+    fn a_copy_of_our_container_on_the_data_is_somebody_elses() {
+        let volume = "shop_sql-data".to_owned();
+        let on_the_data = |name: &str| AnyContainer {
+            thing: thing(name, &[(labels::PROJECT, "shop")]),
+            runs: true,
+            volumes: [volume.clone()].into(),
+            ..AnyContainer::default()
+        };
+        let all = Inventory {
+            containers: vec![on_the_data("shop-db-1"), on_the_data("trial")],
+            ..Inventory::default()
+        };
+        let spec = StackSpec {
+            project: ProjectName::given("shop").unwrap(),
+            sql: Some(ContainerSpec::default()),
+            volumes: [("sql-data".to_owned(), volume.clone())].into(),
+            ..StackSpec::default()
+        };
+        let strangers = [Stranger::Container("trial".to_owned())].into();
+        assert_eq!(volume_users(&spec, &all, &strangers), ["trial"]);
+        assert_eq!(
+            volume_users(&spec, &all, &BTreeSet::new()),
+            Vec::<String>::new()
+        );
     }
 
     #[test]

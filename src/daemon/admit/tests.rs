@@ -377,6 +377,25 @@ fn what_cannot_be_compared_is_said() {
 }
 
 #[test]
+fn a_database_of_which_nothing_is_known_is_no_reason_to_be_silent() {
+    let given = ("MASTER_KEY", KEY);
+    let (elsewhere, _) = external(&[given]);
+    let here = config(&[given], false);
+    for (config, facts) in [(elsewhere, with_database(true)), (here.clone(), data())] {
+        let notes = ask(&config, &Stored::default(), &facts, false)
+            .unwrap()
+            .notes;
+        let is_told = |note: &String| note.contains("nothing is known of the Octopus Server");
+        assert!(notes.iter().any(is_told), "{notes:?}");
+    }
+    // The project's own first start, which never came to a node.
+    let mut begun = made(false);
+    begun.spec = Some(spec(&here));
+    let notes = ask(&here, &begun, &data(), false).unwrap().notes;
+    assert_eq!(notes, Vec::<String>::new());
+}
+
+#[test]
 fn an_external_database_that_cannot_be_asked_needs_a_key() {
     let (config, _) = external(&[]);
     assert_eq!(

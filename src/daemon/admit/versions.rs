@@ -22,9 +22,10 @@ pub(super) fn judge(
     if asked.config.demo || facts.makes_database(asked.config) == Some(true) {
         return;
     }
-    let ran = stored.ran_on(&Data::of(asked.spec));
+    let data = Data::of(asked.spec);
+    let ran = stored.ran_on(&data);
     let Some(before) = before(ran, facts) else {
-        return;
+        return notes.extend(of_unknown_past(asked, stored, facts, &data));
     };
     // The same image by the same fixed name is what ran, whatever it says of itself.
     let tag = &asked.config.octopus.tag;
@@ -48,6 +49,25 @@ pub(super) fn judge(
         )),
         Comparison::Unknown | Comparison::NotOlder => {}
     }
+}
+
+/// There is a database and nothing at all is known of it: it was somebody else's so far, or what was
+/// kept is lost. Where the project's own first start never came to a node there is nothing to tell.
+fn of_unknown_past(
+    asked: &Asked<'_>,
+    stored: &Stored,
+    facts: &Facts,
+    data: &Data,
+) -> Option<String> {
+    let exists = facts.makes_database(asked.config) == Some(false);
+    let is_unknown = stored.spec.is_none() && stored.keys.proven_for(data).is_none();
+    let tag = &asked.config.octopus.tag;
+    (exists && is_unknown).then(|| {
+        format!(
+            "nothing is known of the Octopus Server that last ran on this database ({data}), so nobody can say whether {tag} \
+             is older (a database cannot go back): have the same version or a newer one as OCTOPUS_SERVER_TAG"
+        )
+    })
 }
 
 /// The version that last ran, as far as it is known: as `/api` reported it, else as the image of a

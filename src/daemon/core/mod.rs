@@ -468,7 +468,9 @@ impl Core {
         desired.stopped.clone_from(&kept.stopped);
         desired.drained.clone_from(&kept.drained);
         desired.images.clone_from(&kept.images);
-        desired.spec.clone_from(&kept.spec);
+        if desired.want(kept.spec.as_ref()) {
+            self.state.records.units.remove(&UnitId::Sql);
+        }
         if let (Some(spec), Some(grace)) = (&mut desired.spec, passing.node_grace) {
             spec.timing.node_stop_grace = grace;
         }

@@ -47,6 +47,11 @@ pub enum Note {
         /// Who.
         by: String,
     },
+    /// Nothing is known of this project here, and the engine has what looks like its own.
+    Beside {
+        /// What.
+        what: String,
+    },
     /// A `down` leaves this where it is, because somebody else uses it.
     LeftToOthers {
         /// What.
@@ -144,6 +149,10 @@ impl fmt::Display for Note {
                 out,
                 "another octo-local looks after this project on this engine, so nothing is done from here: {by}"
             ),
+            Self::Beside { what } => write!(
+                out,
+                "the engine has what looks like this project's and is not octo-local's to look after: {what}"
+            ),
             Self::LeftToOthers { what, why } => {
                 write!(out, "{what} is left where it is: {why}")
             }
@@ -179,6 +188,7 @@ mod tests {
             Note::StateUnreadable { why: "io".into() },
             Note::DataGone { volume: "v".into() },
             Note::LookedAfter { by: "x".into() },
+            Note::Beside { what: "x".into() },
             Note::LeftToOthers {
                 what: "network".into(),
                 why: "x".into(),

@@ -140,6 +140,25 @@ impl Around<'_> {
         unit == UnitId::Sql && self.spec.sql.is_none()
     }
 
+    /// What a person can do about a cause. Somebody else's database has no volume and no variables of
+    /// ours, and cannot be left out.
+    fn fix_of(&self, cause: Cause) -> &'static str {
+        match cause {
+            _ if self.spec.sql.is_some() => cause.fix(),
+            Cause::PasswordRefused => {
+                "correct User Id and Password in DB_CONNECTION_STRING, then `octo-local up`; or set them in that server"
+            }
+            Cause::WrongHost => {
+                "correct the server in DB_CONNECTION_STRING, as containers know it, then `octo-local up`"
+            }
+            Cause::DatabaseSuspect => {
+                "have the database restored on its server: its files are damaged there"
+            }
+            Cause::OutOfMemory => "give the host more memory",
+            _ => cause.fix(),
+        }
+    }
+
     fn phase(&self, unit: UnitId) -> Phase {
         let external = self.is_external(unit);
         phase_of(unit, external, self.seen, self.records, self.now)
@@ -194,7 +213,7 @@ impl Around<'_> {
             phase: PhaseWord::from(&phase),
             external: self.is_external(unit),
             reason: self.reason(unit, &phase, record, blocked, runs),
-            fix: failure.map(|failure| failure.cause.fix().to_owned()),
+            fix: failure.map(|failure| self.fix_of(failure.cause).to_owned()),
             cause: failure.map(|failure| failure.cause),
             lines: failure
                 .map(|failure| failure.lines.clone())
