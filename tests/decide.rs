@@ -4,6 +4,7 @@
 mod drain;
 mod faults;
 mod scene;
+mod strangers;
 
 use octo_local::reconcile::Action;
 use octo_local::reconcile::Cause;
