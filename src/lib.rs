@@ -95,6 +95,8 @@ pub mod sql;
 
 pub mod octopus;
 
+pub mod standin;
+
 pub mod backup;
 
 pub mod web;
@@ -102,7 +104,5 @@ pub mod web;
 pub mod daemon;
 
 pub mod api;
-
-pub mod standin;
 
 pub mod cli;
