@@ -100,6 +100,8 @@ pub mod sql;
 
 pub mod octopus;
 
+pub mod standin;
+
 pub mod backup;
 
 pub mod web;
@@ -107,7 +109,5 @@ pub mod web;
 pub mod daemon;
 
 pub mod api;
-
-pub mod standin;
 
 pub mod cli;

@@ -38,6 +38,7 @@ use octo_local::reconcile::Goal;
 use octo_local::reconcile::Mono;
 use octo_local::reconcile::Observed;
 use octo_local::reconcile::action::Outcome;
+use octo_local::reconcile::health::Miss;
 use octo_local::reconcile::health::Probe;
 use octo_local::spec::UnitId;
 
@@ -368,6 +369,24 @@ fn a_daemon_that_was_started_for_a_plan_goes_without_a_trace() {
 
 #[test]
 fn a_refused_password_is_asked_again_with_growing_waits() {
+    let refused = || Probe::Refused("error 18456".to_owned());
+    let logins = logins_in_ten_minutes(refused);
+    assert!((5..=25).contains(&logins), "{logins} logins in ten minutes");
+}
+
+/// Each question brings somebody else's server the password again.
+#[test]
+fn a_server_that_answers_nonsense_is_asked_again_with_growing_waits() {
+    let nonsense = || Probe::Failure(Miss::Broken, "a bad token".to_owned());
+    let logins = logins_in_ten_minutes(nonsense);
+    assert!(
+        (60..=140).contains(&logins),
+        "{logins} logins in ten minutes"
+    );
+}
+
+/// How often an external database that answers so is asked.
+fn logins_in_ten_minutes(says: impl Fn() -> Probe) -> u32 {
     let external = [
         ("SQL_IMAGE", ""),
         (
@@ -400,7 +419,7 @@ fn a_refused_password_is_asked_again_with_growing_waits() {
             } = effect
             {
                 logins += 1;
-                let probe = Probe::Refused("error 18456".to_owned());
+                let probe = says();
                 bench.on(Event::Probed {
                     number,
                     unit,
@@ -410,7 +429,7 @@ fn a_refused_password_is_asked_again_with_growing_waits() {
             }
         }
     }
-    assert!((5..=25).contains(&logins), "{logins} logins in ten minutes");
+    logins
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod drain;
 mod faults;
 mod scene;
+mod strangers;
 mod told;
 
 use octo_local::reconcile::Action;

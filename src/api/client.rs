@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use http_body_util::Full;
+use http_body_util::Limited;
 use hyper::Method;
 use hyper::Request;
 use hyper::body::Bytes;
@@ -25,6 +26,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 /// One status line is some kilobytes; what is longer is not one.
 const LINE_LIMIT: usize = 1024 * 1024;
 
+/// An answer holds a configuration and a desired state at the most, some hundred kilobytes.
+const ANSWER_SIZE: usize = 16 * 1024 * 1024;
+
 /// A way to the daemon of one project.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -43,9 +47,26 @@ pub enum ClientError {
     /// The connection broke or the answer made no sense.
     #[error("talk to the daemon: {0}")]
     Broken(String),
+    /// Somebody else listens there: nothing is told.
+    #[error(
+        "{socket} is listened to by the user with uid {uid}, who is told nothing; look at OCTO_LOCAL_RUNTIME_DIR and \
+         XDG_RUNTIME_DIR"
+    )]
+    Foreign {
+        /// The socket.
+        socket: String,
+        /// Whose process that is.
+        uid: u32,
+    },
     /// It takes connections and does not answer.
     #[error("talk to the daemon: no answer within {} s", .0.as_secs())]
     Late(Duration),
+}
+
+/// Whether what listens there may be told a configuration, which has secrets: it is a process of our
+/// own or of root's. The directory of the socket may be one that somebody else can write to.
+fn is_trusted(uid: u32, own: u32) -> bool {
+    uid == own || uid == 0
 }
 
 fn broken(error: &dyn std::error::Error) -> ClientError {
@@ -92,11 +113,10 @@ impl Client {
         let asking = async {
             let answer = self.send(method, path, body).await?;
             let status = answer.status();
-            let bytes = answer
-                .into_body()
+            let bytes = Limited::new(answer.into_body(), ANSWER_SIZE)
                 .collect()
                 .await
-                .map_err(|error| broken(&error))?
+                .map_err(|error| broken(error.as_ref()))?
                 .to_bytes();
             match status.as_u16() {
                 200 => serde_json::from_slice(&bytes).map_err(|error| broken(&error)),
@@ -131,6 +151,17 @@ impl Client {
                     NotFound | ConnectionRefused | ConnectionReset => ClientError::Absent,
                     _ => ClientError::Broken(format!("open {}: {error}", self.socket.display())),
                 })?;
+        let own = rustix::process::geteuid().as_raw();
+        match stream.peer_cred() {
+            Ok(peer) if is_trusted(peer.uid(), own) => {}
+            Ok(peer) => {
+                return Err(ClientError::Foreign {
+                    socket: self.socket.display().to_string(),
+                    uid: peer.uid(),
+                });
+            }
+            Err(error) => return Err(broken(&error)),
+        }
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| broken(&error))?;
@@ -201,5 +232,49 @@ impl Statuses {
                 Some(Err(_)) => return Ok(None),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_a_configuration_but_ourselves_and_root() {
+        assert!(is_trusted(1000, 1000) && is_trusted(0, 1000) && is_trusted(0, 0));
+        assert!(!is_trusted(1001, 1000) && !is_trusted(1000, 0));
+    }
+
+    /// A client of what answers so, and then with the same again and again.
+    fn client_of(head: &'static str, again: &'static str) -> (Client, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let _ = stream.write_all(head.as_bytes()).await;
+                let more = again.repeat(4096);
+                while stream.write_all(more.as_bytes()).await.is_ok() {}
+            }
+        });
+        (Client::at(path), dir)
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_given_up() {
+        let (client, _dir) = client_of("HTTP/1.1 200 OK\r\n\r\n[", "0,");
+        let answer = client.get::<Vec<u8>>(route::STORED).await;
+        assert!(matches!(answer, Err(ClientError::Broken(_))), "{answer:?}");
+        let mut followed = client.follow().await.unwrap();
+        let answer = followed.next().await;
+        assert!(matches!(answer, Err(ClientError::Broken(_))), "{answer:?}");
+        let (client, _dir) = client_of("HTTP/1.1 200 OK\r\n", "X-More: and more\r\n");
+        let answer = client.status().await;
+        assert!(matches!(answer, Err(ClientError::Broken(_))), "{answer:?}");
     }
 }

@@ -1,8 +1,5 @@
 //! `--demo`: this very program as two one-file images, and passwords where none is given.
 
-use std::io::Read as _;
-use std::path::Path;
-
 use crate::cli::outcome::FAILED;
 use crate::cli::outcome::Failure;
 use crate::cli::terminal::print;
@@ -42,16 +39,10 @@ pub async fn import(engine: &Engine, demo: &Demo) -> Result<(), Failure> {
         return Ok(());
     }
     print::tell("making the stand-ins' images of this program, once");
-    let binary = own_program()
+    let binary = image::own_program()
         .map_err(|error| Failure::new(FAILED, format!("read this program: {error}")))?;
     let archive = image::archive(&binary, &demo.sql_image, &octopus);
     let archive = archive
         .map_err(|error| Failure::new(FAILED, format!("make the stand-in images: {error}")))?;
     Ok(engine.load(archive).await?)
-}
-
-fn own_program() -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(Path::new("/proc/self/exe"))?.read_to_end(&mut bytes)?;
-    Ok(bytes)
 }

@@ -135,6 +135,7 @@ impl From<ClientError> for Failure {
                 FAILED,
                 "no daemon looks after this project; `octo-local up` starts one",
             ),
+            ClientError::Foreign { .. } => Self::new(CONFIGURATION, error.to_string()),
             ClientError::Broken(_) | ClientError::Late(_) => Self::new(FAILED, error.to_string()),
         }
     }

@@ -1,11 +1,6 @@
 //! Who else supervises a project: root's daemon, or another user's. Each has a socket of its owner
 //! only, so it cannot be asked; but the name that keeps a second daemon out tells whose it is.
 
-use rustix::net::AddressFamily;
-use rustix::net::SocketAddrUnix;
-use rustix::net::SocketFlags;
-use rustix::net::SocketType;
-
 use crate::cli::context::Context;
 use crate::daemon::run;
 
@@ -18,19 +13,8 @@ pub struct Other {
 
 /// The daemon of another user that supervises this project on this engine.
 pub fn another(context: &Context) -> Option<Other> {
-    let name = run::name_on_host(&context.project, &context.endpoint());
-    let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).ok()?;
-    // Not blocking: nobody takes these connections, and a full queue must keep nobody waiting.
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
-    rustix::net::connect(&socket, &address).ok()?;
-    let owner = rustix::net::sockopt::socket_peercred(&socket).ok()?;
-    let uid = owner.uid.as_raw();
-    (uid != rustix::process::geteuid().as_raw()).then(|| Other {
-        uid,
-        pid: owner.pid.as_raw_nonzero().get(),
-    })
+    let run::Holder { uid, pid } = run::holder_of_name(&context.project, &context.endpoint())?;
+    (uid != rustix::process::geteuid().as_raw()).then_some(Other { uid, pid })
 }
 
 impl Other {

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -51,13 +52,23 @@ impl Paths {
         }
     }
 
-    /// Makes both directories, for their owner only.
+    /// Makes both directories, for their owner only. One that is there already must be as private:
+    /// whoever can write to it could put a socket or a state file of their own there.
     pub fn create(&self) -> std::io::Result<()> {
         for dir in [&self.state, &self.runtime] {
             std::fs::DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(dir)?;
+            let found = std::fs::metadata(dir)?;
+            let own = rustix::process::geteuid().as_raw();
+            if let Some(why) = why_not_private(found.uid(), found.mode(), own) {
+                let why = format!("{}: {why}", dir.display());
+                return Err(std::io::Error::new(
+                    std::io::ErrorKind::PermissionDenied,
+                    why,
+                ));
+            }
         }
         Ok(())
     }
@@ -93,6 +104,17 @@ impl Paths {
     }
 }
 
+/// What is wrong with a directory that is to be ours alone, with this owner and mode.
+fn why_not_private(uid: u32, mode: u32, own: u32) -> Option<String> {
+    if uid != own {
+        return Some(format!(
+            "it belongs to the user with uid {uid}; look at OCTO_LOCAL_STATE_DIR, OCTO_LOCAL_RUNTIME_DIR and XDG_RUNTIME_DIR"
+        ));
+    }
+    let is_open = mode & 0o002 != 0;
+    is_open.then(|| "everybody may write to it; `chmod 700` it".to_owned())
+}
+
 /// The size from which a bounded file is set aside: the newer half megabyte and the older one are
 /// kept.
 pub const LOG_LIMIT: u64 = 512 * 1024;
@@ -102,4 +124,34 @@ pub fn older(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".1");
     PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_of_somebody_else_is_no_place_for_secrets() {
+        assert_eq!(why_not_private(1000, 0o40700, 1000), None);
+        assert_eq!(why_not_private(1000, 0o40755, 1000), None);
+        let why = why_not_private(1001, 0o40700, 1000).unwrap();
+        assert!(
+            why.contains("uid 1001") && why.contains("XDG_RUNTIME_DIR"),
+            "{why}"
+        );
+        assert!(why_not_private(1000, 0o40777, 1000).is_some());
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths {
+            state: dir.path().join("s/p"),
+            runtime: dir.path().join("r/p"),
+        };
+        paths.create().unwrap();
+        let mode = std::fs::metadata(&paths.runtime).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        std::fs::set_permissions(&paths.runtime, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let error = paths.create().unwrap_err();
+        assert!(error.to_string().contains("everybody may write"), "{error}");
+    }
 }

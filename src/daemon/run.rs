@@ -66,12 +66,8 @@ pub async fn run(options: Options) -> Result<Leave, DaemonError> {
     let _lock = lock
         .map_err(|owner| DaemonError::Owned(options.project.clone(), format!("process {owner}")))?;
     let endpoint = connect::endpoint(&options.env);
-    let _name = take_name(&options.project, &endpoint).map_err(|_| {
-        DaemonError::Owned(
-            options.project.clone(),
-            "one with another state directory".to_owned(),
-        )
-    })?;
+    let _name = take_name(&options.project, &endpoint)
+        .map_err(|who| DaemonError::Owned(options.project.clone(), who))?;
     let beats = Arc::new(Beats::default());
     if options.detached {
         // Fails only for a group leader, and then there is nothing to leave.
@@ -105,7 +101,7 @@ pub async fn run(options: Options) -> Result<Leave, DaemonError> {
     signals.abort();
     manager.abort();
     if leave == Leave::End {
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        service_manager::say_that_it_ends().await;
     }
     // Open status streams end with the token; this only lets the last line leave.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), server).await;
@@ -114,11 +110,70 @@ pub async fn run(options: Options) -> Result<Leave, DaemonError> {
 
 /// Two daemons with different state directories would share nothing but the stack, so the name is
 /// taken on the host too. The kernel frees it when the process ends, however it ends.
-fn take_name(project: &ProjectName, endpoint: &Endpoint) -> std::io::Result<UnixListener> {
+///
+/// Any user of the host can take it, so it binds nobody to somebody else's word: there the lease on
+/// the engine decides who looks after the project.
+fn take_name(project: &ProjectName, endpoint: &Endpoint) -> Result<Option<UnixListener>, String> {
     use std::os::linux::net::SocketAddrExt as _;
-    UnixListener::bind_addr(&SocketAddr::from_abstract_name(name_on_host(
-        project, endpoint,
-    ))?)
+    let name = SocketAddr::from_abstract_name(name_on_host(project, endpoint));
+    match name.and_then(|name| UnixListener::bind_addr(&name)) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) => {
+            let holder = holder_of_name(project, endpoint);
+            if let Some(Holder { uid, pid }) = holder
+                && is_believed(uid, rustix::process::geteuid().as_raw())
+            {
+                return Err(format!(
+                    "process {pid} of the user with uid {uid}, with another state directory"
+                ));
+            }
+            let holder =
+                holder.map_or_else(|| "nobody knows who".to_owned(), |one| one.to_string());
+            tracing::warn!(%error, holder, "the project's name on this host is taken, by no daemon that counts");
+            Ok(None)
+        }
+    }
+}
+
+/// Whether a process of this user that has the project's name is a daemon of it: one of our own, or
+/// root's.
+fn is_believed(uid: u32, own: u32) -> bool {
+    uid == own || uid == 0
+}
+
+/// The process that has a project's name on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Whose it is.
+    pub uid: u32,
+    /// Its number.
+    pub pid: i32,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "process {} of uid {}", self.pid, self.uid)
+    }
+}
+
+/// Who has the project's name, where somebody listens under it.
+pub fn holder_of_name(project: &ProjectName, endpoint: &Endpoint) -> Option<Holder> {
+    use rustix::net::SocketFlags;
+    let name = name_on_host(project, endpoint);
+    let address = rustix::net::SocketAddrUnix::new_abstract_name(name.as_bytes()).ok()?;
+    // Not blocking: nobody takes these connections, and a full queue must keep nobody waiting.
+    let (family, kind) = (
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::STREAM,
+    );
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, kind, flags, None).ok()?;
+    rustix::net::connect(&socket, &address).ok()?;
+    let owner = rustix::net::sockopt::socket_peercred(&socket).ok()?;
+    Some(Holder {
+        uid: owner.uid.as_raw(),
+        pid: owner.pid.as_raw_nonzero().get(),
+    })
 }
 
 /// The abstract name that one daemon of a project on an engine holds, whoever runs it.
@@ -156,5 +211,40 @@ async fn signals(queue: tokio::sync::mpsc::Sender<Input>) {
         if queue.send(Input::Event(event)).await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_daemon_of_ours_or_of_roots_keeps_a_second_one_out() {
+        for (uid, own, believed) in [
+            (1000, 1000, true),
+            (0, 1000, true),
+            (0, 0, true),
+            (1000, 0, false),
+            (1001, 1000, false),
+        ] {
+            assert_eq!(is_believed(uid, own), believed, "{uid} to {own}");
+        }
+    }
+
+    #[test]
+    fn the_holder_of_a_name_is_known_while_it_listens() {
+        let project = crate::config::project::normalise("held-name").unwrap();
+        let endpoint = Endpoint(format!("unix:///nowhere/{}", std::process::id()));
+        assert_eq!(holder_of_name(&project, &endpoint), None);
+        let held = take_name(&project, &endpoint).unwrap();
+        assert!(held.is_some());
+        let holder = holder_of_name(&project, &endpoint).unwrap();
+        assert_eq!(u32::try_from(holder.pid), Ok(std::process::id()));
+        let refused = take_name(&project, &endpoint).unwrap_err();
+        assert!(
+            refused.contains(&format!("process {}", holder.pid)),
+            "{refused}"
+        );
+        assert!(refused.ends_with("another state directory"), "{refused}");
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use tokio::sync::oneshot;
 use tokio::sync::watch;
 
 use super::beats;
@@ -16,10 +17,13 @@ use crate::reconcile::status::status_line;
 /// much.
 const EXTEND_EVERY: Duration = Duration::from_secs(10);
 
+/// How long the last word may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Says that the daemon is ready; then feeds the watchdog while both loops advance, asks for more
 /// time while the stack stops, and shows in `systemctl status` what the stack does.
 pub(super) async fn tell(beats: Arc<Beats>, mut status: watch::Receiver<Status>) {
-    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    say(NotifyState::Ready).await;
     let watchdog = sd_notify::watchdog_enabled();
     let mut beat =
         tokio::time::interval(watchdog.map_or(EXTEND_EVERY, |limit| (limit / 2).min(EXTEND_EVERY)));
@@ -32,22 +36,41 @@ pub(super) async fn tell(beats: Arc<Beats>, mut status: watch::Receiver<Status>)
             changed = status.changed() => {
                 // The daemon has ended.
                 let Ok(()) = changed else { return };
-                if let Some(new) = line.changed(&status.borrow_and_update()) {
-                    let _ = sd_notify::notify(&[NotifyState::Status(new)]);
+                let new = line.changed(&status.borrow_and_update()).map(str::to_owned);
+                if let Some(new) = new {
+                    say(NotifyState::Status(&new)).await;
                 }
                 continue;
             }
         }
         if beats.is_ending() {
             let more = u32::try_from((EXTEND_EVERY * 2).as_micros()).unwrap_or(u32::MAX);
-            let _ = sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(more)]);
+            say(NotifyState::ExtendTimeoutUsec(more)).await;
         }
         let now = beats.counts();
         if watchdog.is_some() && beats::advanced(fed, now) {
             fed = now;
-            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+            say(NotifyState::Watchdog).await;
         }
     }
+}
+
+/// Says something. Where the queue of the manager's socket is full, the kernel lets whoever says more
+/// wait until it is read: a thread of its own does that, and nobody waits but who calls this.
+async fn say(word: NotifyState<'_>) {
+    let text = word.to_string();
+    let (done, said) = oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = sd_notify::notify(&[NotifyState::Custom(&text)]);
+        let _ = done.send(());
+    });
+    let _ = said.await;
+}
+
+/// Says that the daemon ends.
+pub(super) async fn say_that_it_ends() {
+    let saying = say(NotifyState::Stopping);
+    let _ = tokio::time::timeout(FAREWELL, saying).await;
 }
 
 /// The line that was told last.

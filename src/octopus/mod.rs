@@ -166,7 +166,65 @@ where
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
+
+    /// What sends this and then, every so often, the same again without end.
+    async fn node_of(head: &'static str, again: &'static str, pause: Duration) -> SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 1024];
+                let _ = stream.read(&mut request).await;
+                let _ = stream.write_all(head.as_bytes()).await;
+                while stream.write_all(again.as_bytes()).await.is_ok() {
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_hostile_node_is_given_up_in_time_and_never_called_ready() {
+        let (limit, now) = (Duration::from_millis(300), Duration::ZERO);
+        let slow = Duration::from_millis(20);
+        let ok = "HTTP/1.1 200 OK\r\n";
+        let cases = [
+            (ok, "X-More: and more\r\n", now),
+            (ok, "X", slow),
+            ("", "HTTP/1.1 100 Continue\r\n\r\n", now),
+            ("", "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", now),
+            ("", "\0\u{7f}nonsense", now),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "1;x=y\r\na\r\n",
+                now,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\n",
+                "a",
+                now,
+            ),
+            (
+                "HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",
+                "",
+                slow,
+            ),
+        ];
+        for (head, again, pause) in cases {
+            let address = node_of(head, again, pause).await;
+            let asked = tokio::time::timeout(limit * 20, ping(address, limit)).await;
+            let probe = asked.expect("a probe ends in time");
+            assert!(
+                matches!(probe, Probe::Failure(Miss::Silent(_) | Miss::Broken, _)),
+                "{head:?} {again:?}: {probe:?}"
+            );
+        }
+    }
 
     #[test]
     fn drained_is_alive_and_not_ready() {

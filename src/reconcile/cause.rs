@@ -135,6 +135,8 @@ const ENGINE_WORDS: &[(&[&str], Cause)] = &[
     (&["address already in use"], Cause::PortTaken),
     (&["ports are not available"], Cause::PortTaken),
     (&["no space left on device"], Cause::DiskFull),
+    (&["oom-killed"], Cause::OutOfMemory),
+    (&["cannot allocate memory"], Cause::OutOfMemory),
     (&["no such image"], Cause::ImageMissing),
     (&["pull access denied"], Cause::ImageMissing),
     (&["manifest unknown"], Cause::ImageMissing),
@@ -670,6 +672,16 @@ mod tests {
             (
                 "no matching manifest for linux/arm64/v8 in the manifest list entries",
                 Cause::WrongArchitecture,
+            ),
+            // runc from 1.1 on (`libcontainer/process_linux.go`), and the kernel's word for a host
+            // that has no memory for another process.
+            (
+                "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: container init was OOM-killed (memory limit too low?): unknown",
+                Cause::OutOfMemory,
+            ),
+            (
+                "failed to create task for container: failed to start shim: fork/exec /usr/bin/containerd-shim-runc-v2: cannot allocate memory: unknown",
+                Cause::OutOfMemory,
             ),
         ];
         for (words, cause) in cases {

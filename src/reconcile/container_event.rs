@@ -9,6 +9,7 @@ use super::action::Subject;
 use super::action::Verb;
 use super::observed::Container;
 use super::observed::Instance;
+use super::state::Signalled;
 use super::state::State;
 use crate::spec::UnitId;
 
@@ -66,10 +67,13 @@ impl State {
         }
         let what = match (heard.word.as_str(), heard.signal.as_deref()) {
             ("kill", _) if matches!(self.verb_of(unit), Some(Verb::Stop | Verb::Remove)) => return,
-            ("kill", signal) => format!(
-                "somebody sent it signal {} (docker stop or kill); `octo-local stop {unit}` keeps it stopped",
-                signal.unwrap_or("?")
-            ),
+            ("kill", signal) => {
+                return self.signals.push(Signalled {
+                    unit,
+                    signal: signal.unwrap_or("?").to_owned(),
+                    is_covered: false,
+                });
+            }
             ("pause", _) => "somebody froze it: it is left alone until it is thawed".to_owned(),
             ("unpause", _) => "somebody thawed it".to_owned(),
             ("rename", _) => "somebody renamed its container".to_owned(),
@@ -77,6 +81,30 @@ impl State {
             _ => return,
         };
         self.tell(&unit, what);
+    }
+
+    /// The engine still answers: signals that it told of before it was asked were not the beginning
+    /// of its own end.
+    pub(super) fn tell_of_signals(&mut self) {
+        for Signalled { unit, signal, .. } in self
+            .signals
+            .extract_if(.., |one| one.is_covered)
+            .collect::<Vec<_>>()
+        {
+            let what = format!(
+                "somebody sent it signal {signal} (docker stop or kill); `octo-local stop {unit}` keeps it stopped"
+            );
+            self.tell(&unit, what);
+        }
+    }
+
+    /// The engine goes away: it ended what it ran first (moby `daemon/daemon.go`, `Shutdown`), and
+    /// nobody else did.
+    pub fn on_engine_left(&mut self) {
+        for Signalled { unit, signal, .. } in std::mem::take(&mut self.signals) {
+            let what = format!("the engine sent it signal {signal} as it went away itself");
+            self.tell(&unit, what);
+        }
     }
 
     /// The engine told of the end of a run. It answers no question about that container for a

@@ -19,6 +19,7 @@ pub mod desired;
 mod diagnose;
 pub mod health;
 pub mod images;
+mod names;
 pub mod observed;
 pub mod phase;
 pub mod plan;

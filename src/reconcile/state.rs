@@ -71,6 +71,17 @@ pub struct State {
     repeats: u8,
     /// Units that failed already when the look under way began.
     failing: BTreeSet<UnitId>,
+    /// Signals that were not ours, and of which nobody knows yet whose they were.
+    pub(super) signals: Vec<Signalled>,
+}
+
+/// Somebody sent the process of a unit a signal: a person, or the engine as it goes away.
+#[derive(Clone, Debug)]
+pub(super) struct Signalled {
+    pub(super) unit: UnitId,
+    pub(super) signal: String,
+    /// The look that is under way began after it.
+    pub(super) is_covered: bool,
 }
 
 /// How often a look is repeated that did not show what the engine told of: some events, such as
@@ -321,10 +332,14 @@ impl State {
         self.asked_again = std::mem::take(&mut self.told_of_change) || self.contradicted();
         self.covered.append(&mut self.ended);
         self.deaths.clear();
+        self.signals
+            .iter_mut()
+            .for_each(|one| one.is_covered = true);
     }
 
     /// The look that began failed: another one will show it.
     pub fn look_failed(&mut self) {
+        self.on_engine_left();
         self.failing.clear();
         let later = std::mem::take(&mut self.ended);
         self.ended = std::mem::take(&mut self.covered);
@@ -336,6 +351,7 @@ impl State {
         let before = std::mem::replace(&mut self.seen, seen);
         self.count_contradictions(&before);
         self.tell_of_what_somebody_removed(&before);
+        self.tell_of_signals();
         for container in &mut self.seen.containers {
             if let Some(code) = container
                 .instance()
@@ -351,6 +367,7 @@ impl State {
         for (action, result) in std::mem::take(&mut self.covered) {
             self.settle(&action, result, now);
         }
+        self.notice_names_that_are_taken(now);
         self.pin_images();
         self.learn_of_moved_images();
         if self.version_ran() {

@@ -16,6 +16,7 @@ use super::Mono;
 use super::Observed;
 use super::UnitRecords;
 use super::action::Subject;
+use super::observed::Stranger;
 use super::record::UnitRecord;
 use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
@@ -211,6 +212,7 @@ pub fn status(
         ..Status::default()
     };
     status.notes.extend(moved_images(desired, seen));
+    status.notes.extend(not_ours(seen));
     if let Some(spec) = &desired.spec {
         status.demo = spec.demo;
         status.url = url(spec);
@@ -303,6 +305,26 @@ fn moved_images(desired: &Desired, seen: &Observed) -> Vec<Note> {
         image: image.clone(),
     };
     images.map(note).collect()
+}
+
+/// How many strangers are named; the others are counted.
+const NAMED: usize = 8;
+
+/// What carries the project's label and is not ours. One of its names without the label is told of
+/// where it is in the way.
+fn not_ours(seen: &Observed) -> Option<Note> {
+    let is_labelled = |one: &&Stranger| !matches!(one, Stranger::Namesake(_));
+    let labelled: Vec<&Stranger> = seen.strangers.iter().filter(is_labelled).collect();
+    let mut names: Vec<String> = labelled
+        .iter()
+        .take(NAMED)
+        .map(ToString::to_string)
+        .collect();
+    if labelled.len() > NAMED {
+        names.push(format!("{} more", labelled.len() - NAMED));
+    }
+    let what = names.join(", ");
+    (!what.is_empty()).then_some(Note::NotOurs { what })
 }
 
 /// What something that is no unit is called.

@@ -30,6 +30,22 @@ pub fn archive(program: &[u8], sql: &str, octopus: &str) -> std::io::Result<Vec<
     archive_of(program, &[sql], &[octopus])
 }
 
+/// This very program as an image: where `is_sql`, the stand-in for SQL Server, else the one for
+/// Octopus Server.
+pub fn of_this_program(reference: &str, is_sql: bool) -> std::io::Result<Vec<u8>> {
+    let program = own_program()?;
+    if is_sql {
+        archive_of(&program, &[reference], &[])
+    } else {
+        archive_of(&program, &[], &[reference])
+    }
+}
+
+/// The file that this process was started from, also where another one has its name now.
+pub fn own_program() -> std::io::Result<Vec<u8>> {
+    std::fs::read("/proc/self/exe")
+}
+
 /// An archive with all these images; the program is in it once.
 ///
 /// A tag that begins with a year is a version: an Octopus Server of `2026.2.7` says that it is that,

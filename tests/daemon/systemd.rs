@@ -95,3 +95,23 @@ fn f72_an_ordered_stop_asks_systemd_for_the_time_that_it_takes() {
     assert_eq!(died.last().map(String::as_str), Some("db"), "{died:?}");
     assert_eq!(died.len(), 3);
 }
+
+/// Whoever says more than the manager reads would wait for it: the stack must not.
+#[test]
+fn f13_a_manager_that_reads_nothing_holds_up_nobody() {
+    let stack = Stack::demo("deaf-manager");
+    let path = stack.dir().join("notify");
+    let deaf = UnixDatagram::bind(&path).unwrap();
+    let full = UnixDatagram::unbound().unwrap();
+    full.set_nonblocking(true).unwrap();
+    let queued = (0..100_000).take_while(|_| full.send_to(b"x", &path).is_ok());
+    assert!(queued.count() < 100_000, "its queue has an end");
+    let mut command = stack.command(&["daemon"]);
+    command.env("NOTIFY_SOCKET", &path);
+    let daemon = Running::spawn(&mut command);
+    stack.run(&["up", "--demo"]).ok();
+    assert_eq!(stack.status()["verdict"], "ready");
+    daemon.signal(Signal::TERM);
+    stack.end(daemon).ok();
+    drop(deaf);
+}

@@ -70,6 +70,14 @@ fn f22_an_engine_restart_brings_the_stack_back_in_order() {
     is_noticed(&stack);
     engine.launch();
     is_back_in_order(&stack);
+    for unit in UNITS {
+        assert_eq!(
+            stack.recorded(unit, "somebody sent it signal"),
+            0,
+            "the engine ended {unit}, nobody else: {:?}",
+            stack.history()
+        );
+    }
     assert!(
         before.keys().eq(stack.started().keys()),
         "the containers are the same"

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::case::Case;
 use super::case::OCTOPUS;
+use super::case::PROJECT;
 use crate::fake::call::Api;
 use crate::fake::call::Verb;
 use crate::fake::invariants::Allowed;
@@ -47,6 +48,85 @@ fn f34_a_name_that_somebody_took_is_a_named_cause_and_theirs_is_left_alone() {
     case.run(&["start", "octopus-server-2"]).ok();
     case.run(&["plan"]).with(0);
     drop(daemon);
+    case.check(&Allowed::default());
+}
+
+/// No registry has them: `down --volumes` of another demo may have taken them away.
+#[test]
+fn the_images_of_a_demo_are_made_again_where_they_are_gone() {
+    let case = Case::new();
+    case.run(&["up", "--demo", "--nodes", "1"]).ok();
+    case.run(&["stop"]).ok();
+    for unit in ["db", "octopus-server-1"] {
+        case.person().remove(&Case::container(unit));
+    }
+    case.engine.world().images.clear();
+    case.run(&["start"]).ok();
+    let status = case.wait_for("ready");
+    assert_eq!(status["demo"], true, "{status}");
+    assert_eq!(case.engine.world().images.len(), 2);
+}
+
+/// Any user of the host can take the name that keeps a second daemon out.
+#[test]
+fn f14_a_name_on_the_host_that_no_daemon_has_keeps_none_out() {
+    let case = Case::new();
+    let project = octo_local::config::project::normalise(PROJECT).unwrap();
+    let engine = octo_local::engine::Endpoint(case.engine.url());
+    let name = octo_local::daemon::run::name_on_host(&project, &engine);
+    let name = rustix::net::SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap();
+    let (family, kind) = (
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::STREAM,
+    );
+    let squatter = rustix::net::socket(family, kind, None).unwrap();
+    rustix::net::bind(&squatter, &name).unwrap();
+    case.run(&["up"]).ok();
+    case.run(&["down"]).ok();
+    case.check(&Allowed::default());
+}
+
+/// What listens for a container on the host is a process of the engine's, which says nothing to
+/// people.
+#[test]
+fn f66_a_port_that_another_container_took_meanwhile_names_that_container() {
+    let case = Case::up();
+    case.run(&["stop", "octopus-server-2"]).ok();
+    let port = case.unit("octopus-server-2")["ports"][0].clone();
+    let (address, inside) = port.as_str().unwrap().split_once("->").unwrap();
+    let (ip, host) = address.rsplit_once(':').unwrap();
+    let binding = bollard::models::PortBinding {
+        host_ip: Some(ip.to_owned()),
+        host_port: Some(host.to_owned()),
+    };
+    let published = [(format!("{inside}/tcp"), Some(vec![binding]))].into();
+    let body = bollard::models::ContainerCreateBody {
+        image: Some("fake-sql:1".to_owned()),
+        env: Some(vec![
+            "ACCEPT_EULA=Y".to_owned(),
+            "MSSQL_SA_PASSWORD=Tests-0f-octo-local".to_owned(),
+        ]),
+        host_config: Some(bollard::models::HostConfig {
+            port_bindings: Some(published),
+            ..bollard::models::HostConfig::default()
+        }),
+        ..bollard::models::ContainerCreateBody::default()
+    };
+    let options = bollard::query_parameters::CreateContainerOptionsBuilder::default()
+        .name("thief")
+        .build();
+    let person = case.person();
+    let docker = person.docker();
+    person
+        .wait(docker.create_container(Some(options), body))
+        .unwrap();
+    person.wait(docker.start_container("thief", None)).unwrap();
+    case.run(&["start", "octopus-server-2"])
+        .with(1)
+        .says("container thief has it");
+    assert_eq!(case.unit("octopus-server-2")["cause"], "PortTaken");
+    person.remove("thief");
+    case.wait_for("ready");
     case.check(&Allowed::default());
 }
 

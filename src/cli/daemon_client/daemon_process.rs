@@ -42,6 +42,8 @@ const TRIES: u32 = 5;
 const SUCCESSOR_WITHIN: Duration = Duration::from_secs(5);
 /// How often a successor is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long systemd may take to hear that the program starts anew.
+const TELLS_WITHIN: Duration = Duration::from_secs(1);
 /// What systemd gives to those that tell it when they are ready.
 const SYSTEMD: &str = "NOTIFY_SOCKET";
 
@@ -82,7 +84,13 @@ fn reload() -> Failure {
     // systemd's `notify-reload` waits for these two, and then for the new program's readiness.
     let mut told = vec![sd_notify::NotifyState::Reloading];
     told.extend(sd_notify::NotifyState::monotonic_usec_now().ok());
-    let _ = sd_notify::notify(&told);
+    // A manager that reads nothing must not keep the old program running.
+    let (done, said) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let _ = sd_notify::notify(&told);
+        let _ = done.send(());
+    });
+    let _ = said.recv_timeout(TELLS_WITHIN);
     let error = Command::new(&program)
         .args(words.filter(|word| word != "--held"))
         .exec();

@@ -209,6 +209,7 @@ impl Core {
             Event::StreamOpened => self.looks.invalidate_everything(),
             Event::StreamClosed(why) => {
                 tracing::info!(why, "the engine's events ended");
+                self.state.on_engine_left();
                 self.looks.on_events_ended();
             }
             Event::Looked(seen) => self.on_looked(seen),

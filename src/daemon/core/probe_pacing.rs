@@ -9,6 +9,7 @@ use crate::config::Timing;
 use crate::daemon::message::Effect;
 use crate::daemon::message::ProbeTarget;
 use crate::reconcile::Mono;
+use crate::reconcile::health::Miss;
 use crate::reconcile::health::Probe;
 use crate::reconcile::observed::Instance;
 use crate::spec::Role;
@@ -48,6 +49,8 @@ struct Pace {
     /// Something suggests that the next answer differs from the last: ask at once.
     nudged: bool,
     refusals: u32,
+    /// Answers in a row that made no sense.
+    nonsense: u32,
     log: LogMark,
 }
 
@@ -90,6 +93,7 @@ impl ProbePacing {
                 due: now,
                 nudged: false,
                 refusals: 0,
+                nonsense: 0,
                 log: LogMark::default(),
             };
             (unit, pace)
@@ -165,6 +169,11 @@ impl ProbePacing {
             | Probe::Drained(_)
             | Probe::Failure(..) => 0,
         };
+        pace.nonsense = match &probe {
+            Probe::Failure(Miss::Broken, _) => pace.nonsense.saturating_add(1),
+            Probe::Unknown(_) => pace.nonsense,
+            _ => 0,
+        };
         if !pace.nudged {
             pace.due = now.after(pace.pause(&probe, took, timing, now));
         }
@@ -225,6 +234,10 @@ impl Pace {
         };
         match (probe, self.started) {
             (Probe::Refused(_), _) => self.pause_after_refusal(timing),
+            // It is somebody else's server, and each question brings it the password again.
+            (Probe::Failure(Miss::Broken, _), _) if self.instance.is_none() => {
+                growing(self.nonsense, REFUSED_STARTING, timing)
+            }
             (Probe::Failure(..), true) => AFTER_MISS.min(steady).saturating_sub(took),
             (_, true) => steady,
             (_, false) => starting,
@@ -236,9 +249,14 @@ impl Pace {
     fn pause_after_refusal(&self, timing: &Timing) -> Duration {
         let starts = self.instance.is_some() && !self.started;
         let longest = if starts { REFUSED_STARTING } else { REFUSED };
-        let doublings = self.refusals.saturating_sub(1).min(16);
-        (timing.start_probe_slow * 2u32.pow(doublings)).min(longest)
+        growing(self.refusals, longest, timing)
     }
+}
+
+/// The wait after so many answers in a row that are no reason to ask again soon.
+fn growing(answers: u32, longest: Duration, timing: &Timing) -> Duration {
+    let doublings = answers.saturating_sub(1).min(16);
+    (timing.start_probe_slow * 2u32.pow(doublings)).min(longest)
 }
 
 impl LogMark {

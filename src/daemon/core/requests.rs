@@ -734,6 +734,8 @@ impl Core {
         if self.state.desired.spec != before {
             self.looks.invalidate_everything();
         }
+        // A name that somebody had taken may be free again: whoever asked for another try knows.
+        self.looks.invalidate_infrastructure();
         self.looks.renew_for_a_wish();
     }
 }

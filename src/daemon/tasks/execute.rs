@@ -21,9 +21,11 @@ use crate::reconcile::action::TroubleKind;
 use crate::reconcile::cause;
 use crate::reconcile::observed::Instance;
 use crate::spec::DatabaseTarget;
+use crate::spec::Port;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 use crate::sql;
+use crate::standin;
 
 /// How many of the last log lines a diagnosis reads.
 const LAST_LINES: u32 = 60;
@@ -85,45 +87,51 @@ impl From<EngineError> for Failed {
 impl ActionContext {
     /// Does it.
     pub(in crate::daemon) async fn carry_out(&self, action: &Action) -> Result<Outcome, Trouble> {
-        let result = self.attempt(action).await;
-        result.map_err(|failure| match failure {
-            Failed::Known(trouble) => trouble,
-            Failed::Engine(error) if is_in_use(action, &error) => Trouble {
+        Err(match self.attempt(action).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(Failed::Known(trouble)) => trouble,
+            Err(Failed::Engine(error)) if is_in_use(action, &error) => Trouble {
                 kind: TroubleKind::InUse,
                 ..Trouble::refused(error.to_string())
             },
-            Failed::Engine(error) => {
+            Err(Failed::Engine(error)) => {
                 let doubt = match &error {
                     EngineError::TimedOut { .. } => Doubt::MayStillHappen,
                     other if other.is_unreachable() => Doubt::Unknown,
                     _ => Doubt::Refused,
                 };
-                Trouble::engine(self.words_of(action, &error), doubt)
+                Trouble::engine(self.words_of(action, &error).await, doubt)
             }
         })
     }
 
     /// The engine says that a port is taken, and not by whom.
-    fn words_of(&self, action: &Action, error: &EngineError) -> String {
+    async fn words_of(&self, action: &Action, error: &EngineError) -> String {
         let words = error.to_string();
         let Action::Start(unit, _) = action else {
             return words;
         };
-        if !self.engine.endpoint.is_local() || cause::of_words(&words) != Some(Cause::PortTaken) {
+        if cause::of_words(&words) != Some(Cause::PortTaken) {
             return words;
         }
-        let wanted = self
-            .input
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.container(*unit));
-        let mut published = wanted
-            .into_iter()
-            .flat_map(|wanted| &wanted.ports)
-            .map(|port| port.host);
-        match published.find_map(ports::known_holder) {
-            Some(holder) => format!("{words}; {holder} has it"),
-            None => words,
+        let spec = self.input.spec.as_ref();
+        let wanted = spec.and_then(|spec| spec.container(*unit));
+        for port in wanted.into_iter().flat_map(|wanted| &wanted.ports) {
+            if let Some(holder) = self.holder_of(port).await {
+                return format!("{words}; {holder} has it");
+            }
+        }
+        words
+    }
+
+    /// Who has a port: the container that publishes it, for which a process of the engine's listens
+    /// here, else a process of this host.
+    async fn holder_of(&self, port: &Port) -> Option<String> {
+        let held = self.engine.port_holder(port.host_ip, "tcp", port.host);
+        match held.await {
+            Ok(Some(name)) => Some(format!("container {name}")),
+            Ok(None) | Err(_) if self.engine.endpoint.is_local() => ports::known_holder(port.host),
+            Ok(None) | Err(_) => None,
         }
     }
 
@@ -221,7 +229,25 @@ impl ActionContext {
             .await
     }
 
+    /// A demo's images are in no registry: they are made of this program, as `up --demo` made them.
+    async fn make_standin(&self, spec: &StackSpec, image: &str) -> Result<(), Failed> {
+        let is_sql = spec.sql.as_ref().is_some_and(|sql| sql.image == image);
+        let reference = image.to_owned();
+        let making = tokio::task::spawn_blocking(move || {
+            standin::image::of_this_program(&reference, is_sql)
+        });
+        let archive = match making.await {
+            Ok(Ok(archive)) => archive,
+            Ok(Err(error)) => return Err(format!("make the image {image}: {error}").into()),
+            Err(error) => return Err(format!("make the image {image}: {error}").into()),
+        };
+        Ok(self.engine.load(archive).await?)
+    }
+
     async fn pull(&self, spec: &StackSpec, image: &str) -> Result<(), Failed> {
+        if spec.demo {
+            return self.make_standin(spec, image).await;
+        }
         if spec.pull == crate::config::Pull::Never {
             let words = format!("no such image: {image}, and PULL=never");
             return Err(Failed::known(TroubleKind::MayNotPull, words));

@@ -59,6 +59,11 @@ pub enum Note {
         /// Who uses it, as far as the engine tells.
         why: String,
     },
+    /// Something carries this project's label and is not ours: nothing is done to it.
+    NotOurs {
+        /// What.
+        what: String,
+    },
     /// What runs was made from another configuration than the one that was read.
     MadeOtherwise,
     /// What is kept is about another engine than the one at hand.
@@ -156,6 +161,10 @@ impl fmt::Display for Note {
             Self::LeftToOthers { what, why } => {
                 write!(out, "{what} is left where it is: {why}")
             }
+            Self::NotOurs { what } => write!(
+                out,
+                "{what}: labelled as this project's, under a name that is not; it is left alone"
+            ),
             Self::MadeOtherwise => out.write_str(
                 "what runs was made from another configuration: it is left as it is until `octo-local up`",
             ),
@@ -192,6 +201,9 @@ mod tests {
             Note::LeftToOthers {
                 what: "network".into(),
                 why: "x".into(),
+            },
+            Note::NotOurs {
+                what: "volume v".into(),
             },
             Note::Other("something new".into()),
         ] {
