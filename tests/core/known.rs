@@ -70,14 +70,14 @@ fn running() -> Bench {
     bench
 }
 
-fn ready() -> Bench {
+pub(super) fn ready() -> Bench {
     let mut bench = running();
     answer(&mut bench, |_, _| Some(Probe::Ready));
     bench
 }
 
 /// Answers the probes that wait, and gives how many there were.
-fn answer(bench: &mut Bench, says: impl Fn(UnitId, Duration) -> Option<Probe>) -> usize {
+pub(super) fn answer(bench: &mut Bench, says: impl Fn(UnitId, Duration) -> Option<Probe>) -> usize {
     let mut asked = 0;
     for effect in std::mem::take(&mut bench.effects) {
         let Effect::Probe {
