@@ -121,6 +121,14 @@ pub fn refusals(manifest: &Manifest, here: &Here<'_>) -> Vec<Refusal> {
     refusals
 }
 
+/// All that is told of a set that is refused: what is wrong with its bytes, then what speaks
+/// against it here. Of one that cannot be opened nobody knows what key it brings.
+pub fn reasons(faults: &[String], refusals: &[Refusal]) -> Vec<String> {
+    let counts = |refusal: &&Refusal| faults.is_empty() || **refusal != Refusal::NoKey;
+    let told = refusals.iter().filter(counts).map(ToString::to_string);
+    faults.iter().cloned().chain(told).collect()
+}
+
 fn older(manifest: &Manifest, here: &Here<'_>) -> Option<Refusal> {
     let (_, set) = manifest.octopus.image.rsplit_once(':')?;
     let (of_set, of_here) = (version(set)?, version(here.tag)?);
@@ -279,6 +287,17 @@ mod tests {
             };
             assert_eq!(scene.refusals(&here), Vec::from_iter(refusal));
         }
+    }
+
+    #[test]
+    fn of_a_set_that_cannot_be_opened_no_key_is_missed() {
+        let fault = "secrets.json.zst.age is encrypted: give --identity FILE".to_owned();
+        let refusals = [Refusal::HasData, Refusal::NoKey];
+        let told = reasons(std::slice::from_ref(&fault), &refusals);
+        assert_eq!(told, [fault, Refusal::HasData.to_string()]);
+        let told = reasons(&[], &refusals);
+        assert_eq!(told, refusals.map(|one| one.to_string()));
+        assert_eq!(reasons(&[], &[]), Vec::<String>::new());
     }
 
     #[test]

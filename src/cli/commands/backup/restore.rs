@@ -10,7 +10,6 @@ use crate::backup::Progress;
 use crate::backup::SetName;
 use crate::backup::admission;
 use crate::backup::admission::Here;
-use crate::backup::admission::Refusal;
 use crate::backup::manifest::Database;
 use crate::backup::manifest::Encryption;
 use crate::backup::manifest::Kind;
@@ -174,12 +173,7 @@ async fn must_be_admitted(question: &Question<'_>) -> Result<Option<Secret>, Fai
         force: question.force,
     };
     let refusals = admission::refusals(&set.manifest, &here);
-    // Of a set that cannot be opened nobody knows the key.
-    let told = refusals
-        .iter()
-        .filter(|one| faults.is_empty() || **one != Refusal::NoKey)
-        .map(ToString::to_string);
-    let told: Vec<String> = faults.iter().cloned().chain(told).collect();
+    let told = admission::reasons(&faults, &refusals);
     if told.is_empty() {
         let key = given.or(of_set).or(kept).cloned();
         return Ok(key.filter(|_| spec.sql.is_some()));
