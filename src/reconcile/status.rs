@@ -179,10 +179,12 @@ pub fn is_down(desired: &Desired, seen: &Observed, records: &UnitRecords) -> boo
     let Goal::Down { volumes } = desired.goal else {
         return false;
     };
+    // What somebody else's container uses stays, and `down` says so.
+    let is_left = |name: &String| records.is_left(&Subject::Volume(name.clone()));
     records.busy.is_empty()
         && seen.containers.is_empty()
-        && seen.networks.is_empty()
-        && (!volumes || seen.volumes.is_empty())
+        && (seen.networks.is_empty() || records.is_left(&Subject::Network))
+        && (!volumes || seen.volumes.iter().all(is_left))
 }
 
 /// Derives the status.
