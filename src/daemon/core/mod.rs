@@ -926,7 +926,10 @@ impl Core {
         };
         match self.state.desired.goal {
             Goal::Halt => nothing_runs(),
-            Goal::Down { .. } => self.setup.ends_when_down && self.is_down(),
+            // A later daemon must not find a `down` that is done and go on with it.
+            Goal::Down { .. } => {
+                self.setup.ends_when_down && self.is_down() && self.keeping.is_settled()
+            }
             Goal::Up | Goal::Hold => false,
         }
     }
