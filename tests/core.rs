@@ -3,6 +3,8 @@
 
 mod external;
 mod known;
+mod restore;
+mod schedule;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -67,6 +69,9 @@ impl Bench {
             state_file: "state.json".to_owned(),
             ends_when_down: held,
             held,
+            next_backup: |pattern, after_ms| {
+                octo_local::backup::schedule::next_due(pattern, after_ms, &chrono::Utc)
+            },
         };
         let now = Duration::ZERO;
         Self {

@@ -10,6 +10,7 @@ mod interrupt;
 mod ours;
 mod persons;
 mod refuse;
+mod restore;
 mod sick;
 mod sql;
 mod start;

@@ -7,6 +7,7 @@ pub mod server;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::daemon::message::RestoreStep;
 use crate::engine::Endpoint;
 use crate::spec::UnitId;
 
@@ -42,6 +43,8 @@ pub mod route {
     pub const DRAIN: &str = "/v1/drain";
     /// Let nodes take tasks again.
     pub const UNDRAIN: &str = "/v1/undrain";
+    /// A restore begins or has ended.
+    pub const RESTORE: &str = "/v1/restore";
     /// Begin nothing further of an `up`.
     pub const CANCEL: &str = "/v1/cancel";
     /// Nobody follows an `up` any more.
@@ -100,6 +103,16 @@ pub struct DownBody {
 pub struct UnitsBody {
     /// The units.
     pub units: Vec<UnitId>,
+    /// The engine that is meant.
+    #[serde(default)]
+    pub endpoint: Option<Endpoint>,
+}
+
+/// A restore begins or has ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RestoreBody {
+    /// Which.
+    pub step: RestoreStep,
     /// The engine that is meant.
     #[serde(default)]
     pub endpoint: Option<Endpoint>,

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::BODY_LIMIT;
 use super::DownBody;
 use super::Identity;
+use super::RestoreBody;
 use super::UnitsBody;
 use crate::daemon::message::About;
 use crate::daemon::message::Answer;
@@ -84,6 +85,7 @@ pub async fn serve(
         .route(route::START, post(start))
         .route(route::DRAIN, post(drain))
         .route(route::UNDRAIN, post(undrain))
+        .route(route::RESTORE, post(restore))
         .route(route::CANCEL, post(cancel))
         .route(route::SESSION_END, post(session_end))
         .route(route::HANDOVER, post(handover))
@@ -223,6 +225,10 @@ async fn undrain(State(shared): State<Shared>, Json(body): Json<UnitsBody>) -> R
 
 async fn units(shared: &Shared, about: About, body: UnitsBody) -> Response {
     respond(ask(shared, Request::Units(about, body.units, body.endpoint)).await)
+}
+
+async fn restore(State(shared): State<Shared>, Json(body): Json<RestoreBody>) -> Response {
+    respond(ask(&shared, Request::Restore(body.step, body.endpoint)).await)
 }
 
 async fn cancel(State(shared): State<Shared>, Json(session): Json<u64>) -> Response {

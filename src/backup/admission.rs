@@ -4,6 +4,8 @@
 use super::manifest::Database;
 use super::manifest::Manifest;
 use super::secrets;
+use crate::backup::manifest::Kind;
+use crate::backup::progress::size;
 use crate::config::Secret;
 use crate::config::project::ProjectName;
 
@@ -24,6 +26,8 @@ pub struct Here<'a> {
     pub master_key: Option<&'a Secret>,
     /// The master key that the set brings, where it could be read.
     pub key_of_set: Option<&'a Secret>,
+    /// Bytes that are free where SQL Server keeps its data; none where nobody could tell.
+    pub free: Option<u64>,
     /// Whether a person wishes it in spite of what `--force` overrules.
     pub force: bool,
 }
@@ -62,6 +66,14 @@ pub enum Refusal {
         "the set brings no master key, and MASTER_KEY is not set; without the key the data cannot be read: set it"
     )]
     NoKey,
+    /// The backup file and the volumes do not fit.
+    #[error("about {} are needed on the engine's disk, and {} are free; make room", size(*needed), size(*free))]
+    NoRoom {
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// The set has no database, and there is one of ours to restore.
     #[error("the set has no database ({0}); restore it into a project whose database is external")]
     NoDatabase(String),
@@ -99,6 +111,7 @@ pub fn refusals(manifest: &Manifest, here: &Here<'_>) -> Vec<Refusal> {
     }
     refusals.extend(older(manifest, here));
     refusals.extend(key(manifest, here));
+    refusals.extend(room(manifest, here));
     match (&manifest.database, here.is_external) {
         (Database::Missing { why }, false) => refusals.push(Refusal::NoDatabase(why.clone())),
         (Database::Included { .. }, true) => refusals.push(Refusal::ExternalDatabase),
@@ -106,6 +119,14 @@ pub fn refusals(manifest: &Manifest, here: &Here<'_>) -> Vec<Refusal> {
     }
     refusals.retain(|refusal| !(here.force && refusal.yields_to_force()));
     refusals
+}
+
+/// All that is told of a set that is refused: what is wrong with its bytes, then what speaks
+/// against it here. Of one that cannot be opened nobody knows what key it brings.
+pub fn reasons(faults: &[String], refusals: &[Refusal]) -> Vec<String> {
+    let counts = |refusal: &&Refusal| faults.is_empty() || **refusal != Refusal::NoKey;
+    let told = refusals.iter().filter(counts).map(ToString::to_string);
+    faults.iter().cloned().chain(told).collect()
 }
 
 fn older(manifest: &Manifest, here: &Here<'_>) -> Option<Refusal> {
@@ -117,6 +138,15 @@ fn older(manifest: &Manifest, here: &Here<'_>) -> Option<Refusal> {
         set: set.to_owned(),
         here: here.tag.to_owned(),
     })
+}
+
+/// The file that SQL Server restores from stands beside the database meanwhile; what the volumes
+/// had has gone before they are filled. A database that is not there yet has to fit, too.
+fn room(manifest: &Manifest, here: &Here<'_>) -> Option<Refusal> {
+    let file = manifest.part(Kind::Database)?.plain_size;
+    let needed = if here.has_data { file } else { 2 * file };
+    let free = here.free.filter(|free| *free < needed)?;
+    Some(Refusal::NoRoom { needed, free })
 }
 
 /// The numbers a tag begins with; none of one that moves, such as `latest`.
@@ -173,6 +203,7 @@ mod tests {
                 tag: "2026.2",
                 master_key: None,
                 key_of_set: Some(&self.right),
+                free: None,
                 force: false,
             }
         }
@@ -255,6 +286,41 @@ mod tests {
                 ..scene.here()
             };
             assert_eq!(scene.refusals(&here), Vec::from_iter(refusal));
+        }
+    }
+
+    #[test]
+    fn of_a_set_that_cannot_be_opened_no_key_is_missed() {
+        let fault = "secrets.json.zst.age is encrypted: give --identity FILE".to_owned();
+        let refusals = [Refusal::HasData, Refusal::NoKey];
+        let told = reasons(std::slice::from_ref(&fault), &refusals);
+        assert_eq!(told, [fault, Refusal::HasData.to_string()]);
+        let told = reasons(&[], &refusals);
+        assert_eq!(told, refusals.map(|one| one.to_string()));
+        assert_eq!(reasons(&[], &[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_backup_file_has_to_fit_beside_the_database() {
+        let scene = scene();
+        let needed = scene.manifest.part(Kind::Database).unwrap().plain_size;
+        for (free, has_data, fits) in [
+            (None, true, true),
+            (Some(needed), true, true),
+            (Some(needed), false, false),
+            (Some(needed - 1), true, false),
+        ] {
+            let here = Here {
+                free,
+                has_data,
+                force: true,
+                ..scene.here()
+            };
+            assert_eq!(
+                scene.refusals(&here).is_empty(),
+                fits,
+                "{free:?} {has_data}"
+            );
         }
     }
 

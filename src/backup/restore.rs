@@ -60,33 +60,47 @@ pub struct Target<'a> {
     pub files: &'a str,
 }
 
-/// Brings everything back: the database first, so that a node that came too early would find files
-/// missing rather than rows.
+/// Reads the whole set, then brings everything back: the database first, so that a node that came
+/// too early would find files missing rather than rows.
 pub async fn run(
     set: &Opened,
     target: &Target<'_>,
     progress: &watch::Sender<Progress>,
 ) -> Result<(), RunError> {
-    let total = set.manifest.plain_size();
+    let faults = faults(set, progress).await?;
+    if faults.is_empty() {
+        return bring_back(set, target, progress).await;
+    }
+    let why = format!(
+        "nothing was touched, since the set cannot be relied on: {}",
+        faults.join("; ")
+    );
+    Err(RunError::NotNow(why))
+}
+
+/// The same for a set that was just read to its end without a fault ([`faults`]).
+pub async fn bring_back(
+    set: &Opened,
+    target: &Target<'_>,
+    progress: &watch::Sender<Progress>,
+) -> Result<(), RunError> {
     let database = set.manifest.part(Kind::Database).zip(target.sql);
     let files: Vec<(&Part, &str)> = Kind::ALL
         .into_iter()
         .filter_map(|kind| Some((set.manifest.part(kind)?, path_of(kind, target.spec)?)))
         .collect();
     let parts = files.iter().map(|(part, _)| *part);
-    let back: u64 = parts
+    let total = parts
         .chain(database.map(|(part, _)| part))
         .map(|part| part.plain_size)
         .sum();
-    progress.send_replace(Progress::of("reading the set", Some(total + back)));
-    let began = Instant::now();
-    must_be_whole(set, progress, began).await?;
+    progress.send_replace(Progress::of("begin", Some(total)));
     let mut restoring = Restoring {
         set,
         target,
         progress,
-        began,
-        done: total,
+        began: Instant::now(),
+        done: 0,
     };
     if let Some((part, container)) = database {
         restoring
@@ -99,12 +113,14 @@ pub async fn run(
     Ok(())
 }
 
-/// Reads every byte of the set, opened.
-async fn must_be_whole(
+/// Reads every byte of the set, opened. What is wrong with it.
+pub async fn faults(
     set: &Opened,
     progress: &watch::Sender<Progress>,
-    began: Instant,
-) -> Result<(), RunError> {
+) -> Result<Vec<String>, RunError> {
+    let began = Instant::now();
+    let total = set.manifest.plain_size();
+    progress.send_replace(Progress::of("reading the set", Some(total)));
     let (set, progress) = (set.clone(), progress.clone());
     let reading = tokio::task::spawn_blocking(move || {
         let (mut done, mut told) = (0, Duration::ZERO);
@@ -130,18 +146,10 @@ async fn must_be_whole(
     })?;
     let bad = |finding: &Finding| {
         let sealed = (!finding.is_opened)
-            .then(|| format!("{} is encrypted, and no identity was given", finding.file));
+            .then(|| format!("{} is encrypted: give --identity FILE", finding.file));
         finding.fault.clone().or(sealed)
     };
-    let faults: Vec<String> = findings.iter().filter_map(bad).collect();
-    if faults.is_empty() {
-        return Ok(());
-    }
-    let why = format!(
-        "nothing was touched, since the set cannot be relied on: {}",
-        faults.join("; ")
-    );
-    Err(RunError::NotNow(why))
+    Ok(findings.iter().filter_map(bad).collect())
 }
 
 /// A set on its way back.

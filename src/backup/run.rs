@@ -71,6 +71,8 @@ pub struct Source<'a> {
     pub master_key: Option<&'a Secret>,
     /// Whether octo-local made it.
     pub master_key_is_ours: bool,
+    /// The version of Octopus Server that last ran on the data, as it told it itself.
+    pub octopus_version: Option<String>,
     /// The password of `sa` that the data knows.
     pub sa_password: Option<&'a Secret>,
 }
@@ -171,7 +173,7 @@ pub async fn run(
         pinned: wanted.name.is_some(),
         began_ms: ms(wanted.now),
         ended_ms: ms(wanted.now + took),
-        octopus: ran(source, UnitId::Node(1), None).unwrap_or_default(),
+        octopus: ran(source, UnitId::Node(1), source.octopus_version.clone()).unwrap_or_default(),
         sql_server: ran(source, UnitId::Sql, server),
         consistency: consistency(&database, quiesced),
         database,

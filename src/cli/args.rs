@@ -150,6 +150,8 @@ pub enum BackupCommand {
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
     },
+    /// Bring a set back: database, files and master key, as they were when it was made
+    Restore(RestoreFlags),
     /// Read every byte of a set; exit code 1 when one is not what was written
     Verify {
         /// The set's name, as `backup list` shows it
@@ -165,6 +167,26 @@ pub enum BackupCommand {
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
     },
+}
+
+/// What `backup restore` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RestoreFlags {
+    /// The set's name, as `backup list` shows it
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The directory [default: BACKUP_DIR, else `backups` in the project's state]
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+    /// A file of age identities, to open an encrypted set
+    #[arg(long, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
+    /// Replace data that is newer than the set, or take a set of another project
+    #[arg(long)]
+    pub force: bool,
+    /// Do not ask before data is replaced
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// What `export` takes.

@@ -14,6 +14,7 @@ use super::admit::Facts;
 use super::pressure::Pressure;
 use super::store::Data;
 use super::store::Ran;
+use super::store::Restored;
 use super::store::Stored;
 use crate::config::Config;
 use crate::config::Problem;
@@ -97,6 +98,8 @@ pub enum Event {
     Leased(Result<(), NoLease>),
     /// A node was asked for its version; it is empty where none was told.
     VersionRead(Ran),
+    /// A scheduled backup ended: what was made, or why there is none.
+    BackedUp(Result<BackedUp, String>),
     /// A write of the state file ended.
     Saved {
         /// Which write.
@@ -115,6 +118,15 @@ pub enum Event {
     Left(Leave),
     /// Whoever followed the `up` of this generation left.
     SessionEnded(u64),
+}
+
+/// A backup that was made by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackedUp {
+    /// The set's name.
+    pub name: String,
+    /// The sets that nothing keeps any more.
+    pub removed: Vec<String>,
 }
 
 /// How the daemon ends.
@@ -146,6 +158,8 @@ pub enum Request {
     },
     /// Do something about units, on the engine that is meant; none named means all.
     Units(About, Vec<UnitId>, Option<Endpoint>),
+    /// A restore begins or has ended, on the engine that is meant.
+    Restore(RestoreStep, Option<Endpoint>),
     /// Whoever follows the `up` of this generation wants nothing further started, unless another
     /// `up` is followed.
     Cancel(u64),
@@ -170,6 +184,15 @@ pub enum About {
     Start,
 }
 
+/// What is told of a restore, which whoever asked for it carries out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum RestoreStep {
+    /// It begins with the set of this name: nodes stop, SQL Server runs.
+    Begin(String),
+    /// The data is that of the set.
+    End(Box<Restored>),
+}
+
 /// The answer to a request.
 #[derive(Clone, Debug)]
 pub enum Answer {
@@ -177,7 +200,7 @@ pub enum Answer {
     Up(Result<Accepted, Denied>),
     /// To [`Request::Plan`].
     Plan(Result<Vec<Change>, Denied>),
-    /// To [`Request::Down`] and [`Request::Units`]: the generation that the wish was given.
+    /// To [`Request::Down`], [`Request::Units`] and [`Request::Restore`]: the generation that the wish was given.
     Wished(Result<u64, Denied>),
     /// To [`Request::Cancel`]: whether nobody else follows an `up`.
     Alone(bool),
@@ -317,6 +340,8 @@ pub enum Effect {
     AskVersion(SocketAddr, Ran),
     /// Find out what must be known of a configuration. Ends with [`Event::Gathered`].
     Gather(RequestId, Box<Inquiry>),
+    /// Make a backup of what is kept. Ends with [`Event::BackedUp`].
+    BackUp(Box<Stored>),
     /// Write the state file, after those that were asked for before. Ends with [`Event::Saved`].
     Save {
         /// Names the write.

@@ -6,6 +6,7 @@
 //! of it: [`service_manager`]).
 
 pub mod admit;
+pub mod back_up;
 pub mod beats;
 pub mod core;
 mod facts;

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,12 +42,14 @@ use super::state_writer::StateDisk as _;
 use super::state_writer::StateFile;
 use super::state_writer::StateWriter;
 use super::store::Ran;
+use super::tasks::back_up;
 use super::tasks::execute::ActionContext;
 use super::tasks::lease;
 use super::tasks::observe;
 use super::tasks::observe::Looked;
 use super::tasks::pressure;
 use super::tasks::probe;
+use crate::backup::schedule;
 use crate::config::Secret;
 use crate::config::project::ProjectName;
 use crate::engine::Endpoint;
@@ -114,8 +115,8 @@ pub struct ShellSetup {
 pub struct Shell {
     core: Core,
     project: ProjectName,
-    /// Where what is kept of each project is.
-    state_root: PathBuf,
+    /// Its files.
+    paths: Paths,
     env: Arc<BTreeMap<String, String>>,
     contact: Contact,
     replies: BTreeMap<RequestId, oneshot::Sender<Answer>>,
@@ -192,11 +193,11 @@ impl Shell {
             state_file: setup.paths.store().display().to_string(),
             ends_when_down: setup.ends_when_down,
             held: setup.held,
+            next_backup: |pattern, after_ms| schedule::next_due(pattern, after_ms, &chrono::Local),
         };
         let shell = Self {
             core: Core::new(core_setup, loaded, clock.now()),
             project: setup.project,
-            state_root: setup.paths.root(),
             env: Arc::new(setup.env),
             contact: Contact {
                 endpoint: setup.endpoint,
@@ -208,6 +209,7 @@ impl Shell {
             last_request: 0,
             writer,
             journal: Journal::at(setup.paths.events()),
+            paths: setup.paths,
             beats: setup.beats,
             tasks: TaskTracker::new(),
             ended: CancellationToken::new(),
@@ -381,6 +383,13 @@ impl Shell {
                     Input::Event(Event::VersionRead(Ran { version, ..ran }))
                 });
             }
+            Effect::BackUp(stored) => {
+                let (engine, paths) = (self.contact.engine.clone(), self.paths.clone());
+                let work = back_up::make(engine, paths, *stored);
+                self.spawn_and_tell("backup", work, |made| {
+                    Input::Event(Event::BackedUp(made.unwrap_or_else(Err)))
+                });
+            }
             Effect::Gather(id, inquiry) => self.gather(id, *inquiry),
             Effect::Save { number, stored } => self.writer.write(number, stored),
             Effect::Reply(id, answer) => {
@@ -450,7 +459,7 @@ impl Shell {
 
     fn gather(&mut self, id: RequestId, inquiry: Inquiry) {
         let (engine, project) = (self.contact.engine.clone(), self.project.clone());
-        let state_root = self.state_root.clone();
+        let state_root = self.paths.root();
         let work = async move {
             match engine {
                 Some(engine) => {

@@ -15,6 +15,8 @@
 
 mod data;
 mod older;
+mod restoring;
+mod schedule;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -44,6 +46,9 @@ pub use data::KeptDrain;
 pub use data::Key;
 pub use data::KeyRing;
 pub use data::Ran;
+pub use restoring::Restored;
+pub use restoring::Restoring;
+pub use schedule::Schedule;
 
 /// The form of the file. A daemon that finds a newer one supervises and writes nothing.
 pub const FORM: u32 = 2;
@@ -101,6 +106,27 @@ impl From<Wish> for Words {
     }
 }
 
+/// Nodes that take no tasks, by wish or for a while.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Drains {
+    /// Nodes that a person drained on purpose; `up` changes nothing about it.
+    pub drained: BTreeSet<UnitId>,
+    /// Nodes that finish their tasks before they end: the run, and until when it is waited for. A
+    /// daemon that comes after goes on with what is left of the time.
+    pub draining: BTreeMap<UnitId, KeptDrain>,
+}
+
+/// Backups that are made by themselves, and one that comes back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Backups {
+    /// A restore that is not finished: no node may run before it is.
+    pub restoring: Option<Restoring>,
+    /// Backups that are made by themselves.
+    pub schedule: Schedule,
+}
+
 /// What is kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -128,11 +154,12 @@ pub struct Stored {
     pub images: BTreeMap<String, String>,
     /// Units that the operator stopped on purpose.
     pub stopped: BTreeSet<UnitId>,
-    /// Nodes that a person drained on purpose; `up` changes nothing about it.
-    pub drained: BTreeSet<UnitId>,
-    /// Nodes that finish their tasks before they end: the run, and until when it is waited for. A
-    /// daemon that comes after goes on with what is left of the time.
-    pub draining: BTreeMap<UnitId, KeptDrain>,
+    /// Nodes that take no tasks.
+    #[serde(flatten)]
+    pub drains: Drains,
+    /// What is made of the data and brought back.
+    #[serde(flatten)]
+    pub backups: Backups,
     /// Somebody interrupted the start: nothing that never served is started, until everything is
     /// ready or something is wished.
     #[serde(default)]
@@ -174,6 +201,12 @@ impl Stored {
     pub fn ran_on(&self, data: &Data) -> Option<&Ran> {
         let of = |data: Option<&Data>| self.ran.iter().rfind(|ran| ran.data.as_ref() == data);
         of(Some(data)).or_else(|| of(None))
+    }
+
+    /// The version that last ran on this data, as a node of it told.
+    pub fn version_on(&self, data: &Data) -> Option<String> {
+        let version = self.ran_on(data).map(|ran| ran.version.clone());
+        version.filter(|version| !version.is_empty())
     }
 
     /// Whether this data is known to have held a database.

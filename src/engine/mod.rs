@@ -7,6 +7,7 @@
 
 pub mod apply;
 pub mod archive;
+pub mod carrier;
 pub mod connect;
 pub mod credentials;
 pub mod exec;

@@ -199,3 +199,28 @@ fn what_is_no_set_is_named_with_the_way_on() {
         .with(1)
         .says("octo-local backup list");
 }
+
+#[test]
+fn a_restore_asks_first_and_says_what_is_missing() {
+    let (place, directory, path) = place();
+    let from = path.display().to_string();
+    write(&directory, "one", 1, None);
+    let restore = |name: &str, more: &[&str]| {
+        let words = ["-p", "octo", "backup", "restore", name, "--from", &from];
+        place.run(&[&words[..], more].concat())
+    };
+    restore("one", &[]).with(64).says("--yes");
+    restore("../one", &["--yes"])
+        .with(64)
+        .says("cannot be the name of a backup");
+    restore("other", &["--yes"])
+        .with(1)
+        .says("octo-local backup list");
+    let empty = place.write("empty", "").display().to_string();
+    restore("one", &["--yes", "--identity", &empty])
+        .with(78)
+        .says("no file of age identities");
+    restore("one", &["--yes"])
+        .with(1)
+        .says("`octo-local up` first");
+}

@@ -70,7 +70,7 @@ fn running() -> Bench {
     bench
 }
 
-fn ready() -> Bench {
+pub(super) fn ready() -> Bench {
     let mut bench = running();
     answer(&mut bench, |_, _| Some(Probe::Ready));
     bench

@@ -22,13 +22,13 @@ use crate::kit::process::wait_until;
 use crate::kit::stack::SA_PASSWORD;
 use crate::kit::stack::Stack;
 
-const NODE: &str = "octopus-server-1";
+pub(super) const NODE: &str = "octopus-server-1";
 
 /// What a file of a volume is: name, kind, owner, group, mode, time, link, content.
-type Entry = (String, u8, u64, u64, u32, u64, String, Vec<u8>);
+pub(super) type Entry = (String, u8, u64, u64, u32, u64, String, Vec<u8>);
 
 /// Files as Octopus may have them, and as nobody thinks of them.
-fn odd_files() -> Vec<u8> {
+pub(super) fn odd_files() -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     let long = format!("{}/{}.nupkg", "d".repeat(90), "n".repeat(150));
     let files = [
@@ -73,7 +73,7 @@ fn odd_files() -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-fn put(stack: &Stack, unit: &str, path: &str, tar: Vec<u8>) {
+pub(super) fn put(stack: &Stack, unit: &str, path: &str, tar: Vec<u8>) {
     let docker = stack.witness.docker();
     let options = UploadToContainerOptionsBuilder::default()
         .path(path)
@@ -85,7 +85,7 @@ fn put(stack: &Stack, unit: &str, path: &str, tar: Vec<u8>) {
 }
 
 /// A directory of a container, read past the product.
-fn get(stack: &Stack, unit: &str, path: &str) -> Vec<Entry> {
+pub(super) fn get(stack: &Stack, unit: &str, path: &str) -> Vec<Entry> {
     let options = DownloadFromContainerOptionsBuilder::default()
         .path(path)
         .build();

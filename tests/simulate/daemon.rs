@@ -119,6 +119,7 @@ impl Sim {
             state_file: "state.json".to_owned(),
             ends_when_down,
             held,
+            next_backup: |_, _| None,
         };
         self.invariants.daemon_began();
         let began = Moment {
@@ -341,7 +342,7 @@ impl Sim {
             Effect::Reply(id, answer) => self.answered(id, *answer),
             Effect::Tell(subject, what) => self.trace(|| format!("  {subject}: {what}")),
             Effect::Lease(step) => self.lease(step),
-            Effect::RemoveImages(_) | Effect::AskVersion(..) => {}
+            Effect::RemoveImages(_) | Effect::AskVersion(..) | Effect::BackUp(_) => {}
             Effect::Leave(leave) => self.end_daemon(leave),
         }
     }

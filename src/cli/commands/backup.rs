@@ -1,8 +1,9 @@
-//! `backup`, `backup list` and `backup verify`. The last two tell what is in a backup directory, and
-//! whether every byte of a set is what was written: they only read, and need neither daemon nor
-//! engine.
+//! `backup`, `backup list`, `backup verify` and `backup restore`. `list` and `verify` tell what is in
+//! a backup directory, and whether every byte of a set is what was written: they only read, and need
+//! neither daemon nor engine.
 
 mod create;
+mod restore;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,11 +33,11 @@ use crate::cli::outcome::Failure;
 use crate::cli::outcome::Outcome;
 use crate::cli::outcome::USAGE;
 use crate::cli::terminal::print;
+use crate::daemon::back_up;
 
 /// The form of what `--format json` prints.
 const SCHEMA_VERSION: u32 = 1;
-/// The directory in the project's state that holds sets when nothing else is said.
-const DEFAULT: &str = "backups";
+
 /// An identity file has a few lines; what is larger is none.
 const IDENTITY_LIMIT: u64 = 64 * 1024;
 /// How often progress is told: often enough to see that it moves, seldom enough for a log.
@@ -49,6 +50,7 @@ pub async fn backup(context: &Context, flags: &BackupFlags) -> Outcome {
     };
     match command {
         BackupCommand::List { from, format } => list(&directory(context, from.as_ref()), *format),
+        BackupCommand::Restore(flags) => restore::restore(context, flags).await,
         BackupCommand::Verify {
             name,
             from,
@@ -73,7 +75,7 @@ fn directory(context: &Context, from: Option<&PathBuf>) -> Directory {
     let variables = context.variables().ok();
     let named = variables.and_then(|variables| variables.vars.get("BACKUP_DIR").cloned());
     let path = named.filter(|path| !path.is_empty()).map_or_else(
-        || context.paths.state.join(DEFAULT),
+        || context.paths.state.join(back_up::DEFAULT),
         |path| context.files.directory.join(path),
     );
     Directory::at(path)

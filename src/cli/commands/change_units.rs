@@ -1,6 +1,8 @@
 //! What `restart`, `stop` and `start` share: a wish about units goes to the daemon, which carries it
 //! out in order. Without a daemon one is started for it.
 
+use serde::Serialize;
+
 use crate::api::UnitsBody;
 use crate::cli::args::Format;
 use crate::cli::context::Context;
@@ -54,20 +56,20 @@ async fn must_be_applied(context: &Context) -> Result<(), Failure> {
 }
 
 async fn carry_out(context: &Context, path: &str, units: Vec<UnitId>) -> Outcome {
+    let body = UnitsBody {
+        units,
+        endpoint: Some(context.endpoint()),
+    };
+    until_true(context, path, &body).await
+}
+
+/// Makes a wish and waits until it is true.
+pub(super) async fn until_true(context: &Context, path: &str, body: &impl Serialize) -> Outcome {
     let mut progress = Progress::new(Format::Table);
     // What somebody asks for by name must not be lost to a daemon that nobody started.
     daemon_process::ensure(context).await?;
     let mut statuses = context.client.follow().await?;
-    let generation: u64 = context
-        .client
-        .post(
-            path,
-            &UnitsBody {
-                units,
-                endpoint: Some(context.endpoint()),
-            },
-        )
-        .await?;
+    let generation: u64 = context.client.post(path, body).await?;
     loop {
         // Cancel-safe: the stream keeps what it read; the tick is awaited again.
         let status = tokio::select! {

@@ -27,10 +27,7 @@ impl Reader<'_> {
 
     fn schedule(&mut self) -> Option<String> {
         let text = self.given("BACKUP_SCHEDULE")?.trim().to_owned();
-        if is_schedule(&text) {
-            let why = "this version makes no backup by itself yet";
-            self.warn("BACKUP_SCHEDULE", why, "");
-        } else {
+        if !is_schedule(&text) {
             let fix = "write cron's five fields, such as `0 3 * * *` for three at night, or @daily";
             self.problem("BACKUP_SCHEDULE", "it is no time of cron", fix);
         }

@@ -195,6 +195,11 @@ impl Keeping {
         self.may_write && !self.waits_for_a_wish && self.failed.is_none() && !self.is_stuck()
     }
 
+    /// Whether the disk has what is kept, or does not take it.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.is_well() || self.written.as_ref() == Some(&self.stored)
+    }
+
     /// What the disk is known to have.
     pub(super) fn on_disk(&self) -> Option<&Stored> {
         self.written.as_ref()
@@ -334,6 +339,22 @@ mod tests {
         assert_eq!(keeping.on_saved(first, Ok(()), at(8)), None, "long past");
         keeping.on_saved(third, Ok(()), at(8)).unwrap();
         assert_eq!(keeping.problem(), None);
+    }
+
+    #[test]
+    fn what_is_kept_is_settled_once_the_disk_has_it_or_does_not_take_it() {
+        let mut keeping = keeping(wishing(Wish::Up));
+        assert!(keeping.is_settled());
+        keeping.edit(|stored| stored.wish = Wish::Rest);
+        assert!(!keeping.is_settled());
+        let number = number_of(keeping.write_changes(at(0)));
+        assert!(!keeping.is_settled(), "it is under way");
+        keeping.on_saved(number, Ok(()), at(1)).unwrap();
+        assert!(keeping.is_settled());
+        keeping.edit(|stored| stored.wish = Wish::Up);
+        let number = number_of(keeping.write_changes(at(2)));
+        keeping.on_saved(number, Err("full".into()), at(3)).unwrap();
+        assert!(keeping.is_settled(), "nobody waits for a full disk");
     }
 
     #[test]

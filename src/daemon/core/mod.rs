@@ -20,6 +20,7 @@ mod keeping;
 mod looks;
 mod probe_pacing;
 mod requests;
+mod schedule;
 mod shortage;
 mod shutdown;
 mod sleep_detector;
@@ -39,6 +40,7 @@ use looks::EngineView;
 use looks::Looks;
 use probe_pacing::ProbePacing;
 use requests::Requests;
+use schedule::Scheduled;
 use shortage::Shortage;
 use shutdown::Asked;
 use shutdown::Shutdown;
@@ -96,6 +98,9 @@ pub struct Setup {
     pub ends_when_down: bool,
     /// It starts nothing before it is asked to: a request follows.
     pub held: bool,
+    /// When a backup of this pattern is due next after a time, both in milliseconds since 1970:
+    /// the host's time zone is part of it.
+    pub next_backup: fn(&str, u64) -> Option<u64>,
 }
 
 /// Everything that the daemon knows and wishes.
@@ -137,6 +142,8 @@ struct Learned {
     asked_to_start: BTreeMap<UnitId, [Option<OffsetDateTime>; 2]>,
     /// Runs that are to be ended once the disk has that it is we who end them.
     stops_to_come: BTreeMap<UnitId, Instance>,
+    /// The next backup that is made by itself.
+    scheduled: Scheduled,
 }
 
 /// What overlays what is kept, and goes with this process.
@@ -262,6 +269,7 @@ impl Core {
             Event::VersionRead(ran) => self.keeping.edit(|stored| {
                 stored.version_ran(ran);
             }),
+            Event::BackedUp(result) => self.on_backed_up(result),
             Event::Saved { number, result } => {
                 if let Err(error) = &result {
                     tracing::error!(error, "the state file cannot be written");
@@ -309,6 +317,7 @@ impl Core {
         if self.is_down() && self.passing.went_down.is_none() {
             self.finish_down();
         }
+        self.back_up_when_due();
         self.keep_what_is_known();
         self.out.extend(self.keeping.write_changes(now.mono));
         self.note_a_lost_engine();
@@ -346,6 +355,7 @@ impl Core {
             self.requests.due_at(),
             self.tenure.due_at(self.requests.waits_for_the_lease()),
             farewell,
+            self.backup_due_at(),
         ];
         let due = due.into_iter().flatten().min();
         let look = self.looks.due_at(now);
@@ -382,6 +392,8 @@ impl Core {
                 .chain(data_gone)
                 .chain(lost)
                 .chain(held_back)
+                .chain(self.unfinished_restore())
+                .chain(self.failed_backup())
                 .chain(self.left_to_others())
                 .collect(),
             ends_when_down: self.setup.ends_when_down,
@@ -467,7 +479,7 @@ impl Core {
         }
         desired.hurry = self.shutdown.hurries();
         desired.stopped.clone_from(&kept.stopped);
-        desired.drained.clone_from(&kept.drained);
+        desired.drained.clone_from(&kept.drains.drained);
         desired.images.clone_from(&kept.images);
         if desired.want(kept.spec.as_ref()) {
             self.state.records.units.remove(&UnitId::Sql);
@@ -734,7 +746,7 @@ impl Core {
     /// after goes on with what is left of it.
     fn keep_drains(&mut self) {
         let now = self.now;
-        let kept = &self.keeping.stored().draining;
+        let kept = &self.keeping.stored().drains.draining;
         let drains: BTreeMap<UnitId, KeptDrain> = self
             .state
             .drains()
@@ -749,13 +761,13 @@ impl Core {
             })
             .collect();
         if drains != *kept {
-            self.keeping.edit(|stored| stored.draining = drains);
+            self.keeping.edit(|stored| stored.drains.draining = drains);
         }
     }
 
     fn go_on_with_drains(&mut self) {
         let now = self.now;
-        for (unit, kept) in &self.keeping.stored().draining {
+        for (unit, kept) in &self.keeping.stored().drains.draining {
             let left = u64::try_from(kept.until_ms.saturating_sub(millis(now.wall)));
             let left = Duration::from_millis(left.unwrap_or(0));
             self.state
@@ -922,7 +934,10 @@ impl Core {
         };
         match self.state.desired.goal {
             Goal::Halt => nothing_runs(),
-            Goal::Down { .. } => self.setup.ends_when_down && self.is_down(),
+            // A later daemon must not find a `down` that is done and go on with it.
+            Goal::Down { .. } => {
+                self.setup.ends_when_down && self.is_down() && self.keeping.is_settled()
+            }
             Goal::Up | Goal::Hold => false,
         }
     }

@@ -28,6 +28,7 @@ use crate::daemon::message::Inquiry;
 use crate::daemon::message::Leave;
 use crate::daemon::message::Request;
 use crate::daemon::message::RequestId;
+use crate::daemon::message::RestoreStep;
 use crate::daemon::message::UpRequest;
 use crate::daemon::store::Data;
 use crate::daemon::store::Stored;
@@ -97,6 +98,7 @@ enum Wished {
         node_grace: Option<Duration>,
     },
     Units(About, Vec<UnitId>),
+    Restore(RestoreStep),
 }
 
 /// What a configuration is judged by.
@@ -112,7 +114,7 @@ impl Wished {
     fn denied(&self, denied: Denied) -> Answer {
         match self {
             Self::Up(..) => Answer::Up(Err(denied)),
-            Self::Down { .. } | Self::Units(..) => Answer::Wished(Err(denied)),
+            Self::Down { .. } | Self::Units(..) | Self::Restore(_) => Answer::Wished(Err(denied)),
         }
     }
 }
@@ -171,6 +173,9 @@ impl Core {
             }
             Request::Units(about, units, endpoint) => {
                 self.queue_if_here(id, Wished::Units(about, units), endpoint.as_ref());
+            }
+            Request::Restore(step, endpoint) => {
+                self.queue_if_here(id, Wished::Restore(step), endpoint.as_ref());
             }
             Request::Cancel(session) => {
                 let alone = self.on_cancelled(session);
@@ -284,6 +289,9 @@ impl Core {
         if self.shutdown.is_under_way() {
             let words = "the daemon is ending; try again when it has";
             return Some(Denied::Because(words.to_owned()));
+        }
+        if let Some(note) = self.unfinished_restore() {
+            return Some(Denied::Because(note.to_string()));
         }
         if self.keeping.may_write() {
             return None;
@@ -425,6 +433,17 @@ impl Core {
                 volumes,
                 node_grace,
             }),
+            Wished::Restore(step) => {
+                let admitted = self.admit_restore(step);
+                admitted.map_err(|denied| Answer::Wished(Err(denied)))
+            }
+            Wished::Units(About::Start | About::Restart, _)
+                if self.unfinished_restore().is_some() =>
+            {
+                let words = self.unfinished_restore().map(|note| note.to_string());
+                let denied = Denied::Because(words.unwrap_or_default());
+                Err(Answer::Wished(Err(denied)))
+            }
             Wished::Units(about, units) => {
                 let is_named = !units.is_empty();
                 let units = self
@@ -438,6 +457,34 @@ impl Core {
                     About::Start => Admitted::Start(units),
                 })
             }
+        }
+    }
+
+    /// A restore that is not finished: on half of its data no node may run.
+    pub(super) fn unfinished_restore(&self) -> Option<Note> {
+        let restoring = self.keeping.stored().backups.restoring.as_ref()?;
+        Some(Note::RestoreUnfinished {
+            set: restoring.set.clone(),
+        })
+    }
+
+    fn admit_restore(&self, step: RestoreStep) -> Result<Admitted, Denied> {
+        let kept = self.keeping.stored();
+        let because = |words: &str| Err(Denied::Because(words.to_owned()));
+        if self.shutdown.is_under_way() {
+            return because("the daemon is ending; try again when it has");
+        }
+        match &step {
+            RestoreStep::Begin(_) if kept.spec.is_none() => {
+                because("nothing was applied yet: `octo-local up` first")
+            }
+            RestoreStep::Begin(_) if kept.is_going_down() => {
+                because("a `down` goes on; restore when it is done")
+            }
+            RestoreStep::End(_) if kept.backups.restoring.is_none() => {
+                because("no restore is under way: another command took over")
+            }
+            RestoreStep::Begin(_) | RestoreStep::End(_) => Ok(Admitted::Restore(step)),
         }
     }
 
@@ -630,6 +677,7 @@ impl Core {
                     | Admitted::Stop(_)
                     | Admitted::Drain(_)
                     | Admitted::Undrain(_)
+                    | Admitted::Restore(_)
                     | Admitted::Start(_) => Answer::Wished(Err(denied)),
                 },
             );
@@ -656,6 +704,7 @@ impl Core {
             | Admitted::Stop(_)
             | Admitted::Drain(_)
             | Admitted::Undrain(_)
+            | Admitted::Restore(_)
             | Admitted::Start(_) => Answer::Wished(Ok(generation)),
         };
         self.reply(id, answer);
@@ -675,7 +724,7 @@ impl Core {
         }
         // No node may start with a key that only its container would know.
         let needs_key = self.keeping.stored().keys != candidate.keys;
-        let is_up = matches!(admitted, Admitted::Up(_));
+        let is_up = matches!(admitted, Admitted::Up(_) | Admitted::Restore(_));
         (is_up && needs_key).then(|| {
             format!(
                 "the master key cannot be kept in {}, so nothing is started: {why}",
@@ -728,6 +777,16 @@ impl Core {
                 self.tell("", "restart was asked for");
             }
             Admitted::Stop(_) | Admitted::Drain(_) | Admitted::Undrain(_) => {}
+            Admitted::Restore(RestoreStep::Begin(set)) => {
+                records.forgive();
+                self.tell("", format!("a restore of backup {set} begins: nodes stop"));
+            }
+            Admitted::Restore(RestoreStep::End(_)) => {
+                records.forgive();
+                // Whether a version ran on this data is not known of this one.
+                records.durable.migrated = None;
+                self.tell("", "the restore is done");
+            }
             Admitted::Start(_) => records.forgive(),
         }
         self.derive();

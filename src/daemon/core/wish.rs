@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::config::Secret;
+use crate::daemon::message::RestoreStep;
 use crate::daemon::store::Data;
 use crate::daemon::store::Stored;
 use crate::daemon::store::Wish;
@@ -36,6 +37,8 @@ pub(super) enum Admitted {
     Undrain(Vec<UnitId>),
     /// Units that were stopped run again, and failed ones are tried again.
     Start(Vec<UnitId>),
+    /// A restore begins or has ended.
+    Restore(RestoreStep),
 }
 
 /// A configuration that was admitted.
@@ -68,7 +71,7 @@ impl Admitted {
     /// Whether an `up` that was asked for before would undo it.
     pub(super) fn is_decisive(&self) -> bool {
         match self {
-            Self::Up(_) | Self::Down { .. } | Self::Stop(_) => true,
+            Self::Up(_) | Self::Down { .. } | Self::Stop(_) | Self::Restore(_) => true,
             Self::Restart(_) | Self::Start(_) | Self::Drain(_) | Self::Undrain(_) => false,
         }
     }
@@ -83,8 +86,10 @@ impl Admitted {
             }
             Self::Restart(_) => (stored.wish, stored.held) = (Wish::Up, false),
             Self::Stop(units) => stored.stopped.extend(units),
-            Self::Drain(units) => stored.drained.extend(units),
-            Self::Undrain(units) => stored.drained.retain(|unit| !units.contains(unit)),
+            Self::Drain(units) => stored.drains.drained.extend(units),
+            Self::Undrain(units) => stored.drains.drained.retain(|unit| !units.contains(unit)),
+            Self::Restore(RestoreStep::Begin(set)) => stored.begin_restore(set),
+            Self::Restore(RestoreStep::End(restored)) => stored.end_restore(restored),
             Self::Start(units) => {
                 (stored.wish, stored.held) = (Wish::Up, false);
                 stored.stopped.retain(|unit| !units.contains(unit));

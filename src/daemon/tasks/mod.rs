@@ -1,5 +1,6 @@
 //! The work that the shell starts for the core: each makes its calls, and tells what came of it.
 
+pub(super) mod back_up;
 pub(super) mod execute;
 pub(super) mod lease;
 pub(super) mod node_tasks;

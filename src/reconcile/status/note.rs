@@ -73,6 +73,16 @@ pub enum Note {
         /// The engine at hand.
         here: String,
     },
+    /// A restore goes on, or was broken off: no node runs before it is finished.
+    RestoreUnfinished {
+        /// The name of the set.
+        set: String,
+    },
+    /// The last scheduled backup failed.
+    BackupFailed {
+        /// Why.
+        why: String,
+    },
     /// The host refuses privileged containers, and this demo goes on without.
     Unprivileged,
     /// A reference to an image stands for another image than at the last `up`.
@@ -172,6 +182,14 @@ impl fmt::Display for Note {
                 out,
                 "what is kept of this project is about the Docker Engine at {there}, and this is the one at {here}"
             ),
+            Self::RestoreUnfinished { set } => write!(
+                out,
+                "a restore of backup {set} is not finished, and no node is started before: if none goes on, `octo-local backup restore {set} --force` again"
+            ),
+            Self::BackupFailed { why } => write!(
+                out,
+                "the last scheduled backup failed: {why}; `octo-local backup` makes one now"
+            ),
             Self::Unprivileged => out.write_str(
                 "this host cannot run privileged containers: the demo goes on without (it needs no Docker-in-Docker)",
             ),
@@ -198,6 +216,8 @@ mod tests {
             Note::DataGone { volume: "v".into() },
             Note::LookedAfter { by: "x".into() },
             Note::Beside { what: "x".into() },
+            Note::RestoreUnfinished { set: "x".into() },
+            Note::BackupFailed { why: "x".into() },
             Note::LeftToOthers {
                 what: "network".into(),
                 why: "x".into(),

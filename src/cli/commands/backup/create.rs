@@ -9,10 +9,7 @@ use tokio::sync::watch;
 use crate::backup::Progress;
 use crate::backup::SetName;
 use crate::backup::progress;
-use crate::backup::prune;
-use crate::backup::run;
 use crate::backup::run::RunError;
-use crate::backup::run::Source;
 use crate::backup::run::Wanted;
 use crate::cli::args::BackupFlags;
 use crate::cli::context::Context;
@@ -23,11 +20,11 @@ use crate::cli::outcome::Outcome;
 use crate::cli::outcome::USAGE;
 use crate::cli::outcome::interruptible;
 use crate::cli::terminal::print;
-use crate::config::Config;
+use crate::daemon::back_up;
+use crate::daemon::back_up::Made;
+use crate::daemon::back_up::NoBackup;
 use crate::daemon::store::Stored;
 use crate::engine::Engine;
-use crate::engine::observe::ObservationCache;
-use crate::spec::StackSpec;
 
 /// How often progress is told: often enough to see that it moves, seldom enough for a log.
 const TELL_EVERY: Duration = Duration::from_secs(5);
@@ -37,26 +34,40 @@ pub(super) async fn create(context: &Context, flags: &BackupFlags) -> Outcome {
     let name = flags.name.as_deref().map(str::parse::<SetName>).transpose();
     let name = name.map_err(|error| Failure::new(USAGE, error.to_string()))?;
     context.must_be_from_here().await?;
+    let wanted = Wanted {
+        directory: super::directory(context, flags.to.as_ref()),
+        name,
+        recipients: Vec::new(),
+        without_secrets: flags.without_secrets,
+        now: OffsetDateTime::now_utc(),
+    };
+    let making = back_up(context, wanted);
+    let name = interruptible("interrupted: no backup was made", making).await?;
+    print::line(name);
+    Ok(())
+}
+
+/// Makes a set of what is applied, for those for whom it is to be encrypted.
+pub(in crate::cli::commands) async fn back_up(
+    context: &Context,
+    wanted: Wanted,
+) -> Result<SetName, Failure> {
     let stored = context.applied().await.unwrap_or_default();
-    let (Some(config), Some(spec)) = (&stored.config, &stored.spec) else {
+    let Some(config) = &stored.config else {
         let project = &context.project;
         let line = format!("{project} was never brought up: there is nothing to back up");
         return Err(Failure::new(FAILED, line));
     };
     let engine = engine(context, &stored).await?;
     let wanted = Wanted {
-        directory: super::directory(context, flags.to.as_ref()),
-        name,
         recipients: config.backup.recipients.clone(),
-        without_secrets: flags.without_secrets,
-        now: OffsetDateTime::now_utc(),
+        ..wanted
     };
-    let making = make(&engine, &stored, (config, spec), &wanted);
-    interruptible("interrupted: no backup was made", making).await
+    make(context, &engine, &stored, &wanted).await
 }
 
 /// The engine that the stack is on, and no other.
-async fn engine(context: &Context, stored: &Stored) -> Result<Engine, Failure> {
+pub(super) async fn engine(context: &Context, stored: &Stored) -> Result<Engine, Failure> {
     let here = context.endpoint();
     if let Some(there) = stored
         .endpoint
@@ -73,31 +84,16 @@ async fn engine(context: &Context, stored: &Stored) -> Result<Engine, Failure> {
 }
 
 async fn make(
+    context: &Context,
     engine: &Engine,
     stored: &Stored,
-    (config, spec): (&Config, &StackSpec),
     wanted: &Wanted,
-) -> Outcome {
-    let mut cache = ObservationCache::default();
-    let observed = engine.observe(&spec.project, &[], &mut cache).await?;
-    let source = Source {
-        engine,
-        config,
-        spec,
-        observed: &observed,
-        master_key: stored.master_key(),
-        master_key_is_ours: stored
-            .keys
-            .current
-            .as_ref()
-            .is_some_and(|key| key.generated),
-        sa_password: stored.sa_password.as_ref(),
-    };
+) -> Result<SetName, Failure> {
     let (sender, receiver) = watch::channel(Progress::default());
     let telling = tokio::spawn(tell(receiver));
-    let manifest = run::run(&source, wanted, &sender).await;
+    let made = back_up::make(engine, &context.paths, stored, wanted, &sender).await;
     telling.abort();
-    let manifest = manifest?;
+    let Made { manifest, removed } = made?;
     print::tell(format_args!(
         "backup {} is made and checked: {} in {}; {}",
         manifest.name,
@@ -115,25 +111,16 @@ async fn make(
             "it is of no use without the master key, which is not in it: keep that elsewhere",
         );
     }
-    let now_ms = manifest.ended_ms;
-    let gone = prune::prune(
-        &wanted.directory,
-        &spec.project,
-        &config.backup.keep,
-        now_ms,
-    );
-    for name in gone? {
+    for name in removed? {
         print::tell(format_args!(
-            "backup {name} is removed: BACKUP_KEEP={} does not keep it",
-            config.backup.keep
+            "backup {name} is removed: BACKUP_KEEP does not keep it"
         ));
     }
-    print::line(manifest.name);
-    Ok(())
+    Ok(manifest.name)
 }
 
 /// Tells where the run is, as long as it is somewhere else than the last time.
-async fn tell(receiver: watch::Receiver<Progress>) {
+pub(super) async fn tell(receiver: watch::Receiver<Progress>) {
     let mut told = String::new();
     loop {
         tokio::time::sleep(TELL_EVERY).await;
@@ -145,10 +132,14 @@ async fn tell(receiver: watch::Receiver<Progress>) {
     }
 }
 
-impl From<RunError> for Failure {
-    fn from(error: RunError) -> Self {
+impl From<NoBackup> for Failure {
+    fn from(error: NoBackup) -> Self {
         match error {
-            RunError::Engine { error, .. } if error.is_unreachable() => error.into(),
+            NoBackup::Engine(error) | NoBackup::Run(RunError::Engine { error, .. })
+                if error.is_unreachable() =>
+            {
+                error.into()
+            }
             error => Self::new(FAILED, format!("no backup was made: {error}")),
         }
     }

@@ -1,0 +1,200 @@
+//! A restore, as far as what is kept is concerned: while one goes on no node runs, and when it is
+//! done the key and the version are those of the data that came back.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::Data;
+use super::Ran;
+use super::Stored;
+use super::Wish;
+use crate::config::Secret;
+use crate::spec::UnitId;
+
+/// The variable that nodes get their key in.
+const MASTER_KEY: &str = "MASTER_KEY";
+
+/// A restore that was begun and is not finished: until it is, or the data is deleted, no node may
+/// run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Restoring {
+    /// The name of the set.
+    pub set: String,
+    /// The units that the operator had stopped before.
+    pub stopped: BTreeSet<UnitId>,
+}
+
+/// What came back beside the data.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Restored {
+    /// The key of the data; none where no database came back.
+    pub master_key: Option<Secret>,
+    /// Whether octo-local made it.
+    pub key_is_ours: bool,
+    /// What ran on the data; which data is known here.
+    pub ran: Ran,
+    /// Nodes are not started: another version is applied first.
+    pub nodes_wait: bool,
+}
+
+impl Stored {
+    /// No node runs from now on, and SQL Server does. One that goes on after it was broken off
+    /// still knows what was wished before.
+    pub fn begin_restore(&mut self, set: &str) {
+        let before = self.backups.restoring.take();
+        let stopped = before.map_or_else(|| self.stopped.clone(), |before| before.stopped);
+        self.backups.restoring = Some(Restoring {
+            set: set.to_owned(),
+            stopped,
+        });
+        (self.wish, self.held) = (Wish::Up, false);
+        self.stopped = self.node_units();
+    }
+
+    /// The data is that of a set. What is known of the data that it replaced counts no more, save
+    /// its key, which its backups need.
+    pub fn end_restore(&mut self, restored: &Restored) {
+        let Some(restoring) = self.backups.restoring.take() else {
+            return;
+        };
+        if !restored.nodes_wait {
+            self.stopped = restoring.stopped;
+        }
+        let (Some(spec), Some(key)) = (&mut self.spec, &restored.master_key) else {
+            return;
+        };
+        let data = Data::of(spec);
+        for node in &mut spec.nodes {
+            node.env.insert(MASTER_KEY.to_owned(), key.clone());
+        }
+        self.keys.lose(|other| *other == data);
+        self.keys.set(key, restored.key_is_ours, &data);
+        self.ran
+            .retain(|ran| ran.data.as_ref().is_some_and(|other| *other != data));
+        if !restored.ran.image.is_empty() {
+            let data = Some(data);
+            self.version_ran(Ran {
+                data,
+                ..restored.ran.clone()
+            });
+        }
+    }
+
+    fn node_units(&self) -> BTreeSet<UnitId> {
+        let nodes = self.spec.iter().flat_map(|spec| &spec.nodes);
+        nodes.map(|node| node.unit).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::ContainerSpec;
+    use crate::spec::StackSpec;
+    use crate::spec::build::SQL_DATA;
+
+    fn stored() -> Stored {
+        let node = |number| ContainerSpec {
+            unit: UnitId::Node(number),
+            ..ContainerSpec::default()
+        };
+        let spec = StackSpec {
+            sql: Some(ContainerSpec::default()),
+            nodes: vec![node(1), node(2)],
+            volumes: [(SQL_DATA.to_owned(), "p_sql-data".to_owned())].into(),
+            ..StackSpec::default()
+        };
+        let data = Data::of(&spec);
+        let mut stored = Stored {
+            stopped: [UnitId::Node(2), UnitId::Sql].into(),
+            spec: Some(spec),
+            ..Stored::default()
+        };
+        stored.keys.set(&Secret::new("newer"), true, &data);
+        stored.key_proven(&Secret::new("newer"), &data);
+        stored.version_ran(ran("2026.3.1", Some(data)));
+        stored
+    }
+
+    fn ran(version: &str, data: Option<Data>) -> Ran {
+        Ran {
+            version: version.to_owned(),
+            image: format!("octopus:{version}"),
+            image_id: String::new(),
+            data,
+        }
+    }
+
+    fn restored() -> Restored {
+        Restored {
+            master_key: Some(Secret::new("older")),
+            key_is_ours: true,
+            ran: ran("2026.2.7", None),
+            nodes_wait: false,
+        }
+    }
+
+    #[test]
+    fn while_a_restore_goes_on_the_database_runs_and_no_node_does() {
+        let mut stored = stored();
+        stored.begin_restore("one");
+        assert!(stored.is_up());
+        assert_eq!(stored.stopped, [UnitId::Node(1), UnitId::Node(2)].into());
+    }
+
+    #[test]
+    fn what_was_wished_before_comes_back_also_after_a_restore_that_was_killed() {
+        let mut stored = stored();
+        let before = stored.stopped.clone();
+        stored.begin_restore("one");
+        stored.begin_restore("two");
+        assert_eq!(stored.backups.restoring.as_ref().unwrap().set, "two");
+        stored.end_restore(&restored());
+        assert_eq!(
+            (&stored.stopped, &stored.backups.restoring),
+            (&before, &None)
+        );
+    }
+
+    #[test]
+    fn the_key_and_the_version_are_those_of_the_data_that_came_back() {
+        let mut stored = stored();
+        let data = Data::of(stored.spec.as_ref().unwrap());
+        stored.begin_restore("one");
+        stored.end_restore(&restored());
+        let older = Secret::new("older");
+        assert_eq!(stored.master_key(), Some(&older));
+        assert_eq!(stored.ran_on(&data).unwrap().version, "2026.2.7");
+        let nodes = &stored.spec.as_ref().unwrap().nodes;
+        assert!(nodes.iter().all(|node| node.env[MASTER_KEY] == older));
+        let newer = stored.keys.find(&Secret::new("newer")).unwrap();
+        assert!(newer.gone, "it is kept and binds nobody");
+        assert_eq!(stored.keys.proven_for(&data), None);
+    }
+
+    #[test]
+    fn files_alone_change_neither_key_nor_version_and_an_end_without_a_beginning_nothing() {
+        let mut stored = stored();
+        let before = stored.clone();
+        stored.end_restore(&restored());
+        assert_eq!(stored, before);
+        stored.begin_restore("one");
+        stored.end_restore(&Restored::default());
+        assert_eq!((&stored.keys, &stored.ran), (&before.keys, &before.ran));
+    }
+
+    #[test]
+    fn nodes_wait_where_another_version_is_to_run_on_the_data() {
+        let mut stored = stored();
+        stored.begin_restore("one");
+        stored.end_restore(&Restored {
+            nodes_wait: true,
+            ..restored()
+        });
+        assert_eq!(stored.stopped, [UnitId::Node(1), UnitId::Node(2)].into());
+    }
+}

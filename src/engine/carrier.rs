@@ -1,0 +1,76 @@
+//! A container that only carries mounts: files reach volumes through it, and no process of it ever
+//! runs. Its labels are not those of a stack's containers, so that no daemon takes it for one.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+
+use bollard::models::ContainerCreateBody;
+use bollard::models::HostConfig;
+use bollard::query_parameters::CreateContainerOptionsBuilder;
+
+use super::Engine;
+use super::EngineError;
+use super::SLOW;
+use crate::config::project::ProjectName;
+
+/// The project whose volumes it carries.
+const CARRIES_FOR: &str = "octo-local.carries-for";
+
+impl Engine {
+    /// Makes one of this image, in the place of one that a killed process left. Gives its ID.
+    pub async fn make_carrier(
+        &self,
+        project: &ProjectName,
+        image: &str,
+        mounts: &BTreeMap<String, String>,
+    ) -> Result<String, EngineError> {
+        self.remove_carrier(project).await?;
+        let name = name_of(project);
+        let binds = mounts
+            .iter()
+            .map(|(path, volume)| format!("{volume}:{path}"));
+        let body = ContainerCreateBody {
+            image: Some(image.to_owned()),
+            labels: Some(HashMap::from([(
+                CARRIES_FOR.to_owned(),
+                project.to_string(),
+            )])),
+            host_config: Some(HostConfig {
+                binds: Some(binds.collect()),
+                network_mode: Some("none".to_owned()),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let options = CreateContainerOptionsBuilder::default().name(&name).build();
+        let attempt = || format!("create container {name}");
+        let call = self.docker.create_container(Some(options), body);
+        Ok(self.call(attempt, SLOW, call).await?.id)
+    }
+
+    /// Removes the one of a project, if there is one: what only has its name is refused.
+    pub async fn remove_carrier(&self, project: &ProjectName) -> Result<(), EngineError> {
+        let everything = self.inventory().await?;
+        let name = name_of(project);
+        let found = everything
+            .containers
+            .iter()
+            .find(|one| one.thing.name == name);
+        let Some(found) = found else {
+            return Ok(());
+        };
+        if found.thing.labels.get(CARRIES_FOR).map(String::as_str) != Some(project.as_str()) {
+            let message = format!("the container {name} is somebody else's; rename it");
+            return Err(EngineError::Refused {
+                attempt: "make room for a container".to_owned(),
+                status: 409,
+                message,
+            });
+        }
+        self.remove_container(&name).await
+    }
+}
+
+fn name_of(project: &ProjectName) -> String {
+    format!("{project}-octo-local-files")
+}

@@ -1,0 +1,176 @@
+//! A whole stack out of a set: database, files, master key and wishes, also on another machine and
+//! after a restore that was killed.
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::backup::Entry;
+use super::backup::NODE;
+use super::backup::get;
+use super::backup::odd_files;
+use super::backup::put;
+use super::quick;
+use crate::kit::http;
+use crate::kit::process::wait_until;
+use crate::kit::stack::Stack;
+
+/// Which database a node serves.
+fn installation(stack: &Stack) -> String {
+    let (status, body) = http::get(stack.port(NODE), "/api", "").unwrap();
+    assert_eq!(status, 200, "{body}");
+    let api: Value = serde_json::from_str(&body).unwrap();
+    api["InstallationId"].as_str().unwrap().to_owned()
+}
+
+/// The files of a node, save the one that each run of the stand-in writes.
+fn files(stack: &Stack) -> Vec<Entry> {
+    let mut files = get(stack, NODE, "/artifacts/.");
+    files.retain(|entry| entry.0 != "./octopus.seen");
+    files
+}
+
+fn kept(stack: &Stack) -> Value {
+    let text = std::fs::read_to_string(stack.state().join("state.json")).unwrap();
+    let state: Value = serde_json::from_str(&text).unwrap();
+    state["stored"].clone()
+}
+
+fn key(stack: &Stack) -> String {
+    let key = kept(stack)["keys"]["current"]["key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    stack.secret(&key);
+    key
+}
+
+fn one_file(name: &str) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(0);
+    tar.append_data(&mut header, name, std::io::empty())
+        .unwrap();
+    tar.into_inner().unwrap()
+}
+
+/// A set named `good` of a stack that has packages, in a directory that others can read.
+fn made(name: &str) -> (Stack, String) {
+    let stack = quick(name, 1);
+    stack.run(&["up"]).ok();
+    put(&stack, NODE, "/artifacts", odd_files());
+    let sets = stack.dir().join("sets").display().to_string();
+    stack.run(&["backup", "--to", &sets, "--name", "good"]).ok();
+    (stack, sets)
+}
+
+#[test]
+fn a_set_comes_back_whole_on_another_stack_and_what_was_wished_there_counts() {
+    let (source, sets) = made("restore-source");
+    let (there, wanted) = (installation(&source), files(&source));
+    let stack = quick("restore-target", 2);
+    stack.run(&["up"]).ok();
+    assert_ne!(
+        (installation(&stack), key(&stack)),
+        (there.clone(), key(&source))
+    );
+    put(
+        &stack,
+        NODE,
+        "/artifacts",
+        one_file("of-the-data-that-goes"),
+    );
+    stack.run(&["stop", "octopus-server-2"]).ok();
+    let before = stack.started();
+    let restore = ["backup", "restore", "good", "--from", &sets];
+    stack.run(&restore).with(64).says("--yes");
+    stack
+        .run(&[&restore[..], &["--yes"]].concat())
+        .with(1)
+        .says("the set is of project octo-test-restore-source")
+        .says("this project has data")
+        .says("nothing was touched");
+    assert_eq!(stack.started(), before);
+
+    stack
+        .run(&[&restore[..], &["--yes", "--force"]].concat())
+        .ok()
+        .says("backup good is restored");
+    assert_eq!(
+        stack.unit("octopus-server-2")["phase"],
+        "absent",
+        "it was stopped"
+    );
+    assert_eq!(installation(&stack), there);
+    assert_eq!(key(&stack), key(&source));
+    assert_eq!(files(&stack), wanted);
+    stack.run(&["start"]).ok();
+    assert_eq!(stack.status()["verdict"], "ready");
+    stack.run(&["up"]).ok();
+    stack.assert_no_violation();
+    for stack in [&stack, &source] {
+        stack.run(&["down", "--volumes", "--yes"]).ok();
+    }
+}
+
+#[test]
+fn a_killed_restore_lets_no_node_start_and_can_be_run_again() {
+    let (stack, sets) = made("restore-killed");
+    let there = installation(&stack);
+    let (wanted, first) = (files(&stack), key(&stack));
+    let words = [
+        "backup", "restore", "good", "--from", &sets, "--yes", "--force",
+    ];
+    let running = stack.spawn(&words);
+    wait_until("it has begun", || {
+        kept(&stack)["restoring"]["set"].as_str().map(|_| ())
+    });
+    running.signal(Signal::KILL);
+    stack.end(running);
+    stack.kill_daemon();
+    stack.run(&["up"]).with(1).says("a restore of backup good");
+    stack
+        .run(&["start"])
+        .with(1)
+        .says("a restore of backup good");
+    wait_until("no node runs", || {
+        (stack.unit(NODE)["phase"] != "ready").then_some(())
+    });
+    let notes = stack.status()["notes"].to_string();
+    assert!(notes.contains("backup restore good --force"), "{notes}");
+
+    stack.run(&words).ok();
+    assert_eq!((installation(&stack), key(&stack)), (there, first));
+    assert_eq!(files(&stack), wanted);
+    assert_eq!(stack.status()["notes"], serde_json::json!([]));
+    stack.assert_no_violation();
+    stack.run(&["down", "--volumes", "--yes"]).ok();
+}
+
+/// Each minute, so that a test sees one: it waits for the history to tell it.
+#[test]
+fn the_daemon_makes_the_backup_that_is_due_and_tells_one_that_fails() {
+    let stack = quick("schedule", 1);
+    stack.set("BACKUP_SCHEDULE", "* * * * *");
+    stack.set("BACKUP_DIR", "sets");
+    stack.set("BACKUP_KEEP", "1");
+    // No directory can be made there.
+    std::fs::write(stack.dir().join("sets"), "").unwrap();
+    stack.run(&["up"]).ok();
+    let failed = "the last scheduled backup failed";
+    wait_until("the first one fails", || {
+        stack.status()["notes"]
+            .to_string()
+            .contains(failed)
+            .then_some(())
+    });
+    std::fs::remove_file(stack.dir().join("sets")).unwrap();
+    wait_until("the next one is made", || {
+        let events = stack.run(&["events"]).ok();
+        events.out.contains("is made, as scheduled").then_some(())
+    });
+    assert_eq!(stack.status()["notes"], serde_json::json!([]));
+    let listed = stack.run(&["backup", "list"]).ok();
+    assert_eq!(listed.out.lines().count(), 2, "{}", listed.out);
+    assert!(!listed.out.contains("NOT"), "{}", listed.out);
+    stack.run(&["down", "--volumes", "--yes"]).ok();
+}
