@@ -1,6 +1,7 @@
 //! The daemon's core, asked one thing at a time: what is kept before it is answered, what a wish
 //! does while the daemon ends, and which of two wishes counts.
 
+mod front_door;
 mod known;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use octo_local::daemon::core::Core;
 use octo_local::daemon::core::Setup;
 use octo_local::daemon::message::About;
 use octo_local::daemon::message::Answer;
+use octo_local::daemon::message::DoorWish;
 use octo_local::daemon::message::Effect;
 use octo_local::daemon::message::Event;
 use octo_local::daemon::message::Found;
@@ -55,6 +57,8 @@ struct Bench {
     writes: usize,
     /// What each look was to see afresh.
     looks: Vec<Invalidated>,
+    /// What the front door was told.
+    door: Vec<Option<DoorWish>>,
 }
 
 impl Bench {
@@ -79,6 +83,7 @@ impl Bench {
             last_request: 0,
             writes: 0,
             looks: Vec::new(),
+            door: Vec::new(),
         }
     }
 
@@ -95,6 +100,12 @@ impl Bench {
     }
 
     fn take(&mut self, effects: Vec<Effect>) {
+        // In the order in which they were decided: what follows below decides anew.
+        for effect in &effects {
+            if let Effect::FrontDoor(wish) = effect {
+                self.door.push(wish.as_deref().cloned());
+            }
+        }
         for effect in effects {
             match effect {
                 Effect::Look { invalidated, .. } => {
@@ -112,7 +123,7 @@ impl Bench {
                     self.answers.insert(id, *answer);
                 }
                 Effect::Leave(leave) => self.left = Some(leave),
-                Effect::Tell(..) | Effect::FollowEvents => {}
+                Effect::Tell(..) | Effect::FollowEvents | Effect::FrontDoor(_) => {}
                 other => self.effects.push(other),
             }
         }

@@ -5,6 +5,7 @@ mod crash;
 mod down;
 mod edit;
 mod external;
+mod front_door;
 mod interrupt;
 mod ours;
 mod persons;

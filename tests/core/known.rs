@@ -32,7 +32,7 @@ const DB: UnitId = UnitId::Sql;
 const NODE: UnitId = UnitId::Node(1);
 
 /// Everything that is wanted, and it runs.
-fn running_as(spec: &StackSpec) -> Observed {
+pub(super) fn running_as(spec: &StackSpec) -> Observed {
     let containers = spec.containers().map(|wanted| Container {
         id: wanted.name.clone(),
         name: wanted.name.clone(),
@@ -77,7 +77,7 @@ fn ready() -> Bench {
 }
 
 /// Answers the probes that wait, and gives how many there were.
-fn answer(bench: &mut Bench, says: impl Fn(UnitId, Duration) -> Option<Probe>) -> usize {
+pub(super) fn answer(bench: &mut Bench, says: impl Fn(UnitId, Duration) -> Option<Probe>) -> usize {
     let mut asked = 0;
     for effect in std::mem::take(&mut bench.effects) {
         let Effect::Probe {
@@ -106,12 +106,12 @@ fn answer(bench: &mut Bench, says: impl Fn(UnitId, Duration) -> Option<Probe>) -
     asked
 }
 
-fn wait(bench: &mut Bench, milliseconds: u64) {
+pub(super) fn wait(bench: &mut Bench, milliseconds: u64) {
     bench.now += Duration::from_millis(milliseconds);
     bench.settle();
 }
 
-fn stops(effects: &[Effect]) -> Vec<UnitId> {
+pub(super) fn stops(effects: &[Effect]) -> Vec<UnitId> {
     let stop = |effect: &Effect| match effect {
         Effect::Act(Action::Stop { unit, .. }, _) => Some(*unit),
         _ => None,

@@ -375,6 +375,7 @@ impl Stack {
         for name in [
             "daemon.log",
             "daemon.log.1",
+            "web.log",
             "events.jsonl",
             "events.jsonl.1",
         ] {
@@ -391,6 +392,9 @@ impl Drop for Stack {
             wait_until("the daemon is gone", || {
                 self.daemon().is_none().then_some(())
             });
+        }
+        for door in self.front_doors() {
+            let _ = rustix::process::kill_process(door, Signal::KILL);
         }
         if let Place::Machine { .. } = self.place {
             self.witness.sweep(&self.label());

@@ -337,7 +337,7 @@ impl Sim {
             Effect::Reply(id, answer) => self.answered(id, *answer),
             Effect::Tell(subject, what) => self.trace(|| format!("  {subject}: {what}")),
             Effect::Lease(step) => self.lease(step),
-            Effect::RemoveImages(_) | Effect::AskVersion(..) => {}
+            Effect::RemoveImages(_) | Effect::AskVersion(..) | Effect::FrontDoor(_) => {}
             Effect::Leave(leave) => self.end_daemon(leave),
         }
     }

@@ -1,6 +1,7 @@
 //! The work that the shell starts for the core: each makes its calls, and tells what came of it.
 
 pub(super) mod execute;
+pub(super) mod front_door;
 pub(super) mod lease;
 pub(super) mod node_tasks;
 pub(super) mod observe;
