@@ -37,6 +37,9 @@
 //! state from it, and a wish is on the disk before it is answered. Probes only report;
 //! [`reconcile::health`] judges.
 //!
+//! The front door ([`web`]) is a process of its own that holds neither the Docker socket nor anything
+//! of the stack: the core decides what it is fed, and it goes on with that when the daemon dies.
+//!
 //! What leaves this host as files for another tool, a cluster or docker compose, is made of the same
 //! configuration by [`mod@export`], purely; the command line only writes it.
 //!

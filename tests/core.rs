@@ -2,6 +2,7 @@
 //! does while the daemon ends, and which of two wishes counts.
 
 mod external;
+mod front_door;
 mod known;
 mod restore;
 mod schedule;
@@ -22,6 +23,7 @@ use octo_local::daemon::core::Core;
 use octo_local::daemon::core::Setup;
 use octo_local::daemon::message::About;
 use octo_local::daemon::message::Answer;
+use octo_local::daemon::message::DoorWish;
 use octo_local::daemon::message::Effect;
 use octo_local::daemon::message::Event;
 use octo_local::daemon::message::Found;
@@ -59,6 +61,8 @@ struct Bench {
     writes: usize,
     /// What each look was to see afresh.
     looks: Vec<Invalidated>,
+    /// What the front door was told.
+    door: Vec<Option<DoorWish>>,
 }
 
 impl Bench {
@@ -86,6 +90,7 @@ impl Bench {
             last_request: 0,
             writes: 0,
             looks: Vec::new(),
+            door: Vec::new(),
         }
     }
 
@@ -102,6 +107,12 @@ impl Bench {
     }
 
     fn take(&mut self, effects: Vec<Effect>) {
+        // In the order in which they were decided: what follows below decides anew.
+        for effect in &effects {
+            if let Effect::FrontDoor(wish) = effect {
+                self.door.push(wish.as_deref().cloned());
+            }
+        }
         for effect in effects {
             match effect {
                 Effect::Look { invalidated, .. } => {
@@ -119,7 +130,7 @@ impl Bench {
                     self.answers.insert(id, *answer);
                 }
                 Effect::Leave(leave) => self.left = Some(leave),
-                Effect::Tell(..) | Effect::FollowEvents => {}
+                Effect::Tell(..) | Effect::FollowEvents | Effect::FrontDoor(_) => {}
                 other => self.effects.push(other),
             }
         }

@@ -6,6 +6,7 @@ mod down;
 mod drain;
 mod edit;
 mod external;
+mod front_door;
 mod interrupt;
 mod ours;
 mod persons;

@@ -16,6 +16,7 @@ use super::Secret;
 use super::SqlConfig;
 use super::Timing;
 use super::backup::BackupConfig;
+use super::front_door::FrontDoorConfig;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -31,6 +32,7 @@ impl Default for Config {
             log_max_size: "10m".to_owned(),
             log_max_files: 3,
             backup: BackupConfig::default(),
+            front_door: FrontDoorConfig::default(),
         }
     }
 }

@@ -88,6 +88,11 @@ pub const KEYS: &[Key] = &[
     unset("BACKUP_KEEP"),
     unset("BACKUP_SCHEDULE"),
     unset("BACKUP_RECIPIENT"),
+    key("FRONT_DOOR", "off"),
+    unset("TLS_CERT"),
+    unset("TLS_KEY"),
+    unset("HTTPS_PORT"),
+    key("HOLD_TIMEOUT", "0"),
 ];
 
 /// The prefixes of what stand-ins honour: fault switches and delays.
@@ -163,6 +168,11 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("OCTOPUS_SERVER_PORT", "OCTOPUS_PORT"),
     ("OCTOPUS_HTTP_PORT", "OCTOPUS_PORT"),
     ("HTTP_PORT", "OCTOPUS_PORT"),
+    ("TLS_CERTIFICATE", "TLS_CERT"),
+    ("SSL_CERT", "TLS_CERT"),
+    ("SSL_KEY", "TLS_KEY"),
+    ("OCTOPUS_HTTPS_PORT", "HTTPS_PORT"),
+    ("LOAD_BALANCER", "FRONT_DOOR"),
     ("OCTOPUS_TASK_CAP", "TASK_CAP"),
     ("OCTOPUS_NODE_COUNT", "OCTOPUS_NODES"),
     ("OCTOPUS_SERVER_NODES", "OCTOPUS_NODES"),

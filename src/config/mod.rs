@@ -4,6 +4,7 @@
 pub mod ado;
 pub mod backup;
 mod defaults;
+pub mod front_door;
 pub mod image;
 pub mod keys;
 pub mod licence;
@@ -82,6 +83,8 @@ pub struct Config {
     pub log_max_files: u32,
     /// How it is backed up.
     pub backup: backup::BackupConfig,
+    /// The one address for all nodes.
+    pub front_door: front_door::FrontDoorConfig,
 }
 
 /// The SQL Server container.
@@ -135,7 +138,7 @@ pub struct OctopusConfig {
     pub nodes: u8,
     /// The first node's name.
     pub node_name: String,
-    /// The first node's web port on the host.
+    /// The web port on the host: the front door's, else the first node's.
     pub port: u16,
     /// The address on the host.
     pub bind: IpAddr,

@@ -3,6 +3,7 @@
 mod advice;
 mod backup;
 mod database;
+mod front_door;
 mod octopus;
 mod secrets;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use super::Pull;
 use super::Secret;
 use super::SqlConfig;
 use super::Timing;
+use super::front_door::FrontDoorConfig;
 use super::image::ImageRef;
 use super::keys;
 use super::timing;
@@ -111,7 +113,8 @@ impl Reader<'_> {
         let sql = self.sql();
         let database = self.database(sql.as_ref());
         let octopus = self.octopus();
-        self.ports(sql.as_ref(), &octopus);
+        let front_door = self.front_door();
+        self.ports(sql.as_ref(), &octopus, &front_door);
         Config {
             demo: self.input.demo.is_some(),
             sql,
@@ -122,6 +125,7 @@ impl Reader<'_> {
             log_max_size: self.log_size(),
             log_max_files: self.parsed("LOG_MAX_FILES", "a number from 1", |n: &u32| *n > 0),
             backup: self.backup(),
+            front_door,
         }
     }
 
@@ -236,13 +240,14 @@ impl Reader<'_> {
         }
     }
 
-    fn ports(&mut self, sql: Option<&SqlConfig>, octopus: &OctopusConfig) {
+    fn ports(&mut self, sql: Option<&SqlConfig>, octopus: &OctopusConfig, door: &FrontDoorConfig) {
         // A default that stands in for a wrong port collides with nothing.
         let is_told = |key: &str| self.problems.iter().any(|problem| problem.key == key);
         if is_told("OCTOPUS_PORT") || is_told("SQL_PORT") || is_told("OCTOPUS_NODES") {
             return;
         }
-        let last = u32::from(octopus.port) + u32::from(octopus.nodes) - 1;
+        // The front door's, then one a node.
+        let last = u32::from(octopus.port) + u32::from(octopus.nodes) - u32::from(!door.on);
         if last > u32::from(u16::MAX) {
             self.problem(
                 "OCTOPUS_PORT",
@@ -250,8 +255,17 @@ impl Reader<'_> {
                 "choose a lower one",
             );
         }
-        let Some(sql) = sql else { return };
-        let overlap = (u32::from(octopus.port)..=last).contains(&u32::from(sql.port));
+        let web = u32::from(octopus.port)..=last;
+        let https = door.https_port.filter(|_| door.on);
+        let sql = sql.map(|sql| sql.port);
+        if https.is_some_and(|port| web.contains(&u32::from(port)) || Some(port) == sql) {
+            self.problem(
+                "HTTPS_PORT",
+                "something else of this stack is on the same port",
+                "choose a port outside OCTOPUS_PORT and those after it, one a node, and SQL_PORT",
+            );
+        }
+        let overlap = sql.is_some_and(|port| web.contains(&u32::from(port)));
         if overlap {
             self.problem(
                 "SQL_PORT",

@@ -7,6 +7,7 @@ use super::Config;
 use super::Pull;
 use super::Secret;
 use super::Timing;
+use super::front_door::FrontDoorConfig;
 use super::read::generated_database;
 use super::timing::shown;
 
@@ -15,6 +16,7 @@ use super::timing::shown;
 pub fn values(config: &Config) -> BTreeMap<String, Secret> {
     let mut values = stack(config);
     values.extend(timing(&config.timing));
+    values.extend(front_door(&config.front_door));
     let mut values: BTreeMap<String, Secret> = values
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
@@ -145,6 +147,21 @@ fn timing(timing: &Timing) -> Vec<(&'static str, Secret)> {
     values
 }
 
+fn front_door(door: &FrontDoorConfig) -> Vec<(&'static str, Secret)> {
+    let path = |path: &Option<String>| Secret::new(path.clone().unwrap_or_default());
+    let port = door.https_port.map(|port| port.to_string());
+    vec![
+        (
+            "FRONT_DOOR",
+            Secret::new(if door.on { "on" } else { "off" }),
+        ),
+        ("TLS_CERT", path(&door.certificate)),
+        ("TLS_KEY", path(&door.key)),
+        ("HTTPS_PORT", Secret::new(port.unwrap_or_default())),
+        ("HOLD_TIMEOUT", Secret::new(shown(door.hold))),
+    ]
+}
+
 fn pull(pull: Pull) -> &'static str {
     match pull {
         Pull::Missing => "missing",
@@ -240,6 +257,11 @@ mod tests {
             "BACKUP_RECIPIENT",
             "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa",
         ),
+        ("FRONT_DOOR", "on"),
+        ("TLS_CERT", "tls/cert.pem"),
+        ("TLS_KEY", "tls/key.pem"),
+        ("HTTPS_PORT", "8443"),
+        ("HOLD_TIMEOUT", "15s"),
         ("ENABLE_USAGE", "N"),
         ("MSSQL_COLLATION", "Latin1_General_CI_AS"),
     ];

@@ -48,7 +48,7 @@ const fn ruled(name: &'static str, rule: Rule) -> Vendor {
 
 const NO_TLS: Rule = Rule::Never(
     "Octopus Server would look for a certificate in a file that no volume brings, and would not start",
-    "leave it out, and let a proxy in front of the published port speak TLS",
+    "leave it out, and let the front door speak TLS (FRONT_DOOR, TLS_CERT, TLS_KEY, HTTPS_PORT)",
 );
 
 /// Octopus Server's (octopus.com/docs `hardened-image`, `docker-compose-linux`,
@@ -62,7 +62,6 @@ pub const OCTOPUS: &[Vendor] = &[
     any("OCTOPUS_SERVER_URI"),
     ruled("SSL_CERTIFICATE_FILE", NO_TLS),
     ruled("SSL_CERTIFICATE_PASSWORD", NO_TLS),
-    ruled("HTTPS_PORT", NO_TLS),
     ruled(
         "WEB_FORCE_SSL",
         Rule::Only(
@@ -252,7 +251,6 @@ mod tests {
             ("MSSQL_COLLATION", "SQL_Latin1_General_CP1_CS_AS"),
             ("MSSQL_COLLATION", "Latin1_General_100_BIN2"),
             ("SSL_CERTIFICATE_FILE", "/certificate.pfx"),
-            ("HTTPS_PORT", "443"),
             ("WEB_FORCE_SSL", "True"),
             ("OCTOPUS_GRPC_SERVICES_PORT", "8080"),
             ("OCTOPUS_GRPC_SERVICES_PORT", "many"),

@@ -76,13 +76,15 @@ pub struct Taken {
     pub holder: String,
 }
 
-/// What of the host's ports and addresses cannot be had.
+/// What of the host's ports, addresses and certificates cannot be had.
 #[derive(Clone, Debug, Default)]
 pub struct Ports {
     /// Ports that are taken.
     pub taken: Vec<Taken>,
     /// Addresses that this host does not have, with the keys that choose them.
     pub no_such_address: Vec<(String, IpAddr)>,
+    /// What is wrong with the front door's certificate, after the variable that it is about.
+    pub certificate: Option<(String, String)>,
 }
 
 /// The versions that images of Octopus Server say of themselves, in a label.

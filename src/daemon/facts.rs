@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,15 +33,20 @@ use crate::config::Secret;
 use crate::config::project::ProjectName;
 use crate::engine::Engine;
 use crate::engine::EngineError;
+use crate::engine::inventory::HeldPort;
 use crate::engine::inventory::Inventory;
 use crate::reconcile::Observed;
 use crate::reconcile::observed::Stranger;
 use crate::spec::ContainerSpec;
+use crate::spec::FrontDoorSpec;
 use crate::spec::Port;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 use crate::spec::labels;
 use crate::sql;
+use crate::web::settings::CertificateFiles;
+use crate::web::tls;
+use crate::web::tls::BadCertificate;
 
 /// How long a question to a database may take when a request waits for it.
 const DATABASE_LIMIT: Duration = Duration::from_secs(3);
@@ -69,6 +75,8 @@ pub(super) struct Question {
     pub(super) applied_data: Option<Data>,
     /// Where what is kept of each project is.
     pub(super) state_root: PathBuf,
+    /// Where this project's own front door listens.
+    pub(super) own_listeners: Vec<SocketAddr>,
 }
 
 /// What was found.
@@ -119,8 +127,9 @@ impl Question {
             (facts.external_login, facts.external_database) = external(&self.spec).await;
         }
         if self.engine.endpoint.is_local() {
-            facts.ports = held_ports(&self.spec, &all, strangers);
+            facts.ports = held_ports(&self.spec, &all, strangers, &self.own_listeners);
         }
+        facts.ports.certificate = bad_certificate(&self.spec);
         // What runs says something about the data only where it runs on that data.
         let same_data = self
             .applied_data
@@ -298,39 +307,94 @@ fn keys_of(container: &ContainerSpec) -> (&'static str, &'static str) {
     }
 }
 
+/// Every port that the stack has on the host, with the keys that choose port and address.
+fn all_ports(spec: &StackSpec) -> Vec<(&'static str, &'static str, Port)> {
+    let door = spec.front_door.iter().flat_map(FrontDoorSpec::listeners);
+    let door = door.map(|(key, at)| {
+        let port = Port {
+            container: 0,
+            host_ip: at.ip(),
+            host: at.port(),
+        };
+        (key, "BIND_ADDRESS", port)
+    });
+    let published = spec.containers().flat_map(|container| {
+        let (port_key, address_key) = keys_of(container);
+        let ports = container.ports.iter();
+        ports.map(move |port| (port_key, address_key, port.clone()))
+    });
+    door.chain(published).collect()
+}
+
 /// Ports that something else holds, and addresses that this host does not have.
-fn held_ports(spec: &StackSpec, all: &Inventory, strangers: &BTreeSet<Stranger>) -> Ports {
+fn held_ports(
+    spec: &StackSpec,
+    all: &Inventory,
+    strangers: &BTreeSet<Stranger>,
+    own: &[SocketAddr],
+) -> Ports {
     let mut taken = Vec::new();
     let mut no_such_address = Vec::new();
     let project = spec.project.as_str();
-    for container in spec.containers() {
-        let (port_key, address_key) = keys_of(container);
-        for wanted in &container.ports {
-            let holder = match held_by(project, wanted, all, strangers) {
-                Held::ByUs => None,
-                Held::By(holder) => Some(holder),
-                Held::ByNoContainer => match bind(wanted) {
-                    Bound::Fine => None,
-                    Bound::Taken => Some(ports::holder(wanted.host_ip, wanted.host)),
-                    Bound::NoSuchAddress => {
-                        no_such_address.push((address_key.to_owned(), wanted.host_ip));
-                        None
-                    }
-                },
-            };
-            taken.extend(holder.map(|holder| Taken {
-                key: port_key.to_owned(),
-                ip: wanted.host_ip,
-                port: wanted.host,
-                holder,
-            }));
-        }
+    for (port_key, address_key, wanted) in all_ports(spec) {
+        let holder = match held_by(project, &wanted, all, strangers) {
+            Held::ByUs => None,
+            Held::By(holder) => Some(holder),
+            // Our front door gives it back, or goes on with it.
+            Held::ByNoContainer if is_in_the_way(own, &wanted) => None,
+            Held::ByNoContainer => match bind(&wanted) {
+                Bound::Fine => None,
+                Bound::Taken => Some(ports::holder(wanted.host_ip, wanted.host)),
+                Bound::NoSuchAddress => {
+                    no_such_address.push((address_key.to_owned(), wanted.host_ip));
+                    None
+                }
+            },
+        };
+        taken.extend(holder.map(|holder| Taken {
+            key: port_key.to_owned(),
+            ip: wanted.host_ip,
+            port: wanted.host,
+            holder,
+        }));
     }
     no_such_address.dedup();
     Ports {
         taken,
         no_such_address,
+        certificate: None,
     }
+}
+
+fn is_in_the_way(own: &[SocketAddr], wanted: &Port) -> bool {
+    own.iter().any(|at| {
+        let held = HeldPort {
+            ip: at.ip(),
+            port: at.port(),
+        };
+        held.is_in_the_way_of(wanted.host_ip, wanted.host)
+    })
+}
+
+/// What is wrong with the front door's certificate, and the variable that says which it is.
+fn bad_certificate(spec: &StackSpec) -> Option<(String, String)> {
+    let https = spec.front_door.as_ref()?.https.as_ref()?;
+    let files = CertificateFiles {
+        certificate: https.certificate.clone(),
+        key: https.key.clone(),
+    };
+    let error = tls::read(&files).and_then(|tls| tls::check(&tls)).err()?;
+    let is_about_the_key = match &error {
+        BadCertificate::Unreadable { path, .. } => *path == https.key.display().to_string(),
+        BadCertificate::NoKey | BadCertificate::OtherKey | BadCertificate::Mismatch => true,
+        BadCertificate::NoCertificate | BadCertificate::Damaged(_) => false,
+    };
+    let key = if is_about_the_key {
+        "TLS_KEY"
+    } else {
+        "TLS_CERT"
+    };
+    Some((key.to_owned(), error.to_string()))
 }
 
 /// Which container holds a port.
@@ -381,7 +445,6 @@ fn bind(wanted: &Port) -> Bound {
 mod tests {
     use super::*;
     use crate::engine::inventory::AnyContainer;
-    use crate::engine::inventory::HeldPort;
     use crate::engine::inventory::Thing;
 
     fn port(ip: &str, host: u16) -> Port {
@@ -436,5 +499,59 @@ mod tests {
             bind(&port("192.0.2.7", number)),
             Bound::NoSuchAddress
         ));
+    }
+
+    /// A configuration's front door on these ports, with these files for HTTPS.
+    fn door(http: u16, https: Option<(u16, &std::path::Path)>) -> StackSpec {
+        let mut config = Config::default();
+        config.octopus.port = http;
+        config.front_door.on = true;
+        if let Some((port, dir)) = https {
+            let file = |name: &str| Some(dir.join(name).display().to_string());
+            config.front_door.https_port = Some(port);
+            config.front_door.certificate = file("cert.pem");
+            config.front_door.key = file("key.pem");
+        }
+        let around = crate::spec::build::BuildInput {
+            project: &ProjectName::given("p").unwrap(),
+            working_dir: "/",
+            master_key: &Secret::default(),
+            may_be_privileged: false,
+        };
+        crate::spec::build::build(&config, &around)
+    }
+
+    #[test]
+    fn a_port_of_the_front_door_is_taken_save_by_our_own() {
+        let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = held.local_addr().unwrap();
+        let taken = |own: &[SocketAddr]| {
+            let spec = door(address.port(), None);
+            let found = held_ports(&spec, &Inventory::default(), &BTreeSet::new(), own).taken;
+            let of_it = found.into_iter().filter(|one| one.port == address.port());
+            of_it.map(|one| one.key).collect::<Vec<_>>()
+        };
+        assert_eq!(taken(&[]), ["OCTOPUS_PORT"]);
+        assert_eq!(taken(&[address]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_certificate_that_cannot_be_served_is_told_with_its_variable() {
+        let dir = tempfile::tempdir().unwrap();
+        let spec = door(8080, Some((8443, dir.path())));
+        let key_of = || bad_certificate(&spec).map(|(key, _)| key);
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        let made = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (one, other) = (made(), made());
+        assert_eq!(key_of().as_deref(), Some("TLS_CERT"), "there is none");
+        write("cert.pem", &one.cert.pem());
+        assert_eq!(key_of().as_deref(), Some("TLS_KEY"), "there is none");
+        write("key.pem", &other.signing_key.serialize_pem());
+        assert_eq!(key_of().as_deref(), Some("TLS_KEY"), "it is another's");
+        write("key.pem", &one.signing_key.serialize_pem());
+        assert_eq!(key_of(), None);
+        write("cert.pem", "no certificate");
+        assert_eq!(key_of().as_deref(), Some("TLS_CERT"));
+        assert_eq!(bad_certificate(&door(8080, None)), None);
     }
 }

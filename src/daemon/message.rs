@@ -33,6 +33,8 @@ use crate::reconcile::preview::Change;
 use crate::spec::DatabaseTarget;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
+use crate::web;
+use crate::web::settings::CertificateFiles;
 
 /// The three clocks, read once for everything that is taken in together.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +120,8 @@ pub enum Event {
     Left(Leave),
     /// Whoever followed the `up` of this generation left.
     SessionEnded(u64),
+    /// How the front door says that it is; none while it does not answer.
+    FrontDoor(Option<Box<web::message::State>>),
 }
 
 /// A backup that was made by itself.
@@ -268,6 +272,8 @@ pub struct Inquiry {
     pub ready: BTreeSet<UnitId>,
     /// The data that what runs was applied with.
     pub applied_data: Option<Data>,
+    /// Where this project's own front door listens.
+    pub own_listeners: Vec<SocketAddr>,
 }
 
 /// What was found out about a configuration.
@@ -355,8 +361,19 @@ pub enum Effect {
     Tell(String, String),
     /// Remove images that nothing uses, before the daemon ends.
     RemoveImages(Vec<String>),
+    /// Keep the front door as this says; none: end it. Reports come as [`Event::FrontDoor`].
+    FrontDoor(Option<Box<DoorWish>>),
     /// End, with every container as it is. The last effect there is.
     Leave(Leave),
+}
+
+/// What the front door is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoorWish {
+    /// All that it is to know, its certificate aside.
+    pub feed: web::Feed,
+    /// The files of its certificate, which whoever feeds it reads.
+    pub certificate: Option<CertificateFiles>,
 }
 
 /// What the next look must not trust its memory about.

@@ -83,6 +83,16 @@ impl Paths {
         self.runtime.join("control.sock")
     }
 
+    /// The front door's control socket.
+    pub fn front_door(&self) -> PathBuf {
+        self.runtime.join("web.sock")
+    }
+
+    /// The front door's log.
+    pub fn front_door_log(&self) -> PathBuf {
+        self.state.join("web.log")
+    }
+
     /// The lock that one daemon of the project holds; its text names the owner.
     pub fn lock(&self) -> PathBuf {
         self.state.join("daemon.lock")

@@ -26,6 +26,7 @@ use crate::config::project::ProjectName;
 use crate::engine::Endpoint;
 use crate::engine::connect;
 use crate::reconcile::status::Status;
+use crate::web::link::Start;
 
 /// How a daemon is started.
 #[derive(Clone, Debug)]
@@ -83,6 +84,7 @@ pub async fn run(options: Options) -> Result<Leave, DaemonError> {
         ends_when_down: options.detached,
         held: options.held,
         beats: beats.clone(),
+        front_door: front_door(&paths),
     });
     let (published, status) = tokio::sync::watch::channel(Status::default());
     tracing::info!(project = %options.project, version = env!("CARGO_PKG_VERSION"), "the daemon begins");
@@ -106,6 +108,24 @@ pub async fn run(options: Options) -> Result<Leave, DaemonError> {
     // Open status streams end with the token; this only lets the last line leave.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), server).await;
     Ok(leave)
+}
+
+/// The user that the front door runs as where the daemon is root: nobody, on every Linux.
+const NOBODY: u32 = 65534;
+
+/// The front door is this program too.
+fn front_door(paths: &Paths) -> Start {
+    let own = std::env::current_exe().unwrap_or_default();
+    // The kernel marks a path whose file was replaced meanwhile.
+    let text = own.to_string_lossy();
+    let program = text.strip_suffix(" (deleted)").map(PathBuf::from);
+    Start {
+        program: program.unwrap_or_else(|| own.clone()),
+        built: api::Identity::own().built,
+        control: paths.front_door(),
+        log: paths.front_door_log(),
+        user: rustix::process::geteuid().is_root().then_some(NOBODY),
+    }
 }
 
 /// Two daemons with different state directories would share nothing but the stack, so the name is

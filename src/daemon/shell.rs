@@ -26,6 +26,7 @@ use super::guard::guarded;
 use super::journal::Journal;
 use super::message::Answer;
 use super::message::Denied;
+use super::message::DoorWish;
 use super::message::Effect;
 use super::message::Event;
 use super::message::Found;
@@ -44,6 +45,7 @@ use super::state_writer::StateWriter;
 use super::store::Ran;
 use super::tasks::back_up;
 use super::tasks::execute::ActionContext;
+use super::tasks::front_door;
 use super::tasks::lease;
 use super::tasks::observe;
 use super::tasks::observe::Looked;
@@ -61,6 +63,7 @@ use crate::reconcile::action::Doubt;
 use crate::reconcile::action::Trouble;
 use crate::reconcile::health::Probe;
 use crate::reconcile::status::Status;
+use crate::web::link::Start;
 
 /// How many inputs may wait. Senders wait when it is full: nothing is lost, and nothing grows.
 const QUEUE: usize = 256;
@@ -109,6 +112,8 @@ pub struct ShellSetup {
     pub held: bool,
     /// Where it shows that it advances.
     pub beats: Arc<Beats>,
+    /// How the front door is started.
+    pub front_door: Start,
 }
 
 /// The daemon at work.
@@ -119,8 +124,8 @@ pub struct Shell {
     paths: Paths,
     env: Arc<BTreeMap<String, String>>,
     contact: Contact,
-    replies: BTreeMap<RequestId, oneshot::Sender<Answer>>,
-    last_request: u64,
+    askers: Askers,
+    front_door: FrontDoor,
     writer: StateWriter,
     journal: Journal,
     beats: Arc<Beats>,
@@ -139,6 +144,28 @@ struct Contact {
     engine: Option<Engine>,
     cache: ObservationCache,
     lease: Option<Lease>,
+}
+
+/// Who waits for an answer.
+#[derive(Default)]
+struct Askers {
+    waiting: BTreeMap<RequestId, oneshot::Sender<Answer>>,
+    last: u64,
+}
+
+impl Askers {
+    fn add(&mut self, reply: oneshot::Sender<Answer>) -> RequestId {
+        self.last += 1;
+        let id = RequestId(self.last);
+        self.waiting.insert(id, reply);
+        id
+    }
+}
+
+/// The front door, and what is wished of it once something was.
+struct FrontDoor {
+    start: Start,
+    wished: Option<watch::Sender<Option<Box<DoorWish>>>>,
 }
 
 /// The clocks that the core is given.
@@ -205,8 +232,11 @@ impl Shell {
                 cache: ObservationCache::default(),
                 lease: None,
             },
-            replies: BTreeMap::new(),
-            last_request: 0,
+            askers: Askers::default(),
+            front_door: FrontDoor {
+                start: setup.front_door,
+                wished: None,
+            },
             writer,
             journal: Journal::at(setup.paths.events()),
             paths: setup.paths,
@@ -275,13 +305,15 @@ impl Shell {
             Input::Leased(answer) => Event::Leased(answer.map(|lease| self.contact.lease = lease)),
             Input::Gathered(id, found) => Event::Gathered {
                 id,
-                asker_left: self.replies.get(&id).is_none_or(oneshot::Sender::is_closed),
+                asker_left: self
+                    .askers
+                    .waiting
+                    .get(&id)
+                    .is_none_or(oneshot::Sender::is_closed),
                 found,
             },
             Input::Asked(request, reply) => {
-                self.last_request += 1;
-                let id = RequestId(self.last_request);
-                self.replies.insert(id, reply);
+                let id = self.askers.add(reply);
                 Event::Requested(id, request)
             }
         };
@@ -393,7 +425,7 @@ impl Shell {
             Effect::Gather(id, inquiry) => self.gather(id, *inquiry),
             Effect::Save { number, stored } => self.writer.write(number, stored),
             Effect::Reply(id, answer) => {
-                if let Some(reply) = self.replies.remove(&id) {
+                if let Some(reply) = self.askers.waiting.remove(&id) {
                     let _ = reply.send(*answer);
                 }
             }
@@ -409,6 +441,7 @@ impl Shell {
                     }
                 });
             }
+            Effect::FrontDoor(wish) => self.keep_the_front_door(wish),
             Effect::Leave(_) => {}
         }
     }
@@ -437,6 +470,23 @@ impl Shell {
                 Input::Leased(answer.unwrap_or_else(|words| Err(NoLease::Unknown(words))))
             });
         }
+    }
+
+    /// Not cancelled when the daemon ends: a front door that is to end is told so first.
+    fn keep_the_front_door(&mut self, wish: Option<Box<DoorWish>>) {
+        if let Some(wished) = &self.front_door.wished {
+            wished.send_replace(wish);
+            return;
+        }
+        let (wished, receiver) = watch::channel(wish);
+        let start = self.front_door.start.clone();
+        let keeping = front_door::keep(start, receiver, self.queue.clone());
+        self.front_door.wished = Some(wished);
+        self.tasks.spawn(async move {
+            if let Err(words) = guarded(keeping).await {
+                tracing::error!(words, "the front door is not looked after any more");
+            }
+        });
     }
 
     fn look(&mut self, invalidated: Invalidated, images: Vec<String>) {
@@ -473,6 +523,7 @@ impl Shell {
                         seen: inquiry.seen,
                         ready: inquiry.ready,
                         applied_data: inquiry.applied_data,
+                        own_listeners: inquiry.own_listeners,
                         state_root,
                     };
                     question.insist().await
@@ -530,10 +581,11 @@ impl Shell {
             tasks,
             ended,
             inputs,
-            replies,
+            askers,
+            front_door,
             ..
         } = self;
-        drop((inputs, replies));
+        drop((inputs, askers, front_door));
         ended.cancel();
         let files = tokio::task::spawn_blocking(move || {
             writer.close(FAREWELL);

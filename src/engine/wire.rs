@@ -133,7 +133,8 @@ where
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(Bounded { stream, left })).await?;
     // It ends with the answer, or when nobody reads that any more.
-    tokio::spawn(connection);
+    // A command's output comes after a change of protocol.
+    tokio::spawn(connection.with_upgrades());
     Ok(sender.send_request(request).await?)
 }
 

@@ -35,7 +35,7 @@ pub struct Ran<'a> {
 }
 
 impl Source<'_> {
-    /// The stack as it runs on this host.
+    /// The stack as it runs on this host, without the front door.
     pub fn stack(&self) -> StackSpec {
         let around = BuildInput {
             project: self.project,
@@ -43,7 +43,10 @@ impl Source<'_> {
             master_key: self.master_key,
             may_be_privileged: true,
         };
-        build(self.config, &around)
+        // It is octo-local's own, and nothing that an export could take along.
+        let mut config = self.config.clone();
+        config.front_door.on = false;
+        build(&config, &around)
     }
 
     /// The nodes' tag or digest, as `OCTOPUS_SERVER_TAG` has it. One that moves gives way to the

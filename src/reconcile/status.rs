@@ -73,10 +73,38 @@ pub struct Status {
     pub notes: Vec<Note>,
     /// Where to open Octopus.
     pub url: Option<String>,
+    /// How the front door is, if there is to be one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub front_door: Option<FrontDoorStatus>,
     /// The first user's name.
     pub admin_username: String,
     /// Whether the daemon ends when the stack is down.
     pub ends_when_down: bool,
+}
+
+/// The front door, for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrontDoorStatus {
+    /// Whether it listens wherever it is to.
+    pub open: bool,
+    /// How many nodes get requests through it.
+    pub serving: usize,
+    /// What is wrong with it, if something is.
+    pub problem: Option<String>,
+}
+
+impl FrontDoorStatus {
+    /// What is under way or wrong with it while it is not open.
+    fn work(&self) -> Option<Work> {
+        (!self.open).then(|| Work {
+            what: "the front door".to_owned(),
+            is_volume: false,
+            doing: self.problem.is_none().then(|| "opening".to_owned()),
+            problem: self.problem.clone(),
+            fix: None,
+            retry_in_seconds: None,
+        })
+    }
 }
 
 /// What is wanted of the stack, in a word.
@@ -128,6 +156,8 @@ pub struct StatusInput {
     pub notes: Vec<Note>,
     /// Whether the daemon ends when the stack is down.
     pub ends_when_down: bool,
+    /// How the front door is, if there is to be one.
+    pub front_door: Option<FrontDoorStatus>,
 }
 
 impl Default for Status {
@@ -149,6 +179,7 @@ impl Default for Status {
             work: Vec::new(),
             notes: Vec::new(),
             url: None,
+            front_door: None,
             admin_username: String::new(),
             ends_when_down: false,
         }
@@ -209,6 +240,7 @@ pub fn status(
         work: work(records, now),
         notes: around.notes.clone(),
         ends_when_down: around.ends_when_down,
+        front_door: around.front_door.clone(),
         ..Status::default()
     };
     status.notes.extend(moved_images(desired, seen));
@@ -225,10 +257,13 @@ pub fn status(
         let drain = record.instance().and_then(|run| record.drain_of(run));
         drain.is_some() && !desired.drained.contains(unit)
     };
-    let at_rest = records.busy.is_empty()
+    let opening = around.front_door.as_ref().and_then(FrontDoorStatus::work);
+    let at_rest = opening.is_none()
+        && records.busy.is_empty()
         && records.blocked.is_empty()
         && !records.units.iter().any(is_on_its_way)
         && super::plan(desired, seen, records, now).actions.is_empty();
+    status.work.extend(opening);
     let judgement = verdict::judge(&status, desired, seen, records, at_rest);
     let is_final = judgement.verdict.is_at_rest() || judgement.verdict.has_failed();
     let is_final = is_final && judgement.verdict != Verdict::Held;
@@ -288,8 +323,11 @@ fn units_of(
     units.map(|unit| around.unit(unit)).collect()
 }
 
-/// The address of the first node on the host.
+/// The web address: the front door's, else the first node's on the host.
 pub fn url(spec: &StackSpec) -> Option<String> {
+    if let Some(door) = &spec.front_door {
+        return Some(door.url());
+    }
     spec.nodes
         .first()
         .and_then(ContainerSpec::host_address)
@@ -327,8 +365,8 @@ fn not_ours(seen: &Observed) -> Option<Note> {
     (!what.is_empty()).then_some(Note::NotOurs { what })
 }
 
-/// What something that is no unit is called.
-fn name_of(subject: &Subject) -> Option<String> {
+/// What something that is no unit is called; none for units.
+pub fn name_of(subject: &Subject) -> Option<String> {
     match subject {
         Subject::Unit(_) | Subject::Process(_) | Subject::Tasks(_) | Subject::Log(_) => None,
         Subject::Network => Some("the network".to_owned()),

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use super::ContainerSpec;
 use super::DatabaseTarget;
+use super::FrontDoorSpec;
 use super::Port;
 use super::StackSpec;
 use super::UnitId;
+use super::front_door;
 use crate::config::Config;
 use crate::config::Secret;
 use crate::config::SqlConfig;
@@ -80,6 +82,7 @@ pub fn build(config: &Config, around: &BuildInput<'_>) -> StackSpec {
         demo: config.demo,
         working_dir: around.working_dir.to_owned(),
         network: format!("{project}_default"),
+        front_door: FrontDoorSpec::of(config, around.working_dir),
         database: database(config, sql.as_ref()),
         sql,
         nodes,
@@ -182,11 +185,7 @@ fn node_container(
         hostname: unit.to_string(),
         env: node_environment(config, around, number),
         mounts,
-        ports: vec![Port {
-            container: WEB_PORT,
-            host_ip: octopus.bind,
-            host: octopus.port.saturating_add(u16::from(number - 1)),
-        }],
+        ports: vec![web_port(config, number)],
         aliases: vec![unit.to_string()],
         privileged: !octopus.disable_dind && around.may_be_privileged,
         open_stdin: true,
@@ -196,6 +195,22 @@ fn node_container(
         user: octopus.user.clone(),
         extra_hosts: extra_hosts(config),
         networks: octopus.networks.clone(),
+    }
+}
+
+/// Where a node's web port is published: behind a front door, which has the first port, on the next
+/// ones, and for this host only.
+fn web_port(config: &Config, number: u8) -> Port {
+    let octopus = &config.octopus;
+    let (host_ip, place) = if config.front_door.on {
+        (front_door::loopback(octopus.bind), number)
+    } else {
+        (octopus.bind, number - 1)
+    };
+    Port {
+        container: WEB_PORT,
+        host_ip,
+        host: octopus.port.saturating_add(u16::from(place)),
     }
 }
 

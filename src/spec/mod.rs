@@ -8,6 +8,7 @@
 pub mod build;
 pub mod diff;
 pub mod digest;
+pub mod front_door;
 pub mod labels;
 pub mod reference;
 pub mod unit;
@@ -23,6 +24,7 @@ use crate::config::Secret;
 use crate::config::Timing;
 use crate::config::project::ProjectName;
 pub use digest::Digest;
+pub use front_door::FrontDoorSpec;
 pub use unit::Role;
 pub use unit::UnitId;
 
@@ -46,6 +48,9 @@ pub struct StackSpec {
     pub sql: Option<ContainerSpec>,
     /// Where and as whom the daemon asks the database whether it is well.
     pub database: DatabaseTarget,
+    /// The one address for all nodes, if there is to be one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub front_door: Option<FrontDoorSpec>,
     /// The Octopus Server containers, node 1 first.
     pub nodes: Vec<ContainerSpec>,
     /// When images are fetched.

@@ -8,7 +8,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::os::fd::BorrowedFd;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -27,6 +26,7 @@ use super::message::Ask;
 use super::message::FORM;
 use super::message::Feed;
 use super::message::Hello;
+use super::message::NodeReport;
 use super::message::State;
 use super::settings::CertificateFiles;
 use super::tls::Files;
@@ -40,6 +40,8 @@ const STARTS_WITHIN: Duration = Duration::from_secs(15);
 const ASK_EVERY: Duration = Duration::from_millis(5);
 /// How often its state is asked for, and the certificate's files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The same while requests end on a node that gets no more: somebody waits to stop it.
+const LOOK_SOON: Duration = Duration::from_millis(20);
 /// The pause after it could not be reached or started; doubled up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(100);
 /// See [`PAUSE`].
@@ -82,8 +84,8 @@ pub struct Start {
 }
 
 impl Start {
-    /// Starts it in a process group of its own, so that a Ctrl-C of the starter's terminal does not
-    /// reach it. It outlives the starter.
+    /// Starts it. With a log of its own it goes into a session of its own, where no Ctrl-C of the
+    /// starter's terminal reaches it. It outlives the starter.
     fn spawn(&self, take_over: bool) -> Result<Child, LinkError> {
         let failed = |error: io::Error| LinkError::NotStarted(error.to_string());
         let words = std::fs::File::options()
@@ -101,7 +103,8 @@ impl Start {
             .args(take_over.then_some("--take-over"))
             .args(self.user.map(|user| format!("--user={user}")))
             .current_dir("/")
-            .process_group(0)
+            // It needs nothing of it, and secrets may be in it.
+            .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(words);
@@ -306,13 +309,19 @@ async fn feed_on(
             link.state().await?
         };
         began = true;
+        let is_emptying = |node: &NodeReport| !node.serves && node.requests > 0;
+        let pause = if now.nodes.iter().any(is_emptying) {
+            LOOK_SOON
+        } else {
+            LOOK_EVERY
+        };
         state.send_replace(Some(now));
         tokio::select! {
             changed = wished.changed() => match changed {
                 Ok(()) => wished.mark_changed(),
                 Err(_) => return Ok(()),
             },
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -94,6 +94,10 @@ struct Inherited {
 /// Runs until it is told to end, and what runs is finished. The runtime must be of one thread: only
 /// the calling thread changes its user.
 pub async fn run(options: Options) -> Result<(), WebError> {
+    if options.log.is_some() {
+        // Fails only for a group's leader, and then there is nothing to leave.
+        let _ = rustix::process::setsid();
+    }
     log_to(options.log.as_deref())?;
     let descriptors = raise_descriptors();
     let (lock, inherited) = prepare("begin", begin(&options).await)?

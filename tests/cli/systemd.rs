@@ -53,7 +53,7 @@ fn the_unit_has_the_paths_of_this_call_and_systemd_takes_it() {
     for (key, value) in [
         ("Type", "notify"),
         ("Restart", "always"),
-        ("KillMode", "mixed"),
+        ("KillMode", "process"),
         ("ExecReload", "/bin/kill -HUP $MAINPID"),
         // The default DRAIN_TIMEOUT, both graces, and a margin.
         ("TimeoutStopSec", "750s"),

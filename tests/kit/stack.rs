@@ -382,6 +382,7 @@ impl Stack {
         for name in [
             "daemon.log",
             "daemon.log.1",
+            "web.log",
             "events.jsonl",
             "events.jsonl.1",
         ] {
@@ -398,6 +399,9 @@ impl Drop for Stack {
             wait_until("the daemon is gone", || {
                 self.daemon().is_none().then_some(())
             });
+        }
+        for door in self.front_doors() {
+            let _ = rustix::process::kill_process(door, Signal::KILL);
         }
         if let Place::Machine { .. } = self.place {
             self.sweep();

@@ -342,7 +342,10 @@ impl Sim {
             Effect::Reply(id, answer) => self.answered(id, *answer),
             Effect::Tell(subject, what) => self.trace(|| format!("  {subject}: {what}")),
             Effect::Lease(step) => self.lease(step),
-            Effect::RemoveImages(_) | Effect::AskVersion(..) | Effect::BackUp(_) => {}
+            Effect::RemoveImages(_)
+            | Effect::AskVersion(..)
+            | Effect::BackUp(_)
+            | Effect::FrontDoor(_) => {}
             Effect::Leave(leave) => self.end_daemon(leave),
         }
     }

@@ -95,6 +95,9 @@ async fn show(context: &Context, shown: &Shown) {
     let status = &shown.status;
     say_head(status, shown.stopped_for_seconds, columns);
     units(status, columns);
+    if let Some(line) = front_door(status) {
+        say(&line);
+    }
     for work in &status.work {
         let retry = work.retry_in_seconds.map(retry).unwrap_or_default();
         say(&format!("  {}{retry}", foreign::plain(&work.to_string())));
@@ -167,6 +170,18 @@ fn units(status: &Status, columns: Option<usize>) {
             &line,
         ));
     }
+}
+
+/// The one address for all nodes. While it is not open the work on it says so.
+fn front_door(status: &Status) -> Option<String> {
+    let door = status.front_door.as_ref().filter(|door| door.open)?;
+    let url = status.url.as_ref()?;
+    let nodes = status.units.iter().filter(|unit| unit.unit.is_server());
+    Some(format!(
+        "front door: {url}, {} of {} nodes get requests",
+        door.serving,
+        nodes.count()
+    ))
 }
 
 /// The colour of a phase that a person should see quickly.

@@ -25,13 +25,13 @@ const GOOD: &[(&str, &str)] = &[
     ("ACCEPT_OCTOPUS_EULA", "Y"),
 ];
 
-fn with(more: &[(&str, &str)]) -> Input {
+pub(super) fn with(more: &[(&str, &str)]) -> Input {
     let mut all: Vec<(&str, &str)> = GOOD.to_vec();
     all.extend_from_slice(more);
     input(&all)
 }
 
-fn keys_of(result: Result<Read, Vec<Problem>>) -> Vec<String> {
+pub(super) fn keys_of(result: Result<Read, Vec<Problem>>) -> Vec<String> {
     result
         .err()
         .unwrap_or_default()
@@ -446,7 +446,7 @@ fn what_the_images_honour_and_cannot_work_here_is_refused() {
     ] {
         assert_eq!(problem_of(&[(key, value)]).key, key);
     }
-    let config = config_of(&[("TZ", "Europe/Berlin"), ("HTTPS_PORT", "")]);
+    let config = config_of(&[("TZ", "Europe/Berlin"), ("HTTPS_PORT", "8443")]);
     assert!(
         config.octopus.extra.contains_key("TZ") && config.sql.unwrap().extra.contains_key("TZ")
     );
@@ -494,6 +494,9 @@ fn values_with_a_form_are_refused_in_another_form() {
         ("TASK_CAP", "-1"),
         ("PROBE_INTERVAL", "0"),
         ("NODE_START_LIMIT", "9999999999h"),
+        ("FRONT_DOOR", "open"),
+        ("HTTPS_PORT", "0"),
+        ("HOLD_TIMEOUT", "x"),
     ] {
         assert_eq!(problem_of(&[(key, value)]).key, key, "{value}");
     }

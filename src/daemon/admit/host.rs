@@ -29,6 +29,10 @@ pub(super) fn judge(config: &Config, facts: &Facts, problems: &mut Vec<Problem>)
         told.value = Some(ip.to_string());
         problems.push(told);
     }
+    problems.extend(facts.ports.certificate.iter().map(|(key, why)| {
+        let fix = "give PEM files that belong together and that the daemon's user may read; paths are relative to the project directory";
+        problem(key, why.as_str(), fix)
+    }));
     let Some((memory, architecture)) = facts.host.as_ref().filter(|_| !config.demo) else {
         return;
     };

@@ -508,6 +508,7 @@ fn all_problems_of_the_host_come_at_once_and_none_advises_to_remove() {
                 holder: "container other".into(),
             }],
             no_such_address: vec![("BIND_ADDRESS".into(), "192.0.2.7".parse().unwrap())],
+            certificate: Some(("TLS_KEY".into(), "it is another's".into())),
         },
         host: Some((1_000_000_000, "aarch64".into())),
         ..Facts::default()
@@ -520,6 +521,7 @@ fn all_problems_of_the_host_come_at_once_and_none_advises_to_remove() {
         "other",
         "SQL_PORT",
         "BIND_ADDRESS",
+        "TLS_KEY",
         "memory",
         "processor",
     ];

@@ -16,6 +16,7 @@
 //! in `message`, an arm in `shell`, and one in the simulation's `perform`. To add a request: a
 //! variant of `Request` and of `Answer` in `message`, an arm in [`requests`], a route in `api`.
 
+mod front_door;
 mod keeping;
 mod looks;
 mod probe_pacing;
@@ -32,9 +33,11 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+pub use front_door::REQUESTS_END_WITHIN;
 pub use probe_pacing::judged;
 pub use sleep_detector::SLEEP_GAP;
 
+use front_door::FrontDoor;
 use keeping::Keeping;
 use looks::EngineView;
 use looks::Looks;
@@ -123,11 +126,13 @@ pub struct Core {
     out: Vec<Effect>,
 }
 
-/// How the host fares: whether it slept, and whether it is short of something.
+/// How the host fares: whether it slept, whether it is short of something, and how the front door on
+/// it is.
 #[derive(Debug)]
 struct Host {
     sleep: SleepDetector,
     shortage: Shortage,
+    front_door: FrontDoor,
 }
 
 /// What was learned of runs, beside what the planner knows of them.
@@ -181,6 +186,7 @@ impl Core {
             host: Host {
                 sleep: SleepDetector::awake(now),
                 shortage: Shortage::default(),
+                front_door: FrontDoor::default(),
             },
             tenure: Tenure::default(),
             passing,
@@ -287,6 +293,7 @@ impl Core {
             Event::Terminated => self.on_terminated(),
             Event::Left(leave) => self.leave(leave),
             Event::SessionEnded(session) => self.requests.end_session(session),
+            Event::FrontDoor(report) => self.on_front_door(report),
         }
         self.pass_on_news();
     }
@@ -307,7 +314,9 @@ impl Core {
         self.plan_wakes_at = plan.wake_at;
         self.look_after_the_lease(!plan.actions.is_empty());
         if self.looks.may_act() && self.tenure.may_act(now.mono) {
-            self.keep_back_stops(plan.actions)
+            // In this order: what the disk was told is begun at once.
+            let actions = self.let_requests_end(plan.actions);
+            self.keep_back_stops(actions)
                 .into_iter()
                 .for_each(|action| self.begin_action(action));
         }
@@ -321,6 +330,7 @@ impl Core {
         self.keep_what_is_known();
         self.out.extend(self.keeping.write_changes(now.mono));
         self.note_a_lost_engine();
+        self.feed_the_front_door();
         if self.passing.went_down.is_some() {
             let step = self.tenure.release();
             self.out.extend(step.map(Effect::Lease));
@@ -354,6 +364,7 @@ impl Core {
             self.keeping.due_at(),
             self.requests.due_at(),
             self.tenure.due_at(self.requests.waits_for_the_lease()),
+            self.requests_end_at(),
             farewell,
             self.backup_due_at(),
         ];
@@ -397,6 +408,7 @@ impl Core {
                 .chain(self.left_to_others())
                 .collect(),
             ends_when_down: self.setup.ends_when_down,
+            front_door: self.front_door_status(),
         };
         status(
             &around,

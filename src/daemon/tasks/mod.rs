@@ -2,6 +2,7 @@
 
 pub(super) mod back_up;
 pub(super) mod execute;
+pub(super) mod front_door;
 pub(super) mod lease;
 pub(super) mod node_tasks;
 pub(super) mod observe;

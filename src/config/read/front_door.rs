@@ -1,0 +1,128 @@
+//! The variables of the front door.
+
+use super::Reader;
+use crate::config::front_door::FrontDoorConfig;
+
+impl Reader<'_> {
+    pub(super) fn front_door(&mut self) -> FrontDoorConfig {
+        let path = |reader: &Self, key: &str| reader.given(key).map(|text| text.trim().to_owned());
+        let door = FrontDoorConfig {
+            on: self.has_front_door(),
+            certificate: path(self, "TLS_CERT"),
+            key: path(self, "TLS_KEY"),
+            https_port: self
+                .given("HTTPS_PORT")
+                .is_some()
+                .then(|| self.https_port())
+                .flatten(),
+            hold: self.duration("HOLD_TIMEOUT"),
+        };
+        if door.on {
+            self.has_all_of_tls(&door);
+        } else {
+            self.says_what_is_unused();
+        }
+        door
+    }
+
+    fn has_front_door(&mut self) -> bool {
+        match self.text("FRONT_DOOR").to_lowercase().as_str() {
+            "on" => true,
+            "off" => false,
+            _ => {
+                self.problem("FRONT_DOOR", "it is neither on nor off", "set it to one");
+                false
+            }
+        }
+    }
+
+    fn https_port(&mut self) -> Option<u16> {
+        let port = self.text("HTTPS_PORT").trim().parse().ok();
+        let port = port.filter(|port: &u16| *port > 0);
+        if port.is_none() {
+            let what = "a port from 1 to 65535";
+            let (why, fix) = (format!("it is not {what}"), format!("set it to {what}"));
+            self.problem("HTTPS_PORT", why, fix);
+        }
+        port
+    }
+
+    /// A certificate, its key and a port: each is of no use without the others.
+    fn has_all_of_tls(&mut self, door: &FrontDoorConfig) {
+        let parts = [
+            ("TLS_CERT", door.certificate.is_some()),
+            ("TLS_KEY", door.key.is_some()),
+            // One that cannot be read is a problem of its own.
+            ("HTTPS_PORT", self.given("HTTPS_PORT").is_some()),
+        ];
+        if !parts.iter().any(|(_, given)| *given) {
+            return;
+        }
+        for (key, _) in parts.iter().filter(|(_, given)| !given) {
+            self.problem(
+                key,
+                "HTTPS needs a certificate, its key and a port, and this one is missing",
+                "set all of TLS_CERT, TLS_KEY and HTTPS_PORT, or none",
+            );
+        }
+    }
+
+    fn says_what_is_unused(&mut self) {
+        for key in ["TLS_CERT", "TLS_KEY", "HTTPS_PORT", "HOLD_TIMEOUT"] {
+            if self.given(key).is_some() {
+                let why = "it is of use only to the front door, which is off";
+                self.warn(key, why, "set FRONT_DOOR=on, or leave it out");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read;
+    use super::super::tests::keys_of;
+    use super::super::tests::with;
+
+    /// The keys of the problems of a front door with this beside it.
+    fn problems_of_a_door(more: &[(&str, &str)]) -> Vec<String> {
+        let mut all = vec![("FRONT_DOOR", "on")];
+        all.extend_from_slice(more);
+        keys_of(read(&with(&all)))
+    }
+
+    #[test]
+    fn https_needs_a_certificate_its_key_and_a_port_of_its_own() {
+        let none: [&str; 0] = [];
+        let (cert, key) = (("TLS_CERT", "c.pem"), ("TLS_KEY", "k.pem"));
+        assert_eq!(problems_of_a_door(&[]), none);
+        assert_eq!(
+            problems_of_a_door(&[cert, key, ("HTTPS_PORT", "8443")]),
+            none
+        );
+        assert_eq!(problems_of_a_door(&[cert]), ["TLS_KEY", "HTTPS_PORT"]);
+        assert_eq!(
+            problems_of_a_door(&[("HTTPS_PORT", "8443")]),
+            ["TLS_CERT", "TLS_KEY"]
+        );
+        for taken in ["8080", "8081", "1401"] {
+            let found = problems_of_a_door(&[cert, key, ("HTTPS_PORT", taken)]);
+            assert_eq!(found, ["HTTPS_PORT"], "{taken}");
+        }
+        // The nodes are on the ports after the front door's.
+        let (port, nodes) = (("OCTOPUS_PORT", "1400"), ("OCTOPUS_NODES", "1"));
+        assert_eq!(problems_of_a_door(&[port, nodes]), ["SQL_PORT"]);
+        assert_eq!(keys_of(read(&with(&[port, nodes]))), none);
+        assert_eq!(
+            problems_of_a_door(&[("OCTOPUS_PORT", "65535")]),
+            ["OCTOPUS_PORT"]
+        );
+    }
+
+    #[test]
+    fn what_only_a_front_door_uses_is_named_where_there_is_none() {
+        let read = read(&with(&[("TLS_CERT", "c.pem"), ("HOLD_TIMEOUT", "5s")])).unwrap();
+        let named = read.warnings.iter().map(|warning| warning.key.as_str());
+        let named: Vec<&str> = named.filter(|key| *key != "OCTOPUS_SERVER_TAG").collect();
+        assert_eq!(named, ["TLS_CERT", "HOLD_TIMEOUT"]);
+    }
+}

@@ -1,0 +1,173 @@
+//! One address for all nodes: it is open while nodes restart and the daemon dies, and goes with the
+//! stack.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use super::quick;
+use crate::kit::http;
+use crate::kit::process::wait_until;
+use crate::kit::stack::Stack;
+
+const NODE_1: &str = "octopus-server-1";
+const NODE_2: &str = "octopus-server-2";
+/// How many ask at the same time.
+const CLIENTS: usize = 4;
+
+/// A stack of two nodes behind a front door.
+fn behind_a_door(name: &str) -> Stack {
+    let stack = quick(name, 2);
+    stack.set("FRONT_DOOR", "on");
+    stack
+}
+
+/// Clients that ask without a pause until they are told to stop.
+struct Clients {
+    stop: Arc<AtomicBool>,
+    asking: Vec<JoinHandle<(usize, Vec<String>)>>,
+}
+
+impl Clients {
+    fn of(port: u16) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let client = |stop: Arc<AtomicBool>| {
+            std::thread::spawn(move || {
+                let (mut asked, mut failed) = (0, Vec::new());
+                while !stop.load(Ordering::SeqCst) {
+                    asked += 1;
+                    let answer = http::get(port, "/api", "");
+                    if !matches!(answer, Some((200, _))) {
+                        failed.push(format!("request {asked}: {answer:?}"));
+                    }
+                }
+                (asked, failed)
+            })
+        };
+        Self {
+            asking: (0..CLIENTS).map(|_| client(stop.clone())).collect(),
+            stop,
+        }
+    }
+
+    /// How many requests there were, and what became of those that failed.
+    fn end(self) -> (usize, Vec<String>) {
+        self.stop.store(true, Ordering::SeqCst);
+        let ended = self.asking.into_iter().map(|client| client.join().unwrap());
+        ended.fold((0, Vec::new()), |(asked, mut failed), (more, others)| {
+            failed.extend(others);
+            (asked + more, failed)
+        })
+    }
+}
+
+#[test]
+fn restarts_of_nodes_and_a_killed_daemon_lose_no_request() {
+    let stack = behind_a_door("front-door");
+    let port = stack.port(NODE_1);
+    let url = format!("http://127.0.0.1:{port}");
+    stack.run(&["up"]).ok().says(&url);
+    let status = stack.status();
+    assert_eq!(status["front_door"]["open"], true, "{status}");
+    assert_eq!(status["url"], url);
+    let shown = stack.run(&["status"]).ok().out;
+    let line = format!("front door: {url}, 2 of 2 nodes get requests");
+    assert!(shown.contains(&line), "{shown}");
+    let door = stack.front_doors();
+    assert_eq!(door.len(), 1);
+    let clients = Clients::of(port);
+    let since = stack.witness.now();
+    stack.run(&["restart", NODE_1, NODE_2]).ok();
+    stack.wait_for("ready");
+    // Once more, and the daemon dies while node 1 is away.
+    let again = stack.witness.now();
+    let restart = stack.spawn(&["restart", NODE_1, NODE_2]);
+    wait_until("node 1 was ended", || {
+        stack
+            .deaths(again)
+            .contains(&NODE_1.to_owned())
+            .then_some(())
+    });
+    stack.kill_daemon();
+    stack.end(restart);
+    stack.run(&["up"]).ok();
+    stack.run(&["restart", NODE_2]).ok();
+    stack.wait_for("ready");
+    assert_eq!(stack.front_doors(), door, "it was there all the while");
+    let (asked, failed) = clients.end();
+    let some: Vec<&String> = failed.iter().take(3).collect();
+    assert!(
+        failed.is_empty(),
+        "{} of {asked} failed: {some:?}",
+        failed.len()
+    );
+    assert!(asked > 100, "{asked} requests");
+    let starts = stack.starts(since);
+    for node in [NODE_1, NODE_2] {
+        assert!(
+            starts.iter().filter(|unit| *unit == node).count() >= 2,
+            "{starts:?}"
+        );
+    }
+    stack.run(&["down"]).ok();
+    wait_until("the front door is gone", || {
+        stack.front_doors().is_empty().then_some(())
+    });
+    assert_eq!(http::get(port, "/api", ""), None);
+}
+
+#[test]
+fn a_stack_that_is_stopped_with_its_daemon_leaves_no_front_door() {
+    let stack = behind_a_door("front-door-end");
+    stack.run(&["up"]).ok();
+    assert_eq!(stack.front_doors().len(), 1);
+    stack.signal_daemon(rustix::process::Signal::TERM);
+    stack.wait_for_no_daemon();
+    wait_until("the front door is gone", || {
+        stack.front_doors().is_empty().then_some(())
+    });
+    // Without one node 1 has its port again.
+    stack.unset("FRONT_DOOR");
+    stack.run(&["up"]).ok();
+    assert_eq!(stack.front_doors(), []);
+    let node = stack.port(NODE_1);
+    assert_eq!(http::get(node, "/api", "").unwrap().0, 200);
+    stack.run(&["down"]).ok();
+}
+
+#[test]
+fn what_a_front_door_cannot_have_is_told_before_anything_is_made() {
+    let stack = behind_a_door("front-door-refused");
+    let made = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (one, other) = (made(), made());
+    std::fs::write(stack.dir().join("cert.pem"), one.cert.pem()).unwrap();
+    std::fs::write(
+        stack.dir().join("key.pem"),
+        other.signing_key.serialize_pem(),
+    )
+    .unwrap();
+    let port = stack.port(NODE_1);
+    stack.set("TLS_CERT", "cert.pem");
+    stack.set("TLS_KEY", "key.pem");
+    stack.set("HTTPS_PORT", &(port + 5).to_string());
+    let held = [port, port + 5].map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
+    let refused = stack.run(&["up"]).with(78);
+    let refused = refused.says("do not belong together");
+    for key in ["TLS_KEY", "OCTOPUS_PORT", "HTTPS_PORT"] {
+        assert!(refused.err.contains(key), "{}", refused.err);
+    }
+    drop(held);
+    assert_eq!(
+        stack.witness.containers(&stack.label()),
+        Vec::<String>::new()
+    );
+    assert_eq!(stack.front_doors(), []);
+    std::fs::write(stack.dir().join("key.pem"), one.signing_key.serialize_pem()).unwrap();
+    let url = format!("https://127.0.0.1:{}", port + 5);
+    stack.run(&["up"]).ok().says(&url);
+    let (status, _) = http::get(port, "/", "").unwrap();
+    assert_eq!(status, 308, "plain HTTP is sent to HTTPS");
+    stack.run(&["down"]).ok();
+}
