@@ -237,14 +237,12 @@ fn next(unit: &UnitStatus, status: &Status, timing: &Timing) -> String {
 /// Somebody else's database is asked, and nothing more: no command of ours names it, and nothing
 /// there is ever started or restarted.
 fn next_of_external(phase: PhaseWord) -> &'static str {
-    match phase {
-        PhaseWord::Ready => {
-            "it is asked again and again; while it does not answer, no node is started or blamed"
-        }
-        PhaseWord::Failed => {
-            "it is asked again, ever more rarely; the nodes go on by themselves once it lets them in"
-        }
-        _ => "it is asked again within seconds; the nodes go on by themselves once it answers",
+    if phase == PhaseWord::Ready {
+        "it is asked again and again; while it does not answer, no node is started or blamed"
+    } else if phase == PhaseWord::Failed {
+        "it is asked again, ever more rarely; the nodes go on by themselves once it lets them in"
+    } else {
+        "it is asked again within seconds; the nodes go on by themselves once it answers"
     }
 }
 

@@ -126,6 +126,24 @@ impl fmt::Display for PhaseWord {
     }
 }
 
+/// What mends a cause where the database is somebody else's: it has no volume and no variables of
+/// ours, and cannot be left out.
+const FIXES_WITH_OTHERS: [(Cause, &str); 4] = [
+    (
+        Cause::PasswordRefused,
+        "correct User Id and Password in DB_CONNECTION_STRING, then `octo-local up`; or set them in that server",
+    ),
+    (
+        Cause::WrongHost,
+        "correct the server in DB_CONNECTION_STRING, as containers know it, then `octo-local up`",
+    ),
+    (
+        Cause::DatabaseSuspect,
+        "have the database restored on its server: its files are damaged there",
+    ),
+    (Cause::OutOfMemory, "give the host more memory"),
+];
+
 /// What units are told from.
 pub(super) struct Around<'a> {
     pub(super) spec: &'a StackSpec,
@@ -140,23 +158,11 @@ impl Around<'_> {
         unit == UnitId::Sql && self.spec.sql.is_none()
     }
 
-    /// What a person can do about a cause. Somebody else's database has no volume and no variables of
-    /// ours, and cannot be left out.
+    /// What a person can do about a cause.
     fn fix_of(&self, cause: Cause) -> &'static str {
-        match cause {
-            _ if self.spec.sql.is_some() => cause.fix(),
-            Cause::PasswordRefused => {
-                "correct User Id and Password in DB_CONNECTION_STRING, then `octo-local up`; or set them in that server"
-            }
-            Cause::WrongHost => {
-                "correct the server in DB_CONNECTION_STRING, as containers know it, then `octo-local up`"
-            }
-            Cause::DatabaseSuspect => {
-                "have the database restored on its server: its files are damaged there"
-            }
-            Cause::OutOfMemory => "give the host more memory",
-            _ => cause.fix(),
-        }
+        let with_others = || FIXES_WITH_OTHERS.iter().find(|(known, _)| *known == cause);
+        let of_others = self.spec.sql.is_none().then(with_others).flatten();
+        of_others.map_or_else(|| cause.fix(), |(_, fix)| fix)
     }
 
     fn phase(&self, unit: UnitId) -> Phase {
