@@ -62,13 +62,13 @@ mod tests {
     #[test]
     fn a_shortage_excuses_silence_for_minutes_and_not_for_ever() {
         let mut shortage = Shortage::default();
-        for second in (0..300).step_by(10) {
+        for second in (0..120).step_by(10) {
             assert!(shortage.on_silence(at(second)));
             assert!(shortage.on_read(Some(SHORT), at(second)), "{second}");
         }
-        assert!(!shortage.on_read(Some(SHORT), at(300)));
-        assert!(!shortage.on_read(Some(SHORT), at(350)));
-        assert!(shortage.on_read(Some(SHORT), at(500)), "another one");
+        assert!(!shortage.on_read(Some(SHORT), at(120)));
+        assert!(!shortage.on_read(Some(SHORT), at(170)));
+        assert!(shortage.on_read(Some(SHORT), at(320)), "another one");
     }
 
     #[test]
