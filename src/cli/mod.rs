@@ -24,6 +24,7 @@ pub mod drift;
 pub mod known;
 pub mod outcome;
 pub mod panic_hook;
+pub mod passwords;
 pub mod supervisor;
 pub mod terminal;
 pub mod tips;

@@ -89,22 +89,10 @@ async fn container_logs(
     for container in containers {
         let mut lines = Box::pin(engine.log(&container.id, selection));
         while let Some(line) = lines.next().await {
-            show(container.unit, width, line?, raw);
+            print::unit_line(container.unit, width, line?, raw);
         }
     }
     Ok(())
-}
-
-/// Prints a line of a unit's log, on the output that it was written to. `raw`: also on a terminal
-/// as it is.
-pub fn show(unit: UnitId, width: usize, (is_error, line): (bool, String), raw: bool) {
-    let text = format!("{unit:<width$} | {line}");
-    match (is_error, raw) {
-        (true, true) => print::raw_tell(text),
-        (true, false) => print::tell(text),
-        (false, true) => print::raw_line(text),
-        (false, false) => print::line(text),
-    }
 }
 
 async fn daemon_log(context: &Context, flags: &LogFlags, from_ms: u64) -> Outcome {

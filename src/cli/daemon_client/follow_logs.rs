@@ -9,10 +9,10 @@ use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::cli::commands::logs::show;
 use crate::cli::context::Context;
 use crate::cli::outcome::Failure;
 use crate::cli::outcome::Outcome;
+use crate::cli::terminal::print;
 use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::engine::logs::Selection;
@@ -73,7 +73,7 @@ pub async fn follow(
                 let (is_error, time, text) = line.map_err(Failure::from)?;
                 let width = logs.keys().map(|unit| unit.to_string().len()).max().unwrap_or(0);
                 let text = if selection.timestamps { format!("{time} {text}") } else { text };
-                show(unit, width, (is_error, text), raw);
+                print::unit_line(unit, width, (is_error, text), raw);
                 logs.entry(unit).or_default().last = time;
             }
         }

@@ -1,10 +1,10 @@
 //! From the variables to what is asked of the daemon: everything that can be said without it.
 
 use crate::cli::args::Overrides;
-use crate::cli::commands::init;
 use crate::cli::context::Context;
 use crate::cli::demo;
 use crate::cli::outcome::Failure;
+use crate::cli::passwords::strong_password;
 use crate::cli::terminal::print;
 use crate::cli::variables::Variables;
 use crate::config::Config;
@@ -176,5 +176,5 @@ fn passwords(applied: &Stored) -> (Secret, Secret) {
     applied
         .generated
         .clone()
-        .unwrap_or_else(|| (init::strong_password(), init::strong_password()))
+        .unwrap_or_else(|| (strong_password(), strong_password()))
 }

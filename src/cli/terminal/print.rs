@@ -15,6 +15,7 @@ use crate::cli::terminal::foreign;
 pub use crate::cli::terminal::foreign::plain;
 use crate::cli::terminal::measure;
 use crate::cli::variables::environment;
+use crate::spec::UnitId;
 
 /// The exit code that a shell shows for a program that SIGPIPE ended, as in `octo-local events |
 /// head -1`.
@@ -151,5 +152,17 @@ impl Colour {
             Self::Yellow => 33,
         };
         format!("\x1b[{code}m{text}\x1b[0m")
+    }
+}
+
+/// Prints a line of a unit's log, on the output that it was written to. `raw`: also on a terminal
+/// as it is.
+pub fn unit_line(unit: UnitId, width: usize, (is_error, said): (bool, String), raw: bool) {
+    let text = format!("{unit:<width$} | {said}");
+    match (is_error, raw) {
+        (true, true) => raw_tell(text),
+        (true, false) => tell(text),
+        (false, true) => raw_line(text),
+        (false, false) => line(text),
     }
 }
