@@ -254,7 +254,8 @@ pub fn status(
     // What finished its tasks is about to end, or to take some again, although nothing is planned
     // before it says so itself.
     let is_on_its_way = |(unit, record): (&UnitId, &UnitRecord)| {
-        let drain = record.instance().and_then(|run| record.drain_of(run));
+        let running = record.running().and_then(|run| run.instance.as_ref());
+        let drain = running.and_then(|run| record.drain_of(run));
         drain.is_some() && !desired.drained.contains(unit)
     };
     let opening = around.front_door.as_ref().and_then(FrontDoorStatus::work);

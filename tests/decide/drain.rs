@@ -253,3 +253,16 @@ fn a_stack_is_not_ready_between_the_end_of_tasks_and_the_nodes_own_word() {
     assert_eq!(scene.plan(), [], "it has a moment to say so itself");
     assert_eq!(scene.verdict(), Verdict::Working);
 }
+
+#[test]
+fn a_node_that_was_drained_and_stopped_leaves_a_stack_at_rest() {
+    let mut scene = scene();
+    scene.state.desired.stopped.insert(ONE);
+    let drain = begin(&mut scene, ONE);
+    scene.probe(ONE, &drained());
+    scene.end(drain, Ok(Outcome::default()));
+    let stop = scene.begin_stop(ONE);
+    scene.is(ONE, ended(0));
+    scene.end(stop, Ok(Outcome::default()));
+    assert_eq!(scene.verdict(), Verdict::Ready);
+}
