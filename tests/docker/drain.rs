@@ -134,9 +134,9 @@ fn a_daemon_that_dies_in_a_drain_leaves_the_rest_of_the_time_to_the_next() {
     stack.run(&["start", NODE_1]).ok();
     assert_eq!(state(&stack, NODE_1, &task), "Success");
     assert_eq!(ping(&stack, NODE_1), 200);
+    stack.assert_no_violation();
     daemon.signal(Signal::TERM);
     stack.end(daemon).ok();
-    stack.assert_no_violation();
 }
 
 #[test]
