@@ -792,8 +792,8 @@ impl Sim {
         let one_by_one = matches!(reason, Some(Reason::Replaced | Reason::Asked))
             && !for_sql
             && unit != UnitId::Sql;
-        // One that finished its tasks serves nobody any more.
-        let is_out = self.invariants.drains.is_over(instance);
+        // One that was asked to finish its tasks is out since then.
+        let is_out = self.invariants.drains.was_asked(instance);
         if one_by_one && !is_out && !self.changes_version() && self.invariants.serves(unit) {
             self.check_one_out(unit);
         }

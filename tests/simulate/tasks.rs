@@ -33,9 +33,9 @@ pub(super) struct Asked {
 pub(super) struct Drains(BTreeMap<Instance, Asked>);
 
 impl Drains {
-    /// Whether a run finished its tasks, or could not be asked to.
-    pub(super) fn is_over(&self, instance: &Instance) -> bool {
-        self.0.get(instance).is_some_and(|asked| asked.over)
+    /// Whether a run was asked to finish its tasks: whether it could be spared was judged then.
+    pub(super) fn was_asked(&self, instance: &Instance) -> bool {
+        self.0.contains_key(instance)
     }
 }
 
