@@ -29,6 +29,7 @@ pub(crate) fn violations(world: &World, project: &str, allowed: &Allowed) -> Vec
         runs: BTreeMap::new(),
         served: BTreeSet::new(),
         meddled: BTreeSet::new(),
+        migrated: BTreeSet::new(),
         found: Vec::new(),
     };
     for entry in &world.timeline.entries {
@@ -47,6 +48,8 @@ struct Watch<'a> {
     served: BTreeSet<String>,
     /// The containers that somebody else did something to, until it shows.
     meddled: BTreeSet<String>,
+    /// The images of which a node served: the database is migrated to them.
+    migrated: BTreeSet<String>,
     found: Vec<String>,
 }
 
@@ -56,7 +59,11 @@ impl Watch<'_> {
             What::Asked(asked) => self.asked(asked),
             What::Happened(event) => self.happened(event),
             What::Served(name) => {
-                self.served.insert(self.unit_of(name));
+                let unit = self.unit_of(name);
+                if unit != "db" {
+                    self.migrated.extend(self.runs.get(&unit).cloned());
+                }
+                self.served.insert(unit);
             }
             What::Meddled(name) => drop(self.meddled.insert(name.clone())),
             What::Answered(..) | What::Killed(_) => {}
@@ -151,7 +158,7 @@ impl Watch<'_> {
         let by_us = self.is_ours(event);
         self.served.remove(unit);
         if by_us {
-            self.in_order(unit);
+            self.in_order(unit, &image);
         }
         let other = self
             .runs
@@ -168,10 +175,12 @@ impl Watch<'_> {
     }
 
     /// A unit starts behind all units before it, which run and serve, and beside none that is still
-    /// starting.
-    fn in_order(&mut self, unit: &str) {
+    /// starting. The order among nodes matters only until one of their image served.
+    fn in_order(&mut self, unit: &str, image: &str) {
+        let is_migrated = self.migrated.contains(image);
         let missing = |before: &&str| {
-            !self.runs.contains_key(*before) && !self.allowed.missing.contains(*before)
+            let matters = *before == "db" || !is_migrated;
+            matters && !self.runs.contains_key(*before) && !self.allowed.missing.contains(*before)
         };
         let before: Vec<String> = units_before(unit).collect();
         let early: Vec<String> = before
