@@ -827,7 +827,7 @@ impl Sim {
             .map(|node| node.unit);
         let others: Vec<UnitId> = nodes
             .filter(|other| *other != unit && !desired.stopped.contains(other))
-            .filter(|other| !desired.drained.contains(other) && !self.cannot_take_tasks(*other))
+            .filter(|other| !desired.drained.contains(other))
             .collect();
         let silent = others
             .iter()

@@ -140,7 +140,7 @@ impl<'a> Pass<'a> {
         let others_serve = others
             .filter(|unit| !self.desired.stopped.contains(unit))
             .all(|unit| match self.phase(spec, unit) {
-                Phase::Drained => self.stays_drained(unit),
+                Phase::Drained => self.desired.drained.contains(&unit),
                 Phase::Ready => !self.is_leaving(unit),
                 Phase::Absent
                 | Phase::Created
@@ -157,12 +157,6 @@ impl<'a> Pass<'a> {
         others_serve
             && self.phase(spec, UnitId::Sql) == Phase::Ready
             && !self.stops_a_node_already()
-    }
-
-    /// Whether a drained node is wished so, or cannot be asked to take tasks again.
-    fn stays_drained(&self, unit: UnitId) -> bool {
-        let subject = Subject::Tasks(unit);
-        self.desired.drained.contains(&unit) || self.records.blocked.contains_key(&subject)
     }
 
     /// Whether a unit is worked on, or may be on its way out: a stop that failed may have reached
