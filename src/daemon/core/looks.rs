@@ -3,9 +3,14 @@
 
 use std::time::Duration;
 
+use super::Core;
+use crate::daemon::message::Effect;
 use crate::daemon::message::Invalidated;
+use crate::engine::watch::Hint;
 use crate::reconcile::Action;
 use crate::reconcile::Mono;
+use crate::reconcile::Observed;
+use crate::spec::StackSpec;
 
 /// How often Docker is looked at even if the engine said nothing: events may be lost.
 pub(super) const RELIST_EVERY: Duration = Duration::from_secs(5);
@@ -233,6 +238,62 @@ impl Looks {
         } else {
             self.relist_at
         }
+    }
+}
+
+impl Core {
+    pub(super) fn on_hint(&mut self, hint: Hint) {
+        match hint {
+            Hint::Container(event) => {
+                self.state.heard(&event, self.now.mono);
+                self.looks.invalidate_container(event.id);
+            }
+            Hint::Infrastructure => {
+                self.state.on_change_told();
+                self.looks.invalidate_infrastructure();
+            }
+            Hint::Images => self.looks.invalidate_images(),
+        }
+        self.looks.want();
+    }
+
+    pub(super) fn begin_look(&mut self) {
+        let Some(invalidated) = self.looks.begin(self.now.mono) else {
+            return;
+        };
+        self.state.look_begins();
+        let spec = self.state.desired.spec.as_ref();
+        let images = spec.map(StackSpec::images).unwrap_or_default();
+        self.out.push(Effect::Look {
+            invalidated,
+            images: images.into_iter().map(str::to_owned).collect(),
+        });
+    }
+
+    /// Takes in what a look showed. A failure is part of the status, and is tried again.
+    pub(super) fn on_looked(&mut self, seen: Result<Box<Observed>, String>) {
+        let now = self.now.mono;
+        match seen {
+            Ok(seen) => {
+                if self.looks.on_success(now) {
+                    self.tell("", "the engine answers again");
+                }
+                self.state.looked(*seen, now);
+                self.try_what_was_read();
+                self.hold_while_data_is_gone();
+                if self.looks.follow_events() {
+                    self.out.push(Effect::FollowEvents);
+                }
+            }
+            Err(words) => {
+                self.state.look_failed();
+                if self.looks.on_failure(words.clone(), now) {
+                    tracing::warn!(words, "the engine does not answer");
+                    self.write_down("", format!("the engine does not answer: {words}"));
+                }
+            }
+        }
+        self.consider_those_who_waited();
     }
 }
 

@@ -5,14 +5,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Core;
+use super::looks::EngineView;
 use crate::config::Timing;
 use crate::daemon::message::Effect;
 use crate::daemon::message::ProbeTarget;
 use crate::reconcile::Mono;
 use crate::reconcile::health::Miss;
 use crate::reconcile::health::Probe;
+use crate::reconcile::observed::Container;
 use crate::reconcile::observed::Instance;
+use crate::reconcile::observed::Run;
 use crate::spec::Role;
+use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
 /// How much later than its deadline a probe may end before this process counts as starved.
@@ -265,5 +270,47 @@ impl LogMark {
             && self
                 .read_at
                 .is_none_or(|at| now.since(at) >= PROGRESS_EVERY)
+    }
+}
+
+impl Core {
+    /// Keeps one prober for each run that can be asked, and asks those whose turn it is.
+    pub(super) fn probe(&mut self) {
+        let wanted = match &self.state.desired.spec {
+            Some(spec) if *self.looks.engine() != EngineView::Unknown => self.who_is_probed(spec),
+            Some(_) | None => BTreeMap::new(),
+        };
+        let now = self.now.mono;
+        self.pacing.keep_only(wanted, now);
+        let soon = now.after(self.state.timing().start_probe_slow);
+        for unit in self.state.unconfirmed(now) {
+            self.pacing.want_by(unit, soon);
+        }
+        let due = self.pacing.due(|unit| self.state.patience_with(unit), now);
+        self.out.extend(due);
+    }
+
+    fn who_is_probed(&self, spec: &StackSpec) -> BTreeMap<UnitId, (Option<Instance>, ProbeTarget)> {
+        let mut wanted = BTreeMap::new();
+        if spec.sql.is_none() {
+            let target = ProbeTarget::Database(spec.database.clone());
+            wanted.insert(UnitId::Sql, (None, target));
+        }
+        // A frozen process cannot answer, and is not asked.
+        let moves = |container: &&Container| matches!(container.run, Run::Running { .. });
+        for container in self.state.seen.containers.iter().filter(moves) {
+            let current = spec
+                .container(container.unit)
+                .filter(|wanted| wanted.digest() == container.digest);
+            let target = match (container.unit, current) {
+                (_, None) => None,
+                (UnitId::Sql, Some(_)) => Some(ProbeTarget::Database(spec.database.clone())),
+                (UnitId::Node(_), Some(node)) => node.host_address().map(ProbeTarget::Node),
+            };
+            if let Some(target) = target {
+                wanted.insert(container.unit, (container.instance(), target));
+            }
+        }
+        wanted
     }
 }

@@ -4,8 +4,12 @@
 
 use std::time::Duration;
 
+use super::Core;
+use crate::daemon::message::Effect;
 use crate::daemon::pressure::Pressure;
 use crate::reconcile::Mono;
+use crate::reconcile::health::Miss;
+use crate::reconcile::health::Probe;
 
 /// Between two readings.
 const READ_EVERY: Duration = Duration::from_secs(2);
@@ -42,6 +46,20 @@ impl Shortage {
         let first = same.map_or(now, |(first, _)| first);
         self.signs = Some((first, now));
         now.since(first) < EXCUSES_FOR
+    }
+}
+
+impl Core {
+    /// A unit says nothing at all: on a host that is short of something that may be no fault of
+    /// its own. Of another host nothing is known.
+    pub(super) fn ask_whether_the_host_is_short(&mut self, probe: &Probe) {
+        let is_silent = matches!(probe, Probe::Failure(Miss::Silent(_), _));
+        if is_silent
+            && self.setup.endpoint.is_local()
+            && self.host.shortage.on_silence(self.now.mono)
+        {
+            self.out.push(Effect::ReadPressure);
+        }
     }
 }
 

@@ -3,8 +3,12 @@
 
 use std::time::Duration;
 
+use super::Core;
+use super::looks::EngineView;
 use crate::daemon::message::Leave;
+use crate::reconcile::Goal;
 use crate::reconcile::Mono;
+use crate::reconcile::observed::Container;
 
 /// How long an engine that does not answer is waited for when the daemon is asked to end: without
 /// it nothing can be stopped.
@@ -83,6 +87,54 @@ impl Shutdown {
     pub(super) fn farewell_at(&self, silent_since: Mono) -> Option<Mono> {
         self.is_under_way()
             .then(|| silent_since.after(ENGINE_FAREWELL))
+    }
+}
+
+impl Core {
+    pub(super) fn on_terminated(&mut self) {
+        match self.shutdown.on_asked() {
+            Asked::StopInOrder => self.tell("", "asked to end: the stack stops in order"),
+            Asked::Hurry => self.tell("", "asked again: nodes get no more grace"),
+            Asked::LeaveNow => self.tell("", "asked a third time: leaves at once"),
+        }
+        self.derive();
+    }
+
+    pub(super) fn leave(&mut self, leave: Leave) {
+        let what = match leave {
+            Leave::End => "leaves; containers are left as they are",
+            Leave::Reload => "starts its program anew; containers are left as they are",
+            Leave::Broken => "gives up",
+        };
+        self.tell("", format!("the daemon {what}"));
+        self.shutdown.leave(leave);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        let nothing_runs = || {
+            self.looks.may_act()
+                && self.state.records.busy.is_empty()
+                && !self.state.seen.containers.iter().any(Container::is_running)
+        };
+        match self.state.desired.goal {
+            Goal::Halt => nothing_runs(),
+            // A later daemon must not find a `down` that is done and go on with it.
+            Goal::Down { .. } => {
+                self.setup.ends_when_down && self.is_down() && self.keeping.is_settled()
+            }
+            Goal::Up | Goal::Hold => false,
+        }
+    }
+
+    pub(super) fn note_a_lost_engine(&mut self) {
+        let EngineView::Fails { since, .. } = self.looks.engine() else {
+            return;
+        };
+        let farewell = self.shutdown.farewell_at(*since);
+        if farewell.is_some_and(|at| self.now.mono >= at) {
+            self.tell("", "the engine does not answer, so nothing can be stopped");
+            self.shutdown.leave(Leave::End);
+        }
     }
 }
 

@@ -4,11 +4,16 @@
 
 use std::time::Duration;
 
+use super::Core;
+use super::looks::EngineView;
+use crate::daemon::message::Effect;
 use crate::daemon::message::LeaseStep;
 use crate::daemon::message::NoLease;
 use crate::engine::lease::ABANDONED_AFTER;
 use crate::engine::lease::RENEW_EVERY;
+use crate::reconcile::Goal;
 use crate::reconcile::Mono;
+use crate::reconcile::status::Note;
 
 /// How soon an engine that could not be asked for the lease is asked again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -210,6 +215,30 @@ impl Loss {
             PATIENT
         };
         self.seen_at.after(wait)
+    }
+}
+
+impl Core {
+    /// Takes the lease on the engine before the first action, and renews it while there is something
+    /// to look after.
+    pub(super) fn look_after_the_lease(&mut self, has_actions: bool) {
+        if *self.looks.engine() != EngineView::Answers || self.shutdown.leaving().is_some() {
+            return;
+        }
+        let looks_after = self.looks.may_act() && self.state.desired.goal == Goal::Up;
+        let needed = (looks_after || has_actions) && !self.is_over();
+        let urgent = self.requests.waits_for_the_lease();
+        let step = self.tenure.step(needed, urgent, self.now.mono);
+        self.out.extend(step.map(Effect::Lease));
+    }
+
+    pub(super) fn on_tenure_changed(&mut self) {
+        let told = match self.tenure.lost_to() {
+            Some(by) => Note::LookedAfter { by: by.to_owned() }.to_string(),
+            None => "nobody else looks after this project any more".to_owned(),
+        };
+        self.tell("", told);
+        self.derive();
     }
 }
 

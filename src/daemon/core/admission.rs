@@ -1,0 +1,298 @@
+//! Whether a wish may be carried out: the wishes are taken up one at a time, in the order in which
+//! they were asked for, each judged by what is kept when its turn comes.
+
+use super::Core;
+use super::looks::EngineView;
+use super::requests::Evidence;
+use super::requests::Wished;
+use super::tenure::Admission;
+use super::wish::Admitted;
+use super::wish::NewKey;
+use super::wish::Up;
+use crate::config::Pull;
+use crate::config::Secret;
+use crate::daemon::admit;
+use crate::daemon::admit::MasterKey;
+use crate::daemon::message::About;
+use crate::daemon::message::Answer;
+use crate::daemon::message::Denied;
+use crate::daemon::message::RequestId;
+use crate::daemon::message::RestoreStep;
+use crate::daemon::message::UpRequest;
+use crate::daemon::store::Data;
+use crate::daemon::store::Wish;
+use crate::reconcile::Goal;
+use crate::reconcile::Observed;
+use crate::reconcile::preview;
+use crate::reconcile::status::Note;
+use crate::spec::StackSpec;
+use crate::spec::UnitId;
+use crate::spec::build::BuildInput;
+use crate::spec::build::build;
+
+impl Core {
+    /// Takes up the next wish, if the one before is done with.
+    pub(super) fn begin_next_wish(&mut self) {
+        while (self.keeping.is_idle() || self.keeping.is_stuck())
+            && let Some(admission) = self.admission_by_lease()
+            && let Some((id, wished)) = self.requests.next_wish()
+        {
+            let admitted = match admission {
+                Ok(()) => self.admit_wish(id, wished),
+                Err(denied) => Err(wished.denied(denied)),
+            };
+            match admitted {
+                Ok(admitted) => self.keep_wish(id, admitted),
+                Err(answer) => {
+                    self.reply(id, answer);
+                    self.go_on_as_before();
+                }
+            }
+        }
+    }
+
+    /// Whether a wish may be taken as far as the lease on the engine goes; none while that is not
+    /// known. One that waits for an engine that does not answer is kept all the same.
+    fn admission_by_lease(&self) -> Option<Result<(), Denied>> {
+        match self.tenure.admit(self.now.mono) {
+            Admission::Taken => Some(Ok(())),
+            Admission::Waits if *self.looks.engine() != EngineView::Answers => Some(Ok(())),
+            Admission::Waits => None,
+            Admission::Refused(by) => {
+                Some(Err(Denied::Because(Note::LookedAfter { by }.to_string())))
+            }
+        }
+    }
+
+    fn admit_wish(&mut self, id: RequestId, wished: Wished) -> Result<Admitted, Answer> {
+        match wished {
+            Wished::Up(request, by) => self
+                .admit_up_in_order(id, &request, &by)
+                .map(|up| Admitted::Up(Box::new(up)))
+                .map_err(|denied| Answer::Up(Err(denied))),
+            Wished::Down {
+                volumes,
+                node_grace,
+            } => Ok(Admitted::Down {
+                volumes,
+                node_grace,
+            }),
+            Wished::Restore(step) => {
+                let admitted = self.admit_restore(step);
+                admitted.map_err(|denied| Answer::Wished(Err(denied)))
+            }
+            Wished::Units(About::Start | About::Restart, _)
+                if self.unfinished_restore().is_some() =>
+            {
+                let words = self.unfinished_restore().map(|note| note.to_string());
+                let denied = Denied::Because(words.unwrap_or_default());
+                Err(Answer::Wished(Err(denied)))
+            }
+            Wished::Units(about, units) => {
+                let is_named = !units.is_empty();
+                let units = self
+                    .known(&units)
+                    .map_err(|denied| Answer::Wished(Err(denied)))?;
+                Ok(match about {
+                    About::Restart => Admitted::Restart(units),
+                    About::Stop => Admitted::Stop(units),
+                    About::Drain => Admitted::Drain(Self::nodes_of(units, is_named)?),
+                    About::Undrain => Admitted::Undrain(Self::nodes_of(units, is_named)?),
+                    About::Start => Admitted::Start(units),
+                })
+            }
+        }
+    }
+
+    /// A restore that is not finished: on half of its data no node may run.
+    pub(super) fn unfinished_restore(&self) -> Option<Note> {
+        let restoring = self.keeping.stored().backups.restoring.as_ref()?;
+        Some(Note::RestoreUnfinished {
+            set: restoring.set.clone(),
+        })
+    }
+
+    fn admit_restore(&self, step: RestoreStep) -> Result<Admitted, Denied> {
+        let kept = self.keeping.stored();
+        let because = |words: &str| Err(Denied::Because(words.to_owned()));
+        if self.shutdown.is_under_way() {
+            return because("the daemon is ending; try again when it has");
+        }
+        match &step {
+            RestoreStep::Begin(_) if kept.spec.is_none() => {
+                because("nothing was applied yet: `octo-local up` first")
+            }
+            RestoreStep::Begin(_) if kept.is_going_down() => {
+                because("a `down` goes on; restore when it is done")
+            }
+            RestoreStep::End(_) if kept.backups.restoring.is_none() => {
+                because("no restore is under way: another command took over")
+            }
+            RestoreStep::Begin(_) | RestoreStep::End(_) => Ok(Admitted::Restore(step)),
+        }
+    }
+
+    /// The units that are nodes; only these have tasks.
+    fn nodes_of(units: Vec<UnitId>, named: bool) -> Result<Vec<UnitId>, Answer> {
+        let is_node = |unit: &UnitId| unit.is_server();
+        if let Some(unit) = units.iter().find(|unit| named && !is_node(unit)) {
+            let words = format!("{unit} has no tasks: only nodes can be drained");
+            return Err(Answer::Wished(Err(Denied::Because(words))));
+        }
+        Ok(units.into_iter().filter(is_node).collect())
+    }
+
+    fn known(&self, units: &[UnitId]) -> Result<Vec<UnitId>, Denied> {
+        let Some(spec) = &self.keeping.stored().spec else {
+            let words = "nothing was applied yet: `octo-local up` first";
+            return Err(Denied::Because(words.to_owned()));
+        };
+        let ours: Vec<UnitId> = spec.containers().map(|container| container.unit).collect();
+        if let Some(unit) = units.iter().find(|unit| !ours.contains(unit)) {
+            return Err(Denied::Because(format!("this stack has no {unit}")));
+        }
+        Ok(if units.is_empty() {
+            ours
+        } else {
+            units.to_vec()
+        })
+    }
+
+    /// Facts take a while to gather. A wish that was taken meanwhile and was asked for later is not
+    /// overruled.
+    fn admit_up_in_order(
+        &self,
+        id: RequestId,
+        request: &UpRequest,
+        by: &Evidence,
+    ) -> Result<Up, Denied> {
+        if let Some(denied) = self.deny_any_up() {
+            return Err(denied);
+        }
+        let is_overruled = self.requests.is_overruled(id);
+        let kept = self.keeping.stored();
+        // Two who ask for the same overrule nobody.
+        let is_what_counts = kept.wish == Wish::Up && kept.config.as_ref() == Some(&request.config);
+        if is_overruled && !is_what_counts {
+            let words = "another command was taken meanwhile, and it was asked for later";
+            return Err(Denied::Because(words.to_owned()));
+        }
+        self.admit_up(request, by)
+    }
+
+    /// What applying a configuration means here, or why it cannot be applied.
+    pub(super) fn admit_up(&self, request: &UpRequest, by: &Evidence) -> Result<Up, Denied> {
+        let kept = self.keeping.stored();
+        let mut notes = Vec::new();
+        let (spec, key, seen) = match by {
+            Evidence::Unchanged => match self.unchanged(request) {
+                Some(spec) => (spec, None, self.state.seen.clone()),
+                None => {
+                    let words = "what was applied changed meanwhile; ask again";
+                    return Err(Denied::Because(words.to_owned()));
+                }
+            },
+            Evidence::Found(found) => {
+                let plain = self.spec_for(request, &Secret::default());
+                let asked = admit::Asked {
+                    config: &request.config,
+                    spec: &plain,
+                    fresh: request.fresh,
+                    name_on_purpose: request.name_on_purpose,
+                };
+                let admitted =
+                    admit::admit(&asked, kept, &found.facts).map_err(Denied::Problems)?;
+                notes.extend(admitted.notes);
+                let (key, is_new) = match admitted.key {
+                    MasterKey::Known(key) => (key, false),
+                    MasterKey::Generate => (found.fresh_key.clone(), true),
+                };
+                if is_new {
+                    notes.push(self.note_of_a_new_key());
+                }
+                let new = NewKey {
+                    key: key.clone(),
+                    is_new,
+                    data: Data::of(&plain),
+                    begins_anew: found.facts.makes_database(&request.config) == Some(true),
+                };
+                let seen = Observed {
+                    images: found.images.clone(),
+                    ..self.state.seen.clone()
+                };
+                (self.spec_for(request, &key), Some(new), seen)
+            }
+        };
+        let refetch = request.config.pull == Pull::Always;
+        let changes = preview::changes(kept.spec.as_ref(), &spec, &seen, refetch);
+        Ok(Up {
+            config: request.config.clone(),
+            spec,
+            endpoint: self.setup.endpoint.clone(),
+            generated: request.generated.clone(),
+            key,
+            notes,
+            changes,
+        })
+    }
+
+    fn note_of_a_new_key(&self) -> String {
+        format!(
+            "a master key was made for this new database, and is kept in {}; back it up: without \
+             it, backups of the database are useless",
+            self.setup.state_file
+        )
+    }
+
+    /// The applied desired state, when the same configuration is applied again to a stack that is
+    /// up, as far as that was seen.
+    pub(super) fn unchanged(&self, request: &UpRequest) -> Option<StackSpec> {
+        let kept = self.keeping.stored();
+        let spec = kept.spec.clone()?;
+        let same = kept.config.as_ref() == Some(&request.config)
+            && self.state.desired.goal == Goal::Up
+            && self.state.seen != Observed::default()
+            && self.has_its_data(&spec)
+            && (spec.working_dir == request.working_dir || request.name_on_purpose)
+            && request.config.pull != Pull::Always;
+        same.then_some(spec)
+    }
+
+    /// Whether what was seen has the data that a desired state runs on, as far as it is here.
+    fn has_its_data(&self, spec: &StackSpec) -> bool {
+        match Data::of(spec) {
+            Data::Volume(name) => self.state.seen.volumes.contains(&name),
+            Data::External { .. } => true,
+        }
+    }
+
+    pub(super) fn spec_for(&self, request: &UpRequest, key: &Secret) -> StackSpec {
+        let unprivileged = request.config.demo && self.keeping.stored().unprivileged;
+        build(
+            &request.config,
+            &BuildInput {
+                project: &self.setup.project,
+                working_dir: &request.working_dir,
+                master_key: key,
+                may_be_privileged: !unprivileged,
+            },
+        )
+    }
+
+    pub(super) fn deny_any_up(&self) -> Option<Denied> {
+        if self.shutdown.is_under_way() {
+            let words = "the daemon is ending; try again when it has";
+            return Some(Denied::Because(words.to_owned()));
+        }
+        if let Some(note) = self.unfinished_restore() {
+            return Some(Denied::Because(note.to_string()));
+        }
+        if self.keeping.may_write() {
+            return None;
+        }
+        let forbids =
+            |note: &&Note| matches!(note, Note::StateNewer { .. } | Note::StateUnreadable { .. });
+        let why = self.notes.iter().find(forbids).map(ToString::to_string);
+        Some(Denied::Because(why.unwrap_or_default()))
+    }
+}
