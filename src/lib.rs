@@ -61,6 +61,7 @@
 //! | cause | [`reconcile::Cause`]: why a unit failed; permanent, of the host, or transient |
 //! | action | [`reconcile::Action`]: idempotent |
 //! | drain | a node finishes its tasks and takes no more ([`reconcile::record::Drain`]) |
+//! | upgrade | another version on data that an older one ran on, with a backup as the way back ([`daemon::store::Upgrade`]) |
 //! | lease | the right to act for a project on an engine ([`engine::lease`]) |
 //!
 //! # Invariants

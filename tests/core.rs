@@ -6,6 +6,7 @@ mod front_door;
 mod known;
 mod restore;
 mod schedule;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -231,6 +232,7 @@ fn up(more: &[(&str, &str)]) -> Box<UpRequest> {
         generated: None,
         endpoint: None,
         fresh: false,
+        no_backup: false,
     })
 }
 

@@ -17,6 +17,7 @@ mod sql;
 mod start;
 mod supervise;
 mod together;
+mod upgrade;
 
 use crate::kit::stack::Stack;
 

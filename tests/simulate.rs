@@ -14,6 +14,7 @@
 //! ```
 
 mod adoption;
+mod backups;
 mod calls;
 mod chance;
 mod daemon;

@@ -45,6 +45,8 @@ pub mod route {
     pub const UNDRAIN: &str = "/v1/undrain";
     /// A restore begins or has ended.
     pub const RESTORE: &str = "/v1/restore";
+    /// Take the last upgrade back.
+    pub const ROLLBACK: &str = "/v1/rollback";
     /// Begin nothing further of an `up`.
     pub const CANCEL: &str = "/v1/cancel";
     /// Nobody follows an `up` any more.
@@ -103,6 +105,14 @@ pub struct DownBody {
 pub struct UnitsBody {
     /// The units.
     pub units: Vec<UnitId>,
+    /// The engine that is meant.
+    #[serde(default)]
+    pub endpoint: Option<Endpoint>,
+}
+
+/// Take the last upgrade back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RollbackBody {
     /// The engine that is meant.
     #[serde(default)]
     pub endpoint: Option<Endpoint>,

@@ -28,6 +28,7 @@ use super::BODY_LIMIT;
 use super::DownBody;
 use super::Identity;
 use super::RestoreBody;
+use super::RollbackBody;
 use super::UnitsBody;
 use crate::daemon::message::About;
 use crate::daemon::message::Answer;
@@ -86,6 +87,7 @@ pub async fn serve(
         .route(route::DRAIN, post(drain))
         .route(route::UNDRAIN, post(undrain))
         .route(route::RESTORE, post(restore))
+        .route(route::ROLLBACK, post(roll_back))
         .route(route::CANCEL, post(cancel))
         .route(route::SESSION_END, post(session_end))
         .route(route::HANDOVER, post(handover))
@@ -225,6 +227,10 @@ async fn undrain(State(shared): State<Shared>, Json(body): Json<UnitsBody>) -> R
 
 async fn units(shared: &Shared, about: About, body: UnitsBody) -> Response {
     respond(ask(shared, Request::Units(about, body.units, body.endpoint)).await)
+}
+
+async fn roll_back(State(shared): State<Shared>, Json(body): Json<RollbackBody>) -> Response {
+    respond(ask(&shared, Request::RollBack(body.endpoint)).await)
 }
 
 async fn restore(State(shared): State<Shared>, Json(body): Json<RestoreBody>) -> Response {

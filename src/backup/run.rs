@@ -67,6 +67,8 @@ pub struct Source<'a> {
     pub spec: &'a StackSpec,
     /// What the engine shows of it.
     pub observed: &'a Observed,
+    /// A container that mounts the volumes that the nodes share: it need not run.
+    pub files: &'a str,
     /// The key of the data, and whose it is.
     pub master_key: Option<&'a Secret>,
     /// Whether octo-local made it.
@@ -82,8 +84,10 @@ pub struct Source<'a> {
 pub struct Wanted {
     /// The backup directory.
     pub directory: Directory,
-    /// A name that a person gave; such a set is never removed by itself.
+    /// The set's name; none: one of the project and the time.
     pub name: Option<SetName>,
+    /// Whether a person named it; such a set is never removed by itself.
+    pub is_pinned: bool,
     /// The age recipients that it is encrypted for.
     pub recipients: Vec<String>,
     /// Whether the secrets are left out.
@@ -133,7 +137,6 @@ pub async fn run(
     progress: &watch::Sender<Progress>,
 ) -> Result<Manifest, RunError> {
     let recipients = recipients(&wanted.recipients)?;
-    let files = files_of(source)?;
     let locked = wanted.directory.lock(&source.spec.project)?;
     locked.sweep()?;
     let before = previous(&locked, source)?;
@@ -158,7 +161,7 @@ pub async fn run(
         before.as_ref().map(Manifest::plain_size),
     ));
     let (database, server) = making.database().await?;
-    making.volumes(files).await?;
+    making.volumes(source.files).await?;
     let has_secrets = making.configuration(wanted.without_secrets).await?;
     making.check().await?;
     let (encryption, parts) = (making.encryption, making.parts);
@@ -170,7 +173,7 @@ pub async fn run(
         project: source.spec.project.clone(),
         octo_local: env!("CARGO_PKG_VERSION").to_owned(),
         demo: source.spec.demo,
-        pinned: wanted.name.is_some(),
+        pinned: wanted.is_pinned,
         began_ms: ms(wanted.now),
         ended_ms: ms(wanted.now + took),
         octopus: ran(source, UnitId::Node(1), source.octopus_version.clone()).unwrap_or_default(),
@@ -401,19 +404,6 @@ pub(super) fn path_of(kind: Kind, spec: &StackSpec) -> Option<&str> {
     let mounts = &spec.nodes.first()?.mounts;
     let (path, _) = mounts.iter().find(|(_, name)| *name == volume)?;
     Some(path)
-}
-
-/// A container that mounts the shared volumes.
-fn files_of<'a>(source: &Source<'a>) -> Result<&'a str, RunError> {
-    let node = source
-        .observed
-        .containers
-        .iter()
-        .find(|container| matches!(container.unit, UnitId::Node(_)));
-    let node = node.ok_or_else(|| {
-        RunError::NotNow("no node's container is there, through which the volumes are read; `octo-local up` makes them".to_owned())
-    })?;
-    Ok(&node.id)
 }
 
 fn running(observed: &Observed, unit: UnitId) -> Option<&str> {

@@ -80,6 +80,14 @@ pub enum Command {
     Undrain(UnitNames),
     /// Start units that were stopped, or try failed ones again
     Start(UnitNames),
+    /// Apply another version of Octopus Server, with a backup before it, and write it into `.env`
+    Upgrade(UpgradeFlags),
+    /// Take the last upgrade back: image, database and files as they were before it
+    Rollback {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// Explain what a unit is doing, why, and what happens next
     Explain(ExplainFlags),
     /// Show what the daemon saw and did
@@ -320,6 +328,12 @@ pub struct Overrides {
     /// although the project's own is gone; nothing is deleted
     #[arg(long)]
     pub fresh: bool,
+    /// Apply another version of Octopus Server without a backup: there is no way back from it
+    #[arg(long)]
+    pub no_backup: bool,
+    /// The version, in the place of what the variables say.
+    #[arg(skip)]
+    pub tag: Option<String>,
 }
 
 /// What `plan` takes.
@@ -355,6 +369,30 @@ pub struct UpFlags {
     /// Taken for compose's sake: what the configuration does not name is always removed
     #[arg(long, hide = true)]
     pub remove_orphans: bool,
+    /// How to show progress
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+/// What `upgrade` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct UpgradeFlags {
+    /// The version: the tag of the image
+    #[arg(value_name = "TAG")]
+    pub tag: String,
+    /// Make no backup: there is no way back then
+    #[arg(long)]
+    pub no_backup: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// When to fetch images
+    #[arg(long, value_enum)]
+    pub pull: Option<Pull>,
+    /// Give up waiting after this many seconds; the daemon goes on [default: wait as long as
+    /// something moves]
+    #[arg(long, value_name = "SECONDS")]
+    pub wait_timeout: Option<u64>,
     /// How to show progress
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,

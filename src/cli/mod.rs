@@ -48,12 +48,14 @@ use commands::logs;
 use commands::ls;
 use commands::plan;
 use commands::restart;
+use commands::rollback;
 use commands::secrets;
 use commands::start;
 use commands::status;
 use commands::stop;
 use commands::systemd;
 use commands::up;
+use commands::upgrade;
 use commands::web;
 use daemon_client::daemon_process;
 use terminal::print;
@@ -78,6 +80,8 @@ pub async fn run(args: Args) -> Outcome {
         Command::Up(flags) => up::up(&context, &flags).await,
         Command::Plan(flags) => plan::plan(&context, &flags).await,
         Command::Down(flags) => down::down(&context, &flags).await,
+        Command::Upgrade(flags) => upgrade::upgrade(&context, &flags).await,
+        Command::Rollback { yes } => rollback::rollback(&context, yes).await,
         Command::Status(flags) => status::status(&context, &flags).await,
         Command::Ls { format, .. } => ls::ls(&context, format).await,
         Command::Logs(flags) => logs::logs(&context, &flags).await,

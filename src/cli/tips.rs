@@ -1,7 +1,7 @@
 //! Words that other tools have and octo-local has not: each gets the way that leads there.
 
 /// What somebody may type, and what they are told.
-const TIPS: [(&str, &str); 22] = [
+const TIPS: [(&str, &str); 21] = [
     (
         "exec",
         "`docker exec -it CONTAINER sh`; `octo-local status --format json` names the containers",
@@ -34,12 +34,8 @@ const TIPS: [(&str, &str); 22] = [
         "`octo-local up --nodes N`, or OCTOPUS_NODES in `.env`",
     ),
     (
-        "upgrade",
-        "set OCTOPUS_SERVER_TAG in `.env`, then `octo-local plan` and `octo-local up`",
-    ),
-    (
         "update",
-        "set OCTOPUS_SERVER_TAG in `.env`, then `octo-local plan` and `octo-local up`",
+        "`octo-local upgrade TAG`, or OCTOPUS_SERVER_TAG in `.env` and `octo-local up`",
     ),
     (
         "reload",

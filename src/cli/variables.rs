@@ -105,6 +105,15 @@ impl Files {
         self.given.is_empty() && !self.usual().exists()
     }
 
+    /// The file that has the last word, when it is written down what a variable is to be; none where
+    /// that is no file on a disk.
+    pub fn last(&self, env: &BTreeMap<String, String>) -> Option<PathBuf> {
+        let last = self.paths(env).pop().unwrap_or_else(|| self.usual());
+        std::fs::canonicalize(last)
+            .ok()
+            .filter(|path| path.is_file())
+    }
+
     /// The files that count, in order.
     fn paths(&self, env: &BTreeMap<String, String>) -> Vec<PathBuf> {
         let skip = env

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 
+use super::AfterFailedUpgrade;
 use super::Config;
 use super::DatabaseConfig;
 use super::OctopusConfig;
@@ -82,6 +83,7 @@ impl Default for OctopusConfig {
             licence: None,
             master_key: None,
             disable_dind: false,
+            after_failed_upgrade: AfterFailedUpgrade::Ask,
             task_cap: None,
             extra: BTreeMap::new(),
         }

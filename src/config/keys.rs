@@ -84,6 +84,7 @@ pub const KEYS: &[Key] = &[
     key("RESTART_BACKOFF_FIRST", "1s"),
     key("RESTART_BACKOFF_MAX", "60s"),
     key("RESTART_BACKOFF_RESET", "10m"),
+    key("UPGRADE_ROLLBACK", "ask"),
     unset("BACKUP_DIR"),
     unset("BACKUP_KEEP"),
     unset("BACKUP_SCHEDULE"),

@@ -162,6 +162,8 @@ pub struct OctopusConfig {
     /// Networks of others that the nodes join too.
     #[serde(default)]
     pub networks: Vec<String>,
+    /// What is done when a new version does not come up.
+    pub after_failed_upgrade: AfterFailedUpgrade,
     /// Tasks at once, per node.
     pub task_cap: Option<u32>,
     /// Vendor variables that a `.env` names.
@@ -176,6 +178,17 @@ impl OctopusConfig {
             None => format!("{}:{}", self.image, self.tag),
         }
     }
+}
+
+/// What is done when the first node of a new version does not come up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AfterFailedUpgrade {
+    /// A person decides.
+    #[default]
+    Ask,
+    /// What was before comes back: image, database and files.
+    RollBack,
 }
 
 /// When images are fetched.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::AfterFailedUpgrade;
 use super::Config;
 use super::Pull;
 use super::Secret;
@@ -92,6 +93,13 @@ fn stack(config: &Config) -> Vec<(&'static str, Secret)> {
         (
             "TASK_CAP",
             octopus.task_cap.map(|cap| text(&cap)).unwrap_or_default(),
+        ),
+        (
+            "UPGRADE_ROLLBACK",
+            Secret::new(match octopus.after_failed_upgrade {
+                AfterFailedUpgrade::Ask => "ask",
+                AfterFailedUpgrade::RollBack => "auto",
+            }),
         ),
         ("PULL", Secret::new(pull(config.pull))),
         ("LOG_MAX_SIZE", text(&config.log_max_size)),
@@ -250,6 +258,7 @@ mod tests {
         ("RESTART_BACKOFF_FIRST", "2s"),
         ("RESTART_BACKOFF_MAX", "61s"),
         ("RESTART_BACKOFF_RESET", "11m"),
+        ("UPGRADE_ROLLBACK", "auto"),
         ("BACKUP_DIR", "/mnt/backups"),
         ("BACKUP_KEEP", "7,4w"),
         ("BACKUP_SCHEDULE", "0 3 * * *"),

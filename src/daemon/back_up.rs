@@ -19,10 +19,12 @@ use crate::backup::run;
 use crate::backup::run::RunError;
 use crate::backup::run::Source;
 use crate::backup::run::Wanted;
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::engine::observe::ObservationCache;
-use crate::reconcile::status::Note;
+use crate::reconcile::Observed;
+use crate::spec::StackSpec;
 
 /// The directory in the project's state that holds sets when nothing else is said.
 pub const DEFAULT: &str = "backups";
@@ -63,6 +65,11 @@ pub fn alone(paths: &Paths) -> Result<std::fs::File, NoBackup> {
     })
 }
 
+/// Where the sets are that upgrades are taken back with. They stay on this host, beside the keys.
+pub fn before_upgrades(paths: &Paths) -> Directory {
+    Directory::at(paths.state.join("upgrades"))
+}
+
 /// Where sets are that are made by themselves.
 pub fn directory(paths: &Paths, stored: &Stored) -> Directory {
     let named = stored
@@ -91,20 +98,74 @@ pub async fn make(
         let words = "it was never brought up: there is nothing to back up";
         return Err(NoBackup::NotNow(words.to_owned()));
     };
-    if let Some(restoring) = &stored.backups.restoring {
-        let set = restoring.set.clone();
-        let note = Note::RestoreUnfinished { set };
+    if let Some(note) = stored.backups.unfinished() {
         return Err(NoBackup::NotNow(note.to_string()));
     }
     let _one_at_a_time = alone(paths)?;
     let mut cache = ObservationCache::default();
     let observed = engine.observe(&spec.project, &[], &mut cache).await?;
+    let mut nodes = observed.containers.iter();
+    if let Some(node) = nodes.find(|one| one.unit.is_server()) {
+        return make_through(
+            engine,
+            stored,
+            wanted,
+            (config, spec),
+            &observed,
+            &node.id,
+            progress,
+        )
+        .await;
+    }
+    let carrier = carrier(engine, stored, spec).await?;
+    let made = make_through(
+        engine,
+        stored,
+        wanted,
+        (config, spec),
+        &observed,
+        &carrier,
+        progress,
+    )
+    .await;
+    engine.remove_carrier(&spec.project).await?;
+    made
+}
+
+/// No node was made yet, or all are gone: a container of any of their images, which never runs,
+/// reads as well.
+async fn carrier(engine: &Engine, stored: &Stored, spec: &StackSpec) -> Result<String, NoBackup> {
+    let next = stored.backups.upgrades.waiting();
+    let next = next.and_then(|(_, next)| next.spec.nodes.first());
+    let mut last = NoBackup::NotNow("this stack has no nodes".to_owned());
+    for node in spec.nodes.first().into_iter().chain(next) {
+        match engine
+            .make_carrier(&spec.project, &node.image, &node.mounts)
+            .await
+        {
+            Ok(carrier) => return Ok(carrier),
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
+}
+
+async fn make_through(
+    engine: &Engine,
+    stored: &Stored,
+    wanted: &Wanted,
+    (config, spec): (&Config, &StackSpec),
+    observed: &Observed,
+    files: &str,
+    progress: &watch::Sender<Progress>,
+) -> Result<Made, NoBackup> {
     let current = stored.keys.current.as_ref();
     let source = Source {
         engine,
         config,
         spec,
-        observed: &observed,
+        observed,
+        files,
         master_key: stored.master_key(),
         master_key_is_ours: current.is_some_and(|key| key.generated),
         octopus_version: stored.version_on(&Data::of(spec)),

@@ -100,8 +100,10 @@ pub enum Event {
     Leased(Result<(), NoLease>),
     /// A node was asked for its version; it is empty where none was told.
     VersionRead(Ran),
-    /// A scheduled backup ended: what was made, or why there is none.
-    BackedUp(Result<BackedUp, String>),
+    /// A backup ended: what was made, or why there is none.
+    BackedUp(BackupFor, Result<BackedUp, String>),
+    /// The data of before an upgrade came back, or did not.
+    BroughtBack(Result<Box<Restored>, NotBroughtBack>),
     /// A write of the state file ended.
     Saved {
         /// Which write.
@@ -122,6 +124,24 @@ pub enum Event {
     SessionEnded(u64),
     /// How the front door says that it is; none while it does not answer.
     FrontDoor(Option<Box<web::message::State>>),
+}
+
+/// What the daemon makes a backup for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackupFor {
+    /// Its time has come.
+    Schedule,
+    /// An upgrade waits for it. Its name is kept; one that is whole already is not made again.
+    Upgrade,
+}
+
+/// Why the data of before an upgrade did not come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotBroughtBack {
+    /// Why.
+    pub why: String,
+    /// Whether data was touched, so that it is neither what it was nor what it will be.
+    pub is_touched: bool,
 }
 
 /// A backup that was made by itself.
@@ -164,6 +184,8 @@ pub enum Request {
     Units(About, Vec<UnitId>, Option<Endpoint>),
     /// A restore begins or has ended, on the engine that is meant.
     Restore(RestoreStep, Option<Endpoint>),
+    /// Take the last upgrade back, on the engine that is meant: image, database and files.
+    RollBack(Option<Endpoint>),
     /// Whoever follows the `up` of this generation wants nothing further started, unless another
     /// `up` is followed.
     Cancel(u64),
@@ -204,7 +226,7 @@ pub enum Answer {
     Up(Result<Accepted, Denied>),
     /// To [`Request::Plan`].
     Plan(Result<Vec<Change>, Denied>),
-    /// To [`Request::Down`], [`Request::Units`] and [`Request::Restore`]: the generation that the wish was given.
+    /// To [`Request::Down`], [`Request::Units`], [`Request::Restore`] and [`Request::RollBack`]: the generation that the wish was given.
     Wished(Result<u64, Denied>),
     /// To [`Request::Cancel`]: whether nobody else follows an `up`.
     Alone(bool),
@@ -231,6 +253,9 @@ pub struct UpRequest {
     /// A new, empty database is meant, also beside data that looks like this project's.
     #[serde(default)]
     pub fresh: bool,
+    /// Another version is applied without a backup, so there is no way back from it.
+    #[serde(default)]
+    pub no_backup: bool,
 }
 
 /// An `up` that was taken.
@@ -347,7 +372,10 @@ pub enum Effect {
     /// Find out what must be known of a configuration. Ends with [`Event::Gathered`].
     Gather(RequestId, Box<Inquiry>),
     /// Make a backup of what is kept. Ends with [`Event::BackedUp`].
-    BackUp(Box<Stored>),
+    BackUp(BackupFor, Box<Stored>),
+    /// Bring the data of before the upgrade back that is taken back. Ends with
+    /// [`Event::BroughtBack`].
+    BringBack(Box<Stored>),
     /// Write the state file, after those that were asked for before. Ends with [`Event::Saved`].
     Save {
         /// Names the write.

@@ -8,6 +8,7 @@
 pub mod admit;
 pub mod back_up;
 pub mod beats;
+pub mod bring_back;
 pub mod core;
 mod facts;
 pub mod guard;

@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::beats::Beats;
+use super::bring_back;
 use super::core::Core;
 use super::core::Setup;
 use super::facts::Question;
@@ -36,6 +37,7 @@ use super::message::LeaseStep;
 use super::message::Leave;
 use super::message::Moment;
 use super::message::NoLease;
+use super::message::NotBroughtBack;
 use super::message::Request;
 use super::message::RequestId;
 use super::paths::Paths;
@@ -415,11 +417,24 @@ impl Shell {
                     Input::Event(Event::VersionRead(Ran { version, ..ran }))
                 });
             }
-            Effect::BackUp(stored) => {
+            Effect::BackUp(of, stored) => {
                 let (engine, paths) = (self.contact.engine.clone(), self.paths.clone());
-                let work = back_up::make(engine, paths, *stored);
-                self.spawn_and_tell("backup", work, |made| {
-                    Input::Event(Event::BackedUp(made.unwrap_or_else(Err)))
+                let work = back_up::make(engine, paths, of, *stored);
+                self.spawn_and_tell("backup", work, move |made| {
+                    Input::Event(Event::BackedUp(of, made.unwrap_or_else(Err)))
+                });
+            }
+            Effect::BringBack(stored) => {
+                let (engine, paths) = (self.contact.engine.clone(), self.paths.clone());
+                let work = bring_back::roll_back(engine, paths, *stored);
+                self.spawn_and_tell("bring back", work, |back| {
+                    // What ended without a word may have begun.
+                    let broken = |why| NotBroughtBack {
+                        why,
+                        is_touched: true,
+                    };
+                    let back = back.unwrap_or_else(|why| Err(broken(why)));
+                    Input::Event(Event::BroughtBack(back))
                 });
             }
             Effect::Gather(id, inquiry) => self.gather(id, *inquiry),

@@ -17,6 +17,7 @@ mod data;
 mod older;
 mod restoring;
 mod schedule;
+mod upgrades;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -49,6 +50,11 @@ pub use data::Ran;
 pub use restoring::Restored;
 pub use restoring::Restoring;
 pub use schedule::Schedule;
+pub use upgrades::Applied;
+pub use upgrades::RollingBack;
+pub use upgrades::Upgrade;
+pub use upgrades::Upgrades;
+pub use upgrades::Upgrading;
 
 /// The form of the file. A daemon that finds a newer one supervises and writes nothing.
 pub const FORM: u32 = 2;
@@ -125,6 +131,22 @@ pub struct Backups {
     pub restoring: Option<Restoring>,
     /// Backups that are made by themselves.
     pub schedule: Schedule,
+    /// An upgrade under way, and the way back from the last one.
+    pub upgrades: Upgrades,
+}
+
+impl Backups {
+    /// A restore or a rollback that is not finished.
+    pub fn unfinished(&self) -> Option<Note> {
+        let restoring = self.restoring.as_ref().map(|one| Note::RestoreUnfinished {
+            set: one.set.clone(),
+        });
+        let back = self.upgrades.rolling_back.as_ref();
+        let back = back.map(|one| Note::RollbackUnfinished {
+            set: one.upgrade.set.clone(),
+        });
+        restoring.or(back)
+    }
 }
 
 /// What is kept.
@@ -250,6 +272,7 @@ impl Stored {
         self.ran
             .retain(|ran| ran.data.as_ref().is_some_and(|other| other != data));
         self.sa_password = None;
+        self.backups.upgrades = Upgrades::default();
     }
 
     /// What a daemon at this engine that nobody asked for anything goes on with.

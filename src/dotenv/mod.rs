@@ -5,6 +5,7 @@
 //! `rewrite` writes every statement down as a line that dotenvy cannot misread.
 //! `tests/conformance.rs` holds the whole against docker compose's own answers.
 
+pub mod edit;
 mod escapes;
 pub mod interpolate;
 pub mod limits;

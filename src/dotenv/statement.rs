@@ -95,7 +95,7 @@ impl<'a> Statements<'a> {
     }
 
     /// Skips white space and comment lines.
-    fn skip(&mut self) {
+    fn skip_blanks(&mut self) {
         loop {
             let start = self.rest.trim_start();
             let newlines = self.rest[..self.rest.len() - start.len()]
@@ -228,11 +228,42 @@ impl<'a> Statements<'a> {
     }
 }
 
+/// Where the value of a name is written, as the last statement of it has it: with its quotes, and
+/// without the comment after it. None where nothing sets it.
+pub(super) fn place_of_value(text: &str, name: &str) -> Option<std::ops::Range<usize>> {
+    let mut statements = Statements::new(text);
+    let mut found = None;
+    loop {
+        statements.skip_blanks();
+        let begin = text.len() - statements.rest.len();
+        let Some(Ok(statement)) = statements.next() else {
+            return found;
+        };
+        if statement.key != name || statement.value == Value::Inherited {
+            continue;
+        }
+        let mut again = Statements::new(&text[begin..]);
+        let (_, is_inherited) = again.key().ok()?;
+        let value = again.rest;
+        let from = text.len() - value.len();
+        let written = match value.chars().next() {
+            Some('"' | '\'') => text.len() - statements.rest.len() - from,
+            _ => {
+                let line = value.split('\n').next().unwrap_or(value);
+                let line = line.split_once(" #").map_or(line, |(before, _)| before);
+                line.trim_end().len()
+            }
+        };
+        debug_assert!(!is_inherited, "its value was read");
+        found = Some(from..from + written);
+    }
+}
+
 impl Iterator for Statements<'_> {
     type Item = Result<Statement, Mistake>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.skip();
+        self.skip_blanks();
         if self.rest.is_empty() {
             return None;
         }

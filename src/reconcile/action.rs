@@ -77,6 +77,8 @@ pub enum Why {
     Surplus,
     /// The operator stopped this unit.
     Halted,
+    /// The data is saved, or is brought back, and no node runs meanwhile.
+    Resting,
     /// The whole stack is stopped or taken down.
     Down,
     /// A node ends because its database is about to.
@@ -93,6 +95,7 @@ impl Why {
             | Self::Restarted
             | Self::Surplus
             | Self::Halted
+            | Self::Resting
             | Self::Down
             | Self::DatabaseEnds => true,
             Self::Broken(_) => false,
@@ -107,6 +110,7 @@ impl Why {
             | Self::Restarted
             | Self::Surplus
             | Self::Halted
+            | Self::Resting
             | Self::Down
             | Self::DatabaseEnds => None,
         }
@@ -120,6 +124,7 @@ impl std::fmt::Display for Why {
             Self::Restarted => "it is restarted, as somebody asked",
             Self::Surplus => "it is one node too many",
             Self::Halted => "the operator stopped it",
+            Self::Resting => "the data is saved or brought back, and no node runs meanwhile",
             Self::Down => "the stack goes down",
             Self::DatabaseEnds => "SQL Server is stopped too",
             Self::Broken(cause) => cause.title(),

@@ -19,6 +19,8 @@ pub struct Desired {
     pub hands_off: bool,
     /// Units the operator stopped on purpose.
     pub stopped: BTreeSet<UnitId>,
+    /// No node runs for now, whatever is wished: the data is saved, or is brought back.
+    pub nodes_rest: bool,
     /// Nodes that a person drained on purpose.
     pub drained: BTreeSet<UnitId>,
     /// Units to restart: the run that is to end. A later run has already fulfilled the wish.
@@ -28,11 +30,18 @@ pub struct Desired {
     pub images: BTreeMap<String, String>,
     /// Image references to fetch once, although the engine has them.
     pub refresh: BTreeSet<String>,
+    /// Image references that are wanted next: they are to be there before anything is out for them.
+    pub wanted_next: BTreeSet<String>,
     /// Somebody asked twice to end: nodes get no more grace.
     pub hurry: bool,
 }
 
 impl Desired {
+    /// Whether a unit is not to run for now: the operator stopped it, or all nodes rest.
+    pub fn rests(&self, unit: UnitId) -> bool {
+        self.stopped.contains(&unit) || self.nodes_rest && unit.is_server()
+    }
+
     /// Takes in the stack that is wanted now. True where its database is somebody else's, as before,
     /// and another one, or asked with another login: what the one before said is no word of it.
     pub fn want(&mut self, spec: Option<&StackSpec>) -> bool {
@@ -66,10 +75,12 @@ impl Default for Desired {
             goal: Goal::Hold,
             hands_off: false,
             stopped: BTreeSet::new(),
+            nodes_rest: false,
             drained: BTreeSet::new(),
             restart: BTreeMap::new(),
             images: BTreeMap::new(),
             refresh: BTreeSet::new(),
+            wanted_next: BTreeSet::new(),
             hurry: false,
         }
     }

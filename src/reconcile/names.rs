@@ -37,7 +37,7 @@ impl State {
             let gave_up = self.records.get(unit).and_then(UnitRecord::gave_up);
             gave_up.is_none()
                 && self.seen.container(unit).is_none()
-                && !self.desired.stopped.contains(&unit)
+                && !self.desired.rests(unit)
                 && !self.records.is_busy(&Subject::Unit(unit))
                 && self
                     .seen

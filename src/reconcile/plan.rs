@@ -95,6 +95,21 @@ pub(super) fn fit_of(desired: &Desired, seen: &Observed, container: &Container) 
     pass.fit(spec, container)
 }
 
+/// Whether no node runs and none can be started by what is under way.
+pub fn no_node_runs(desired: &Desired, seen: &Observed, records: &UnitRecords, now: Mono) -> bool {
+    let mut pass = Pass {
+        desired,
+        seen,
+        records,
+        now,
+        digests: BTreeMap::new(),
+        needed: BTreeSet::new(),
+        database_ends: false,
+        plan: Plan::default(),
+    };
+    pass.no_node_runs()
+}
+
 struct Pass<'a> {
     desired: &'a Desired,
     seen: &'a Observed,
@@ -232,17 +247,18 @@ impl<'a> Pass<'a> {
         {
             self.act(Action::CreateVolume(name.clone()));
         }
-        for image in spec.images() {
-            let is_missing = self.needed.contains(image) && !self.seen.images.contains_key(image);
-            if is_missing || self.desired.refresh.contains(image) {
-                self.act(Action::Pull(image.to_owned()));
-            }
+        let next = self.desired.wanted_next.iter().map(String::as_str);
+        let needed = self.needed.iter().copied().chain(next);
+        let missing = needed.filter(|image| !self.seen.images.contains_key(*image));
+        let refreshed = self.desired.refresh.iter().map(String::as_str);
+        for image in missing.chain(refreshed).collect::<BTreeSet<_>>() {
+            self.act(Action::Pull(image.to_owned()));
         }
     }
 
     /// Whether a unit's container is to be made: there is none, or it is to be replaced.
     fn is_made(&self, spec: &StackSpec, wanted: &ContainerSpec, found: Option<&Container>) -> bool {
-        let is_stopped = self.desired.stopped.contains(&wanted.unit);
+        let is_stopped = self.desired.rests(wanted.unit);
         found.map_or(!is_stopped, |found| self.fit(spec, found) == Fit::Replace)
     }
 
@@ -289,7 +305,7 @@ impl<'a> Pass<'a> {
             && self.seen.images.contains_key(&wanted.image)
             && !self.desired.refresh.contains(&wanted.image)
             && volumes()
-            && !self.desired.stopped.contains(&wanted.unit)
+            && !self.desired.rests(wanted.unit)
             && spec.container(wanted.unit).is_some()
     }
 
@@ -340,7 +356,7 @@ impl<'a> Pass<'a> {
         }
         let is_migrated = self.is_migrated(spec);
         for unit in spec.units() {
-            if self.desired.stopped.contains(&unit) {
+            if self.desired.rests(unit) {
                 match unit.role() {
                     Role::Database => return,
                     Role::Server => continue,

@@ -34,6 +34,8 @@ pub struct Change {
 pub enum Step {
     /// An image is fetched.
     Pull,
+    /// A backup is made that a rollback can go back to; all nodes finish their tasks and rest meanwhile.
+    BackUp,
     /// It is made.
     Create,
     /// A container is replaced by a new one.
@@ -193,7 +195,7 @@ fn of_container(
             what: Step::Recreate,
             why: why_replaced(applied, wanted, container, seen),
         }),
-        Fit::Right | Fit::Restart | Fit::Broken(_) | Fit::Surplus | Fit::Halted => {
+        Fit::Right | Fit::Restart | Fit::Broken(_) | Fit::Surplus | Fit::Halted | Fit::Resting => {
             (!container.is_running()).then(|| change(&wanted.name, Step::Start, "it does not run"))
         }
     }

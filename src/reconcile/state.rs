@@ -472,7 +472,7 @@ impl State {
             matches!(phase, Phase::Ready | Phase::Drained)
         };
         let mut wanted = spec.units().into_iter();
-        wanted.all(|unit| self.desired.stopped.contains(&unit) || serves(unit))
+        wanted.all(|unit| self.desired.rests(unit) || serves(unit))
             && self.records.busy.is_empty()
             && plan(&up, &self.seen, &self.records, now)
                 .actions

@@ -4,6 +4,7 @@
 mod note;
 mod units;
 mod verdict;
+mod version_change;
 
 use std::fmt;
 
@@ -28,6 +29,8 @@ pub use units::PhaseWord;
 pub use units::UnitStatus;
 pub use verdict::Health;
 pub use verdict::Verdict;
+pub use version_change::VersionChange;
+pub use version_change::VersionStep;
 
 /// The form of the status for machines. It grows when a field goes or changes its meaning.
 pub const SCHEMA: u32 = 2;
@@ -76,6 +79,9 @@ pub struct Status {
     /// How the front door is, if there is to be one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub front_door: Option<FrontDoorStatus>,
+    /// An upgrade or a rollback that is not done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_change: Option<VersionChange>,
     /// The first user's name.
     pub admin_username: String,
     /// Whether the daemon ends when the stack is down.
@@ -158,6 +164,8 @@ pub struct StatusInput {
     pub ends_when_down: bool,
     /// How the front door is, if there is to be one.
     pub front_door: Option<FrontDoorStatus>,
+    /// An upgrade or a rollback that is not done.
+    pub version_change: Option<VersionChange>,
 }
 
 impl Default for Status {
@@ -180,6 +188,7 @@ impl Default for Status {
             notes: Vec::new(),
             url: None,
             front_door: None,
+            version_change: None,
             admin_username: String::new(),
             ends_when_down: false,
         }
@@ -241,6 +250,7 @@ pub fn status(
         notes: around.notes.clone(),
         ends_when_down: around.ends_when_down,
         front_door: around.front_door.clone(),
+        version_change: around.version_change.clone(),
         ..Status::default()
     };
     status.notes.extend(moved_images(desired, seen));
@@ -259,12 +269,15 @@ pub fn status(
         drain.is_some() && !desired.drained.contains(unit)
     };
     let opening = around.front_door.as_ref().and_then(FrontDoorStatus::work);
+    let changing = around.version_change.as_ref().and_then(VersionChange::work);
     let at_rest = opening.is_none()
+        && changing.is_none()
         && records.busy.is_empty()
         && records.blocked.is_empty()
         && !records.units.iter().any(is_on_its_way)
         && super::plan(desired, seen, records, now).actions.is_empty();
     status.work.extend(opening);
+    status.work.splice(0..0, changing);
     let judgement = verdict::judge(&status, desired, seen, records, at_rest);
     let is_final = judgement.verdict.is_at_rest() || judgement.verdict.has_failed();
     let is_final = is_final && judgement.verdict != Verdict::Held;

@@ -14,7 +14,7 @@ fn words_of_other_tools_get_the_way_that_leads_there() {
     for (line, way) in [
         ("exec db sh", "docker exec"),
         ("pull", "up --pull always"),
-        ("upgrade", "OCTOPUS_SERVER_TAG"),
+        ("update", "OCTOPUS_SERVER_TAG"),
         ("scale 3", "--nodes"),
         ("rm", "octo-local down"),
         ("restart -t 5 db", "NODE_STOP_GRACE"),

@@ -1,6 +1,7 @@
 //! Backups that are made by themselves: when one is begun, and what is kept of it.
 
 use octo_local::daemon::message::BackedUp;
+use octo_local::daemon::message::BackupFor;
 use octo_local::reconcile::status::Note;
 
 use super::known::answer;
@@ -38,7 +39,7 @@ fn at(bench: &mut Bench, hours: u64) {
 
 /// Answers probes, and leaves backups where they are.
 fn answer_but_backups(bench: &mut Bench) {
-    let is_backup = |effect: &Effect| matches!(effect, Effect::BackUp(_));
+    let is_backup = |effect: &Effect| matches!(effect, Effect::BackUp(..));
     let (backups, others) = std::mem::take(&mut bench.effects)
         .into_iter()
         .partition(is_backup);
@@ -52,15 +53,18 @@ fn begun(bench: &mut Bench) -> usize {
     let before = bench.effects.len();
     bench
         .effects
-        .retain(|effect| !matches!(effect, Effect::BackUp(_)));
+        .retain(|effect| !matches!(effect, Effect::BackUp(..)));
     before - bench.effects.len()
 }
 
 fn made() -> Event {
-    Event::BackedUp(Ok(BackedUp {
-        name: "p-1".to_owned(),
-        removed: vec!["p-0".to_owned()],
-    }))
+    Event::BackedUp(
+        BackupFor::Schedule,
+        Ok(BackedUp {
+            name: "p-1".to_owned(),
+            removed: vec!["p-0".to_owned()],
+        }),
+    )
 }
 
 #[test]
@@ -103,7 +107,10 @@ fn a_failure_is_told_until_one_succeeds() {
     };
     let notes = |bench: &Bench| bench.core.status(Mono(bench.now)).notes;
     at(&mut bench, 3);
-    bench.on(Event::BackedUp(Err("the disk is full".to_owned())));
+    bench.on(Event::BackedUp(
+        BackupFor::Schedule,
+        Err("the disk is full".to_owned()),
+    ));
     assert!(notes(&bench).contains(&note));
     at(&mut bench, 4);
     assert_eq!(

@@ -544,6 +544,7 @@ impl Sim {
             return refused("volume is in use");
         }
         let removed = self.world.volumes.remove(name);
+        self.forget_half_data(name);
         if removed.is_some_and(|volume| volume.data.is_some()) {
             self.world.drained.clear();
         }

@@ -342,10 +342,9 @@ impl Sim {
             Effect::Reply(id, answer) => self.answered(id, *answer),
             Effect::Tell(subject, what) => self.trace(|| format!("  {subject}: {what}")),
             Effect::Lease(step) => self.lease(step),
-            Effect::RemoveImages(_)
-            | Effect::AskVersion(..)
-            | Effect::BackUp(_)
-            | Effect::FrontDoor(_) => {}
+            Effect::BackUp(of, stored) => self.begin_backup(of, stored),
+            Effect::BringBack(stored) => self.begin_to_bring_back(stored),
+            Effect::RemoveImages(_) | Effect::AskVersion(..) | Effect::FrontDoor(_) => {}
             Effect::Leave(leave) => self.end_daemon(leave),
         }
     }
@@ -416,7 +415,7 @@ impl Sim {
                 let promise = super::invariants::Promise::Down;
                 self.invariants.wished(id, promise);
             }
-            (Wish::Restart(_) | Wish::Start(_), Answer::Wished(Ok(_))) => {
+            (Wish::Restart(_) | Wish::Start(_) | Wish::RollBack, Answer::Wished(Ok(_))) => {
                 self.forgave();
                 self.invariants.wished(id, super::invariants::Promise::Up);
             }

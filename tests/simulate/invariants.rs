@@ -874,7 +874,9 @@ impl Sim {
         let Some(wanted) = spec.container(container.unit) else {
             return Some(Reason::Surplus);
         };
-        if desired.stopped.contains(&container.unit) {
+        let upgrades = &self.daemon.as_ref()?.stored().backups.upgrades;
+        let rest = upgrades.waiting().is_some() || upgrades.rolling_back.is_some();
+        if desired.stopped.contains(&container.unit) || rest && container.unit.is_server() {
             return Some(Reason::Stopped);
         }
         let is_here = |image: &str| {
@@ -932,7 +934,7 @@ impl Sim {
             || wanted
                 .iter()
                 .any(|one| self.lacks(one) || of(one).is_some_and(cannot_start));
-        let asked = desired.refresh.contains(image);
+        let asked = desired.refresh.contains(image) || desired.wanted_next.contains(image);
         self.must(asked || is_needed, || {
             format!("{image} is fetched, and nothing is to be made of it")
         });

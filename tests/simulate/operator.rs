@@ -36,6 +36,10 @@ pub(super) struct Env {
     pub(super) sql_edit: u64,
     pub(super) pull: Pull,
     pub(super) demo: bool,
+    /// Another version is applied without a backup.
+    pub(super) no_backup: bool,
+    /// A version that does not come up is taken back without asking.
+    pub(super) back_by_itself: bool,
     /// A mistake in it.
     pub(super) mistake: Option<Mistake>,
 }
@@ -62,6 +66,7 @@ pub(super) enum Wish {
     Start(Vec<UnitId>),
     Drain(Vec<UnitId>),
     Undrain(Vec<UnitId>),
+    RollBack,
     Cancel,
 }
 
@@ -79,6 +84,7 @@ impl Wish {
                 generated: None,
                 endpoint: None,
                 fresh: false,
+                no_backup: env.no_backup,
             })),
             Self::Down { volumes } => Request::Down {
                 volumes: *volumes,
@@ -90,6 +96,7 @@ impl Wish {
             Self::Start(units) => Request::Units(About::Start, units.clone(), None),
             Self::Drain(units) => Request::Units(About::Drain, units.clone(), None),
             Self::Undrain(units) => Request::Units(About::Undrain, units.clone(), None),
+            Self::RollBack => Request::RollBack(None),
             Self::Cancel => Request::Cancel(session),
         }
     }
@@ -134,6 +141,10 @@ impl Env {
             ("ADMIN_USERNAME", user.to_owned()),
             ("MSSQL_PID", edition.to_owned()),
             ("PULL", pull.to_owned()),
+            (
+                "UPGRADE_ROLLBACK",
+                if self.back_by_itself { "auto" } else { "ask" }.to_owned(),
+            ),
             // Everything is shorter than in life, so that a run takes fewer steps; the proportions
             // are kept.
             ("START_PROBE_INTERVAL", "1s".to_owned()),
@@ -184,6 +195,7 @@ impl Sim {
                 | Wish::Start(_)
                 | Wish::Drain(_)
                 | Wish::Undrain(_)
+                | Wish::RollBack
                 | Wish::Cancel => return,
             }
         }
@@ -302,6 +314,7 @@ impl Sim {
             74..85 => Wish::Start(Vec::new()),
             85..90 => Wish::Down { volumes: false },
             90..93 => Wish::Down { volumes: true },
+            93..96 => Wish::RollBack,
             _ => Wish::Cancel,
         }
     }
@@ -335,6 +348,7 @@ impl Sim {
             }
             _ => env.node_edit += 1,
         }
+        env.no_backup = self.chance.percent(10);
         if self.chance.percent(10) {
             env.pull = Pull::Always;
         }

@@ -120,6 +120,11 @@ impl Sim {
             ends_in,
             deferred: Vec::new(),
         });
+        let started = made.of.as_ref().map(|(unit, _)| *unit);
+        if let Some(unit) = started.filter(|_| by_us) {
+            self.judge_start_on_data(unit);
+        }
+        let made = &self.world.containers[id];
         let (of, mark, volumes) = (made.of.clone(), made.mark.clone(), made.volumes.clone());
         self.check_company(id, by_us, &volumes);
         self.hint(id, "start", None);

@@ -323,6 +323,7 @@ impl Sim {
     /// An `up` from rest does exactly what it said that it would do.
     pub(super) fn up_as_announced(&mut self, env: &Env) {
         let (before, volumes) = (self.snapshot(), self.world.our_volumes());
+        let sets: BTreeSet<String> = self.world.sets.names().cloned().collect();
         let (networks, images) = (self.world.our_networks(), self.world.images.clone());
         (self.announced, self.denied) = (None, None);
         self.command(Wish::Up(env.clone()));
@@ -352,6 +353,8 @@ impl Sim {
             };
             did.insert((name, format!("{step:?}")));
         }
+        let saved = self.world.sets.names().filter(|name| !sets.contains(*name));
+        did.extend(saved.map(|name| (name.clone(), format!("{:?}", Step::BackUp))));
         let made = |name: &String| (name.clone(), format!("{:?}", Step::Create));
         did.extend(self.world.our_volumes().difference(&volumes).map(made));
         did.extend(

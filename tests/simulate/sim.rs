@@ -52,6 +52,10 @@ pub(super) enum Event {
     Lease(u64, LeaseStep),
     /// The disk gets to a write.
     Save(u64, u64, Box<Stored>),
+    /// A backup is made.
+    BackedUp(u64, Box<Stored>),
+    /// Data is brought back, or that failed, with data touched or not.
+    BroughtBack(u64, Box<Stored>, Result<(), bool>),
     Trouble,
     Undo(Undo),
 }
@@ -144,6 +148,8 @@ impl Sim {
             sql_edit: 0,
             pull: Pull::Missing,
             demo,
+            no_backup: false,
+            back_by_itself: chance.percent(30),
             mistake: None,
         };
         let mut world = World {
@@ -266,6 +272,7 @@ impl Sim {
             && self.now < limit
             && self.advance()
         {}
+        self.finish_rollback();
         self.denied = None;
         let env = self.good_env();
         self.command(Wish::Up(env));
@@ -318,6 +325,8 @@ impl Sim {
             Event::Gather(epoch, id, inquiry) => self.gather(epoch, id, &inquiry),
             Event::Lease(epoch, step) => self.on_lease(epoch, step),
             Event::Save(epoch, number, stored) => self.save(epoch, number, &stored),
+            Event::BackedUp(epoch, stored) => self.backed_up(epoch, &stored),
+            Event::BroughtBack(epoch, stored, step) => self.brought_back(epoch, stored, step),
             Event::Trouble => self.trouble(),
             Event::Undo(undo) => self.undo(undo),
         }

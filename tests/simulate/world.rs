@@ -44,6 +44,8 @@ pub(super) struct World {
     pub(super) refuses_privileges: bool,
     /// A newer engine, which has no two networks of one name.
     pub(super) strict: bool,
+    /// Backup sets.
+    pub(super) sets: super::backups::Sets,
     pub(super) made: u64,
     /// Nanoseconds by which the engine's clock went on besides the virtual milliseconds: no two
     /// times are the same.

@@ -56,13 +56,19 @@ pub async fn plan(context: &Context, flags: &PlanFlags) -> Outcome {
     }
 }
 
+/// What applying a configuration would do to things, as lines.
+pub(super) async fn lines(context: &Context, flags: &PlanFlags) -> Result<Vec<String>, Failure> {
+    let shown = consider(context, flags).await?;
+    Ok(shown.changes.iter().map(line_of).collect())
+}
+
 async fn consider(context: &Context, flags: &PlanFlags) -> Result<Shown, Failure> {
     let resolved = request::resolve(context, &(&flags.overrides).into()).await?;
     request::tell_warnings(&resolved);
     let applied = context.applied().await.filter(Stored::is_up);
     let applied = applied.and_then(|stored| stored.config);
     let variables = applied.map(|applied| drift::differences(&applied, &resolved.config));
-    let request = resolved.into_request(context, flags.overrides.fresh);
+    let request = resolved.into_request(context, &flags.overrides);
     Ok(Shown {
         schema: SCHEMA,
         changes: daemon_process::ask_only(context, route::PLAN, &request).await?,
@@ -74,6 +80,7 @@ async fn consider(context: &Context, flags: &PlanFlags) -> Result<Shown, Failure
 pub fn line_of(change: &Change) -> String {
     let verb = match change.what {
         Step::Pull => "pull",
+        Step::BackUp => "back up",
         Step::Create => "create",
         Step::Recreate => "recreate",
         Step::Start => "start",

@@ -62,7 +62,7 @@ async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>)
     if let Some(demo) = &resolved.demo {
         demo::import(&context.engine().await?, demo).await?;
     }
-    let request = resolved.into_request(context, flags.overrides.fresh);
+    let request = resolved.into_request(context, &flags.overrides);
     let accepted: Accepted = match daemon_process::ask(context, route::UP, &request).await {
         Ok(accepted) => accepted,
         Err(failure) => return Err(with_what_is_unfinished(context, failure).await),
@@ -75,6 +75,9 @@ async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>)
     let end = follow(context, flags, &request, session, accepted, &mut progress).await?;
     progress.end();
     match end {
+        End::Ready(status) if let Some(kept) = kept_version(&status) => {
+            Err(Failure::new(FAILED, kept))
+        }
         End::Ready(status) => {
             summary(context, &status, &progress);
             Ok(())
@@ -90,6 +93,12 @@ async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>)
             ))
         }
     }
+}
+
+/// What was asked for was another version, and the one before goes on.
+fn kept_version(status: &Status) -> Option<String> {
+    let is_it = |note: &&Note| matches!(note, Note::VersionKept { .. });
+    status.notes.iter().find(is_it).map(ToString::to_string)
 }
 
 /// A refused configuration goes on with nothing, least of all with what is half taken away: that is
@@ -108,7 +117,12 @@ async fn with_what_is_unfinished(context: &Context, mut failure: Failure) -> Fai
 
 /// What is worth a line before it happens: what goes away or is interrupted, and why.
 fn tell_accepted(accepted: &Accepted) {
-    let disturbs = |step: Step| matches!(step, Step::Recreate | Step::Restart | Step::Remove);
+    let disturbs = |step: Step| {
+        matches!(
+            step,
+            Step::BackUp | Step::Recreate | Step::Restart | Step::Remove
+        )
+    };
     for change in accepted
         .changes
         .iter()
@@ -320,6 +334,9 @@ fn failure(context: &Context, status: &Status) -> Failure {
         lines.extend(fix.map(|fix| format!("{}: {fix}", unit.unit)));
     }
     lines.extend(what_happens_next(status));
+    let is_way_back = |note: &&Note| matches!(note, Note::UpgradeFailed { .. });
+    let back = status.notes.iter().filter(is_way_back);
+    lines.extend(back.map(|note| format!("fix: {note}")));
     Failure {
         code: FAILED,
         lines,

@@ -19,8 +19,11 @@ use crate::daemon::message::UpRequest;
 use crate::daemon::store::Stored;
 use crate::dotenv::Vars;
 
+/// The variable that names the version of Octopus Server.
+pub const TAG: &str = "OCTOPUS_SERVER_TAG";
+
 /// What the arguments say besides the variables.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Wish {
     /// `--demo`.
     pub demo: bool,
@@ -28,6 +31,8 @@ pub struct Wish {
     pub nodes: Option<u8>,
     /// `--pull`.
     pub pull: Option<Pull>,
+    /// The version, in the place of what the variables say.
+    pub tag: Option<String>,
 }
 
 impl From<&Overrides> for Wish {
@@ -36,6 +41,7 @@ impl From<&Overrides> for Wish {
             demo: flags.demo,
             nodes: flags.nodes,
             pull: flags.pull,
+            tag: flags.tag.clone(),
         }
     }
 }
@@ -100,7 +106,11 @@ pub async fn input(
     let demo = generated
         .as_ref()
         .map(|passwords| demo::demo(&demo_tag(&applied), passwords));
-    let (vars, origins) = (variables.vars, variables.origins);
+    let (mut vars, mut origins) = (variables.vars, variables.origins);
+    if let Some(tag) = &wish.tag {
+        vars.insert(TAG.to_owned(), tag.clone());
+        origins.remove(TAG);
+    }
     let nodes = wish.nodes.or_else(|| demo_nodes(&applied, &vars));
     (
         Input {
@@ -127,14 +137,15 @@ pub fn tell_warnings(resolved: &Resolved) {
 
 impl Resolved {
     /// What the daemon is sent.
-    pub fn into_request(self, context: &Context, fresh: bool) -> UpRequest {
+    pub fn into_request(self, context: &Context, flags: &Overrides) -> UpRequest {
         UpRequest {
             config: self.config,
             working_dir: context.files.directory.display().to_string(),
             name_on_purpose: context.name_on_purpose,
             generated: self.generated,
             endpoint: Some(context.endpoint()),
-            fresh,
+            fresh: flags.fresh,
+            no_backup: flags.no_backup,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Reads what is said about the Octopus Server nodes.
 
 use super::Reader;
+use crate::config::AfterFailedUpgrade;
 use crate::config::MAX_NODES;
 use crate::config::OctopusConfig;
 use crate::config::Problem;
@@ -30,6 +31,7 @@ impl Reader<'_> {
             disable_dind,
             user: self.user(disable_dind),
             networks: self.networks(),
+            after_failed_upgrade: self.after_failed_upgrade(),
             task_cap: self.task_cap(),
             extra,
         }
@@ -149,6 +151,18 @@ impl Reader<'_> {
 
     /// Zero too: a node that takes no tasks serves the portal only (octopus.com/docs, high
     /// availability, task cap).
+    fn after_failed_upgrade(&mut self) -> AfterFailedUpgrade {
+        match self.text("UPGRADE_ROLLBACK").as_str() {
+            "ask" => AfterFailedUpgrade::Ask,
+            "auto" => AfterFailedUpgrade::RollBack,
+            _ => {
+                let fix = "set it to one of them";
+                self.problem("UPGRADE_ROLLBACK", "it is none of ask, auto", fix);
+                AfterFailedUpgrade::Ask
+            }
+        }
+    }
+
     fn task_cap(&mut self) -> Option<u32> {
         let cap = self.given("TASK_CAP")?.trim().parse().ok();
         if cap.is_none() {

@@ -72,6 +72,7 @@ fn all_problems_come_at_once_and_show_no_secret() {
         ("OCTOPUS_NODES", "many"),
         ("SQL_PORT", "99999"),
         ("PULL", "often"),
+        ("UPGRADE_ROLLBACK", "maybe"),
         ("ACEPT_EULA", "Y"),
     ]);
     let problems = read(&bad).unwrap_err();
@@ -90,6 +91,7 @@ fn all_problems_come_at_once_and_show_no_secret() {
         "OCTOPUS_NODES",
         "SQL_PORT",
         "PULL",
+        "UPGRADE_ROLLBACK",
         "ADMIN_PASSWORD",
     ] {
         assert!(keys.contains(&key), "{key} in {keys:?}");

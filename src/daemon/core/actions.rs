@@ -14,7 +14,7 @@ use crate::reconcile::observed::Instance;
 use crate::spec::UnitId;
 
 impl Core {
-    /// Keeps each stop back until the disk has that it is we who end this run: another daemon may
+    /// Keeps a volume as long as its data is read or written as a whole, and each stop back until the disk has that it is we who end this run: another daemon may
     /// be the one that sees its end, and must not take it for a failure. A disk that does not take
     /// it keeps nobody waiting, and nor does anything once a person is in a hurry.
     pub(super) fn keep_back_stops(&mut self, actions: Vec<Action>) -> Vec<Action> {
@@ -22,7 +22,9 @@ impl Core {
         let on_disk = self.keeping.on_disk();
         let kept = on_disk.map(|stored| &stored.durable.ended_by_us);
         let mut stops_to_come = BTreeMap::new();
+        let is_data_worked_on = self.is_data_worked_on();
         let may_begin = |action: &Action| match action {
+            Action::RemoveVolume(_) => !is_data_worked_on,
             Action::Stop { unit, instance, .. } => {
                 let is_kept = kept.is_some_and(|kept| kept.get(unit) == Some(instance));
                 if waits && !is_kept {

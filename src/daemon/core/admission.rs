@@ -6,6 +6,7 @@ use super::looks::EngineView;
 use super::requests::Evidence;
 use super::requests::Wished;
 use super::tenure::Admission;
+use super::upgrade::first_change;
 use super::wish::Admitted;
 use super::wish::NewKey;
 use super::wish::Up;
@@ -81,6 +82,9 @@ impl Core {
                 let admitted = self.admit_restore(step);
                 admitted.map_err(|denied| Answer::Wished(Err(denied)))
             }
+            Wished::RollBack => self
+                .admit_rollback()
+                .map_err(|denied| Answer::Wished(Err(denied))),
             Wished::Units(About::Start | About::Restart, _)
                 if self.unfinished_restore().is_some() =>
             {
@@ -104,12 +108,32 @@ impl Core {
         }
     }
 
-    /// A restore that is not finished: on half of its data no node may run.
+    /// A restore or a rollback that is not finished: on half of its data no node may run.
     pub(super) fn unfinished_restore(&self) -> Option<Note> {
-        let restoring = self.keeping.stored().backups.restoring.as_ref()?;
-        Some(Note::RestoreUnfinished {
-            set: restoring.set.clone(),
-        })
+        self.keeping.stored().backups.unfinished()
+    }
+
+    fn admit_rollback(&self) -> Result<Admitted, Denied> {
+        let kept = self.keeping.stored();
+        let because = |words: &str| Err(Denied::Because(words.to_owned()));
+        if self.shutdown.is_under_way() {
+            return because("the daemon is ending; try again when it has");
+        }
+        if kept.is_going_down() {
+            return because("a `down` goes on; roll back when it is done");
+        }
+        if kept.backups.restoring.is_some() {
+            return because("a restore is not finished: finish that first");
+        }
+        if kept.backups.upgrades.waiting().is_some() {
+            return because(
+                "the upgrade is not applied yet: `octo-local up` with what was before takes it back",
+            );
+        }
+        if kept.backups.upgrades.way_back().is_none() {
+            return because("there is no upgrade that a backup was made for");
+        }
+        Ok(Admitted::RollBack)
     }
 
     fn admit_restore(&self, step: RestoreStep) -> Result<Admitted, Denied> {
@@ -224,13 +248,17 @@ impl Core {
             }
         };
         let refetch = request.config.pull == Pull::Always;
-        let changes = preview::changes(kept.spec.as_ref(), &spec, &seen, refetch);
+        let mut changes = preview::changes(kept.spec.as_ref(), &spec, &seen, refetch);
+        let upgrade = self.upgrade_to(request, &spec, &seen);
+        let first = upgrade.as_ref().and_then(first_change);
+        changes.splice(0..0, first);
         Ok(Up {
             config: request.config.clone(),
             spec,
             endpoint: self.setup.endpoint.clone(),
             generated: request.generated.clone(),
             key,
+            upgrade,
             notes,
             changes,
         })
@@ -259,7 +287,7 @@ impl Core {
     }
 
     /// Whether what was seen has the data that a desired state runs on, as far as it is here.
-    fn has_its_data(&self, spec: &StackSpec) -> bool {
+    pub(super) fn has_its_data(&self, spec: &StackSpec) -> bool {
         match Data::of(spec) {
             Data::Volume(name) => self.state.seen.volumes.contains(&name),
             Data::External { .. } => true,

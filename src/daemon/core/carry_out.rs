@@ -59,6 +59,7 @@ impl Core {
                     | Admitted::Drain(_)
                     | Admitted::Undrain(_)
                     | Admitted::Restore(_)
+                    | Admitted::RollBack
                     | Admitted::Start(_) => Answer::Wished(Err(denied)),
                 },
             );
@@ -79,6 +80,7 @@ impl Core {
             | Admitted::Drain(_)
             | Admitted::Undrain(_)
             | Admitted::Restore(_)
+            | Admitted::RollBack
             | Admitted::Start(_) => Answer::Wished(Ok(generation)),
         };
         self.reply(id, answer);
@@ -94,6 +96,15 @@ impl Core {
             return Some(format!(
                 "the state file cannot be written: {why}; it says that a `down` goes on, so \
                  nothing else is begun"
+            ));
+        }
+        // A daemon that comes after would start nodes on half of the data.
+        if matches!(
+            admitted,
+            Admitted::RollBack | Admitted::Restore(RestoreStep::Begin(_))
+        ) {
+            return Some(format!(
+                "the state file cannot be written, so no data is replaced: {why}"
             ));
         }
         // No node may start with a key that only its container would know.
@@ -160,6 +171,10 @@ impl Core {
                 // Whether a version ran on this data is not known of this one.
                 records.durable.migrated = None;
                 self.tell("", "the restore is done");
+            }
+            Admitted::RollBack => {
+                records.forgive();
+                self.tell("", "a rollback begins: nodes stop");
             }
             Admitted::Start(_) => records.forgive(),
         }

@@ -8,14 +8,17 @@ use time::OffsetDateTime;
 use super::Core;
 use super::millis;
 use super::schedule::Scheduled;
+use super::upgrade::VersionWork;
 use crate::daemon::message::Effect;
 use crate::daemon::store::Data;
 use crate::daemon::store::KeptDrain;
 use crate::daemon::store::Ran;
 use crate::reconcile::Mono;
 use crate::reconcile::News;
+use crate::reconcile::observed::Container;
 use crate::reconcile::observed::Instance;
 use crate::reconcile::status::Note;
+use crate::spec::ContainerSpec;
 use crate::spec::UnitId;
 
 /// What was learned of runs, beside what the planner knows of them.
@@ -32,6 +35,8 @@ pub(super) struct Learned {
     pub(super) stops_to_come: BTreeMap<UnitId, Instance>,
     /// The next backup that is made by itself.
     pub(super) scheduled: Scheduled,
+    /// What is under way of an upgrade or a rollback.
+    pub(super) version: VersionWork,
 }
 
 impl Core {
@@ -133,23 +138,28 @@ impl Core {
         });
     }
 
+    /// A node that serves and was made as it is wanted: it has the key and the image that are wanted.
+    pub(super) fn serving_node(&self) -> Option<(&ContainerSpec, &Container)> {
+        let spec = self.state.desired.spec.as_ref()?;
+        spec.nodes.iter().find_map(|node| {
+            let record = self.state.records.get(node.unit)?;
+            let container = self.state.seen.container(node.unit)?;
+            let is_its =
+                record.health().ready && record.instance() == container.instance().as_ref();
+            let serves = is_its && node.digest() == container.digest;
+            serves.then_some((node, container))
+        })
+    }
+
     /// A node that serves proves that its key is the database's, and is asked for its version.
     fn learn_of_what_serves(&mut self) {
         let Some(spec) = &self.state.desired.spec else {
             return;
         };
-        let serving = spec.nodes.iter().find_map(|node| {
-            let record = self.state.records.get(node.unit)?;
-            let container = self.state.seen.container(node.unit)?;
-            let is_its =
-                record.health().ready && record.instance() == container.instance().as_ref();
-            is_its.then_some((node, container))
-        });
-        let Some((node, container)) = serving else {
+        let Some((node, container)) = self.serving_node() else {
             return;
         };
-        // Only what was made as it is wanted has the key and the image that are wanted.
-        if self.learned.proved == container.instance() || node.digest() != container.digest {
+        if self.learned.proved == container.instance() {
             return;
         }
         let data = Data::of(spec);

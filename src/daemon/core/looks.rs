@@ -263,7 +263,8 @@ impl Core {
         };
         self.state.look_begins();
         let spec = self.state.desired.spec.as_ref();
-        let images = spec.map(StackSpec::images).unwrap_or_default();
+        let mut images = spec.map(StackSpec::images).unwrap_or_default();
+        images.extend(self.state.desired.wanted_next.iter().map(String::as_str));
         self.out.push(Effect::Look {
             invalidated,
             images: images.into_iter().map(str::to_owned).collect(),

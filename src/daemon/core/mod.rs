@@ -36,6 +36,7 @@ mod shortage;
 mod shutdown;
 mod sleep_detector;
 mod tenure;
+mod upgrade;
 mod wish;
 
 use time::OffsetDateTime;
@@ -151,6 +152,7 @@ impl Core {
             out: Vec::new(),
         };
         core.go_on_with_drains();
+        core.go_on_with_rollback();
         let known = &core.keeping.stored().durable;
         core.state.records.durable.clone_from(known);
         core.derive();
@@ -229,7 +231,8 @@ impl Core {
             Event::VersionRead(ran) => self.keeping.edit(|stored| {
                 stored.version_ran(ran);
             }),
-            Event::BackedUp(result) => self.on_backed_up(result),
+            Event::BackedUp(of, result) => self.on_backed_up(of, result),
+            Event::BroughtBack(result) => self.on_brought_back(result),
             Event::Saved { number, result } => {
                 if let Err(error) = &result {
                     tracing::error!(error, "the state file cannot be written");
@@ -263,6 +266,7 @@ impl Core {
         if self.state.contradicted() {
             self.looks.want_again(now.mono);
         }
+        self.settle_who_rests();
         self.begin_look();
         let plan = self.state.plan(now.mono);
         self.plan_wakes_at = plan.wake_at;
@@ -281,6 +285,7 @@ impl Core {
             self.finish_down();
         }
         self.back_up_when_due();
+        self.go_on_with_version_change();
         self.keep_what_is_known();
         self.out.extend(self.keeping.write_changes(now.mono));
         self.note_a_lost_engine();
@@ -359,10 +364,12 @@ impl Core {
                 .chain(held_back)
                 .chain(self.unfinished_restore())
                 .chain(self.failed_backup())
+                .chain(self.notes_of_version_change())
                 .chain(self.left_to_others())
                 .collect(),
             ends_when_down: self.setup.ends_when_down,
             front_door: self.front_door_status(),
+            version_change: self.version_change(),
         };
         status(
             &around,

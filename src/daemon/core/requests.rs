@@ -83,6 +83,7 @@ pub(super) enum Wished {
     },
     Units(About, Vec<UnitId>),
     Restore(RestoreStep),
+    RollBack,
 }
 
 /// What a configuration is judged by.
@@ -98,7 +99,9 @@ impl Wished {
     pub(super) fn denied(&self, denied: Denied) -> Answer {
         match self {
             Self::Up(..) => Answer::Up(Err(denied)),
-            Self::Down { .. } | Self::Units(..) | Self::Restore(_) => Answer::Wished(Err(denied)),
+            Self::Down { .. } | Self::Units(..) | Self::Restore(_) | Self::RollBack => {
+                Answer::Wished(Err(denied))
+            }
         }
     }
 }
@@ -192,6 +195,9 @@ impl Core {
             }
             Request::Restore(step, endpoint) => {
                 self.queue_if_here(id, Wished::Restore(step), endpoint.as_ref());
+            }
+            Request::RollBack(endpoint) => {
+                self.queue_if_here(id, Wished::RollBack, endpoint.as_ref());
             }
             Request::Cancel(session) => {
                 let alone = self.on_cancelled(session);

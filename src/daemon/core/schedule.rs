@@ -7,6 +7,7 @@ use super::Core;
 use super::EngineView;
 use super::millis;
 use crate::daemon::message::BackedUp;
+use crate::daemon::message::BackupFor;
 use crate::daemon::message::Effect;
 use crate::daemon::store::Schedule;
 use crate::reconcile::Goal;
@@ -21,6 +22,18 @@ pub(super) struct Scheduled {
     runs: bool,
     /// When the next is due, in milliseconds since 1970, and what that was worked out from.
     due: Option<(Schedule, Option<u64>)>,
+}
+
+impl Scheduled {
+    /// Whether a backup is being made, for whatever.
+    pub(super) fn is_made(&self) -> bool {
+        self.runs
+    }
+
+    /// A backup begins that is none of the schedule's.
+    pub(super) fn begins(&mut self) {
+        self.runs = true;
+    }
 }
 
 impl Core {
@@ -44,7 +57,7 @@ impl Core {
             self.learned.scheduled.runs = true;
             self.tell("", "a scheduled backup begins");
             let stored = Box::new(self.keeping.stored().clone());
-            self.out.push(Effect::BackUp(stored));
+            self.out.push(Effect::BackUp(BackupFor::Schedule, stored));
         }
     }
 
@@ -69,7 +82,8 @@ impl Core {
         let database = self.state.records.get(UnitId::Sql);
         let mut containers = self.state.seen.containers.iter();
         self.state.desired.goal == Goal::Up
-            && self.keeping.stored().backups.restoring.is_none()
+            && self.unfinished_restore().is_none()
+            && !self.state.desired.nodes_rest
             && *self.looks.engine() == EngineView::Answers
             && self.looks.may_act()
             && self.tenure.may_act(self.now.mono)
@@ -78,8 +92,11 @@ impl Core {
     }
 
     /// One was made, or was not.
-    pub(super) fn on_backed_up(&mut self, result: Result<BackedUp, String>) {
+    pub(super) fn on_backed_up(&mut self, of: BackupFor, result: Result<BackedUp, String>) {
         self.learned.scheduled.runs = false;
+        if of == BackupFor::Upgrade {
+            return self.on_saved_for_upgrade(result);
+        }
         let now = u64::try_from(millis(self.now.wall)).unwrap_or(0);
         let failure = match result {
             Ok(made) => {

@@ -9,6 +9,7 @@ use crate::config::Secret;
 use crate::daemon::message::RestoreStep;
 use crate::daemon::store::Data;
 use crate::daemon::store::Stored;
+use crate::daemon::store::Upgrading;
 use crate::daemon::store::Wish;
 use crate::engine::Endpoint;
 use crate::reconcile::preview::Change;
@@ -39,6 +40,8 @@ pub(super) enum Admitted {
     Start(Vec<UnitId>),
     /// A restore begins or has ended.
     Restore(RestoreStep),
+    /// The last upgrade is taken back.
+    RollBack,
 }
 
 /// A configuration that was admitted.
@@ -51,6 +54,8 @@ pub(super) struct Up {
     pub(super) generated: Option<(Secret, Secret)>,
     /// The master key that nodes get, unless what is applied stays as it is.
     pub(super) key: Option<NewKey>,
+    /// The upgrade that this is, or goes on with.
+    pub(super) upgrade: Option<Upgrading>,
     pub(super) notes: Vec<String>,
     pub(super) changes: Vec<Change>,
 }
@@ -71,7 +76,9 @@ impl Admitted {
     /// Whether an `up` that was asked for before would undo it.
     pub(super) fn is_decisive(&self) -> bool {
         match self {
-            Self::Up(_) | Self::Down { .. } | Self::Stop(_) | Self::Restore(_) => true,
+            Self::Up(_) | Self::Down { .. } | Self::Stop(_) | Self::Restore(_) | Self::RollBack => {
+                true
+            }
             Self::Restart(_) | Self::Start(_) | Self::Drain(_) | Self::Undrain(_) => false,
         }
     }
@@ -83,6 +90,7 @@ impl Admitted {
             Self::Down { volumes, .. } => {
                 stored.wish = Wish::Down { volumes: *volumes };
                 stored.held = false;
+                stored.forget_upgrade_that_waits();
             }
             Self::Restart(_) => (stored.wish, stored.held) = (Wish::Up, false),
             Self::Stop(units) => stored.stopped.extend(units),
@@ -90,6 +98,7 @@ impl Admitted {
             Self::Undrain(units) => stored.drains.drained.retain(|unit| !units.contains(unit)),
             Self::Restore(RestoreStep::Begin(set)) => stored.begin_restore(set),
             Self::Restore(RestoreStep::End(restored)) => stored.end_restore(restored),
+            Self::RollBack => stored.begin_rollback(),
             Self::Start(units) => {
                 (stored.wish, stored.held) = (Wish::Up, false);
                 stored.stopped.retain(|unit| !units.contains(unit));
@@ -104,12 +113,17 @@ impl Up {
         stored.held = false;
         stored.endpoint = Some(self.endpoint.clone());
         stored.stopped = BTreeSet::new();
-        stored.images.clear();
         if self.generated.is_some() {
             stored.generated.clone_from(&self.generated);
         }
-        stored.config = Some(self.config.clone());
-        stored.spec = Some(self.spec.clone());
+        stored.backups.upgrades.upgrading.clone_from(&self.upgrade);
+        stored.backups.upgrades.failure = None;
+        // What is to be applied after a backup is kept with the upgrade until then.
+        if stored.backups.upgrades.waiting().is_none() {
+            stored.config = Some(self.config.clone());
+            stored.spec = Some(self.spec.clone());
+            stored.images.clear();
+        }
         if let Some(new) = &self.key {
             if new.begins_anew {
                 stored.begin_anew(&new.data);

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::Data;
 use super::Ran;
 use super::Stored;
+use super::Upgrades;
 use super::Wish;
 use crate::config::Secret;
 use crate::spec::UnitId;
@@ -37,8 +38,6 @@ pub struct Restored {
     pub key_is_ours: bool,
     /// What ran on the data; which data is known here.
     pub ran: Ran,
-    /// Nodes are not started: another version is applied first.
-    pub nodes_wait: bool,
 }
 
 impl Stored {
@@ -61,9 +60,14 @@ impl Stored {
         let Some(restoring) = self.backups.restoring.take() else {
             return;
         };
-        if !restored.nodes_wait {
-            self.stopped = restoring.stopped;
-        }
+        self.stopped = restoring.stopped;
+        // The data is no longer that which an upgrade changed.
+        self.backups.upgrades = Upgrades::default();
+        self.take_data(restored);
+    }
+
+    /// Takes in that the data is another now: its key, and the version that ran on it.
+    pub(super) fn take_data(&mut self, restored: &Restored) {
         let (Some(spec), Some(key)) = (&mut self.spec, &restored.master_key) else {
             return;
         };
@@ -134,7 +138,6 @@ mod tests {
             master_key: Some(Secret::new("older")),
             key_is_ours: true,
             ran: ran("2026.2.7", None),
-            nodes_wait: false,
         }
     }
 
@@ -185,16 +188,5 @@ mod tests {
         stored.begin_restore("one");
         stored.end_restore(&Restored::default());
         assert_eq!((&stored.keys, &stored.ran), (&before.keys, &before.ran));
-    }
-
-    #[test]
-    fn nodes_wait_where_another_version_is_to_run_on_the_data() {
-        let mut stored = stored();
-        stored.begin_restore("one");
-        stored.end_restore(&Restored {
-            nodes_wait: true,
-            ..restored()
-        });
-        assert_eq!(stored.stopped, [UnitId::Node(1), UnitId::Node(2)].into());
     }
 }

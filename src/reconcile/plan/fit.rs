@@ -30,6 +30,8 @@ pub(in crate::reconcile) enum Fit {
     Surplus,
     /// The operator stopped this unit.
     Halted,
+    /// It is a node, and none runs for now.
+    Resting,
 }
 
 impl Pass<'_> {
@@ -41,6 +43,9 @@ impl Pass<'_> {
         };
         if self.desired.stopped.contains(&unit) {
             return Fit::Halted;
+        }
+        if self.desired.rests(unit) {
+            return Fit::Resting;
         }
         if self.digests.get(&unit) != Some(&container.digest)
             || self.is_of_another_image(wanted, container)

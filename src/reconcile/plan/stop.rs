@@ -55,7 +55,7 @@ impl<'a> Pass<'a> {
             || running.is_some_and(|sql| match self.fit(spec, sql) {
                 Fit::Replace => replaceable,
                 Fit::Halted | Fit::Surplus | Fit::Restart => true,
-                Fit::Right | Fit::Broken(_) => false,
+                Fit::Right | Fit::Broken(_) | Fit::Resting => false,
             })
     }
 
@@ -74,6 +74,7 @@ impl<'a> Pass<'a> {
             Fit::Broken(cause) => Some(Why::Broken(cause)),
             Fit::Surplus => Some(Why::Surplus),
             Fit::Halted => Some(Why::Halted),
+            Fit::Resting => Some(Why::Resting),
             Fit::Replace => replaceable.then_some(Why::Replaced),
             Fit::Restart => Some(Why::Restarted),
         }
@@ -91,7 +92,7 @@ impl<'a> Pass<'a> {
                     || self.versions_differ(spec)
                     || self.may_take_out(spec, container)
             }
-            (Why::Halted | Why::Down | Why::DatabaseEnds, Role::Server) => true,
+            (Why::Halted | Why::Resting | Why::Down | Why::DatabaseEnds, Role::Server) => true,
         }
     }
 
@@ -138,7 +139,7 @@ impl<'a> Pass<'a> {
             .map(|node| node.unit)
             .filter(|unit| *unit != container.unit);
         let others_serve = others
-            .filter(|unit| !self.desired.stopped.contains(unit))
+            .filter(|unit| !self.desired.rests(*unit))
             .all(|unit| match self.phase(spec, unit) {
                 Phase::Drained => self.desired.drained.contains(&unit),
                 Phase::Ready => !self.is_leaving(unit),

@@ -78,6 +78,28 @@ pub enum Note {
         /// The name of the set.
         set: String,
     },
+    /// A rollback goes on, or was broken off: no node runs before it is finished.
+    RollbackUnfinished {
+        /// The name of the set that is brought back.
+        set: String,
+    },
+    /// A rollback failed halfway.
+    RollbackFailed {
+        /// Why.
+        why: String,
+    },
+    /// What was upgraded to does not come up.
+    UpgradeFailed {
+        /// The image of before.
+        from: String,
+        /// The one that does not come up.
+        to: String,
+    },
+    /// An upgrade or a rollback was not begun, and everything runs on as it was.
+    VersionKept {
+        /// Why.
+        why: String,
+    },
     /// The last scheduled backup failed.
     BackupFailed {
         /// Why.
@@ -186,6 +208,22 @@ impl fmt::Display for Note {
                 out,
                 "a restore of backup {set} is not finished, and no node is started before: if none goes on, `octo-local backup restore {set} --force` again"
             ),
+            Self::RollbackUnfinished { set } => write!(
+                out,
+                "a rollback with backup {set} is not finished, and no node is started before: `octo-local rollback` goes on with it"
+            ),
+            Self::RollbackFailed { why } => write!(
+                out,
+                "the rollback failed halfway: {why}; mend that, then `octo-local rollback` again"
+            ),
+            Self::UpgradeFailed { from, to } => write!(
+                out,
+                "{to} does not come up: `octo-local rollback` goes back to {from} with the data of before; or mend what the unit names, then `octo-local up`"
+            ),
+            Self::VersionKept { why } => write!(
+                out,
+                "the version was not changed, and what ran before goes on: {why}"
+            ),
             Self::BackupFailed { why } => write!(
                 out,
                 "the last scheduled backup failed: {why}; `octo-local backup` makes one now"
@@ -218,6 +256,13 @@ mod tests {
             Note::Beside { what: "x".into() },
             Note::RestoreUnfinished { set: "x".into() },
             Note::BackupFailed { why: "x".into() },
+            Note::RollbackUnfinished { set: "x".into() },
+            Note::RollbackFailed { why: "x".into() },
+            Note::UpgradeFailed {
+                from: "a".into(),
+                to: "b".into(),
+            },
+            Note::VersionKept { why: "x".into() },
             Note::LeftToOthers {
                 what: "network".into(),
                 why: "x".into(),

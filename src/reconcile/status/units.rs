@@ -180,7 +180,7 @@ impl Around<'_> {
         let units = self.spec.units();
         let mut before = units.into_iter().take_while(|before| *before != unit);
         before
-            .find(|before| !self.desired.stopped.contains(before) && !self.serves(*before))
+            .find(|before| !self.desired.rests(*before) && !self.serves(*before))
             .filter(|_| self.desired.goal == Goal::Up)
     }
 
@@ -252,6 +252,9 @@ impl Around<'_> {
     ) -> String {
         if self.desired.stopped.contains(&unit) {
             return "stopped by the operator".to_owned();
+        }
+        if !runs && self.desired.rests(unit) {
+            return "rests until the data is saved or brought back".to_owned();
         }
         if !runs && self.desired.stopped.contains(&UnitId::Sql) {
             return "waits for db, which the operator stopped".to_owned();

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::Note;
 use super::Status;
 use super::UnitStatus;
+use super::VersionStep;
 use super::is_down;
 use super::units::PhaseWord;
 use crate::reconcile::Desired;
@@ -214,6 +215,10 @@ fn judge_up(
     if records.units.values().any(UnitRecord::is_unread) {
         return J::new(Verdict::Working, "reading the log of what failed", "");
     }
+    let change = status.version_change.as_ref();
+    if let Some(back) = change.filter(|change| change.step == VersionStep::NotBroughtBack) {
+        return J::new(Verdict::Failed, "failed", format!("{back}: {}", back.step));
+    }
     let wanted = wanted(status, desired, seen);
     if let Some(unit) = wanted.units.iter().find(|unit| unit.phase.has_failed()) {
         let detail = format!("{}: {}", unit.unit, unit.reason);
@@ -231,6 +236,13 @@ fn judge_up(
         } else {
             J::new(Verdict::Failed, "failed", detail)
         };
+    }
+    if let Some(change) = change.filter(|change| change.has_nodes_rest()) {
+        return J::new(
+            Verdict::Working,
+            "at work",
+            format!("{} {change}", change.step),
+        );
     }
     match waiting.first() {
         None if at_rest => match wanted.resting {

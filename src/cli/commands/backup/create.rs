@@ -36,6 +36,7 @@ pub(super) async fn create(context: &Context, flags: &BackupFlags) -> Outcome {
     context.must_be_from_here().await?;
     let wanted = Wanted {
         directory: super::directory(context, flags.to.as_ref()),
+        is_pinned: name.is_some(),
         name,
         recipients: Vec::new(),
         without_secrets: flags.without_secrets,

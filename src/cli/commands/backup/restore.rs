@@ -10,14 +10,9 @@ use crate::backup::Progress;
 use crate::backup::SetName;
 use crate::backup::admission;
 use crate::backup::admission::Here;
-use crate::backup::manifest::Database;
-use crate::backup::manifest::Encryption;
-use crate::backup::manifest::Kind;
 use crate::backup::restore;
 use crate::backup::restore::Opened;
-use crate::backup::restore::Target;
 use crate::backup::secrets::Secrets;
-use crate::backup::verify;
 use crate::cli::args::RestoreFlags;
 use crate::cli::commands::change_units;
 use crate::cli::context::Context;
@@ -31,13 +26,11 @@ use crate::cli::terminal::print;
 use crate::config::Config;
 use crate::config::Secret;
 use crate::daemon::back_up;
+use crate::daemon::bring_back;
 use crate::daemon::message::RestoreStep;
 use crate::daemon::store;
-use crate::daemon::store::Ran;
-use crate::daemon::store::Restored;
 use crate::daemon::store::Stored;
 use crate::engine::Engine;
-use crate::engine::observe::ObservationCache;
 use crate::reconcile::Observed;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
@@ -79,8 +72,9 @@ async fn carry_out(context: &Context, set: &Opened, flags: &RestoreFlags) -> Out
     let engine = super::create::engine(context, &stored).await?;
     let alone = back_up::alone(&context.paths);
     let _one_at_a_time = alone.map_err(|error| Failure::new(TIMED_OUT, error.to_string()))?;
-    let observed = observe(&engine, spec).await?;
-    let secrets = secrets(set)?;
+    let observed = bring_back::observe(&engine, spec).await?;
+    let secrets = bring_back::secrets(set);
+    let secrets = secrets.map_err(|error| Failure::new(FAILED, error.to_string()))?;
     let key = must_be_admitted(&Question {
         set,
         stored: &stored,
@@ -95,37 +89,10 @@ async fn carry_out(context: &Context, set: &Opened, flags: &RestoreFlags) -> Out
         confirm(context, set)?;
     }
     bring_back(context, &engine, set, spec).await?;
-    let restored = restored(set, key, &secrets);
+    let restored = bring_back::restored(set, key, &secrets);
     tell_the_daemon(context, RestoreStep::End(Box::new(restored))).await?;
     print::tell(format_args!("backup {} is restored", set.name));
     Ok(())
-}
-
-async fn observe(engine: &Engine, spec: &StackSpec) -> Result<Observed, Failure> {
-    let mut cache = ObservationCache::default();
-    Ok(engine.observe(&spec.project, &[], &mut cache).await?)
-}
-
-/// The secrets of a set, where it has some that can be opened.
-fn secrets(set: &Opened) -> Result<Secrets, Failure> {
-    if set.manifest.encryption != Encryption::None && set.identities.0.is_empty() {
-        return Ok(Secrets::default());
-    }
-    let Opened {
-        directory,
-        name,
-        manifest,
-        identities,
-    } = set;
-    // A fault is told with all others, once every byte was read.
-    let read = verify::small(directory, name, manifest, Kind::Secrets, identities);
-    let Some(text) = read.ok().flatten() else {
-        return Ok(Secrets::default());
-    };
-    serde_json::from_slice(&text).map_err(|error| {
-        let line = format!("backup {name} has secrets that cannot be read: {error}");
-        Failure::new(FAILED, line)
-    })
 }
 
 /// What decides whether a set may come back.
@@ -210,21 +177,10 @@ fn confirm(context: &Context, set: &Opened) -> Outcome {
 /// From here on the data is neither what it was nor what the set is, until the end.
 async fn bring_back(context: &Context, engine: &Engine, set: &Opened, spec: &StackSpec) -> Outcome {
     tell_the_daemon(context, RestoreStep::Begin(set.name.to_string())).await?;
-    let observed = observe(engine, spec).await?;
-    let files = empty_volumes(engine, set, spec, &observed).await?;
-    let has_database = matches!(set.manifest.database, Database::Included { .. });
-    let database = observed.container(UnitId::Sql).filter(|_| has_database);
-    let target = Target {
-        engine,
-        spec,
-        sql: database.map(|container| container.id.as_str()),
-        files: &files,
-    };
     let (sender, receiver) = watch::channel(Progress::default());
     let telling = tokio::spawn(super::create::tell(receiver));
-    let result = restore::bring_back(set, &target, &sender).await;
+    let result = bring_back::bring_back(engine, set, spec, &sender).await;
     telling.abort();
-    let removed = engine.remove_carrier(&spec.project).await;
     result.map_err(|error| {
         let lines = vec![
             format!("backup {} is restored in part only: {error}", set.name),
@@ -237,59 +193,7 @@ async fn bring_back(context: &Context, engine: &Engine, set: &Opened, spec: &Sta
             code: FAILED,
             lines,
         }
-    })?;
-    Ok(removed?)
-}
-
-/// What the set has takes the place of what the volumes had: they are made anew, and a container
-/// that only mounts them takes the files.
-async fn empty_volumes(
-    engine: &Engine,
-    set: &Opened,
-    spec: &StackSpec,
-    observed: &Observed,
-) -> Result<String, Failure> {
-    engine.remove_carrier(&spec.project).await?;
-    let nodes = observed
-        .containers
-        .iter()
-        .filter(|one| one.unit.is_server());
-    let mut image = None;
-    for node in nodes {
-        image = image.or_else(|| Some(node.image_id.clone()));
-        engine.remove_container(&node.id).await?;
-    }
-    let parts = set.manifest.parts.iter();
-    let keys: Vec<&str> = parts.filter_map(|part| part.kind.volume()).collect();
-    for name in keys.iter().filter_map(|key| spec.volumes.get(*key)) {
-        if observed.volumes.contains(name) {
-            engine.remove_volume(name).await?;
-        }
-        engine.create_volume(spec, name).await?;
-    }
-    let Some(node) = spec.nodes.first() else {
-        return Err(Failure::new(FAILED, "this stack has no nodes"));
-    };
-    let image = image.unwrap_or_else(|| node.image.clone());
-    let carrier = engine
-        .make_carrier(&spec.project, &image, &node.mounts)
-        .await?;
-    Ok(carrier)
-}
-
-fn restored(set: &Opened, master_key: Option<Secret>, secrets: &Secrets) -> Restored {
-    let octopus = &set.manifest.octopus;
-    Restored {
-        key_is_ours: secrets.master_key == master_key && secrets.master_key_is_ours,
-        master_key,
-        ran: Ran {
-            version: octopus.version.clone().unwrap_or_default(),
-            image: octopus.image.clone(),
-            image_id: octopus.image_id.clone().unwrap_or_default(),
-            data: None,
-        },
-        nodes_wait: false,
-    }
+    })
 }
 
 /// Makes the wish and waits until it is true: nodes at rest and SQL Server serving at first, what

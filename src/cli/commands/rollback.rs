@@ -1,0 +1,63 @@
+//! `rollback`: the last upgrade is taken back. The daemon does it, so that it goes on when this
+//! process ends.
+
+use super::change_units;
+use super::upgrade;
+use crate::api::RollbackBody;
+use crate::api::route;
+use crate::cli::context::Context;
+use crate::cli::outcome::FAILED;
+use crate::cli::outcome::Failure;
+use crate::cli::outcome::Outcome;
+use crate::cli::outcome::USAGE;
+use crate::cli::outcome::interruptible;
+use crate::cli::terminal::print;
+use crate::daemon::store::Upgrade;
+
+/// Asks, has the daemon go back, and waits until what was before serves.
+pub async fn rollback(context: &Context, yes: bool) -> Outcome {
+    context.must_be_from_here().await?;
+    let kept = context.applied().await.unwrap_or_default();
+    let upgrades = &kept.backups.upgrades;
+    let Some(upgrade) = upgrades.way_back().cloned() else {
+        let line = "there is no upgrade that a backup was made for, so nothing can be taken back";
+        return Err(Failure::new(FAILED, line));
+    };
+    let is_begun = upgrades.rolling_back.is_some();
+    if !yes && !is_begun {
+        confirm(context, &upgrade, upgrades.migrating().is_none())?;
+    }
+    let body = RollbackBody {
+        endpoint: Some(context.endpoint()),
+    };
+    let last_words = "interrupted; the daemon goes on, see `octo-local status`";
+    let going_back = change_units::until_true(context, route::ROLLBACK, &body);
+    interruptible(last_words, going_back).await?;
+    print::tell(format_args!(
+        "{} runs again, with the data of before",
+        upgrade.from
+    ));
+    upgrade::write_down(context, &upgrade.before.config.octopus.tag)
+}
+
+fn confirm(context: &Context, upgrade: &Upgrade, has_served: bool) -> Outcome {
+    if !print::can_ask() {
+        let line = "this replaces data, and nobody can be asked here: --yes does it unasked";
+        return Err(Failure::new(USAGE, line));
+    }
+    let lost = if has_served {
+        ", and all that was done since is lost"
+    } else {
+        ""
+    };
+    let project = &context.project;
+    let answer = print::ask(format_args!(
+        "Go back from {} to {}? The data becomes that of backup {}{lost}. Type the project's name, {project}:",
+        upgrade.to, upgrade.from, upgrade.set
+    ));
+    if answer.as_deref() == Some(project.as_str()) {
+        return Ok(());
+    }
+    let line = format!("that is not its name, {project}: nothing was touched");
+    Err(Failure::new(USAGE, line))
+}

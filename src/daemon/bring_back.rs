@@ -1,0 +1,216 @@
+//! Brings the data of a set back into a stack whose nodes are at rest: by `backup restore` and by a
+//! rollback alike.
+
+use tokio::sync::watch;
+
+use super::message::NotBroughtBack;
+use super::paths::Paths;
+use super::store::Ran;
+use super::store::Restored;
+use super::store::Stored;
+use crate::backup::Progress;
+use crate::backup::SetName;
+use crate::backup::manifest::Database;
+use crate::backup::manifest::Encryption;
+use crate::backup::manifest::Kind;
+use crate::backup::part::Identities;
+use crate::backup::restore;
+use crate::backup::restore::Opened;
+use crate::backup::restore::Target;
+use crate::backup::run::RunError;
+use crate::backup::secrets::Secrets;
+use crate::backup::verify;
+use crate::config::Secret;
+use crate::daemon::back_up;
+use crate::engine::Engine;
+use crate::engine::EngineError;
+use crate::engine::observe::ObservationCache;
+use crate::reconcile::Observed;
+use crate::spec::StackSpec;
+use crate::spec::UnitId;
+
+/// Why data is back in part only.
+#[derive(Debug, thiserror::Error)]
+pub enum HalfBack {
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// What was under way failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// There is nowhere to bring it.
+    #[error("this stack has no nodes")]
+    NoNodes,
+}
+
+/// Secrets of a set that are not what they should be.
+#[derive(Debug, thiserror::Error)]
+#[error("backup {set} has secrets that cannot be read: {source}")]
+pub struct NoSecrets {
+    set: SetName,
+    source: serde_json::Error,
+}
+
+/// Brings a whole set back that was read to its end without a fault. From the first call on the
+/// data is neither what it was nor what the set is, until the last.
+pub async fn bring_back(
+    engine: &Engine,
+    set: &Opened,
+    spec: &StackSpec,
+    progress: &watch::Sender<Progress>,
+) -> Result<(), HalfBack> {
+    let observed = observe(engine, spec).await?;
+    let files = empty_volumes(engine, set, spec, &observed).await?;
+    let has_database = matches!(set.manifest.database, Database::Included { .. });
+    let database = observed.container(UnitId::Sql).filter(|_| has_database);
+    let target = Target {
+        engine,
+        spec,
+        sql: database.map(|container| container.id.as_str()),
+        files: &files,
+    };
+    let result = restore::bring_back(set, &target, progress).await;
+    let removed = engine.remove_carrier(&spec.project).await;
+    result?;
+    Ok(removed?)
+}
+
+/// What the engine shows of a stack.
+pub async fn observe(engine: &Engine, spec: &StackSpec) -> Result<Observed, EngineError> {
+    let mut cache = ObservationCache::default();
+    engine.observe(&spec.project, &[], &mut cache).await
+}
+
+/// What the set has takes the place of what the volumes had: they are made anew, and a container
+/// that only mounts them takes the files.
+async fn empty_volumes(
+    engine: &Engine,
+    set: &Opened,
+    spec: &StackSpec,
+    observed: &Observed,
+) -> Result<String, HalfBack> {
+    engine.remove_carrier(&spec.project).await?;
+    let nodes = observed
+        .containers
+        .iter()
+        .filter(|one| one.unit.is_server());
+    let mut image = None;
+    for node in nodes {
+        image = image.or_else(|| Some(node.image_id.clone()));
+        engine.remove_container(&node.id).await?;
+    }
+    let parts = set.manifest.parts.iter();
+    let keys: Vec<&str> = parts.filter_map(|part| part.kind.volume()).collect();
+    for name in keys.iter().filter_map(|key| spec.volumes.get(*key)) {
+        if observed.volumes.contains(name) {
+            engine.remove_volume(name).await?;
+        }
+        engine.create_volume(spec, name).await?;
+    }
+    let node = spec.nodes.first().ok_or(HalfBack::NoNodes)?;
+    let image = image.unwrap_or_else(|| node.image.clone());
+    let carrier = engine
+        .make_carrier(&spec.project, &image, &node.mounts)
+        .await?;
+    Ok(carrier)
+}
+
+/// The secrets of a set, where it has some that can be opened.
+pub fn secrets(set: &Opened) -> Result<Secrets, NoSecrets> {
+    if set.manifest.encryption != Encryption::None && set.identities.0.is_empty() {
+        return Ok(Secrets::default());
+    }
+    let Opened {
+        directory,
+        name,
+        manifest,
+        identities,
+    } = set;
+    // A fault is told with all others, once every byte was read.
+    let read = verify::small(directory, name, manifest, Kind::Secrets, identities);
+    let Some(text) = read.ok().flatten() else {
+        return Ok(Secrets::default());
+    };
+    serde_json::from_slice(&text).map_err(|source| NoSecrets {
+        set: name.clone(),
+        source,
+    })
+}
+
+/// What came back beside the data.
+pub fn restored(set: &Opened, master_key: Option<Secret>, secrets: &Secrets) -> Restored {
+    let octopus = &set.manifest.octopus;
+    Restored {
+        key_is_ours: secrets.master_key == master_key && secrets.master_key_is_ours,
+        master_key,
+        ran: Ran {
+            version: octopus.version.clone().unwrap_or_default(),
+            image: octopus.image.clone(),
+            image_id: octopus.image_id.clone().unwrap_or_default(),
+            data: None,
+        },
+    }
+}
+
+/// Brings the data of before the upgrade back that is taken back. Every byte of the set is read
+/// before anything is touched.
+pub(super) async fn roll_back(
+    engine: Option<Engine>,
+    paths: Paths,
+    stored: Stored,
+) -> Result<Box<Restored>, NotBroughtBack> {
+    let (engine, set, spec) = open(engine, &paths, &stored).map_err(untouched)?;
+    let alone = back_up::alone(&paths);
+    let _one_at_a_time = alone.map_err(|error| untouched(error.to_string()))?;
+    let (progress, _) = watch::channel(Progress::default());
+    let faults = restore::faults(&set, &progress).await;
+    let faults = faults.map_err(|error| untouched(error.to_string()))?;
+    if !faults.is_empty() {
+        let why = format!(
+            "backup {} cannot be relied on: {}",
+            set.name,
+            faults.join("; ")
+        );
+        return Err(untouched(why));
+    }
+    let secrets = secrets(&set).map_err(|error| untouched(error.to_string()))?;
+    let key = secrets.master_key.clone();
+    let result = bring_back(&engine, &set, &spec, &progress).await;
+    result.map_err(|error| NotBroughtBack {
+        why: error.to_string(),
+        is_touched: true,
+    })?;
+    Ok(Box::new(restored(&set, key, &secrets)))
+}
+
+fn untouched(why: String) -> NotBroughtBack {
+    NotBroughtBack {
+        why,
+        is_touched: false,
+    }
+}
+
+fn open(
+    engine: Option<Engine>,
+    paths: &Paths,
+    stored: &Stored,
+) -> Result<(Engine, Opened, StackSpec), String> {
+    let back = stored.backups.upgrades.rolling_back.as_ref();
+    let back = back.ok_or("no upgrade is taken back")?;
+    let spec = stored.spec.clone().ok_or("nothing was applied")?;
+    let name = back.upgrade.set.parse::<SetName>();
+    let name = name.map_err(|error| error.to_string())?;
+    let directory = back_up::before_upgrades(paths);
+    let manifest = directory.manifest(&name);
+    let set = Opened {
+        manifest: manifest.map_err(|error| error.to_string())?,
+        directory,
+        name,
+        identities: Identities::default(),
+    };
+    Ok((
+        engine.ok_or("the engine does not answer any more")?,
+        set,
+        spec,
+    ))
+}

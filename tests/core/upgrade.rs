@@ -1,0 +1,402 @@
+//! Upgrades and rollbacks: what is applied when, who rests meanwhile, and what is kept of the way
+//! back.
+
+use octo_local::daemon::message::BackedUp;
+use octo_local::daemon::message::BackupFor;
+use octo_local::daemon::message::NotBroughtBack;
+use octo_local::daemon::store::Data;
+use octo_local::daemon::store::Ran;
+use octo_local::daemon::store::Restored;
+use octo_local::reconcile::observed::Run;
+use octo_local::reconcile::preview::Step;
+use octo_local::reconcile::status::Note;
+use octo_local::reconcile::status::VersionStep;
+
+use super::known::answer;
+use super::known::ready;
+use super::known::running_as;
+use super::known::stops;
+use super::*;
+
+const NEXT: &str = "octopusdeploy/octopusdeploy:2026.2.1";
+
+fn to_next() -> Box<UpRequest> {
+    up(&[("OCTOPUS_SERVER_TAG", "2026.2.1")])
+}
+
+/// A stack that serves, and whose version is known to have run on its data.
+fn serving() -> Bench {
+    let before = ready();
+    let mut stored = before.core.stored().clone();
+    let spec = stored.spec.clone().unwrap();
+    stored.version_ran(Ran {
+        version: "2026.1.1".to_owned(),
+        image: spec.nodes[0].image.clone(),
+        image_id: format!("id of {}", spec.nodes[0].image),
+        data: Some(Data::of(&spec)),
+    });
+    next_daemon(&before, stored)
+}
+
+/// Another daemon of what is kept, which sees what the one before saw.
+fn next_daemon(before: &Bench, stored: Stored) -> Bench {
+    let mut bench = Bench::new(stored, false);
+    bench.seen = before.seen.clone();
+    bench.now = before.now;
+    bench.settle();
+    bench.on(Event::StreamOpened);
+    bench.settle();
+    answer(&mut bench, |_, _| Some(Probe::Ready));
+    bench
+}
+
+/// An upgrade was asked for, and its image is there.
+fn asked() -> Bench {
+    let mut bench = serving();
+    let id = bench.ask(Request::Up(to_next()));
+    let facts = Facts {
+        has_data: true,
+        ..Facts::default()
+    };
+    bench.found(id, facts);
+    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    bench.seen.images.insert(NEXT.to_owned(), "next".to_owned());
+    look(&mut bench);
+    bench
+}
+
+fn look(bench: &mut Bench) {
+    bench.on(Event::StreamOpened);
+    bench.settle();
+}
+
+/// No node runs any more; what was asked of the engine is done.
+fn nodes_ended(bench: &mut Bench) {
+    for container in &mut bench.seen.containers {
+        if container.unit.is_server() {
+            container.run = Run::Exited {
+                started_at: "1".to_owned(),
+                code: 0,
+                oom: false,
+                error: String::new(),
+            };
+        }
+    }
+    bench.finish_actions();
+    look(bench);
+    answer(bench, |_, _| Some(Probe::Ready));
+}
+
+fn saves(bench: &Bench) -> usize {
+    let is_it = |effect: &&Effect| matches!(effect, Effect::BackUp(BackupFor::Upgrade, _));
+    bench.effects.iter().filter(is_it).count()
+}
+
+fn brings_back(bench: &Bench) -> usize {
+    let is_it = |effect: &&Effect| matches!(effect, Effect::BringBack(_));
+    bench.effects.iter().filter(is_it).count()
+}
+
+fn saved(bench: &Bench) -> Event {
+    let upgrades = &bench.core.stored().backups.upgrades;
+    let (upgrade, _) = upgrades.waiting().unwrap();
+    Event::BackedUp(
+        BackupFor::Upgrade,
+        Ok(BackedUp {
+            name: upgrade.set.clone(),
+            removed: Vec::new(),
+        }),
+    )
+}
+
+fn tag(bench: &Bench) -> String {
+    bench
+        .core
+        .stored()
+        .config
+        .as_ref()
+        .unwrap()
+        .octopus
+        .tag
+        .clone()
+}
+
+fn step(bench: &Bench) -> Option<VersionStep> {
+    let change = bench.core.status(Mono(bench.now)).version_change;
+    change.map(|change| change.step)
+}
+
+/// The next version is applied, and no node serves with it yet.
+fn migrating() -> Bench {
+    let mut bench = asked();
+    nodes_ended(&mut bench);
+    let event = saved(&bench);
+    bench.on(event);
+    bench.settle();
+    assert_eq!(
+        (tag(&bench).as_str(), step(&bench)),
+        ("2026.2.1", Some(VersionStep::Migrating))
+    );
+    bench
+}
+
+/// A node serves with the next version.
+fn upgraded() -> Bench {
+    let mut bench = migrating();
+    bench.seen = running_as(bench.core.stored().spec.as_ref().unwrap());
+    for container in &mut bench.seen.containers {
+        container.run = Run::Running {
+            started_at: "2".to_owned(),
+        };
+    }
+    bench.finish_actions();
+    look(&mut bench);
+    answer(&mut bench, |_, _| Some(Probe::Ready));
+    bench.finish_actions();
+    look(&mut bench);
+    assert_eq!(step(&bench), None);
+    bench
+}
+
+#[test]
+fn nothing_is_applied_before_no_node_runs_and_the_backup_is_made() {
+    let mut bench = asked();
+    assert_eq!(tag(&bench), "2026.1.1");
+    assert_eq!(stops(&bench.effects), [UnitId::Node(1)]);
+    assert_eq!(
+        (saves(&bench), step(&bench)),
+        (0, Some(VersionStep::Resting))
+    );
+    nodes_ended(&mut bench);
+    assert_eq!(
+        (saves(&bench), step(&bench)),
+        (1, Some(VersionStep::Saving))
+    );
+    assert_eq!(tag(&bench), "2026.1.1");
+    let event = saved(&bench);
+    bench.on(event);
+    bench.settle();
+    assert_eq!(tag(&bench), "2026.2.1");
+    assert!(!bench.core.state().desired.nodes_rest);
+}
+
+#[test]
+fn nobody_is_out_before_the_image_is_there() {
+    let mut bench = serving();
+    let id = bench.ask(Request::Up(to_next()));
+    bench.found(
+        id,
+        Facts {
+            has_data: true,
+            ..Facts::default()
+        },
+    );
+    let Answer::Up(Ok(accepted)) = &bench.answers[&id] else {
+        panic!("{:?}", bench.answers);
+    };
+    assert_eq!(accepted.changes[0].what, Step::BackUp);
+    look(&mut bench);
+    assert_eq!(
+        (stops(&bench.effects), step(&bench)),
+        (vec![], Some(VersionStep::Fetching))
+    );
+    let pull = |effect: &Effect| matches!(effect, Effect::Act(octo_local::reconcile::Action::Pull(image), _) if image == NEXT);
+    assert!(bench.effects.iter().any(pull), "{:?}", bench.effects);
+}
+
+#[test]
+fn a_backup_that_fails_leaves_what_ran() {
+    let mut bench = asked();
+    nodes_ended(&mut bench);
+    bench.on(Event::BackedUp(
+        BackupFor::Upgrade,
+        Err("the disk is full".to_owned()),
+    ));
+    bench.settle();
+    assert_eq!((tag(&bench).as_str(), step(&bench)), ("2026.1.1", None));
+    assert!(!bench.core.state().desired.nodes_rest);
+    let told = bench.core.status(Mono(bench.now)).notes;
+    let is_it =
+        |note: &Note| matches!(note, Note::VersionKept { why } if why.contains("the disk is full"));
+    assert!(told.iter().any(is_it), "{told:?}");
+}
+
+#[test]
+fn an_up_with_what_was_before_takes_a_waiting_upgrade_back() {
+    let mut bench = asked();
+    let id = bench.ask(Request::Up(up(&[])));
+    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    bench.settle();
+    assert_eq!((tag(&bench).as_str(), step(&bench)), ("2026.1.1", None));
+    assert!(!bench.core.state().desired.nodes_rest);
+}
+
+#[test]
+fn the_next_daemon_goes_on_where_the_one_before_was() {
+    let mut bench = asked();
+    nodes_ended(&mut bench);
+    let mut next = next_daemon(&bench, bench.core.stored().clone());
+    assert_eq!((saves(&next), step(&next)), (1, Some(VersionStep::Saving)));
+    assert!(next.core.state().desired.nodes_rest);
+    let event = saved(&next);
+    next.on(event);
+    next.settle();
+    assert_eq!(tag(&next), "2026.2.1");
+}
+
+#[test]
+fn no_node_starts_with_the_next_version_before_the_disk_knows() {
+    let mut bench = asked();
+    nodes_ended(&mut bench);
+    bench.disk = Err("full".to_owned());
+    let event = saved(&bench);
+    bench.on(event);
+    bench.settle();
+    assert_eq!(tag(&bench), "2026.2.1");
+    assert!(bench.core.state().desired.nodes_rest);
+    bench.disk = Ok(());
+    bench.now += Duration::from_secs(60);
+    bench.settle();
+    bench.settle();
+    assert!(!bench.core.state().desired.nodes_rest);
+}
+
+#[test]
+fn the_way_back_of_an_upgrade_that_is_not_done_stays_the_first_one() {
+    let mut bench = migrating();
+    let set = bench
+        .core
+        .stored()
+        .backups
+        .upgrades
+        .migrating()
+        .unwrap()
+        .set
+        .clone();
+    let id = bench.ask(Request::Up(up(&[("OCTOPUS_SERVER_TAG", "2026.3.1")])));
+    bench.found(
+        id,
+        Facts {
+            has_data: true,
+            ..Facts::default()
+        },
+    );
+    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    let upgrades = &bench.core.stored().backups.upgrades;
+    let upgrade = upgrades.migrating().unwrap();
+    assert_eq!(
+        (
+            upgrade.set.as_str(),
+            upgrade.before.config.octopus.tag.as_str()
+        ),
+        (set.as_str(), "2026.1.1")
+    );
+    assert_eq!(tag(&bench), "2026.3.1");
+}
+
+#[test]
+fn a_rollback_brings_image_data_and_key_back_and_no_node_runs_before() {
+    let mut bench = upgraded();
+    let id = bench.ask(Request::RollBack(None));
+    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    look(&mut bench);
+    assert_eq!(stops(&bench.effects), [UnitId::Node(1)]);
+    assert_eq!(brings_back(&bench), 0);
+    for request in [
+        Request::Up(up(&[])),
+        Request::Units(About::Start, Vec::new(), None),
+    ] {
+        let id = bench.ask(request);
+        assert!(!bench.is_taken(id), "{:?}", bench.answers);
+    }
+    nodes_ended(&mut bench);
+    assert_eq!(
+        (brings_back(&bench), step(&bench)),
+        (1, Some(VersionStep::BringingBack))
+    );
+    let key = Secret::new("CCCCCCCCCCCCCCCCCCCCCA==");
+    bench.on(Event::BroughtBack(Ok(Box::new(Restored {
+        master_key: Some(key.clone()),
+        ..Restored::default()
+    }))));
+    bench.settle();
+    let stored = bench.core.stored();
+    assert_eq!(tag(&bench), "2026.1.1");
+    assert_eq!(
+        stored.spec.as_ref().unwrap().nodes[0].env["MASTER_KEY"],
+        key
+    );
+    assert!(stored.backups.upgrades.way_back().is_none());
+    assert!(!bench.core.state().desired.nodes_rest);
+}
+
+#[test]
+fn half_of_the_data_lets_no_node_start_also_in_the_next_daemon() {
+    let mut bench = upgraded();
+    bench.ask(Request::RollBack(None));
+    nodes_ended(&mut bench);
+    bench.on(Event::BroughtBack(Err(NotBroughtBack {
+        why: "the set is gone".to_owned(),
+        is_touched: true,
+    })));
+    bench.settle();
+    assert_eq!(step(&bench), Some(VersionStep::NotBroughtBack));
+    assert!(bench.core.state().desired.nodes_rest);
+    let mut next = next_daemon(&bench, bench.core.stored().clone());
+    assert!(next.core.state().desired.nodes_rest);
+    assert_eq!(brings_back(&next), 0, "somebody has to ask");
+    let id = next.ask(Request::RollBack(None));
+    assert!(next.is_taken(id), "{:?}", next.answers);
+    // How far the one before came is not known, whatever this try says.
+    next.on(Event::BroughtBack(Err(NotBroughtBack {
+        why: "no".to_owned(),
+        is_touched: false,
+    })));
+    next.settle();
+    assert!(next.core.state().desired.nodes_rest);
+}
+
+#[test]
+fn a_rollback_whose_set_cannot_be_read_changes_nothing() {
+    let mut bench = upgraded();
+    bench.ask(Request::RollBack(None));
+    nodes_ended(&mut bench);
+    bench.on(Event::BroughtBack(Err(NotBroughtBack {
+        why: "a byte is another".to_owned(),
+        is_touched: false,
+    })));
+    bench.settle();
+    assert_eq!((tag(&bench).as_str(), step(&bench)), ("2026.2.1", None));
+    assert!(!bench.core.state().desired.nodes_rest);
+    assert!(bench.core.stored().backups.upgrades.way_back().is_some());
+}
+
+#[test]
+fn a_rollback_that_nothing_would_remember_is_refused() {
+    let mut bench = upgraded();
+    bench.disk = Err("full".to_owned());
+    let id = bench.ask(Request::RollBack(None));
+    assert!(!bench.is_taken(id), "{:?}", bench.answers);
+    assert!(!bench.core.state().desired.nodes_rest);
+}
+
+#[test]
+fn without_a_backup_the_next_version_is_applied_at_once_and_there_is_no_way_back() {
+    let mut bench = serving();
+    let request = UpRequest {
+        no_backup: true,
+        ..*to_next()
+    };
+    let id = bench.ask(Request::Up(Box::new(request)));
+    bench.found(
+        id,
+        Facts {
+            has_data: true,
+            ..Facts::default()
+        },
+    );
+    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    assert_eq!((tag(&bench).as_str(), step(&bench)), ("2026.2.1", None));
+    let id = bench.ask(Request::RollBack(None));
+    assert!(!bench.is_taken(id), "{:?}", bench.answers);
+}
