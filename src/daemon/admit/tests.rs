@@ -531,3 +531,17 @@ fn all_problems_of_the_host_come_at_once_and_none_advises_to_remove() {
         assert!(!words.contains(advice), "{words}");
     }
 }
+
+#[test]
+fn one_external_database_is_one_however_it_is_spelled() {
+    let data = |server: &str, database: &str| {
+        let string =
+            format!("Server={server};Database={database};User Id=o;Password=Str0ng-enough");
+        let vars = [("SQL_IMAGE", ""), ("DB_CONNECTION_STRING", string.as_str())];
+        Data::of(&spec(&config(&vars, false)))
+    };
+    let plain = data("sql.example.com", "Octopus");
+    assert_eq!(data("tcp:SQL.example.com.,1433", "OCTOPUS"), plain);
+    assert_ne!(data("sql.example.com,1434", "Octopus"), plain);
+    assert_ne!(data("sql.example.com", "Octopus2"), plain);
+}
