@@ -6,6 +6,7 @@
 //! logins may be known to that database alone. Numbers of errors are SQL Server's own (learn.microsoft.com, "Database Engine events and errors").
 
 pub mod backup;
+pub mod history;
 
 use std::future::Future;
 use std::time::Duration;
