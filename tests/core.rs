@@ -3,6 +3,7 @@
 
 mod external;
 mod front_door;
+mod interrupted;
 mod known;
 mod restore;
 mod schedule;
@@ -67,6 +68,11 @@ struct Bench {
 
 impl Bench {
     fn new(stored: Stored, held: bool) -> Self {
+        Self::beginning_at(Duration::ZERO, stored, held)
+    }
+
+    /// One whose daemon begins at this time.
+    fn beginning_at(now: Duration, stored: Stored, held: bool) -> Self {
         let setup = Setup {
             project: ProjectName::given("p").unwrap(),
             endpoint: Endpoint("unix:///nowhere".to_owned()),
@@ -77,7 +83,6 @@ impl Bench {
                 octo_local::backup::schedule::next_due(pattern, after_ms, &chrono::Utc)
             },
         };
-        let now = Duration::ZERO;
         Self {
             core: Core::new(setup, Loaded::Fine(Box::new(stored)), moment(now)),
             now,
@@ -244,8 +249,12 @@ fn down(volumes: bool) -> Request {
 
 /// A core whose configuration was applied, with nothing made yet.
 fn applied() -> Bench {
+    applied_with(&[])
+}
+
+fn applied_with(more: &[(&str, &str)]) -> Bench {
     let mut bench = Bench::awake(Stored::default());
-    let id = bench.ask(Request::Up(up(&[])));
+    let id = bench.ask(Request::Up(up(more)));
     bench.gathered(id, "AAAAAAAAAAAAAAAAAAAAAA==");
     assert!(bench.is_taken(id), "{:?}", bench.answers);
     bench

@@ -1,0 +1,145 @@
+//! What comes between: data that is gone, a host that slept, a daemon that died.
+
+use std::time::Duration;
+
+use octo_local::daemon::message::About;
+use octo_local::daemon::message::Effect;
+use octo_local::daemon::message::Event;
+use octo_local::daemon::message::LeaseStep;
+use octo_local::daemon::message::Moment;
+use octo_local::daemon::message::NoLease;
+use octo_local::daemon::message::Request;
+use octo_local::reconcile::Action;
+use octo_local::reconcile::Goal;
+use octo_local::reconcile::health::Miss;
+use octo_local::reconcile::health::Probe;
+use octo_local::reconcile::status::Note;
+use octo_local::spec::UnitId;
+
+use super::Bench;
+use super::known::answer;
+use super::known::ready;
+use super::known::ready_with;
+use super::known::stops;
+use super::known::wait;
+use super::moment;
+use crate::decide::scene::running_as;
+
+const DB: UnitId = UnitId::Sql;
+const NODE: UnitId = UnitId::Node(1);
+const TWO: UnitId = UnitId::Node(2);
+
+#[test]
+fn nothing_is_made_in_the_place_of_data_that_is_gone_before_it_is_back() {
+    let mut bench = ready();
+    bench.effects.clear();
+    let there = bench.seen.clone();
+    bench.seen.containers.clear();
+    bench.seen.volumes.clear();
+    for _ in 0..20 {
+        wait(&mut bench, 1_000);
+    }
+    assert_eq!(bench.goal(), Goal::Hold);
+    assert!(bench.acts().is_empty(), "{:?}", bench.acts());
+    let status = bench.core.status(moment(bench.now).mono);
+    let is_told = |note: &Note| matches!(note, Note::DataGone { .. });
+    assert!(status.notes.iter().any(is_told), "{:?}", status.notes);
+    bench.seen = there;
+    wait(&mut bench, 6_000);
+    assert_eq!(bench.goal(), Goal::Up);
+    let status = bench.core.status(moment(bench.now).mono);
+    assert!(!status.notes.iter().any(is_told), "{:?}", status.notes);
+}
+
+/// Takes in that the host slept for an hour, in which the clock of this process stood still.
+fn sleep(bench: &mut Bench) -> Vec<Effect> {
+    bench.now += Duration::from_secs(1);
+    let woken = Moment {
+        suspended: Duration::from_secs(3_600),
+        ..moment(bench.now)
+    };
+    bench.core.decide(woken)
+}
+
+#[test]
+fn a_host_that_slept_asks_for_the_lease_before_it_acts() {
+    let mut bench = ready();
+    bench.effects.clear();
+    bench.lease = Err(NoLease::Held("process 7 of user 0 on another".to_owned()));
+    let effects = sleep(&mut bench);
+    let asks = |effect: &Effect| matches!(effect, Effect::Lease(LeaseStep::Renew));
+    assert!(effects.iter().any(asks), "{effects:?}");
+    bench.take(effects);
+    assert_eq!(bench.goal(), Goal::Hold);
+    assert!(bench.acts().is_empty(), "{:?}", bench.acts());
+}
+
+/// Answers the node's next probe with silence.
+fn is_silent(bench: &mut Bench) {
+    let mut told = 0;
+    while told == 0 {
+        wait(bench, 100);
+        answer(bench, |unit, _| (unit == DB).then_some(Probe::Ready));
+        told += answer(bench, |unit, limit| {
+            (unit == NODE).then(|| Probe::Failure(Miss::Silent(limit), "nothing".to_owned()))
+        });
+    }
+}
+
+#[test]
+fn what_was_silent_before_the_host_slept_is_asked_anew_before_it_is_ended() {
+    let mut ends = Vec::new();
+    for sleeps in [false, true] {
+        let mut bench = ready();
+        let mut asked = 0;
+        while stops(&bench.effects).is_empty() && asked < 1_000 {
+            is_silent(&mut bench);
+            asked += 1;
+        }
+        if sleeps {
+            // As long as before, and the host slept just before the last answer.
+            bench = ready();
+            (1..asked).for_each(|_| is_silent(&mut bench));
+            assert_eq!(stops(&bench.effects), []);
+            let effects = sleep(&mut bench);
+            bench.take(effects);
+            is_silent(&mut bench);
+        }
+        ends.push(stops(&bench.effects));
+    }
+    assert_eq!(ends, [vec![NODE], Vec::new()]);
+}
+
+/// Drains that the planner asked for.
+fn drains(bench: &Bench) -> Vec<UnitId> {
+    let drain = |effect: &Effect| match effect {
+        Effect::Act(Action::Drain { unit, .. }, _) => Some(*unit),
+        _ => None,
+    };
+    bench.effects.iter().filter_map(drain).collect()
+}
+
+#[test]
+fn a_node_that_finishes_its_tasks_has_the_rest_of_its_time_with_the_next_daemon() {
+    let mut bench = ready_with(&[("OCTOPUS_NODES", "2"), ("DRAIN_TIMEOUT", "300")]);
+    bench.effects.clear();
+    let id = bench.ask(Request::Units(About::Restart, vec![TWO], None));
+    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    wait(&mut bench, 100);
+    assert_eq!(drains(&bench), [TWO], "{:?}", bench.effects);
+    wait(&mut bench, 100);
+    let kept = bench.core.stored().clone();
+    let drain = kept.drains.draining.get(&TWO).expect("it is kept").clone();
+    let until = bench.core.state().drains().find(|(unit, _)| *unit == TWO);
+    let until = until.expect("it drains").1.until;
+    let later = bench.now + Duration::from_secs(10);
+    let mut next = Bench::beginning_at(later, kept, false);
+    next.seen = running_as(&next.core.stored().spec.clone().unwrap());
+    next.on(Event::StreamOpened);
+    let goes_on = next.core.state().drains().find(|(unit, _)| *unit == TWO);
+    assert_eq!(
+        goes_on.map(|(_, drain)| drain.until),
+        Some(until),
+        "{drain:?}"
+    );
+}
