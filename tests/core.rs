@@ -53,6 +53,8 @@ struct Bench {
     now: Duration,
     seen: Observed,
     disk: Result<(), String>,
+    /// The disk answers later: what it was given is among the effects.
+    disk_takes_its_time: bool,
     lease: Result<(), NoLease>,
     answers: BTreeMap<RequestId, Answer>,
     left: Option<Leave>,
@@ -88,6 +90,7 @@ impl Bench {
             now,
             seen: Observed::default(),
             disk: Ok(()),
+            disk_takes_its_time: false,
             lease: Ok(()),
             answers: BTreeMap::new(),
             left: None,
@@ -125,7 +128,7 @@ impl Bench {
                     let seen = Ok(Box::new(self.seen.clone()));
                     self.on(Event::Looked(seen));
                 }
-                Effect::Save { number, .. } => {
+                Effect::Save { number, .. } if !self.disk_takes_its_time => {
                     self.writes += 1;
                     let result = self.disk.clone();
                     self.on(Event::Saved { number, result });

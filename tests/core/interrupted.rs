@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use octo_local::daemon::core::judged;
 use octo_local::daemon::message::About;
 use octo_local::daemon::message::Effect;
 use octo_local::daemon::message::Event;
 use octo_local::daemon::message::LeaseStep;
+use octo_local::daemon::message::Leave;
 use octo_local::daemon::message::Moment;
 use octo_local::daemon::message::NoLease;
 use octo_local::daemon::message::Request;
+use octo_local::daemon::store::Stored;
+use octo_local::daemon::store::Wish;
 use octo_local::reconcile::Action;
 use octo_local::reconcile::Goal;
 use octo_local::reconcile::health::Miss;
@@ -17,12 +21,15 @@ use octo_local::reconcile::status::Note;
 use octo_local::spec::UnitId;
 
 use super::Bench;
+use super::applied;
+use super::down;
 use super::known::answer;
 use super::known::ready;
 use super::known::ready_with;
 use super::known::stops;
 use super::known::wait;
 use super::moment;
+use super::up;
 use crate::decide::scene::running_as;
 
 const DB: UnitId = UnitId::Sql;
@@ -142,4 +149,105 @@ fn a_node_that_finishes_its_tasks_has_the_rest_of_its_time_with_the_next_daemon(
         Some(until),
         "{drain:?}"
     );
+}
+
+#[test]
+fn an_answer_that_came_late_because_this_process_did_not_run_says_nothing_of_the_unit() {
+    let limit = Duration::from_secs(1);
+    let silence = Probe::Failure(Miss::Silent(limit), "nothing".to_owned());
+    let unknown = Probe::Unknown("nothing".to_owned());
+    for (unit, took, counts_as) in [
+        (NODE, 1_400, &silence),
+        (NODE, 1_600, &unknown),
+        (DB, 4_400, &silence),
+        (DB, 4_600, &unknown),
+    ] {
+        let took = Duration::from_millis(took);
+        assert_eq!(
+            judged(silence.clone(), took, unit, limit),
+            *counts_as,
+            "{unit} {took:?}"
+        );
+        assert_eq!(judged(Probe::Ready, took, unit, limit), Probe::Ready);
+    }
+    // And the core goes by that: nobody is ended for minutes of it.
+    let mut bench = ready();
+    for _ in 0..200 {
+        let asks = |effect: &Effect| matches!(effect, Effect::Probe { unit, .. } if *unit == NODE);
+        while !bench.effects.iter().any(asks) {
+            wait(&mut bench, 100);
+            answer(&mut bench, |unit, _| (unit == DB).then_some(Probe::Ready));
+        }
+        bench.now += Duration::from_secs(8);
+        answer(&mut bench, |unit, limit| {
+            Some(match unit {
+                DB => Probe::Ready,
+                UnitId::Node(_) => Probe::Failure(Miss::Silent(limit), "nothing".to_owned()),
+            })
+        });
+    }
+    assert_eq!(stops(&bench.effects), []);
+}
+
+#[test]
+fn a_configuration_is_judged_by_an_engine_that_was_looked_at() {
+    let mut bench = Bench::new(Stored::default(), true);
+    let request = Event::Requested(super::RequestId(1), Request::Up(up(&[])));
+    let effects = bench.core.on(request, moment(bench.now));
+    let gathers = |effect: &Effect| matches!(effect, Effect::Gather(..));
+    let looks = |effect: &Effect| matches!(effect, Effect::Look { .. });
+    assert!(
+        !effects.iter().any(gathers) && effects.iter().any(looks),
+        "{effects:?}"
+    );
+    bench.take(effects);
+    assert!(bench.effects.iter().any(gathers), "{:?}", bench.effects);
+}
+
+/// Tells the core that the disk has what it was given.
+fn saved(bench: &mut Bench) {
+    let number = |effect: &Effect| match effect {
+        Effect::Save { number, .. } => Some(*number),
+        _ => None,
+    };
+    let given = bench.effects.iter().filter_map(number).next_back();
+    let number = given.expect("the disk was given something");
+    bench.on(Event::Saved {
+        number,
+        result: Ok(()),
+    });
+}
+
+/// Else the next daemon would find a `down` that is done, and go on with it.
+#[test]
+fn a_daemon_ends_once_the_disk_has_that_the_stack_is_down() {
+    let mut bench = Bench::new(applied().core.stored().clone(), true);
+    bench.settle();
+    bench.disk_takes_its_time = true;
+    let id = bench.ask(down(false));
+    assert!(!bench.is_taken(id));
+    saved(&mut bench);
+    assert!(bench.is_taken(id));
+    wait(&mut bench, 1_000);
+    assert_eq!(bench.core.stored().wish, Wish::Rest, "it is down");
+    assert_eq!(bench.left, None);
+    saved(&mut bench);
+    wait(&mut bench, 100);
+    assert_eq!(bench.left, Some(Leave::End));
+}
+
+#[test]
+fn what_was_ended_for_a_down_is_forgotten_with_it() {
+    let mut bench = ready();
+    bench.ask(down(false));
+    wait(&mut bench, 1_000);
+    assert_eq!(stops(&bench.effects), [NODE]);
+    assert!(bench.core.stored().durable.ended_by_us.contains_key(&NODE));
+    bench.seen.containers.clear();
+    bench.seen.networks.clear();
+    bench.finish_actions();
+    wait(&mut bench, 6_000);
+    assert_eq!(bench.core.stored().wish, Wish::Rest, "it is down");
+    let known = &bench.core.stored().durable.ended_by_us;
+    assert!(known.is_empty(), "{known:?}");
 }
