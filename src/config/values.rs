@@ -38,8 +38,15 @@ pub fn differences(one: &Config, other: &Config) -> Vec<String> {
 }
 
 fn stack(config: &Config) -> Vec<(&'static str, Secret)> {
-    let (sql, octopus) = (config.sql.as_ref(), &config.octopus);
-    let text = |value: &dyn ToString| Secret::new(value.to_string());
+    [of_database(config), of_octopus(config), of_the_rest(config)].concat()
+}
+
+fn text(value: &dyn ToString) -> Secret {
+    Secret::new(value.to_string())
+}
+
+fn of_database(config: &Config) -> Vec<(&'static str, Secret)> {
+    let sql = config.sql.as_ref();
     let of_sql =
         |value: fn(&super::SqlConfig) -> String| Secret::new(sql.map(value).unwrap_or_default());
     let accepted = if config.demo { "" } else { "Y" };
@@ -62,6 +69,12 @@ fn stack(config: &Config) -> Vec<(&'static str, Secret)> {
         ),
         ("MSSQL_PID", of_sql(|sql| sql.edition.clone())),
         ("DB_CONNECTION_STRING", given_connection_string(config)),
+    ]
+}
+
+fn of_octopus(config: &Config) -> Vec<(&'static str, Secret)> {
+    let octopus = &config.octopus;
+    vec![
         ("OCTOPUS_IMAGE", text(&octopus.image)),
         ("OCTOPUS_SERVER_TAG", text(&octopus.tag)),
         ("OCTOPUS_NODES", text(&octopus.nodes)),
@@ -93,6 +106,11 @@ fn stack(config: &Config) -> Vec<(&'static str, Secret)> {
             "TASK_CAP",
             octopus.task_cap.map(|cap| text(&cap)).unwrap_or_default(),
         ),
+    ]
+}
+
+fn of_the_rest(config: &Config) -> Vec<(&'static str, Secret)> {
+    vec![
         ("PULL", Secret::new(pull(config.pull))),
         ("LOG_MAX_SIZE", text(&config.log_max_size)),
         ("LOG_MAX_FILES", text(&config.log_max_files)),

@@ -185,17 +185,7 @@ impl Core {
                 unit,
                 instance,
                 probe,
-            } => {
-                let timing = self.state.timing();
-                let paced = self
-                    .pacing
-                    .on_probed(unit, number, probe, &timing, now.mono);
-                if let Some((probe, reads_log)) = paced {
-                    self.state.probed(unit, instance.as_ref(), &probe, now.mono);
-                    self.out.extend(reads_log);
-                    self.ask_whether_the_host_is_short(&probe);
-                }
-            }
+            } => self.on_probed(unit, number, instance.as_ref(), probe),
             Event::LogRead {
                 unit,
                 instance,
