@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use octo_local::daemon::admit::Facts;
 use octo_local::daemon::core::judged;
 use octo_local::daemon::message::About;
 use octo_local::daemon::message::Effect;
@@ -17,6 +18,7 @@ use octo_local::reconcile::Action;
 use octo_local::reconcile::Goal;
 use octo_local::reconcile::health::Miss;
 use octo_local::reconcile::health::Probe;
+use octo_local::reconcile::observed::Run;
 use octo_local::reconcile::status::Note;
 use octo_local::spec::UnitId;
 
@@ -250,4 +252,50 @@ fn what_was_ended_for_a_down_is_forgotten_with_it() {
     assert_eq!(bench.core.stored().wish, Wish::Rest, "it is down");
     let known = &bench.core.stored().durable.ended_by_us;
     assert!(known.is_empty(), "{known:?}");
+}
+
+#[test]
+fn another_run_is_asked_for_itself_and_nobody_waits_for_the_answer_of_the_last_one() {
+    let mut bench = ready();
+    let asked = |effect: &Effect| match effect {
+        Effect::Probe { number, unit, .. } => (*unit == NODE).then_some(*number),
+        _ => None,
+    };
+    wait(&mut bench, 6_000);
+    let before = bench.effects.iter().find_map(asked).expect("it is asked");
+    bench.effects.clear();
+    let node = bench.seen.containers.iter_mut();
+    for node in node.filter(|one| one.unit == NODE) {
+        node.run = Run::Running {
+            started_at: "2".to_owned(),
+        };
+    }
+    bench.on(Event::StreamOpened);
+    let next = bench.effects.iter().find_map(asked);
+    assert!(
+        next.is_some_and(|next| next != before),
+        "{:?}",
+        bench.effects
+    );
+    assert!(!bench.core.awaits_probe(NODE, before));
+}
+
+/// Else an image that never ran would count as what ran on the database.
+#[test]
+fn what_serves_by_an_earlier_definition_says_nothing_of_the_next_one() {
+    let mut bench = ready_with(&[("OCTOPUS_NODES", "2")]);
+    bench.effects.clear();
+    let more = [("OCTOPUS_NODES", "2"), ("TASK_CAP", "7")];
+    let id = bench.ask(Request::Up(up(&more)));
+    let facts = Facts {
+        has_data: true,
+        ..Facts::default()
+    };
+    bench.found(id, facts);
+    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    bench.seen.containers.retain(|one| one.unit != NODE);
+    bench.on(Event::StreamOpened);
+    wait(&mut bench, 1_000);
+    let asks = |effect: &Effect| matches!(effect, Effect::AskVersion(..));
+    assert!(!bench.effects.iter().any(asks), "{:?}", bench.effects);
 }
