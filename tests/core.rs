@@ -7,6 +7,7 @@ mod interrupted;
 mod known;
 mod restore;
 mod schedule;
+mod wishes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use octo_local::daemon::message::Effect;
 use octo_local::daemon::message::Event;
 use octo_local::daemon::message::Found;
 use octo_local::daemon::message::Invalidated;
+use octo_local::daemon::message::LeaseStep;
 use octo_local::daemon::message::Leave;
 use octo_local::daemon::message::Moment;
 use octo_local::daemon::message::NoLease;
@@ -52,6 +54,7 @@ struct Bench {
     core: Core,
     now: Duration,
     seen: Observed,
+    engine: Result<(), String>,
     disk: Result<(), String>,
     /// The disk answers later: what it was given is among the effects.
     disk_takes_its_time: bool,
@@ -62,6 +65,8 @@ struct Bench {
     effects: Vec<Effect>,
     last_request: u64,
     writes: usize,
+    /// What was asked about the lease.
+    leases: Vec<LeaseStep>,
     /// What each look was to see afresh.
     looks: Vec<Invalidated>,
     /// What the front door was told.
@@ -75,6 +80,10 @@ impl Bench {
 
     /// One whose daemon begins at this time.
     fn beginning_at(now: Duration, stored: Stored, held: bool) -> Self {
+        Self::loaded(now, Loaded::Fine(Box::new(stored)), held)
+    }
+
+    fn loaded(now: Duration, loaded: Loaded, held: bool) -> Self {
         let setup = Setup {
             project: ProjectName::given("p").unwrap(),
             endpoint: Endpoint("unix:///nowhere".to_owned()),
@@ -86,9 +95,10 @@ impl Bench {
             },
         };
         Self {
-            core: Core::new(setup, Loaded::Fine(Box::new(stored)), moment(now)),
+            core: Core::new(setup, loaded, moment(now)),
             now,
             seen: Observed::default(),
+            engine: Ok(()),
             disk: Ok(()),
             disk_takes_its_time: false,
             lease: Ok(()),
@@ -97,6 +107,7 @@ impl Bench {
             effects: Vec::new(),
             last_request: 0,
             writes: 0,
+            leases: Vec::new(),
             looks: Vec::new(),
             door: Vec::new(),
         }
@@ -125,7 +136,8 @@ impl Bench {
             match effect {
                 Effect::Look { invalidated, .. } => {
                     self.looks.push(invalidated);
-                    let seen = Ok(Box::new(self.seen.clone()));
+                    let seen = self.engine.clone();
+                    let seen = seen.map(|()| Box::new(self.seen.clone()));
                     self.on(Event::Looked(seen));
                 }
                 Effect::Save { number, .. } if !self.disk_takes_its_time => {
@@ -133,7 +145,10 @@ impl Bench {
                     let result = self.disk.clone();
                     self.on(Event::Saved { number, result });
                 }
-                Effect::Lease(_) => self.on(Event::Leased(self.lease.clone())),
+                Effect::Lease(step) => {
+                    self.leases.push(step);
+                    self.on(Event::Leased(self.lease.clone()));
+                }
                 Effect::Reply(id, answer) => {
                     self.answers.insert(id, *answer);
                 }

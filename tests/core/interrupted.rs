@@ -12,6 +12,7 @@ use octo_local::daemon::message::Leave;
 use octo_local::daemon::message::Moment;
 use octo_local::daemon::message::NoLease;
 use octo_local::daemon::message::Request;
+use octo_local::daemon::store::Loaded;
 use octo_local::daemon::store::Stored;
 use octo_local::daemon::store::Wish;
 use octo_local::reconcile::Action;
@@ -24,6 +25,7 @@ use octo_local::spec::UnitId;
 
 use super::Bench;
 use super::applied;
+use super::applied_with;
 use super::down;
 use super::known::answer;
 use super::known::ready;
@@ -298,4 +300,100 @@ fn what_serves_by_an_earlier_definition_says_nothing_of_the_next_one() {
     wait(&mut bench, 1_000);
     let asks = |effect: &Effect| matches!(effect, Effect::AskVersion(..));
     assert!(!bench.effects.iter().any(asks), "{:?}", bench.effects);
+}
+
+#[test]
+fn a_daemon_that_ends_gives_the_lease_back() {
+    let mut bench = applied();
+    assert_eq!(bench.leases, [LeaseStep::Take]);
+    bench.on(Event::Terminated);
+    bench.finish_actions();
+    bench.settle();
+    assert_eq!(bench.left, Some(Leave::End));
+    assert_eq!(bench.leases.last(), Some(&LeaseStep::Release));
+}
+
+#[test]
+fn a_copy_of_what_was_kept_counts_only_if_it_is_what_runs() {
+    let kept = ready_with(&[("TASK_CAP", "1")]).core.stored().clone();
+    for (cap, fits) in [("1", true), ("2", false)] {
+        let made = applied_with(&[("TASK_CAP", cap)]);
+        let copy = Some(Box::new(kept.clone()));
+        let loaded = Loaded::Quarantined("aside".to_owned(), copy);
+        let mut bench = Bench::loaded(Duration::ZERO, loaded, false);
+        bench.seen = running_as(&made.core.stored().spec.clone().unwrap());
+        bench.settle();
+        wait(&mut bench, 1_000);
+        let status = bench.core.status(moment(bench.now).mono);
+        let is_told = |note: &Note| matches!(note, Note::MadeOtherwise);
+        assert_eq!(
+            status.notes.iter().any(is_told),
+            !fits,
+            "{:?}",
+            status.notes
+        );
+        assert_eq!(bench.goal(), if fits { Goal::Up } else { Goal::Hold });
+        assert!(bench.acts().is_empty(), "{:?}", bench.acts());
+        assert_eq!(bench.writes > 0, fits);
+    }
+}
+
+/// The lines of a log that count are those of the run that ended.
+#[test]
+fn the_log_of_a_run_is_read_from_when_it_was_asked_to_start() {
+    let mut bench = ready();
+    let ends = |bench: &mut Bench| {
+        let nodes = bench.seen.containers.iter_mut();
+        nodes
+            .filter(|one| one.unit == NODE)
+            .for_each(|one| one.end(1, false));
+        bench.on(Event::StreamOpened);
+        bench.settle();
+    };
+    let starts = |effect: &Effect| matches!(effect, Effect::Act(Action::Start(NODE, _), _));
+    let examined = |effect: &Effect| match effect {
+        Effect::Act(Action::Examine(NODE, _), input) => Some(input.asked),
+        _ => None,
+    };
+    ends(&mut bench);
+    while !bench.effects.iter().any(starts) {
+        bench.finish_actions();
+        wait(&mut bench, 1_000);
+    }
+    let asked = moment(bench.now).wall;
+    bench.finish_actions();
+    bench.now += Duration::from_secs(1);
+    let began = moment(bench.now).wall;
+    let nodes = bench.seen.containers.iter_mut();
+    for node in nodes.filter(|one| one.unit == NODE) {
+        node.run = Run::Running {
+            started_at: began
+                .format(&time::format_description::well_known::Rfc3339)
+                .unwrap(),
+        };
+    }
+    bench.on(Event::StreamOpened);
+    wait(&mut bench, 1_000);
+    bench.effects.clear();
+    ends(&mut bench);
+    let span = bench
+        .effects
+        .iter()
+        .find_map(examined)
+        .expect("its log is read");
+    assert_eq!((span.since, span.until), (Some(asked), None));
+}
+
+#[test]
+fn a_daemon_that_is_to_end_waits_a_while_only_for_an_engine_that_does_not_answer() {
+    let mut bench = ready();
+    bench.engine = Err("it says nothing".to_owned());
+    bench.on(Event::StreamOpened);
+    bench.on(Event::Terminated);
+    for _ in 0..9 {
+        wait(&mut bench, 1_000);
+    }
+    assert_eq!(bench.left, None, "a call may break");
+    wait(&mut bench, 1_000);
+    assert_eq!(bench.left, Some(Leave::End));
 }
