@@ -10,7 +10,6 @@ pub mod diff;
 pub mod digest;
 pub mod front_door;
 pub mod labels;
-pub mod reference;
 pub mod unit;
 
 use std::collections::BTreeMap;
