@@ -3,10 +3,12 @@
 
 mod external;
 mod front_door;
+mod interrupted;
 mod known;
 mod restore;
 mod schedule;
 mod upgrade;
+mod wishes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,6 +31,7 @@ use octo_local::daemon::message::Effect;
 use octo_local::daemon::message::Event;
 use octo_local::daemon::message::Found;
 use octo_local::daemon::message::Invalidated;
+use octo_local::daemon::message::LeaseStep;
 use octo_local::daemon::message::Leave;
 use octo_local::daemon::message::Moment;
 use octo_local::daemon::message::NoLease;
@@ -52,7 +55,10 @@ struct Bench {
     core: Core,
     now: Duration,
     seen: Observed,
+    engine: Result<(), String>,
     disk: Result<(), String>,
+    /// The disk answers later: what it was given is among the effects.
+    disk_takes_its_time: bool,
     lease: Result<(), NoLease>,
     answers: BTreeMap<RequestId, Answer>,
     left: Option<Leave>,
@@ -60,6 +66,8 @@ struct Bench {
     effects: Vec<Effect>,
     last_request: u64,
     writes: usize,
+    /// What was asked about the lease.
+    leases: Vec<LeaseStep>,
     /// What each look was to see afresh.
     looks: Vec<Invalidated>,
     /// What the front door was told.
@@ -68,6 +76,15 @@ struct Bench {
 
 impl Bench {
     fn new(stored: Stored, held: bool) -> Self {
+        Self::beginning_at(Duration::ZERO, stored, held)
+    }
+
+    /// One whose daemon begins at this time.
+    fn beginning_at(now: Duration, stored: Stored, held: bool) -> Self {
+        Self::loaded(now, Loaded::Fine(Box::new(stored)), held)
+    }
+
+    fn loaded(now: Duration, loaded: Loaded, held: bool) -> Self {
         let setup = Setup {
             project: ProjectName::given("p").unwrap(),
             endpoint: Endpoint("unix:///nowhere".to_owned()),
@@ -78,18 +95,20 @@ impl Bench {
                 octo_local::backup::schedule::next_due(pattern, after_ms, &chrono::Utc)
             },
         };
-        let now = Duration::ZERO;
         Self {
-            core: Core::new(setup, Loaded::Fine(Box::new(stored)), moment(now)),
+            core: Core::new(setup, loaded, moment(now)),
             now,
             seen: Observed::default(),
+            engine: Ok(()),
             disk: Ok(()),
+            disk_takes_its_time: false,
             lease: Ok(()),
             answers: BTreeMap::new(),
             left: None,
             effects: Vec::new(),
             last_request: 0,
             writes: 0,
+            leases: Vec::new(),
             looks: Vec::new(),
             door: Vec::new(),
         }
@@ -118,15 +137,19 @@ impl Bench {
             match effect {
                 Effect::Look { invalidated, .. } => {
                     self.looks.push(invalidated);
-                    let seen = Ok(Box::new(self.seen.clone()));
+                    let seen = self.engine.clone();
+                    let seen = seen.map(|()| Box::new(self.seen.clone()));
                     self.on(Event::Looked(seen));
                 }
-                Effect::Save { number, .. } => {
+                Effect::Save { number, .. } if !self.disk_takes_its_time => {
                     self.writes += 1;
                     let result = self.disk.clone();
                     self.on(Event::Saved { number, result });
                 }
-                Effect::Lease(_) => self.on(Event::Leased(self.lease.clone())),
+                Effect::Lease(step) => {
+                    self.leases.push(step);
+                    self.on(Event::Leased(self.lease.clone()));
+                }
                 Effect::Reply(id, answer) => {
                     self.answers.insert(id, *answer);
                 }
@@ -246,8 +269,12 @@ fn down(volumes: bool) -> Request {
 
 /// A core whose configuration was applied, with nothing made yet.
 fn applied() -> Bench {
+    applied_with(&[])
+}
+
+fn applied_with(more: &[(&str, &str)]) -> Bench {
     let mut bench = Bench::awake(Stored::default());
-    let id = bench.ask(Request::Up(up(&[])));
+    let id = bench.ask(Request::Up(up(more)));
     bench.gathered(id, "AAAAAAAAAAAAAAAAAAAAAA==");
     assert!(bench.is_taken(id), "{:?}", bench.answers);
     bench

@@ -3,7 +3,7 @@
 
 mod drain;
 mod faults;
-mod scene;
+pub(crate) mod scene;
 mod strangers;
 mod told;
 

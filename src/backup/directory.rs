@@ -44,6 +44,7 @@ pub enum DirectoryError {
         /// What it was about.
         path: String,
         /// The system's words.
+        #[source]
         error: io::Error,
     },
     /// Another run writes sets of this project.

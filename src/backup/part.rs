@@ -13,6 +13,7 @@ use sha2::Sha256;
 
 use super::manifest::Kind;
 use super::manifest::Part;
+use crate::engine::AnyError;
 
 /// Quicker than the engine's stream on one core, and within some percent of the larger levels for
 /// what is mostly packages, compressed already.
@@ -174,20 +175,20 @@ impl PartWriter {
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// Its file is not there, or cannot be read.
-    #[error("{file}: {why}")]
+    #[error("{file}: {source}")]
     Unreadable {
         /// The file's name.
         file: String,
-        /// The system's words.
-        why: String,
+        /// Why.
+        source: AnyError,
     },
     /// It has another size or other bytes than when it was written.
-    #[error("{file} is damaged: {why}")]
+    #[error("{file} is damaged: {source}")]
     Damaged {
         /// The file's name.
         file: String,
         /// What differs.
-        why: String,
+        source: AnyError,
     },
     /// It is encrypted, and what was given does not open it.
     #[error("{file} is encrypted, and {why}")]
@@ -252,7 +253,7 @@ pub fn read_plain(
 fn must_have_size(part: &Part, name: &str, file: &File) -> Result<(), Fault> {
     let size = file
         .metadata()
-        .map_err(|error| unreadable(name, &error))?
+        .map_err(|error| unreadable(name, error))?
         .len();
     if size == part.stored_size {
         return Ok(());
@@ -275,12 +276,11 @@ fn open<'a, Stored: Read>(
             "no identity was given; name its file with --identity",
         ));
     }
-    let decryptor =
-        age::Decryptor::new(stored).map_err(|error| damaged(name, error.to_string()))?;
+    let decryptor = age::Decryptor::new(stored).map_err(|error| damaged(name, error))?;
     let identities = identities.0.iter().map(|one| one as &dyn age::Identity);
     decryptor.decrypt(identities).map_err(|error| match error {
         age::DecryptError::NoMatchingKeys => sealed("none of the given identities opens it"),
-        error => damaged(name, error.to_string()),
+        error => damaged(name, error),
     })
 }
 
@@ -289,14 +289,14 @@ fn plain(part: &Part, name: &str, from: impl Read, mut sink: impl Sink) -> Resul
         decoder.window_log_max(WINDOW_LOG_MAX)?;
         Ok(decoder)
     });
-    let mut plain = Hashing::new(decoder.map_err(|error| unreadable(name, &error))?);
+    let mut plain = Hashing::new(decoder.map_err(|error| unreadable(name, error))?);
     let mut buffer = vec![0; BUFFER];
     loop {
         let read = match plain.read(&mut buffer) {
             Ok(0) => break,
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(damaged(name, error.to_string())),
+            Err(error) => return Err(damaged(name, error)),
         };
         // A few bytes can expand to a disk full of zeros.
         if plain.size > part.plain_size {
@@ -320,7 +320,7 @@ fn plain(part: &Part, name: &str, from: impl Read, mut sink: impl Sink) -> Resul
         ));
     }
     if sha != part.plain_sha256 {
-        return Err(damaged(name, "its content has another SHA-256".to_owned()));
+        return Err(damaged(name, "its content has another SHA-256"));
     }
     Ok(())
 }
@@ -333,7 +333,7 @@ fn drain(name: &str, from: &mut impl Read, moved: &mut impl Sink) -> Result<(), 
             Ok(read) if moved.take(&buffer[..read]) => {}
             Ok(_) => return Err(Fault::Stopped),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(unreadable(name, &error)),
+            Err(error) => return Err(unreadable(name, error)),
         }
     }
 }
@@ -345,21 +345,21 @@ fn stored_agrees<Inner>(part: &Part, name: &str, stored: Hashing<Inner>) -> Resu
     }
     Err(damaged(
         name,
-        "its bytes have another SHA-256 than when it was written".to_owned(),
+        "its bytes have another SHA-256 than when it was written",
     ))
 }
 
-fn unreadable(name: &str, error: &io::Error) -> Fault {
+fn unreadable(name: &str, error: io::Error) -> Fault {
     Fault::Unreadable {
         file: name.to_owned(),
-        why: error.to_string(),
+        source: error.into(),
     }
 }
 
-fn damaged(name: &str, why: String) -> Fault {
+fn damaged(name: &str, source: impl Into<AnyError>) -> Fault {
     Fault::Damaged {
         file: name.to_owned(),
-        why,
+        source: source.into(),
     }
 }
 

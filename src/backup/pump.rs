@@ -38,13 +38,13 @@ pub enum PumpError<E> {
     Source(E),
     /// The source was no whole archive.
     #[error("{0}")]
-    Archive(TarFault),
+    Archive(#[source] TarFault),
     /// What should be one file is none or several.
     #[error("{0} files came where one was expected")]
     NotOne(u64),
     /// It could not be written.
     #[error("{0}")]
-    Write(io::Error),
+    Write(#[source] io::Error),
 }
 
 /// A piece, or the end that the source told. A queue that closes without it was cut off.

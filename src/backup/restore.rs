@@ -142,7 +142,7 @@ pub async fn faults(
     });
     let findings = reading.await.map_err(|error| RunError::Part {
         part: "the set",
-        why: error.to_string(),
+        source: error.into(),
     })?;
     let bad = |finding: &Finding| {
         let sealed = (!finding.is_opened)
@@ -213,7 +213,7 @@ impl Restoring<'_> {
         let opened = self.set.directory.open(&self.set.name, &file);
         let opened = opened.map_err(|error| RunError::Part {
             part: name,
-            why: error.to_string(),
+            source: error.into(),
         })?;
         let (began, done, progress) = (self.began, self.done, self.progress.clone());
         progress.send_modify(|progress| name.clone_into(&mut progress.step));

@@ -37,6 +37,7 @@ use super::tar_stream;
 use crate::config::Config;
 use crate::config::Secret;
 use crate::config::backup::is_recipient;
+use crate::engine::AnyError;
 use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::engine::observe::ObservationCache;
@@ -108,18 +109,19 @@ pub enum RunError {
         /// What was under way.
         part: &'static str,
         /// Its error.
+        #[source]
         error: EngineError,
     },
     /// SQL Server.
     #[error("the database: {0}")]
     Sql(#[from] SqlError),
     /// A part could not be written, or its source was not whole.
-    #[error("{part}: {why}")]
+    #[error("{part}: {source}")]
     Part {
         /// Which.
         part: &'static str,
         /// Why.
-        why: String,
+        source: AnyError,
     },
     /// What was written is not what is read again.
     #[error("what was written cannot be read again: {0}")]
@@ -288,7 +290,7 @@ impl Making<'_> {
             },
             other => RunError::Part {
                 part: kind.name(),
-                why: other.to_string(),
+                source: other.into(),
             },
         })?;
         self.done += part.plain_size;
@@ -300,7 +302,7 @@ impl Making<'_> {
         let file = self.draft.create(&kind.file(&self.encryption))?;
         PartWriter::new(kind, file, &self.recipients).map_err(|error| RunError::Part {
             part: kind.name(),
-            why: error.to_string(),
+            source: error.into(),
         })
     }
 
@@ -323,19 +325,19 @@ impl Making<'_> {
     }
 
     async fn json(&mut self, kind: Kind, value: &impl serde::Serialize) -> Result<(), RunError> {
-        let failure = |why: String| RunError::Part {
+        let failure = |source: AnyError| RunError::Part {
             part: kind.name(),
-            why,
+            source,
         };
-        let text = serde_json::to_vec_pretty(value).map_err(|error| failure(error.to_string()))?;
+        let text = serde_json::to_vec_pretty(value).map_err(|error| failure(error.into()))?;
         let mut writer = self.writer(kind)?;
         let writing = tokio::task::spawn_blocking(move || {
             writer.write(&text)?;
             writer.finish(None)
         });
-        let written = writing.await.map_err(|error| failure(error.to_string()))?;
+        let written = writing.await.map_err(|error| failure(error.into()))?;
         self.parts
-            .push(written.map_err(|error| failure(error.to_string()))?);
+            .push(written.map_err(|error| failure(error.into()))?);
         Ok(())
     }
 
@@ -352,7 +354,7 @@ impl Making<'_> {
             });
             reading.await.map_err(|error| RunError::Part {
                 part: "check",
-                why: error.to_string(),
+                source: error.into(),
             })??;
         }
         Ok(())

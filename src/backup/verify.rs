@@ -11,6 +11,7 @@ use super::name::SetName;
 use super::part;
 use super::part::Fault;
 use super::part::Identities;
+use super::tar_stream::TarFault;
 use super::tar_stream::TarStream;
 
 /// What was found about a part.
@@ -69,7 +70,7 @@ fn opened(directory: &Directory, name: &SetName, file: &str) -> Result<std::fs::
         .open(name, file)
         .map_err(|error| Fault::Unreadable {
             file: file.to_owned(),
-            why: error.to_string(),
+            source: error.into(),
         })
 }
 
@@ -91,17 +92,15 @@ fn content(
         }
         fault.is_none() && moved(bytes.len() as u64)
     });
-    let damaged = |why: String| Fault::Damaged {
+    let damaged = |fault: TarFault| Fault::Damaged {
         file: file.to_owned(),
-        why,
+        source: fault.into(),
     };
     if let Some(fault) = fault {
-        return Err(damaged(fault.to_string()));
+        return Err(damaged(fault));
     }
     read?;
-    archive.map_or(Ok(()), |archive| {
-        archive.finish().map_err(|fault| damaged(fault.to_string()))
-    })
+    archive.map_or(Ok(()), |archive| archive.finish().map_err(damaged))
 }
 
 /// The whole of a part that is small: configuration and secrets.
@@ -121,7 +120,8 @@ pub fn small(
             "it has {} bytes, far more than it can need",
             part.plain_size
         );
-        return Err(Fault::Damaged { file, why });
+        let source = why.into();
+        return Err(Fault::Damaged { file, source });
     }
     let mut bytes = Vec::new();
     let opened = opened(directory, name, &file)?;

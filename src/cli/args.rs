@@ -7,9 +7,6 @@ use clap::Subcommand;
 use clap::ValueEnum;
 use clap::ValueHint;
 
-use clap_complete::engine::ArgValueCandidates;
-
-use crate::cli::candidates;
 use crate::config::MAX_NODES;
 use crate::config::Pull;
 use crate::export::kubernetes::options::Options;
@@ -30,7 +27,7 @@ const GLOBAL: &str = "Options of every command";
 #[command(name = "octo-local", version, max_term_width = 100, after_help = FIRST_STEPS)]
 pub struct Args {
     /// The project's name [default: COMPOSE_PROJECT_NAME, else made from the directory]
-    #[arg(short = 'p', long, global = true, value_name = "NAME", add = ArgValueCandidates::new(candidates::projects), help_heading = GLOBAL, display_order = 900)]
+    #[arg(short = 'p', long, global = true, value_name = "NAME", help_heading = GLOBAL, display_order = 900)]
     pub project_name: Option<String>,
     /// Where `.env` is, and what the project is named after [default: the current directory]
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = GLOBAL, display_order = 901)]
@@ -250,7 +247,7 @@ pub struct WebFlags {
 #[derive(Clone, Debug, clap::Args)]
 pub struct UnitNames {
     /// db, octopus-server-1, … [default: all]
-    #[arg(value_name = "UNIT", add = ArgValueCandidates::new(candidates::units))]
+    #[arg(value_name = "UNIT")]
     pub units: Vec<String>,
     /// Refused with a word on what counts instead
     #[arg(short = 't', long, hide = true, value_name = "SECONDS", value_parser = no_timeout)]
@@ -267,7 +264,7 @@ fn no_timeout(_: &str) -> Result<u64, String> {
 #[derive(Clone, Debug, clap::Args)]
 pub struct StatusFlags {
     /// Only these: db, octopus-server-1, … [default: all]
-    #[arg(value_name = "UNIT", add = ArgValueCandidates::new(candidates::units))]
+    #[arg(value_name = "UNIT")]
     pub units: Vec<String>,
     /// How to show it
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -284,7 +281,7 @@ pub struct StatusFlags {
 #[derive(Clone, Debug, clap::Args)]
 pub struct ExplainFlags {
     /// db, octopus-server-1, … [default: all]
-    #[arg(value_name = "UNIT", add = ArgValueCandidates::new(candidates::units))]
+    #[arg(value_name = "UNIT")]
     pub units: Vec<String>,
     /// How to show it
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -419,7 +416,7 @@ pub struct DownFlags {
 #[derive(Clone, Debug, clap::Args)]
 pub struct LogFlags {
     /// db, octopus-server-1, … or `daemon` [default: all units]
-    #[arg(value_name = "UNIT", add = ArgValueCandidates::new(candidates::logs))]
+    #[arg(value_name = "UNIT")]
     pub units: Vec<String>,
     /// Go on as lines are written
     #[arg(short = 'f', long)]

@@ -1,11 +1,14 @@
 //! What a shell offers while a command is typed: projects and units as they are known here. Only
 //! files are read: a key press waits for nobody.
 
+use clap::Arg;
 use clap::Command;
 use clap::CommandFactory as _;
 use clap::builder::Resettable;
+use clap_complete::engine::ArgValueCandidates;
 use clap_complete::engine::CompletionCandidate;
 
+use crate::cli::args;
 use crate::cli::args::Args;
 use crate::cli::context::Context;
 use crate::cli::known;
@@ -20,10 +23,31 @@ pub fn command() -> Command {
         .filter(|command| !command.is_hide_set())
         .cloned()
         .map(by_its_name)
+        .map(with_units)
         .collect();
     Command::new("octo-local")
-        .args(all.get_arguments().cloned().collect::<Vec<_>>())
+        .args(all.get_arguments().cloned().map(with_projects))
         .subcommands(visible)
+}
+
+/// The option that names the project, with those that are known.
+fn with_projects(arg: Arg) -> Arg {
+    match arg.get_id().as_str() {
+        "project_name" => arg.add(ArgValueCandidates::new(projects)),
+        _ => arg,
+    }
+}
+
+/// A command about units, with those of the project.
+fn with_units(command: Command) -> Command {
+    let offered = match command.get_name() {
+        "logs" => ArgValueCandidates::new(logs),
+        _ => ArgValueCandidates::new(units),
+    };
+    command.mut_args(|arg| match arg.get_id().as_str() {
+        "units" => arg.add(offered.clone()),
+        _ => arg,
+    })
 }
 
 /// Of a command and its visible alias only the first in the alphabet would be offered: `ps` for
@@ -36,7 +60,7 @@ fn by_its_name(command: Command) -> Command {
 }
 
 /// The names of the known projects.
-pub fn projects() -> Vec<CompletionCandidate> {
+fn projects() -> Vec<CompletionCandidate> {
     let Some(context) = context() else {
         return Vec::new();
     };
@@ -47,7 +71,7 @@ pub fn projects() -> Vec<CompletionCandidate> {
 }
 
 /// The units of the project that is meant.
-pub fn units() -> Vec<CompletionCandidate> {
+fn units() -> Vec<CompletionCandidate> {
     let spec = context()
         .and_then(|context| store::read(&context.paths.store()))
         .and_then(|stored| stored.spec);
@@ -59,7 +83,7 @@ pub fn units() -> Vec<CompletionCandidate> {
 }
 
 /// What `logs` shows.
-pub fn logs() -> Vec<CompletionCandidate> {
+fn logs() -> Vec<CompletionCandidate> {
     let mut all = units();
     all.push(CompletionCandidate::new("daemon"));
     all
@@ -78,7 +102,7 @@ fn context() -> Option<Context> {
         project_name: value(["-p", "--project-name"]).filter(|name| !name.is_empty()),
         project_directory: value(["--project-directory", "--project-directory"]).map(Into::into),
         env_file: Vec::new(),
-        command: crate::cli::args::Command::Version,
+        command: args::Command::Version,
     };
     Context::new(&args).ok()
 }

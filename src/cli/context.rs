@@ -8,13 +8,13 @@ use std::path::PathBuf;
 
 use crate::api::client::Client;
 use crate::cli::args::Args;
+use crate::cli::environment::environment;
 use crate::cli::outcome::CONFIGURATION;
 use crate::cli::outcome::Failure;
 use crate::cli::outcome::USAGE;
 use crate::cli::supervisor;
 use crate::cli::variables::Files;
 use crate::cli::variables::Variables;
-use crate::cli::variables::environment;
 use crate::config::project;
 use crate::config::project::ProjectName;
 use crate::daemon::paths::Paths;
@@ -93,7 +93,7 @@ impl Context {
                 failure.lines.truncate(1);
                 failure.lines.push(line);
             }
-            if let Some(other) = supervisor::another(self) {
+            if let Some(other) = supervisor::another(&self.project, &self.endpoint()) {
                 failure.lines.push(other.line(self.project.as_str()));
             }
             failure

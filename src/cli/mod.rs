@@ -21,6 +21,7 @@ pub mod context;
 pub mod daemon_client;
 pub mod demo;
 pub mod drift;
+pub mod environment;
 pub mod known;
 pub mod outcome;
 pub mod panic_hook;

@@ -1,8 +1,9 @@
 //! Who else supervises a project: root's daemon, or another user's. Each has a socket of its owner
 //! only, so it cannot be asked; but the name that keeps a second daemon out tells whose it is.
 
-use crate::cli::context::Context;
+use crate::config::project::ProjectName;
 use crate::daemon::run;
+use crate::engine::Endpoint;
 
 /// A daemon of somebody else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,9 +12,9 @@ pub struct Other {
     pid: i32,
 }
 
-/// The daemon of another user that supervises this project on this engine.
-pub fn another(context: &Context) -> Option<Other> {
-    let run::Holder { uid, pid } = run::holder_of_name(&context.project, &context.endpoint())?;
+/// The daemon of another user that supervises a project on an engine.
+pub fn another(project: &ProjectName, endpoint: &Endpoint) -> Option<Other> {
+    let run::Holder { uid, pid } = run::holder_of_name(project, endpoint)?;
     (uid != rustix::process::geteuid().as_raw()).then_some(Other { uid, pid })
 }
 

@@ -60,17 +60,6 @@ pub struct Variables {
     pub blanks: Vec<String>,
 }
 
-/// The process environment. What is not UTF-8 cannot be one of ours.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one home of the process environment"
-)]
-pub fn environment() -> BTreeMap<String, String> {
-    std::env::vars_os()
-        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
-}
-
 impl Files {
     /// As the arguments say.
     pub fn of(args: &Args) -> Result<Self, Failure> {

@@ -1,12 +1,11 @@
 //! What a field means where a file that an older octo-local wrote does not have it.
 //!
 //! Everything that is kept has such a default for each of its fields, so that a new field costs
-//! nobody the state file. A field that is added gets here what the program did before it existed,
-//! which a test compares with what an empty `.env` means now.
+//! nobody the state file. A field that is added gets here what the program did before it existed: the
+//! default of its key, from the one table of those, as a test compares with what an empty `.env`
+//! means now.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
 
 use super::AfterFailedUpgrade;
 use super::Config;
@@ -18,8 +17,7 @@ use super::SqlConfig;
 use super::Timing;
 use super::backup::BackupConfig;
 use super::front_door::FrontDoorConfig;
-
-const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+use super::keys;
 
 impl Default for Config {
     fn default() -> Self {
@@ -30,8 +28,8 @@ impl Default for Config {
             octopus: OctopusConfig::default(),
             pull: Pull::default(),
             timing: Timing::default(),
-            log_max_size: "10m".to_owned(),
-            log_max_files: 3,
+            log_max_size: keys::default_as("LOG_MAX_SIZE"),
+            log_max_files: keys::default_as("LOG_MAX_FILES"),
             backup: BackupConfig::default(),
             front_door: FrontDoorConfig::default(),
         }
@@ -43,10 +41,10 @@ impl Default for SqlConfig {
         Self {
             image: String::new(),
             sa_password: Secret::default(),
-            port: 1401,
-            bind: LOOPBACK,
-            memory_limit_mb: 2048,
-            edition: "Express".to_owned(),
+            port: keys::default_as("SQL_PORT"),
+            bind: keys::default_as("SQL_BIND_ADDRESS"),
+            memory_limit_mb: keys::default_as("SQL_MEMORY_LIMIT_MB"),
+            edition: keys::default_as("MSSQL_PID"),
             extra: BTreeMap::new(),
         }
     }
@@ -70,15 +68,15 @@ impl Default for OctopusConfig {
         Self {
             networks: Vec::new(),
             user: None,
-            image: "octopusdeploy/octopusdeploy".to_owned(),
-            tag: "latest".to_owned(),
-            nodes: 1,
-            node_name: "octopus".to_owned(),
-            port: 8080,
-            bind: LOOPBACK,
-            admin_username: "admin".to_owned(),
+            image: keys::default_as("OCTOPUS_IMAGE"),
+            tag: keys::default_as("OCTOPUS_SERVER_TAG"),
+            nodes: keys::default_as("OCTOPUS_NODES"),
+            node_name: keys::default_as("OCTOPUS_SERVER_NODE_NAME"),
+            port: keys::default_as("OCTOPUS_PORT"),
+            bind: keys::default_as("BIND_ADDRESS"),
+            admin_username: keys::default_as("ADMIN_USERNAME"),
             admin_password: Secret::default(),
-            admin_email: "octopus@example.local".to_owned(),
+            admin_email: keys::default_as("ADMIN_EMAIL"),
             admin_api_key: None,
             licence: None,
             master_key: None,

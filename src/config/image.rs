@@ -101,7 +101,7 @@ impl ImageRef {
     pub fn normal(&self) -> String {
         let (registry, path) = split_registry(&self.name);
         let registry = match registry {
-            "index.docker.io" => DEFAULT_REGISTRY,
+            "index.docker.io" | "registry-1.docker.io" => DEFAULT_REGISTRY,
             other => other,
         };
         let is_official = registry == DEFAULT_REGISTRY && !path.contains('/');
@@ -127,15 +127,17 @@ impl fmt::Display for ImageRef {
     }
 }
 
-/// Whether two texts name the same image: in their normal form, and as they are where one is no
-/// reference. `localhost/name`, as Podman shows what was built there, equals a name without a
-/// registry.
+/// A text in the normal form of references, by which an engine's spelling of one is a person's; as it
+/// is where it is none.
+pub fn normal(text: &str) -> String {
+    ImageRef::parse(text).map_or_else(|_| text.to_owned(), |read| read.normal())
+}
+
+/// Whether two texts name the same image. `localhost/name`, as Podman shows what was built there,
+/// equals a name without a registry.
 pub fn is_same(one: &str, other: &str) -> bool {
-    let normal = |text: &str| {
-        let text = text.strip_prefix("localhost/").unwrap_or(text);
-        ImageRef::parse(text).map_or_else(|_| text.to_owned(), |read| read.normal())
-    };
-    one == other || normal(one) == normal(other)
+    let plain = |text: &str| normal(text.strip_prefix("localhost/").unwrap_or(text));
+    one == other || plain(one) == plain(other)
 }
 
 /// The registry that a name begins with, else the default one, and the path after it. A first
@@ -363,6 +365,32 @@ mod tests {
         ] {
             assert!(!is_same(one, other), "{one} {other}");
         }
+    }
+
+    #[test]
+    fn references_that_mean_the_same_have_one_form() {
+        let digest = digest();
+        for (one, other) in [
+            ("alpine", "docker.io/library/alpine:latest"),
+            ("docker.io/alpine:3", "docker.io/library/alpine:3"),
+            (
+                "octopusdeploy/octopusdeploy:2026.2",
+                "registry-1.docker.io/octopusdeploy/octopusdeploy:2026.2",
+            ),
+            ("r.example:5000/a/b", "r.example:5000/a/b:latest"),
+            (
+                &format!("a@{digest}"),
+                &format!("docker.io/library/a@{digest}"),
+            ),
+            (
+                &format!("a:1@{digest}"),
+                &format!("docker.io/library/a:1@{digest}"),
+            ),
+        ] {
+            assert_eq!(normal(one), normal(other), "{one} {other}");
+        }
+        assert_ne!(normal("r.example:5000/a"), normal("r.example/a"));
+        assert_ne!(normal("localhost/x:1"), normal("x:1"), "to an engine");
     }
 
     proptest! {

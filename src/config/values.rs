@@ -39,8 +39,15 @@ pub fn differences(one: &Config, other: &Config) -> Vec<String> {
 }
 
 fn stack(config: &Config) -> Vec<(&'static str, Secret)> {
-    let (sql, octopus) = (config.sql.as_ref(), &config.octopus);
-    let text = |value: &dyn ToString| Secret::new(value.to_string());
+    [of_database(config), of_octopus(config), of_the_rest(config)].concat()
+}
+
+fn text(value: &dyn ToString) -> Secret {
+    Secret::new(value.to_string())
+}
+
+fn of_database(config: &Config) -> Vec<(&'static str, Secret)> {
+    let sql = config.sql.as_ref();
     let of_sql =
         |value: fn(&super::SqlConfig) -> String| Secret::new(sql.map(value).unwrap_or_default());
     let accepted = if config.demo { "" } else { "Y" };
@@ -63,6 +70,12 @@ fn stack(config: &Config) -> Vec<(&'static str, Secret)> {
         ),
         ("MSSQL_PID", of_sql(|sql| sql.edition.clone())),
         ("DB_CONNECTION_STRING", given_connection_string(config)),
+    ]
+}
+
+fn of_octopus(config: &Config) -> Vec<(&'static str, Secret)> {
+    let octopus = &config.octopus;
+    vec![
         ("OCTOPUS_IMAGE", text(&octopus.image)),
         ("OCTOPUS_SERVER_TAG", text(&octopus.tag)),
         ("OCTOPUS_NODES", text(&octopus.nodes)),
@@ -101,6 +114,11 @@ fn stack(config: &Config) -> Vec<(&'static str, Secret)> {
                 AfterFailedUpgrade::RollBack => "auto",
             }),
         ),
+    ]
+}
+
+fn of_the_rest(config: &Config) -> Vec<(&'static str, Secret)> {
+    vec![
         ("PULL", Secret::new(pull(config.pull))),
         ("LOG_MAX_SIZE", text(&config.log_max_size)),
         ("LOG_MAX_FILES", text(&config.log_max_files)),

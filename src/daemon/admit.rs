@@ -87,13 +87,15 @@ pub struct Ports {
     pub certificate: Option<(String, String)>,
 }
 
-/// The versions that images of Octopus Server say of themselves, in a label.
+/// What is known of versions of Octopus Server beside what is kept.
 #[derive(Clone, Debug, Default)]
 pub struct Versions {
-    /// Of the wanted image, where the engine has it and will use it.
+    /// Of the wanted image, as its label says, where the engine has it and will use it.
     pub image: Option<String>,
-    /// Of the image that an existing node was made of.
+    /// Of the image that an existing node was made of, as its label says.
     pub node: Option<String>,
+    /// Those that were installed on the database last, as its own table says.
+    pub database: Vec<String>,
 }
 
 /// What was found out about the host and the data before anything is touched.

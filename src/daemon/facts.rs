@@ -38,6 +38,7 @@ use crate::engine::inventory::Inventory;
 use crate::reconcile::Observed;
 use crate::reconcile::observed::Stranger;
 use crate::spec::ContainerSpec;
+use crate::spec::DatabaseTarget;
 use crate::spec::FrontDoorSpec;
 use crate::spec::Port;
 use crate::spec::StackSpec;
@@ -141,6 +142,7 @@ impl Question {
         if !self.spec.demo {
             facts.host = self.engine.host().await.ok();
             facts.versions.image = self.image_version().await?;
+            facts.versions.database = self.installed_versions(&facts).await;
             if same_data {
                 facts.versions.node = self.node_version().await?;
             }
@@ -177,23 +179,30 @@ impl Question {
     /// may publish another port, and another login may be Octopus Server's: `sa` is asked where the
     /// server is.
     async fn sa_login(&self) -> Login {
-        let running = self
-            .seen
-            .container(UnitId::Sql)
-            .filter(|container| container.is_running());
-        let (Some(running), Some(sql)) = (running, &self.config.sql) else {
+        let Some(target) = self.running_database().await else {
             return Login::Unknown;
         };
-        let Some(mut target) = self.engine.database_of(&running.id).await else {
-            return Login::Unknown;
-        };
-        target.password = sql.sa_password.clone();
         match sql::login(&target, "master", DATABASE_LIMIT).await {
             Ok(_) => Login::Accepted,
             // One that is still starting refuses right passwords too.
             Err(error) if is_refusal(&error) && self.ready.contains(&UnitId::Sql) => Login::Refused,
             Err(_) => Login::Unknown,
         }
+    }
+
+    /// The database of the SQL Server that runs, asked as `sa` with the configured password.
+    async fn running_database(&self) -> Option<DatabaseTarget> {
+        let running = self.seen.container(UnitId::Sql)?;
+        let sql = self.config.sql.as_ref()?;
+        if !running.is_running() {
+            return None;
+        }
+        let target = self.engine.database_of(&running.id).await?;
+        Some(DatabaseTarget {
+            password: sql.sa_password.clone(),
+            database: self.config.database.name.clone(),
+            ..target
+        })
     }
 
     /// With the state file lost, an existing node still knows the key; one that serves knows the
@@ -222,6 +231,25 @@ impl Question {
                 self.engine.image_version(&node.image).await
             }
             Some(_) | None => Ok(None),
+        }
+    }
+
+    /// The versions that were installed on the database, as it says itself: what is kept here may be
+    /// lost, or somebody else had the database meanwhile. None where it cannot be asked now.
+    async fn installed_versions(&self, facts: &Facts) -> Vec<String> {
+        let target = if self.config.sql.is_none() {
+            let exists = facts.external_database == Some(true);
+            exists.then(|| self.spec.database.clone())
+        } else if facts.sa_login == Login::Accepted {
+            self.running_database().await
+        } else {
+            None
+        };
+        match target {
+            Some(target) => sql::history::installed(&target, DATABASE_LIMIT)
+                .await
+                .unwrap_or_default(),
+            None => Vec::new(),
         }
     }
 

@@ -53,6 +53,7 @@ pub enum DaemonError {
         /// What.
         path: PathBuf,
         /// Why.
+        #[source]
         why: std::io::Error,
     },
 }

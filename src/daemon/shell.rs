@@ -25,6 +25,7 @@ use super::core::Setup;
 use super::facts::Question;
 use super::guard::guarded;
 use super::journal::Journal;
+use super::message::ActionInput;
 use super::message::Answer;
 use super::message::Denied;
 use super::message::DoorWish;
@@ -60,11 +61,14 @@ use crate::engine::Endpoint;
 use crate::engine::Engine;
 use crate::engine::lease::Lease;
 use crate::engine::observe::ObservationCache;
+use crate::reconcile::Action;
 use crate::reconcile::Mono;
 use crate::reconcile::action::Doubt;
 use crate::reconcile::action::Trouble;
 use crate::reconcile::health::Probe;
+use crate::reconcile::observed::Instance;
 use crate::reconcile::status::Status;
+use crate::spec::UnitId;
 use crate::web::link::Start;
 
 /// How many inputs may wait. Senders wait when it is full: nothing is lost, and nothing grows.
@@ -337,39 +341,8 @@ impl Shell {
                 invalidated,
                 images,
             } => self.look(invalidated, images),
-            Effect::FollowEvents => {
-                if let Some(engine) = self.contact.engine.clone() {
-                    let work =
-                        observe::follow_events(engine, self.project.clone(), self.queue.clone());
-                    // Also one that met a bug has ended: the events are followed anew.
-                    self.spawn_and_tell("events", work, |why| {
-                        let why = why.unwrap_or_else(|words| words);
-                        Input::Event(Event::StreamClosed(why))
-                    });
-                }
-            }
-            Effect::Act(action, input) => {
-                let Some(engine) = self.contact.engine.clone() else {
-                    // The core acts only on an engine that answered, and it is kept until one does
-                    // not.
-                    return;
-                };
-                let context = ActionContext {
-                    engine,
-                    input: *input,
-                    env: self.env.clone(),
-                };
-                let copy = action.clone();
-                self.spawn_and_tell(
-                    "action",
-                    async move { context.carry_out(&copy).await },
-                    move |result| {
-                        let result = result
-                            .unwrap_or_else(|words| Err(Trouble::engine(words, Doubt::Unknown)));
-                        Input::Event(Event::Done(action, result))
-                    },
-                );
-            }
+            Effect::FollowEvents => self.follow_events(),
+            Effect::Act(action, input) => self.act(action, *input),
             Effect::Probe {
                 number,
                 unit,
@@ -388,22 +361,7 @@ impl Shell {
                     })
                 },
             ),
-            Effect::ReadLog(unit, instance) => {
-                let (engine, id) = (self.contact.engine.clone(), instance.id.clone());
-                let work = async move {
-                    match engine {
-                        Some(engine) => probe::log_lines(&engine, &id).await,
-                        None => Vec::new(),
-                    }
-                };
-                self.spawn_and_tell("log", work, move |lines| {
-                    Input::Event(Event::LogRead {
-                        unit,
-                        instance,
-                        lines: lines.unwrap_or_default(),
-                    })
-                });
-            }
+            Effect::ReadLog(unit, instance) => self.read_log(unit, instance),
             Effect::Lease(step) => self.lease(step),
             Effect::ReadPressure => {
                 self.spawn_and_tell("pressure", pressure::read(), |pressure| {
@@ -445,20 +403,72 @@ impl Shell {
                 }
             }
             Effect::Tell(subject, what) => self.journal.write(&subject, &what),
-            Effect::RemoveImages(images) => {
-                let engine = self.contact.engine.clone();
-                // Waited for when the daemon ends.
-                self.tasks.spawn(async move {
-                    for image in images {
-                        if let Some(engine) = &engine {
-                            let _ = engine.remove_unused_image(&image).await;
-                        }
-                    }
-                });
-            }
+            Effect::RemoveImages(images) => self.remove_images(images),
             Effect::FrontDoor(wish) => self.keep_the_front_door(wish),
             Effect::Leave(_) => {}
         }
+    }
+
+    fn follow_events(&mut self) {
+        if let Some(engine) = self.contact.engine.clone() {
+            let work = observe::follow_events(engine, self.project.clone(), self.queue.clone());
+            // Also one that met a bug has ended: the events are followed anew.
+            self.spawn_and_tell("events", work, |why| {
+                let why = why.unwrap_or_else(|words| words);
+                Input::Event(Event::StreamClosed(why))
+            });
+        }
+    }
+
+    fn act(&mut self, action: Action, input: ActionInput) {
+        let Some(engine) = self.contact.engine.clone() else {
+            // The core acts only on an engine that answered, and it is kept until one does not.
+            return;
+        };
+        let context = ActionContext {
+            engine,
+            input,
+            env: self.env.clone(),
+        };
+        let copy = action.clone();
+        self.spawn_and_tell(
+            "action",
+            async move { context.carry_out(&copy).await },
+            move |result| {
+                let result =
+                    result.unwrap_or_else(|words| Err(Trouble::engine(words, Doubt::Unknown)));
+                Input::Event(Event::Done(action, result))
+            },
+        );
+    }
+
+    fn read_log(&mut self, unit: UnitId, instance: Instance) {
+        let (engine, id) = (self.contact.engine.clone(), instance.id.clone());
+        let work = async move {
+            match engine {
+                Some(engine) => probe::log_lines(&engine, &id).await,
+                None => Vec::new(),
+            }
+        };
+        self.spawn_and_tell("log", work, move |lines| {
+            Input::Event(Event::LogRead {
+                unit,
+                instance,
+                lines: lines.unwrap_or_default(),
+            })
+        });
+    }
+
+    /// Waited for when the daemon ends.
+    fn remove_images(&mut self, images: Vec<String>) {
+        let engine = self.contact.engine.clone();
+        self.tasks.spawn(async move {
+            for image in images {
+                if let Some(engine) = &engine {
+                    let _ = engine.remove_unused_image(&image).await;
+                }
+            }
+        });
     }
 
     /// Takes, renews or gives back the lease. Giving it back is waited for when the daemon ends.

@@ -300,16 +300,21 @@ fn unsupported(endpoint: &Endpoint, why: &str) -> EngineError {
 }
 
 /// Nobody took the connection.
-pub(super) fn unreachable(endpoint: &Endpoint, error: &std::io::Error) -> EngineError {
-    let why = match error.kind() {
+pub(super) fn unreachable(endpoint: &Endpoint, why: String, source: std::io::Error) -> EngineError {
+    EngineError::Unreachable {
+        endpoint: endpoint.to_string(),
+        why,
+        source,
+    }
+}
+
+/// The system's words, and what helps.
+pub(super) fn why_unreachable(error: &std::io::Error) -> String {
+    match error.kind() {
         std::io::ErrorKind::PermissionDenied => {
             format!("{error}; add yourself to the docker group, or use root")
         }
         _ => format!("{error}; is Docker installed and running?"),
-    };
-    EngineError::Unreachable {
-        endpoint: endpoint.to_string(),
-        why,
     }
 }
 
@@ -341,7 +346,8 @@ async fn peer_of(endpoint: &Endpoint) -> Result<Peer, EngineError> {
     };
     let found = tokio::time::timeout(QUICK, tokio::net::lookup_host(host.clone())).await;
     let found = found.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-    let mut addresses = found.map_err(|error| unreachable(endpoint, &error))?;
+    let mut addresses =
+        found.map_err(|error| unreachable(endpoint, why_unreachable(&error), error))?;
     if addresses.all(|address| !is_of_this_host(address.ip())) {
         return Err(unsupported(endpoint, ELSEWHERE));
     }

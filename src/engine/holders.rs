@@ -99,7 +99,7 @@ impl Engine {
         let network: shown::Network =
             serde_json::from_slice(&bytes).map_err(|error| EngineError::Broken {
                 attempt: attempt(),
-                message: error.to_string(),
+                source: error.into(),
             })?;
         let names = network.containers.into_values().map(|one| one.name);
         Ok(names.filter(|name| !name.is_empty()).collect())

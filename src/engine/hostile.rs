@@ -126,6 +126,13 @@ async fn an_answer_without_end_is_given_up() {
     .await;
     let error = look(&peer.engine).await.unwrap_err();
     assert!(error.to_string().contains("longer than 16 MiB"), "{error}");
+    let source = std::error::Error::source(&error);
+    assert!(source.is_some(), "what it comes from is kept: {error:?}");
+    assert_eq!(
+        super::chain(&error),
+        error.to_string(),
+        "nothing is said twice"
+    );
 }
 
 #[tokio::test]

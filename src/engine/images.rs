@@ -75,7 +75,7 @@ impl Engine {
             let next = tokio::time::timeout(PULL_SILENCE, lines.next()).await;
             let line = next.map_err(silent)?.map_err(|error| EngineError::Broken {
                 attempt: attempt(),
-                message: super::chain(&error),
+                source: error.into(),
             })?;
             let Some(line) = line else {
                 return Ok(());

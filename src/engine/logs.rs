@@ -129,7 +129,7 @@ impl Engine {
                     Err(error) => {
                         let error = EngineError::Broken {
                             attempt: "read the container's log".to_owned(),
-                            message: super::chain(&error),
+                            source: error.into(),
                         };
                         Some((Err(error), Reading::Broken))
                     }

@@ -56,7 +56,10 @@ pub struct Engine {
 /// The longest words of the engine that are handed on, in bytes. Its own are some hundred.
 const WORDS_LIMIT: usize = 4096;
 
-/// What went wrong with a call.
+/// What an error comes from, whatever it is.
+pub type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What went wrong with a call. The sentence of each is whole; what it comes from is its source.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// Nothing answers.
@@ -66,6 +69,8 @@ pub enum EngineError {
         endpoint: String,
         /// Why.
         why: String,
+        /// The system's error.
+        source: std::io::Error,
     },
     /// Octo-local does not work with what is there: a setting is to be changed.
     #[error("{endpoint}: {why}")]
@@ -104,12 +109,12 @@ pub enum EngineError {
         limit: Duration,
     },
     /// The connection broke or the answer could not be read.
-    #[error("{attempt}: {message}")]
+    #[error("{attempt}: {}", bounded(&chain(&**source)))]
     Broken {
         /// What was attempted.
         attempt: String,
         /// Why.
-        message: String,
+        source: AnyError,
     },
 }
 
@@ -186,15 +191,18 @@ impl Engine {
                 limit: SLOW,
             },
             BollardError::IOError { err } => match wire::not_connected(&err) {
-                Some(refused) => connect::unreachable(&self.endpoint, refused),
+                Some(refused) => {
+                    let why = connect::why_unreachable(refused);
+                    connect::unreachable(&self.endpoint, why, err)
+                }
                 None => EngineError::Broken {
                     attempt,
-                    message: bounded(&chain(&err)),
+                    source: err.into(),
                 },
             },
             other => EngineError::Broken {
                 attempt,
-                message: bounded(&chain(&other)),
+                source: other.into(),
             },
         }
     }

@@ -389,7 +389,7 @@ fn environment_in(answer: &shown::Inspected) -> BTreeMap<String, String> {
 fn nonsense(attempt: &str) -> EngineError {
     EngineError::Broken {
         attempt: attempt.to_owned(),
-        message: "the engine's answer makes no sense".to_owned(),
+        source: "the engine's answer makes no sense".into(),
     }
 }
 

@@ -149,94 +149,95 @@ mod tests {
     use super::PullTrouble as Trouble;
 
     /// The answers of moby 20.10 to 29 with its own store, and of 28 and 29 with containerd's.
+    const CASES: &[(&str, Trouble)] = &[
+        (
+            "manifest for alpine:nope not found: manifest unknown: manifest unknown",
+            Trouble::NotThere,
+        ),
+        (
+            r#"failed to resolve reference "docker.io/library/alpine:nope": docker.io/library/alpine:nope: not found"#,
+            Trouble::NotThere,
+        ),
+        (
+            "pull access denied for nope, repository does not exist or may require 'docker login': denied: requested access to the resource is denied",
+            Trouble::LoginNeeded,
+        ),
+        (
+            r#"failed to resolve reference "docker.io/library/nope:1": pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed"#,
+            Trouble::LoginNeeded,
+        ),
+        (
+            "Get \"https://r.example/v2/a/manifests/1\": no basic auth credentials",
+            Trouble::LoginNeeded,
+        ),
+        (
+            "Head \"https://r.example/v2/a/manifests/1\": unauthorized: authentication required",
+            Trouble::LoginNeeded,
+        ),
+        (
+            r#"failed to resolve reference "r.example/a:1": unexpected status from HEAD request to https://r.example/v2/a/manifests/1: 403 Forbidden"#,
+            Trouble::LoginNeeded,
+        ),
+        (
+            "toomanyrequests: You have reached your pull rate limit. You may increase the limit by authenticating and upgrading: https://www.docker.com/increase-rate-limit",
+            Trouble::RateLimited,
+        ),
+        (
+            "failed to copy: httpReadSeeker: failed open: unexpected status code https://r.example/v2/a/blobs/x: 429 Too Many Requests - Server message: toomanyrequests",
+            Trouble::RateLimited,
+        ),
+        (
+            "Get \"https://r.example/v2/\": dial tcp: lookup r.example on 127.0.0.11:53: no such host",
+            Trouble::NameUnknown,
+        ),
+        (
+            "Get \"https://r.example/v2/\": dial tcp: lookup r.example on 10.0.0.2:53: read udp 10.0.0.1:4->10.0.0.2:53: i/o timeout",
+            Trouble::NameUnknown,
+        ),
+        (
+            "Get \"https://r.example/v2/\": tls: failed to verify certificate: x509: certificate signed by unknown authority",
+            Trouble::Certificate,
+        ),
+        (
+            "Get \"https://r.example/v2/\": http: server gave HTTP response to HTTPS client",
+            Trouble::Certificate,
+        ),
+        (
+            "Get \"https://r.example/v2/\": dial tcp 10.9.9.9:443: connect: connection refused",
+            Trouble::Unreachable,
+        ),
+        (
+            "Get \"https://r.example/v2/\": net/http: request canceled while waiting for connection (Client.Timeout exceeded while awaiting headers)",
+            Trouble::Unreachable,
+        ),
+        (
+            "Get \"https://r.example/v2/\": net/http: TLS handshake timeout",
+            Trouble::Unreachable,
+        ),
+        (
+            "received unexpected HTTP status: 500 Internal Server Error",
+            Trouble::RegistryFailed,
+        ),
+        (
+            r#"failed to resolve reference "r.example/a:1": unexpected status from HEAD request to https://r.example/v2/a/manifests/1: 503 Service Unavailable"#,
+            Trouble::RegistryFailed,
+        ),
+        (
+            "no matching manifest for linux/arm64/v8 in the manifest list entries: no match for platform in manifest: not found",
+            Trouble::WrongArchitecture,
+        ),
+        ("invalid reference format", Trouble::InvalidReference),
+        (
+            "write /var/lib/docker/tmp/x: no space left on device",
+            Trouble::DiskFull,
+        ),
+        ("something new", Trouble::Other),
+    ];
+
     #[test]
     fn what_a_registry_refuses_is_told_apart_in_the_words_of_both_image_stores() {
-        let cases = [
-            (
-                "manifest for alpine:nope not found: manifest unknown: manifest unknown",
-                Trouble::NotThere,
-            ),
-            (
-                r#"failed to resolve reference "docker.io/library/alpine:nope": docker.io/library/alpine:nope: not found"#,
-                Trouble::NotThere,
-            ),
-            (
-                "pull access denied for nope, repository does not exist or may require 'docker login': denied: requested access to the resource is denied",
-                Trouble::LoginNeeded,
-            ),
-            (
-                r#"failed to resolve reference "docker.io/library/nope:1": pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed"#,
-                Trouble::LoginNeeded,
-            ),
-            (
-                "Get \"https://r.example/v2/a/manifests/1\": no basic auth credentials",
-                Trouble::LoginNeeded,
-            ),
-            (
-                "Head \"https://r.example/v2/a/manifests/1\": unauthorized: authentication required",
-                Trouble::LoginNeeded,
-            ),
-            (
-                r#"failed to resolve reference "r.example/a:1": unexpected status from HEAD request to https://r.example/v2/a/manifests/1: 403 Forbidden"#,
-                Trouble::LoginNeeded,
-            ),
-            (
-                "toomanyrequests: You have reached your pull rate limit. You may increase the limit by authenticating and upgrading: https://www.docker.com/increase-rate-limit",
-                Trouble::RateLimited,
-            ),
-            (
-                "failed to copy: httpReadSeeker: failed open: unexpected status code https://r.example/v2/a/blobs/x: 429 Too Many Requests - Server message: toomanyrequests",
-                Trouble::RateLimited,
-            ),
-            (
-                "Get \"https://r.example/v2/\": dial tcp: lookup r.example on 127.0.0.11:53: no such host",
-                Trouble::NameUnknown,
-            ),
-            (
-                "Get \"https://r.example/v2/\": dial tcp: lookup r.example on 10.0.0.2:53: read udp 10.0.0.1:4->10.0.0.2:53: i/o timeout",
-                Trouble::NameUnknown,
-            ),
-            (
-                "Get \"https://r.example/v2/\": tls: failed to verify certificate: x509: certificate signed by unknown authority",
-                Trouble::Certificate,
-            ),
-            (
-                "Get \"https://r.example/v2/\": http: server gave HTTP response to HTTPS client",
-                Trouble::Certificate,
-            ),
-            (
-                "Get \"https://r.example/v2/\": dial tcp 10.9.9.9:443: connect: connection refused",
-                Trouble::Unreachable,
-            ),
-            (
-                "Get \"https://r.example/v2/\": net/http: request canceled while waiting for connection (Client.Timeout exceeded while awaiting headers)",
-                Trouble::Unreachable,
-            ),
-            (
-                "Get \"https://r.example/v2/\": net/http: TLS handshake timeout",
-                Trouble::Unreachable,
-            ),
-            (
-                "received unexpected HTTP status: 500 Internal Server Error",
-                Trouble::RegistryFailed,
-            ),
-            (
-                r#"failed to resolve reference "r.example/a:1": unexpected status from HEAD request to https://r.example/v2/a/manifests/1: 503 Service Unavailable"#,
-                Trouble::RegistryFailed,
-            ),
-            (
-                "no matching manifest for linux/arm64/v8 in the manifest list entries: no match for platform in manifest: not found",
-                Trouble::WrongArchitecture,
-            ),
-            ("invalid reference format", Trouble::InvalidReference),
-            (
-                "write /var/lib/docker/tmp/x: no space left on device",
-                Trouble::DiskFull,
-            ),
-            ("something new", Trouble::Other),
-        ];
-        for (words, trouble) in cases {
-            assert_eq!(Trouble::of_words(words), trouble, "{words}");
+        for (words, trouble) in CASES {
+            assert_eq!(Trouble::of_words(words), *trouble, "{words}");
         }
     }
 }

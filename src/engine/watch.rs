@@ -115,7 +115,7 @@ impl Engine {
                         Err(error) => {
                             let error = EngineError::Broken {
                                 attempt: "follow the engine's events".to_owned(),
-                                message: super::chain(&error),
+                                source: error.into(),
                             };
                             return Some((Err(error), Reading::Broken));
                         }

@@ -8,9 +8,9 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::config::image;
 use crate::spec::Digest;
 use crate::spec::UnitId;
-use crate::spec::reference;
 
 /// Everything of one project that the engine showed at one look.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -147,7 +147,7 @@ impl Container {
     pub fn is_of_another_version(&self, reference: &str, id: Option<&String>) -> bool {
         let named_otherwise = self.image != reference
             && self.image != self.image_id
-            && reference::normal(&self.image) != reference::normal(reference);
+            && image::normal(&self.image) != image::normal(reference);
         named_otherwise || id.is_some_and(|id| !self.image_id.is_empty() && *id != self.image_id)
     }
 

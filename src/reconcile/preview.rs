@@ -48,6 +48,20 @@ pub enum Step {
     Remove,
 }
 
+fn missing_volumes(wanted: &StackSpec, seen: &Observed) -> impl Iterator<Item = Change> {
+    let volumes = wanted.volumes.iter();
+    let missing = volumes.filter(|(_, name)| !seen.volumes.contains(*name));
+    missing.map(|(key, name)| {
+        let is_database = key == SQL_DATA && wanted.sql.is_some();
+        let why = if is_database {
+            "there is no such volume: the database will be new and empty"
+        } else {
+            "there is no such volume"
+        };
+        change(name, Step::Create, why)
+    })
+}
+
 /// All changes, in the order in which they begin. `refetch`: images are fetched although they are
 /// there.
 pub fn changes(
@@ -90,19 +104,7 @@ pub fn changes(
             "there is no such network",
         ));
     }
-    let missing_volumes = wanted
-        .volumes
-        .iter()
-        .filter(|(_, name)| !seen.volumes.contains(*name));
-    changes.extend(missing_volumes.map(|(key, name)| {
-        let is_database = key == SQL_DATA && wanted.sql.is_some();
-        let why = if is_database {
-            "there is no such volume: the database will be new and empty"
-        } else {
-            "there is no such volume"
-        };
-        change(name, Step::Create, why)
-    }));
+    changes.extend(missing_volumes(wanted, seen));
     let surplus = seen
         .containers
         .iter()

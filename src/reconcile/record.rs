@@ -227,7 +227,7 @@ impl Migrated {
     /// The address and name of the database that a stack uses.
     pub(super) fn name_of_database(spec: &StackSpec) -> String {
         let target = &spec.database;
-        format!("{}:{}/{}", target.host, target.port, target.database)
+        format!("{}/{}", target.server(), target.database.to_lowercase())
     }
 }
 

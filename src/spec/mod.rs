@@ -10,7 +10,6 @@ pub mod diff;
 pub mod digest;
 pub mod front_door;
 pub mod labels;
-pub mod reference;
 pub mod unit;
 
 use std::collections::BTreeMap;
@@ -141,6 +140,20 @@ pub struct DatabaseTarget {
     pub database: String,
 }
 
+impl DatabaseTarget {
+    /// The server as it is told from others, `host:port`: one spelling, however it was written.
+    /// Names are in lower case and without the root's dot, addresses in their one short form.
+    pub fn server(&self) -> String {
+        let host = self.host.to_lowercase();
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        match address.parse::<std::net::IpAddr>() {
+            Ok(address) => format!("{}:{}", address.to_canonical(), self.port),
+            Err(_) => format!("{host}:{}", self.port),
+        }
+    }
+}
+
 impl StackSpec {
     /// All containers in start order.
     pub fn containers(&self) -> impl DoubleEndedIterator<Item = &ContainerSpec> {
@@ -197,5 +210,38 @@ impl ContainerSpec {
             ip => ip,
         };
         Some(std::net::SocketAddr::new(ip, port.host))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ado::ConnectionString;
+
+    #[test]
+    fn a_server_is_one_however_it_is_spelled() {
+        let server = |text: &str| {
+            let read = ConnectionString::parse(&format!("Server={text};User Id=sa")).unwrap();
+            let target = DatabaseTarget {
+                host: read.host,
+                port: read.port,
+                ..DatabaseTarget::default()
+            };
+            target.server()
+        };
+        for text in [
+            "sql.example.com",
+            "SQL.Example.com,1433",
+            "tcp:sql.example.com , 1433",
+            "TCP:sql.example.com.",
+        ] {
+            assert_eq!(server(text), "sql.example.com:1433", "{text}");
+        }
+        for text in ["fd00::1", "[FD00:0:0::1]", "tcp:fd00:0:0:0:0:0:0:1,1433"] {
+            assert_eq!(server(text), "fd00::1:1433", "{text}");
+        }
+        assert_eq!(server("::ffff:10.0.0.9"), server("10.0.0.9"));
+        assert_ne!(server("sql.example.com,1434"), server("sql.example.com"));
+        assert_ne!(server("sql2.example.com"), server("sql.example.com"));
     }
 }

@@ -6,6 +6,7 @@
 //! logins may be known to that database alone. Numbers of errors are SQL Server's own (learn.microsoft.com, "Database Engine events and errors").
 
 pub mod backup;
+pub mod history;
 
 use std::future::Future;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio_util::compat::Compat;
 use tokio_util::compat::TokioAsyncWriteCompatExt as _;
 
+use crate::engine::AnyError;
 use crate::reconcile::health::Miss;
 use crate::reconcile::health::Probe;
 use crate::spec::DatabaseTarget;
@@ -36,14 +38,12 @@ const RECOVERING: [u32; 2] = [921, 922];
 #[derive(Debug, thiserror::Error)]
 pub enum SqlError {
     /// No TCP connection.
-    #[error("{}", connecting(address, why, *os_error))]
+    #[error("{}", connecting(address, source))]
     Connect {
         /// Host and port.
         address: String,
-        /// The system's words.
-        why: String,
-        /// The kernel's error number, if it gave one.
-        os_error: Option<i32>,
+        /// The system's error.
+        source: std::io::Error,
     },
     /// A phase did not end in time.
     #[error("{phase}: no answer within {} ms", limit.as_millis())]
@@ -63,30 +63,27 @@ pub enum SqlError {
     },
     /// The connection was closed before any answer: the port is published, and its process is gone
     /// or has not opened it yet.
-    #[error("{phase}: the server takes no connections yet, or has gone: {why}")]
+    #[error("{phase}: the server takes no connections yet, or has gone: {source}")]
     Closed {
         /// `prelogin`, `log in` or `query`.
         phase: &'static str,
-        /// The client's words.
-        why: String,
+        /// The system's error.
+        source: std::io::Error,
     },
     /// The connection broke.
-    #[error("{phase}: {why}")]
+    #[error("{phase}: {source}")]
     Broken {
         /// `prelogin`, `log in` or `query`.
         phase: &'static str,
         /// Why.
-        why: String,
+        source: AnyError,
     },
 }
 
-/// The kernel's number of a refused connection (errno(3)).
-const CONNECTION_REFUSED: i32 = 111;
-
-fn connecting(address: &str, why: &str, os_error: Option<i32>) -> String {
-    match os_error {
-        Some(CONNECTION_REFUSED) => format!("not listening yet at {address}"),
-        Some(_) | None => format!("connect to {address}: {why}"),
+fn connecting(address: &str, error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => format!("not listening yet at {address}"),
+        _ => format!("connect to {address}: {error}"),
     }
 }
 
@@ -111,11 +108,11 @@ pub(crate) fn error_of(phase: &'static str, error: &tiberius::error::Error) -> S
         },
         tiberius::error::Error::Io { kind, message } if is_close(*kind) => SqlError::Closed {
             phase,
-            why: message.clone(),
+            source: std::io::Error::new(*kind, message.clone()),
         },
         other => SqlError::Broken {
             phase,
-            why: other.to_string(),
+            source: other.clone().into(),
         },
     }
 }
@@ -135,10 +132,9 @@ async fn connect(target: &DatabaseTarget, limit: Duration) -> Result<TcpStream, 
     let address = format!("{}:{}", target.host, target.port);
     let connecting = async {
         let connected = TcpStream::connect(&address).await;
-        connected.map_err(|error| SqlError::Connect {
+        connected.map_err(|source| SqlError::Connect {
             address: address.clone(),
-            why: error.to_string(),
-            os_error: error.raw_os_error(),
+            source,
         })
     };
     let tcp = within("connect", limit, connecting).await?;
@@ -283,7 +279,9 @@ fn judge_error(error: &SqlError) -> Probe {
             Probe::Alive(message.clone())
         }
         SqlError::Server { code, message } => Probe::Alive(format!("error {code}: {message}")),
-        SqlError::Connect { os_error, .. } => Probe::of_error(*os_error, error.to_string()),
+        SqlError::Connect { source, .. } => {
+            Probe::of_error(source.raw_os_error(), error.to_string())
+        }
         SqlError::TimedOut { limit, .. } => Probe::Failure(Miss::Silent(*limit), error.to_string()),
         SqlError::Closed { .. } => Probe::Failure(Miss::Gone, error.to_string()),
         SqlError::Broken { .. } => Probe::Failure(Miss::Broken, error.to_string()),
@@ -312,18 +310,16 @@ pub async fn prelogin(target: &DatabaseTarget, limit: Duration) -> Result<(), Sq
             tcp.write_all(&PRELOGIN).await?;
             tcp.read_u8().await
         };
-        exchange
-            .await
-            .map_err(|error: std::io::Error| SqlError::Closed {
-                phase: "prelogin",
-                why: error.to_string(),
-            })
+        exchange.await.map_err(|source| SqlError::Closed {
+            phase: "prelogin",
+            source,
+        })
     };
     match within("prelogin", limit, asking).await? {
         REPLY => Ok(()),
         other => Err(SqlError::Broken {
             phase: "prelogin",
-            why: format!("the answer is no TDS: it begins with the byte {other:#04x}"),
+            source: format!("the answer is no TDS: it begins with the byte {other:#04x}").into(),
         }),
     }
 }
@@ -366,6 +362,23 @@ mod tests {
             .iter()
             .map(|(name, state)| vec![(*name).to_owned(), (*state).to_owned()])
             .collect()
+    }
+
+    #[tokio::test]
+    async fn what_an_error_comes_from_is_kept_and_said_once() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = DatabaseTarget {
+            host: "127.0.0.1".to_owned(),
+            port: free.local_addr().unwrap().port(),
+            ..DatabaseTarget::default()
+        };
+        drop(free);
+        let error = prelogin(&target, Duration::from_secs(5)).await.unwrap_err();
+        let source = std::error::Error::source(&error).unwrap();
+        let system = source.downcast_ref::<std::io::Error>().unwrap();
+        assert_eq!(system.kind(), std::io::ErrorKind::ConnectionRefused);
+        let said = format!("not listening yet at 127.0.0.1:{}", target.port);
+        assert_eq!(error.to_string(), said);
     }
 
     #[test]

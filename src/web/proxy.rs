@@ -108,13 +108,7 @@ pub(super) async fn answer(
             (lease, running, log),
         );
     }
-    let (mut parts, body) = response.into_parts();
-    head::outbound(&mut parts.headers, None);
-    parts.version = Version::HTTP_11;
-    if let Some(log) = &mut log {
-        log.line.status = parts.status.as_u16();
-    }
-    let body = Answer::Node(Box::new(FromNode {
+    let response = response.map(|body| FromNode {
         body,
         done: false,
         node,
@@ -122,8 +116,19 @@ pub(super) async fn answer(
         lease,
         note: log,
         _running: running,
-    }));
-    finish(&front, version, Response::from_parts(parts, body), false)
+    });
+    finish(&front, version, passed_on(response), false)
+}
+
+/// A node's answer as the client gets it.
+fn passed_on(response: Response<FromNode>) -> Response<Answer> {
+    let (mut parts, mut from) = response.into_parts();
+    head::outbound(&mut parts.headers, None);
+    parts.version = Version::HTTP_11;
+    if let Some(note) = &mut from.note {
+        note.line.status = parts.status.as_u16();
+    }
+    Response::from_parts(parts, Answer::Node(Box::new(from)))
 }
 
 /// What is answered without a node even when one is ready.

@@ -84,8 +84,10 @@ fn bash_offers_commands_options_and_units_below_the_top_level() {
     assert!(!commands.iter().any(|one| one == "standin"), "{commands:?}");
     let flags = offered(&place, "octo-local up --wait-");
     assert_eq!(flags, ["--wait-timeout"]);
-    let units = offered(&place, "octo-local stop oct");
-    assert_eq!(units, ["octopus-server-1"]);
+    for command in ["stop", "drain", "status", "explain", "logs"] {
+        let units = offered(&place, &format!("octo-local {command} oct"));
+        assert_eq!(units, ["octopus-server-1"], "{command}");
+    }
     let logs = offered(&place, "octo-local logs da");
     assert_eq!(logs, ["daemon"]);
 }

@@ -12,11 +12,11 @@ use octo_local::spec::UnitId;
 
 use super::Bench;
 use super::known::answer;
-use super::known::running_as;
 use super::known::stops;
 use super::known::wait;
 use super::moment;
 use super::up;
+use crate::decide::scene::running_as;
 
 const NODE: UnitId = UnitId::Node(1);
 

@@ -7,7 +7,6 @@ use octo_local::daemon::core::REQUESTS_END_WITHIN;
 use octo_local::daemon::message::About;
 use octo_local::daemon::message::Event;
 use octo_local::daemon::message::Request;
-use octo_local::daemon::store::Stored;
 use octo_local::reconcile::Mono;
 use octo_local::reconcile::health::Miss;
 use octo_local::reconcile::health::Probe;
@@ -23,42 +22,21 @@ use octo_local::web::message::State;
 use proptest::prelude::*;
 
 use super::Bench;
+use super::applied;
+use super::applied_with;
 use super::down;
 use super::known::answer;
-use super::known::running_as;
+use super::known::ready_with;
 use super::known::stops;
 use super::known::wait;
-use super::up;
 
 const NODE_1: UnitId = UnitId::Node(1);
 const NODE_2: UnitId = UnitId::Node(2);
 const TWO: &[(&str, &str)] = &[("FRONT_DOOR", "on"), ("OCTOPUS_NODES", "2")];
 
-/// A core that was asked for this, with nothing made yet.
-fn asked(more: &[(&str, &str)]) -> Bench {
-    let mut bench = Bench::awake(Stored::default());
-    let id = bench.ask(Request::Up(up(more)));
-    bench.gathered(id, "AAAAAAAAAAAAAAAAAAAAAA==");
-    assert!(bench.is_taken(id), "{:?}", bench.answers);
-    bench
-}
-
-/// The same, and everything runs and was asked by nobody yet.
-fn running() -> Bench {
-    let mut bench = asked(TWO);
-    let spec = bench.core.stored().spec.clone().unwrap();
-    bench.seen = running_as(&spec);
-    bench.finish_actions();
-    bench.on(Event::StreamOpened);
-    bench.settle();
-    bench
-}
-
-/// The same, and everything serves.
+/// A stack of two nodes behind a front door, and everything serves.
 fn ready() -> Bench {
-    let mut bench = running();
-    answer(&mut bench, |_, _| Some(Probe::Ready));
-    bench
+    ready_with(TWO)
 }
 
 fn fed(bench: &Bench) -> &Feed {
@@ -106,14 +84,14 @@ fn restart(bench: &mut Bench, unit: UnitId) {
 
 #[test]
 fn without_a_front_door_none_is_wished() {
-    let mut bench = asked(&[]);
+    let mut bench = applied();
     bench.settle();
     assert_eq!(bench.door, [None], "one that was left behind is to end");
 }
 
 #[test]
 fn it_is_open_from_the_first_moment_and_told_only_what_is_news() {
-    let mut bench = asked(TWO);
+    let mut bench = applied_with(TWO);
     assert_eq!(states(&bench), [NodeState::Down, NodeState::Down]);
     let listeners = &fed(&bench).listeners;
     let ports: Vec<u16> = listeners.iter().map(|one| one.address.port()).collect();

@@ -12,56 +12,31 @@ use octo_local::daemon::store::Wish;
 use octo_local::engine::watch::Hint;
 use octo_local::reconcile::Action;
 use octo_local::reconcile::Goal;
-use octo_local::reconcile::Observed;
 use octo_local::reconcile::action::Trouble;
 use octo_local::reconcile::action::TroubleKind;
 use octo_local::reconcile::health::Miss;
 use octo_local::reconcile::health::Probe;
 use octo_local::reconcile::observed::Container;
-use octo_local::reconcile::observed::Run;
 use octo_local::reconcile::status::Note;
-use octo_local::spec::StackSpec;
 use octo_local::spec::UnitId;
 
 use super::Bench;
 use super::applied;
+use super::applied_with;
 use super::down;
 use super::moment;
+use crate::decide::scene::running_as;
 
 const DB: UnitId = UnitId::Sql;
 const NODE: UnitId = UnitId::Node(1);
 
-/// Everything that is wanted, and it runs.
-pub(super) fn running_as(spec: &StackSpec) -> Observed {
-    let containers = spec.containers().map(|wanted| Container {
-        id: wanted.name.clone(),
-        name: wanted.name.clone(),
-        unit: wanted.unit,
-        digest: wanted.digest(),
-        image: wanted.image.clone(),
-        image_id: format!("id of {}", wanted.image),
-        run: Run::Running {
-            started_at: "1".to_owned(),
-        },
-        networks: ["net".to_owned()].into(),
-        network_mode: String::new(),
-        engine_restarts: false,
-    });
-    let images = spec.images().into_iter();
-    Observed {
-        containers: containers.collect(),
-        networks: [("net".to_owned(), spec.network.clone())].into(),
-        volumes: spec.volumes.values().cloned().collect(),
-        images: images
-            .map(|image| (image.to_owned(), format!("id of {image}")))
-            .collect(),
-        ..Observed::default()
-    }
-}
-
 /// A core whose stack runs, and was asked by nobody yet how it is.
 fn running() -> Bench {
-    let mut bench = applied();
+    running_with(&[])
+}
+
+fn running_with(more: &[(&str, &str)]) -> Bench {
+    let mut bench = applied_with(more);
     let spec = bench.core.stored().spec.clone().unwrap();
     bench.seen = running_as(&spec);
     bench.finish_actions();
@@ -71,7 +46,12 @@ fn running() -> Bench {
 }
 
 pub(super) fn ready() -> Bench {
-    let mut bench = running();
+    ready_with(&[])
+}
+
+/// The same, and everything serves.
+pub(super) fn ready_with(more: &[(&str, &str)]) -> Bench {
+    let mut bench = running_with(more);
     answer(&mut bench, |_, _| Some(Probe::Ready));
     bench
 }

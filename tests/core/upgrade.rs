@@ -14,9 +14,9 @@ use octo_local::reconcile::status::VersionStep;
 
 use super::known::answer;
 use super::known::ready;
-use super::known::running_as;
 use super::known::stops;
 use super::*;
+use crate::decide::scene::running_as;
 
 const NEXT: &str = "octopusdeploy/octopusdeploy:2026.2.1";
 

@@ -91,32 +91,36 @@ pub(super) fn ended(code: i64) -> Run {
     }
 }
 
+/// Everything that is wanted, and it runs.
+pub(crate) fn running_as(spec: &StackSpec) -> Observed {
+    let containers = spec.containers().map(|wanted| Container {
+        id: wanted.name.clone(),
+        name: wanted.name.clone(),
+        unit: wanted.unit,
+        digest: wanted.digest(),
+        image: wanted.image.clone(),
+        image_id: format!("id of {}", wanted.image),
+        run: runs(),
+        networks: ["net".to_owned()].into(),
+        network_mode: String::new(),
+        engine_restarts: false,
+    });
+    let images = spec.images().into_iter();
+    Observed {
+        containers: containers.collect(),
+        networks: [("net".to_owned(), spec.network.clone())].into(),
+        volumes: spec.volumes.values().cloned().collect(),
+        images: images
+            .map(|image| (image.to_owned(), format!("id of {image}")))
+            .collect(),
+        ..Observed::default()
+    }
+}
+
 impl Scene {
     pub(super) fn all_ready() -> Self {
         let spec = spec();
-        let containers = spec.containers().map(|wanted| Container {
-            id: wanted.name.clone(),
-            name: wanted.name.clone(),
-            unit: wanted.unit,
-            digest: wanted.digest(),
-            image: wanted.image.clone(),
-            image_id: format!("id of {}", wanted.image),
-            run: runs(),
-            networks: ["net".to_owned()].into(),
-            network_mode: String::new(),
-            engine_restarts: false,
-        });
-        let seen = Observed {
-            containers: containers.collect(),
-            networks: [("net".to_owned(), spec.network.clone())].into(),
-            volumes: spec.volumes.values().cloned().collect(),
-            images: spec
-                .images()
-                .into_iter()
-                .map(|image| (image.to_owned(), format!("id of {image}")))
-                .collect(),
-            ..Observed::default()
-        };
+        let seen = running_as(&spec);
         let desired = Desired {
             spec: Some(spec),
             goal: Goal::Up,

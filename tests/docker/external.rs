@@ -3,6 +3,7 @@
 
 use super::quick;
 use crate::kit::foreign::Foreign;
+use crate::kit::images::TAGS;
 use crate::kit::process::wait_until;
 use crate::kit::stack::SA_PASSWORD;
 use crate::kit::stack::Stack;
@@ -61,6 +62,41 @@ fn an_external_database_is_never_stopped_and_its_key_is_kept() {
         (foreign.runs(), stack.witness.started_at(foreign.name())),
         (true, started)
     );
+}
+
+/// The vendor keeps in the database which versions were installed on it: a host that knows nothing of
+/// the past goes by that.
+#[test]
+fn a_database_that_a_newer_version_had_takes_no_older_one_from_a_host_that_never_saw_it() {
+    let (stack, foreign) = stack("external-newer");
+    stack.set("OCTOPUS_NODES", "1");
+    stack.set("MASTER_KEY", "AAAAAAAAAAAAAAAAAAAAAA==");
+    let [older, newer] = TAGS;
+    let version = |version: &str| {
+        stack.set("OCTOPUS_SERVER_TAG", version);
+        stack.set("STANDIN_OCTOPUS_VERSION", version);
+    };
+    start(&stack, &foreign);
+    version(newer);
+    stack.run(&["up"]).ok();
+    stack.run(&["down"]).ok();
+    for file in std::fs::read_dir(stack.state()).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    version(older);
+    for command in ["plan", "up"] {
+        stack
+            .run(&[command])
+            .with(78)
+            .says(&format!("{older} is older than {newer}"));
+    }
+    assert_eq!(stack.starts(stack.since), [NODE_1], "the first one's");
+    version(newer);
+    stack.run(&["up"]).ok();
+    stack.assert_no_violation();
 }
 
 /// Fault 55, where the database is not ours to repair: its nodes are not judged without it, and a

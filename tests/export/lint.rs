@@ -136,6 +136,31 @@ fn pods(tried: &Tried, set: &Value, objects: &[Value], found: &mut Vec<String>) 
         container["resources"]["limits"]["memory"].is_string(),
         "no limit of memory",
     );
+    let paths = mounts(set, objects, &mut wrong);
+    environment(tried, &container["env"], &mut wrong);
+    if set["metadata"]["name"] == "octopus" {
+        time_to_end(tried, pod, &mut wrong);
+        for path in [
+            "/repository",
+            "/artifacts",
+            "/taskLogs",
+            "/eventExports",
+            "/cache",
+        ] {
+            wrong(paths.contains(path), "a directory is missing");
+        }
+        shared_by_all(tried, objects, &mut wrong);
+    }
+}
+
+/// Every mount is of a volume that is there. Gives their paths.
+fn mounts<'a>(
+    set: &'a Value,
+    objects: &[Value],
+    wrong: &mut impl FnMut(bool, &str),
+) -> BTreeSet<&'a str> {
+    let spec = &set["spec"];
+    let pod = &spec["template"]["spec"];
     let claims: BTreeSet<&str> = objects
         .iter()
         .filter(|it| it["kind"] == "PersistentVolumeClaim")
@@ -158,7 +183,7 @@ fn pods(tried: &Tried, set: &Value, objects: &[Value], found: &mut Vec<String>) 
         volumes.insert(template["metadata"]["name"].as_str().unwrap());
     }
     let mut paths = BTreeSet::new();
-    for mount in container["volumeMounts"].as_array().unwrap() {
+    for mount in pod["containers"][0]["volumeMounts"].as_array().unwrap() {
         wrong(
             volumes.contains(mount["name"].as_str().unwrap()),
             "a mount of no volume",
@@ -168,20 +193,7 @@ fn pods(tried: &Tried, set: &Value, objects: &[Value], found: &mut Vec<String>) 
             "two mounts at one path",
         );
     }
-    environment(tried, &container["env"], &mut wrong);
-    if set["metadata"]["name"] == "octopus" {
-        time_to_end(tried, pod, &mut wrong);
-        for path in [
-            "/repository",
-            "/artifacts",
-            "/taskLogs",
-            "/eventExports",
-            "/cache",
-        ] {
-            wrong(paths.contains(path), "a directory is missing");
-        }
-        shared_by_all(tried, objects, &mut wrong);
-    }
+    paths
 }
 
 /// Every key is in the Secret, and no variable stands there twice.

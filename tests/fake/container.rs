@@ -224,34 +224,8 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, Refusal> {
         return Err(Refusal::new(409, text));
     }
     let (id, host) = (world.new_id(), body["HostConfig"].clone());
-    let texts = |value: &Value| {
-        value
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(text)
-            .collect::<Vec<String>>()
-    };
-    let bind = |line: String| {
-        line.split_once(':')
-            .map(|(volume, path)| (volume.to_owned(), path.to_owned()))
-    };
-    let mut binds: Vec<(String, String)> =
-        texts(&host["Binds"]).into_iter().filter_map(bind).collect();
-    for (volume, _) in &binds {
-        world.volume(volume, BTreeMap::new());
-    }
-    // The vendor's image declares Docker-in-Docker's store a volume.
     let origin = world.origins[&image_id].clone();
-    let anonymous: Vec<String> = if super::image::is_sql(&origin) {
-        Vec::new()
-    } else {
-        vec![world.new_id()]
-    };
-    for volume in &anonymous {
-        world.volume(volume, BTreeMap::new());
-        binds.push((volume.clone(), "/var/lib/docker".to_owned()));
-    }
+    let (binds, anonymous) = mounts_of(world, &host, &origin);
     let endpoints = endpoints_in(world, body, &id);
     let config = json!({
         "Env": body["Env"], "Labels": body["Labels"], "Image": image, "Hostname": body["Hostname"],
@@ -289,6 +263,41 @@ pub(crate) fn create(world: &mut World, call: &Call) -> Result<Value, Refusal> {
     world.containers.insert(id.clone(), container);
     world.tell_of(&id, "create", &[]);
     Ok(json!({ "Id": id, "Warnings": [] }))
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    let texts = value.as_array().into_iter().flatten();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    texts.map(text).collect()
+}
+
+/// Volumes with their paths, made where they are missing; and those among them without a name of
+/// their own.
+fn mounts_of(
+    world: &mut World,
+    host: &Value,
+    origin: &str,
+) -> (Vec<(String, String)>, Vec<String>) {
+    let bind = |line: String| {
+        line.split_once(':')
+            .map(|(volume, path)| (volume.to_owned(), path.to_owned()))
+    };
+    let mut binds: Vec<(String, String)> =
+        texts(&host["Binds"]).into_iter().filter_map(bind).collect();
+    for (volume, _) in &binds {
+        world.volume(volume, BTreeMap::new());
+    }
+    // The vendor's image declares Docker-in-Docker's store a volume.
+    let anonymous: Vec<String> = if super::image::is_sql(origin) {
+        Vec::new()
+    } else {
+        vec![world.new_id()]
+    };
+    for volume in &anonymous {
+        world.volume(volume, BTreeMap::new());
+        binds.push((volume.clone(), "/var/lib/docker".to_owned()));
+    }
+    (binds, anonymous)
 }
 
 fn ports_in(host: &Value) -> Vec<Port> {

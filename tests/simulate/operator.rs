@@ -122,11 +122,8 @@ impl Env {
         } else {
             "Express"
         };
-        let pull = if self.pull == Pull::Always {
-            "always"
-        } else {
-            "missing"
-        };
+        let pull = ["missing", "always"][usize::from(self.pull == Pull::Always)];
+        let back = ["ask", "auto"][usize::from(self.back_by_itself)];
         let vars = [
             ("SA_PASSWORD", "Str0ng-enough".to_owned()),
             ("ADMIN_PASSWORD", "Str0ng-enough".to_owned()),
@@ -141,10 +138,7 @@ impl Env {
             ("ADMIN_USERNAME", user.to_owned()),
             ("MSSQL_PID", edition.to_owned()),
             ("PULL", pull.to_owned()),
-            (
-                "UPGRADE_ROLLBACK",
-                if self.back_by_itself { "auto" } else { "ask" }.to_owned(),
-            ),
+            ("UPGRADE_ROLLBACK", back.to_owned()),
             // Everything is shorter than in life, so that a run takes fewer steps; the proportions
             // are kept.
             ("START_PROBE_INTERVAL", "1s".to_owned()),
@@ -217,7 +211,6 @@ impl Sim {
         }
         let spec = &inquiry.spec;
         let has_data = self.world.volumes.contains_key("p_sql-data");
-        let ours = |name: &String| inquiry.seen.containers.iter().any(|one| one.name == *name);
         let foreign: Vec<_> = self
             .world
             .containers
@@ -242,29 +235,7 @@ impl Sim {
             .iter()
             .filter(|made| made.moves() && !made.volumes.is_empty());
         facts.volume_users = uses_data.map(|made| made.name.clone()).collect();
-        for port in spec
-            .containers()
-            .flat_map(|wanted| &wanted.ports)
-            .map(|port| port.host)
-        {
-            let held = self
-                .world
-                .listener(port)
-                .filter(|made| !ours(&made.name))
-                .map(|made| made.name.clone());
-            let held = held.or_else(|| {
-                self.world
-                    .taken
-                    .contains(&port)
-                    .then(|| "a process".to_owned())
-            });
-            facts.ports.taken.extend(held.map(|holder| Taken {
-                key: "PORT".to_owned(),
-                ip: std::net::Ipv4Addr::LOCALHOST.into(),
-                port,
-                holder,
-            }));
-        }
+        facts.ports.taken = self.taken_ports(inquiry);
         let mut nodes = inquiry.seen.containers.iter();
         let node = nodes.find(|one| one.unit != UnitId::Sql);
         let key = node.and_then(|node| Some(self.world.containers.get(&node.id)?.key.clone()));
@@ -283,6 +254,26 @@ impl Sim {
             images,
             fresh_key: self.fresh_key(),
         })
+    }
+
+    fn taken_ports(&self, inquiry: &Inquiry) -> Vec<Taken> {
+        let ours = |name: &String| inquiry.seen.containers.iter().any(|one| one.name == *name);
+        let ports = inquiry.spec.containers().flat_map(|wanted| &wanted.ports);
+        let taken = ports.filter_map(|port| {
+            let port = port.host;
+            let listener = self.world.listener(port).filter(|made| !ours(&made.name));
+            let process = self.world.taken.contains(&port);
+            let holder = listener
+                .map(|made| made.name.clone())
+                .or_else(|| process.then(|| "a process".to_owned()))?;
+            Some(Taken {
+                key: "PORT".to_owned(),
+                ip: std::net::Ipv4Addr::LOCALHOST.into(),
+                port,
+                holder,
+            })
+        });
+        taken.collect()
     }
 
     /// Whether a node of a newer version was started and no look showed it yet: nobody can know

@@ -156,20 +156,7 @@ impl Sim {
                 self.later(wait, Event::Undo(Undo::Thaw(id)));
             }
             5 => self.disconnect(&id),
-            6 => {
-                let networks: Vec<String> = self.world.our_networks().into_keys().collect();
-                let all: Vec<String> = self.world.ours().map(|(id, ..)| id.clone()).collect();
-                all.iter()
-                    .filter(|id| self.world.containers[*id].moves())
-                    .cloned()
-                    .collect::<Vec<_>>()
-                    .iter()
-                    .for_each(|id| self.disconnect(id));
-                for id in &networks {
-                    self.world.networks.remove(id);
-                }
-                self.hint_infrastructure();
-            }
+            6 => self.remove_networks(),
             7 => {
                 let name = self.world.fresh("renamed");
                 self.world.containers.get_mut(&id).unwrap().name = name;
@@ -210,6 +197,23 @@ impl Sim {
             }
             _ => {}
         }
+    }
+
+    /// Somebody removes our networks, with what is attached to them.
+    fn remove_networks(&mut self) {
+        let ours = self.world.ours();
+        let attached: Vec<String> = ours
+            .filter(|(_, _, made)| made.moves())
+            .map(|(id, ..)| id.clone())
+            .collect();
+        for id in &attached {
+            self.disconnect(id);
+        }
+        let networks: Vec<String> = self.world.our_networks().into_keys().collect();
+        for id in &networks {
+            self.world.networks.remove(id);
+        }
+        self.hint_infrastructure();
     }
 
     /// Somebody takes a reference to an image away; what runs of it runs on.

@@ -10,10 +10,10 @@ use crate::cli::args::Format;
 use crate::cli::context::Context;
 use crate::cli::daemon_client::request;
 use crate::cli::daemon_client::request::Wish;
+use crate::cli::environment::environment;
 use crate::cli::outcome::Outcome;
 use crate::cli::terminal::print;
 use crate::cli::variables::Files;
-use crate::cli::variables::environment;
 use crate::config::keys;
 use crate::config::values::values;
 

@@ -300,7 +300,7 @@ pub async fn successor(context: &Context) -> bool {
 /// request that it was started for. One that is leaving still holds the lock for a moment: the new
 /// one then ends with [`TIMED_OUT`], and another is started.
 async fn start(context: &Context, held: bool) -> Result<(), Failure> {
-    if let Some(other) = supervisor::another(context) {
+    if let Some(other) = supervisor::another(&context.project, &context.endpoint()) {
         return Err(Failure::new(FAILED, other.line(context.project.as_str())));
     }
     context.paths.create().map_err(|error| {

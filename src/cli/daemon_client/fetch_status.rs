@@ -47,7 +47,7 @@ async fn from_labels(context: &Context) -> Result<Status, Failure> {
     if kept.spec.is_none() && seen.containers.is_empty() {
         status.notes.extend(beside(context, &engine).await);
     }
-    if let Some(other) = supervisor::another(context) {
+    if let Some(other) = supervisor::another(&context.project, &context.endpoint()) {
         status.set_unsupervised("not ours to ask", &other.line(context.project.as_str()));
     } else if kept.is_up() || !seen.containers.is_empty() {
         status.set_unsupervised(

@@ -97,6 +97,10 @@ mod tests {
 
     #[test]
     fn only_a_wish_that_nobody_overruled_is_made_again() {
+        use GoalWord::Down;
+        use GoalWord::Halt;
+        use GoalWord::Hold;
+        use GoalWord::Up;
         let said = |goal: GoalWord, generation, ends_when_down| {
             Some(Status {
                 generation,
@@ -106,78 +110,24 @@ mod tests {
             })
         };
         for (goal, last, goes_down, has_socket, fate_of_it) in [
+            (Up, said(Up, 2, true), false, true, Fate::Killed),
             (
-                GoalWord::Up,
-                said(GoalWord::Up, 2, true),
-                false,
-                true,
-                Fate::Killed,
-            ),
-            (
-                GoalWord::Up,
-                said(GoalWord::Up, 2, false),
+                Up,
+                said(Up, 2, false),
                 false,
                 true,
                 Fate::KilledAndRestarted,
             ),
-            (GoalWord::Up, None, false, true, Fate::KilledAndRestarted),
-            (
-                GoalWord::Up,
-                said(GoalWord::Up, 2, true),
-                false,
-                false,
-                Fate::Left,
-            ),
-            (
-                GoalWord::Up,
-                said(GoalWord::Up, 3, true),
-                false,
-                true,
-                Fate::Overruled,
-            ),
-            (
-                GoalWord::Up,
-                said(GoalWord::Down, 3, true),
-                true,
-                true,
-                Fate::Overruled,
-            ),
-            (
-                GoalWord::Up,
-                said(GoalWord::Hold, 2, true),
-                false,
-                true,
-                Fate::Overruled,
-            ),
-            (
-                GoalWord::Up,
-                said(GoalWord::Halt, 2, false),
-                false,
-                false,
-                Fate::Overruled,
-            ),
-            (
-                GoalWord::Up,
-                said(GoalWord::Up, 2, true),
-                true,
-                true,
-                Fate::Overruled,
-            ),
-            (
-                GoalWord::Down,
-                said(GoalWord::Down, 2, true),
-                true,
-                true,
-                Fate::Killed,
-            ),
-            (
-                GoalWord::Down,
-                said(GoalWord::Down, 3, true),
-                true,
-                true,
-                Fate::Overruled,
-            ),
-            (GoalWord::Down, None, true, false, Fate::Left),
+            (Up, None, false, true, Fate::KilledAndRestarted),
+            (Up, said(Up, 2, true), false, false, Fate::Left),
+            (Up, said(Up, 3, true), false, true, Fate::Overruled),
+            (Up, said(Down, 3, true), true, true, Fate::Overruled),
+            (Up, said(Hold, 2, true), false, true, Fate::Overruled),
+            (Up, said(Halt, 2, false), false, false, Fate::Overruled),
+            (Up, said(Up, 2, true), true, true, Fate::Overruled),
+            (Down, said(Down, 2, true), true, true, Fate::Killed),
+            (Down, said(Down, 3, true), true, true, Fate::Overruled),
+            (Down, None, true, false, Fate::Left),
         ] {
             let followed = Followed {
                 goal,

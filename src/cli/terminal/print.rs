@@ -10,11 +10,11 @@ use std::fmt::Display;
 use std::io::IsTerminal as _;
 use std::io::Write as _;
 
+use crate::cli::environment::environment;
 use crate::cli::outcome::FAILED;
 use crate::cli::terminal::foreign;
 pub use crate::cli::terminal::foreign::plain;
 use crate::cli::terminal::measure;
-use crate::cli::variables::environment;
 use crate::spec::UnitId;
 
 /// The exit code that a shell shows for a program that SIGPIPE ended, as in `octo-local events |

@@ -336,7 +336,7 @@ fn an_older_version_is_refused_whatever_the_tag_says() {
         let facts = Facts {
             versions: Versions {
                 image: label.map(str::to_owned),
-                node: None,
+                ..Versions::default()
             },
             ..data()
         };
@@ -367,13 +367,113 @@ fn what_cannot_be_compared_is_said() {
     // What a node's image says counts where nothing is kept.
     let facts = Facts {
         versions: Versions {
-            image: None,
             node: Some("2026.2.8".to_owned()),
+            ..Versions::default()
         },
         ..data()
     };
     let older = config(&[("OCTOPUS_SERVER_TAG", "2026.1.1")], false);
     assert_eq!(keys(&older, &made(true), &facts), ["OCTOPUS_SERVER_TAG"]);
+}
+
+#[test]
+fn what_the_database_tells_of_its_versions_counts_where_nothing_or_less_is_kept() {
+    let (elsewhere, there) = external(&[("MASTER_KEY", KEY), ("OCTOPUS_SERVER_TAG", "2026.1.1")]);
+    let here = config(
+        &[("MASTER_KEY", KEY), ("OCTOPUS_SERVER_TAG", "2026.1.1")],
+        false,
+    );
+    for (config, facts, data) in [
+        (elsewhere, with_database(true), there),
+        (here, data(), volume()),
+    ] {
+        let mut kept = Stored::default();
+        kept.version_ran(Ran {
+            version: "2026.1.1".to_owned(),
+            image: "octopusdeploy/octopusdeploy:2026.1.1".to_owned(),
+            data: Some(data),
+            ..Ran::default()
+        });
+        for stored in [&Stored::default(), &kept] {
+            for (told, is_refused) in [
+                (&["2026.2.7", "2025.4.1"][..], true),
+                (&["2025.4.1", "2026.2.7+build.1"], true),
+                (&["2026.1.1"], false),
+                (&["2025.4.1"], false),
+                (&["nonsense"], false),
+            ] {
+                let versions = Versions {
+                    database: told.iter().map(|&version| version.to_owned()).collect(),
+                    ..Versions::default()
+                };
+                let facts = Facts {
+                    versions,
+                    ..facts.clone()
+                };
+                let refused = keys(&config, stored, &facts);
+                assert_eq!(
+                    refused == ["OCTOPUS_SERVER_TAG"],
+                    is_refused,
+                    "{told:?}: {refused:?}"
+                );
+            }
+        }
+    }
+}
+
+/// An image of somebody's own may have a version of its own in its tag.
+#[test]
+fn the_same_image_goes_on_whatever_version_the_database_tells_of_it() {
+    for (tag, version, newest, is_refused) in [
+        ("1.0.5", "2026.2.7", "2026.2.7", false),
+        ("1.0.5", "", "2026.2.7", false),
+        ("2026.2.1", "2026.2.7", "2026.2.7", false),
+        ("2026.2.1", "2026.2.1", "2026.2.7", true),
+    ] {
+        let mut stored = made(true);
+        stored.version_ran(Ran {
+            version: version.to_owned(),
+            image: format!("octopusdeploy/octopusdeploy:{tag}"),
+            data: Some(volume()),
+            ..Ran::default()
+        });
+        let facts = Facts {
+            versions: Versions {
+                database: vec![newest.to_owned()],
+                ..Versions::default()
+            },
+            ..data()
+        };
+        let refused = keys(
+            &config(&[("OCTOPUS_SERVER_TAG", tag)], false),
+            &stored,
+            &facts,
+        );
+        assert_eq!(
+            refused == ["OCTOPUS_SERVER_TAG"],
+            is_refused,
+            "{tag}: {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_kept_counts_where_the_database_tells_of_an_older_one() {
+    let mut stored = made(true);
+    stored.version_ran(Ran {
+        version: "2026.2.8".to_owned(),
+        data: Some(volume()),
+        ..Ran::default()
+    });
+    let facts = Facts {
+        versions: Versions {
+            database: vec!["2026.1.1".to_owned()],
+            ..Versions::default()
+        },
+        ..data()
+    };
+    let older = config(&[("OCTOPUS_SERVER_TAG", "2026.2.1")], false);
+    assert_eq!(keys(&older, &stored, &facts), ["OCTOPUS_SERVER_TAG"]);
 }
 
 #[test]
@@ -530,4 +630,18 @@ fn all_problems_of_the_host_come_at_once_and_none_advises_to_remove() {
     for advice in ["or remove", "remove it first", "rename"] {
         assert!(!words.contains(advice), "{words}");
     }
+}
+
+#[test]
+fn one_external_database_is_one_however_it_is_spelled() {
+    let data = |server: &str, database: &str| {
+        let string =
+            format!("Server={server};Database={database};User Id=o;Password=Str0ng-enough");
+        let vars = [("SQL_IMAGE", ""), ("DB_CONNECTION_STRING", string.as_str())];
+        Data::of(&spec(&config(&vars, false)))
+    };
+    let plain = data("sql.example.com", "Octopus");
+    assert_eq!(data("tcp:SQL.example.com.,1433", "OCTOPUS"), plain);
+    assert_ne!(data("sql.example.com,1434", "Octopus"), plain);
+    assert_ne!(data("sql.example.com", "Octopus2"), plain);
 }

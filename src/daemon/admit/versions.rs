@@ -27,10 +27,12 @@ pub(super) fn judge(
     let Some(before) = before(ran, facts) else {
         return notes.extend(of_unknown_past(asked, stored, facts, &data));
     };
-    // The same image by the same fixed name is what ran, whatever it says of itself.
+    // The same image by the same fixed name is what ran, whatever it says of itself; unless the
+    // database tells of a newer one than that, which somebody else had on it.
     let tag = &asked.config.octopus.tag;
+    let is_outrun = |ran: &Ran| newest(facts).is_some_and(|newest| is_older(&ran.version, newest));
     let is_what_ran = |ran: &Ran| asked.spec.nodes.iter().all(|node| node.image == ran.image);
-    if is_whole(tag) && ran.is_some_and(is_what_ran) {
+    if is_whole(tag) && ran.is_some_and(|ran| is_what_ran(ran) && !is_outrun(ran)) {
         return;
     }
     let wanted = wanted(tag, facts);
@@ -71,13 +73,30 @@ fn of_unknown_past(
 }
 
 /// The version that last ran, as far as it is known: as `/api` reported it, else as the image of a
-/// node says, else the tag.
+/// node says, else the tag. What the database tells of itself counts, unless that is older: it may
+/// have been asked before the last installation was written down.
 fn before(ran: Option<&Ran>, facts: &Facts) -> Option<String> {
     let reported = ran
         .map(|ran| ran.version.clone())
         .filter(|version| !version.is_empty());
     let tag = ran.map(|ran| tag_of(&ran.image).to_owned());
-    reported.or_else(|| facts.versions.node.clone()).or(tag)
+    let known = reported.or_else(|| facts.versions.node.clone()).or(tag);
+    let told = newest(facts).map(str::to_owned);
+    match (known, told) {
+        (Some(known), Some(told)) if is_older(&told, &known) => Some(known),
+        (known, told) => told.or(known),
+    }
+}
+
+/// The newest version that the database tells of.
+fn newest(facts: &Facts) -> Option<&str> {
+    let told = facts.versions.database.iter().map(String::as_str);
+    told.filter(|version| is_whole(version))
+        .max_by_key(|version| numbers(version))
+}
+
+fn is_older(one: &str, other: &str) -> bool {
+    compare(one, other) == Comparison::Older
 }
 
 /// The version that is wanted: a tag that is a whole version, else what the image says of itself,
@@ -105,11 +124,18 @@ enum Comparison {
     Unknown,
 }
 
+/// The vendor's versions for Linux all begin with a year. A tag that does not is a count of somebody's
+/// own, and says nothing of them.
+const YEARS: u32 = 2000;
+
 /// Compares as far as both say something: `2026.2` is whatever 2026.2 is newest.
 fn compare(wanted: &str, before: &str) -> Comparison {
     let (Some(wanted), Some(before)) = (numbers(wanted), numbers(before)) else {
         return Comparison::Unknown;
     };
+    if (wanted[0] < YEARS) != (before[0] < YEARS) {
+        return Comparison::Unknown;
+    }
     let common = wanted.len().min(before.len());
     match wanted[..common].cmp(&before[..common]) {
         std::cmp::Ordering::Less => Comparison::Older,
@@ -154,6 +180,9 @@ mod tests {
             ("2026", "2025.4.1", NotOlder),
             ("latest", "2026.2.7", Unknown),
             ("2025.1.1", "latest", Unknown),
+            ("1.0.5", "2026.2.7", Unknown),
+            ("2026.2.7", "1.0.5", Unknown),
+            ("1.0.4", "1.0.5", Older),
         ];
         for (wanted, before, expected) in cases {
             assert_eq!(compare(wanted, before), expected, "{wanted} after {before}");

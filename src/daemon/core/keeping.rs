@@ -358,6 +358,22 @@ mod tests {
     }
 
     #[test]
+    fn what_the_disk_lacks_is_given_to_it_before_the_daemon_ends() {
+        let mut keeping = keeping(wishing(Wish::Up));
+        assert!(keeping.write_at_the_end(at(0)).is_none(), "it has it");
+        keeping.edit(|stored| stored.unprivileged = true);
+        number_of(keeping.write_changes(at(0)));
+        assert!(keeping.write_at_the_end(at(0)).is_none(), "it was given it");
+        keeping.edit(|stored| stored.wish = Wish::Rest);
+        let last = keeping.write_at_the_end(at(0));
+        let is_whole = |effect: &Effect| {
+            matches!(effect, Effect::Save { stored, .. }
+                if stored.wish == Wish::Rest && stored.unprivileged)
+        };
+        assert!(last.as_ref().is_some_and(is_whole), "{last:?}");
+    }
+
+    #[test]
     fn a_disk_that_hangs_keeps_nobody_waiting_and_gets_nothing_more() {
         let mut keeping = keeping(wishing(Wish::Up));
         let number = number_of(keeping.write_wish(wishing(Wish::Rest), at(0)));

@@ -346,6 +346,18 @@ mod tests {
     }
 
     #[test]
+    fn events_that_ended_are_followed_anew_and_what_was_remembered_is_not_trusted() {
+        let mut looks = Looks::new(at(0));
+        looks.begin(at(0)).unwrap();
+        looks.on_success(at(0));
+        assert!(looks.follow_events());
+        assert!(!looks.follow_events(), "somebody does");
+        looks.on_events_ended();
+        assert!(looks.begin(at(0)).unwrap().everything);
+        assert!(looks.follow_events());
+    }
+
+    #[test]
     fn every_half_minute_nothing_is_trusted() {
         let mut looks = Looks::new(at(0));
         let mut all = 0;

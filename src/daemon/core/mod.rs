@@ -187,17 +187,7 @@ impl Core {
                 unit,
                 instance,
                 probe,
-            } => {
-                let timing = self.state.timing();
-                let paced = self
-                    .pacing
-                    .on_probed(unit, number, probe, &timing, now.mono);
-                if let Some((probe, reads_log)) = paced {
-                    self.state.probed(unit, instance.as_ref(), &probe, now.mono);
-                    self.out.extend(reads_log);
-                    self.ask_whether_the_host_is_short(&probe);
-                }
-            }
+            } => self.on_probed(unit, number, instance.as_ref(), probe),
             Event::LogRead {
                 unit,
                 instance,
@@ -223,11 +213,7 @@ impl Core {
                 asker_left,
                 found,
             } => self.on_gathered(id, asker_left, found),
-            Event::Leased(answer) => {
-                if self.tenure.on_answer(answer, now.mono) {
-                    self.on_tenure_changed();
-                }
-            }
+            Event::Leased(answer) => self.on_leased(answer),
             Event::VersionRead(ran) => self.keeping.edit(|stored| {
                 stored.version_ran(ran);
             }),

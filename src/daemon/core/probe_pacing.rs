@@ -290,6 +290,22 @@ impl Core {
         self.out.extend(due);
     }
 
+    pub(super) fn on_probed(
+        &mut self,
+        unit: UnitId,
+        number: u64,
+        instance: Option<&Instance>,
+        probe: Probe,
+    ) {
+        let (timing, now) = (self.state.timing(), self.now.mono);
+        let paced = self.pacing.on_probed(unit, number, probe, &timing, now);
+        if let Some((probe, reads_log)) = paced {
+            self.state.probed(unit, instance, &probe, now);
+            self.out.extend(reads_log);
+            self.ask_whether_the_host_is_short(&probe);
+        }
+    }
+
     fn who_is_probed(&self, spec: &StackSpec) -> BTreeMap<UnitId, (Option<Instance>, ProbeTarget)> {
         let mut wanted = BTreeMap::new();
         if spec.sql.is_none() {

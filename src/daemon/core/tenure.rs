@@ -232,7 +232,11 @@ impl Core {
         self.out.extend(step.map(Effect::Lease));
     }
 
-    pub(super) fn on_tenure_changed(&mut self) {
+    /// The engine was asked about the lease.
+    pub(super) fn on_leased(&mut self, answer: Result<(), NoLease>) {
+        if !self.tenure.on_answer(answer, self.now.mono) {
+            return;
+        }
         let told = match self.tenure.lost_to() {
             Some(by) => Note::LookedAfter { by: by.to_owned() }.to_string(),
             None => "nobody else looks after this project any more".to_owned(),

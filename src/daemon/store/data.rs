@@ -23,7 +23,7 @@ pub enum Data {
     Volume(String),
     /// Somebody else's database.
     External {
-        /// `host:port`, in lower case.
+        /// [`DatabaseTarget::server`](crate::spec::DatabaseTarget::server).
         server: String,
         /// The database's name, in lower case, as SQL Server compares it by default.
         database: String,
@@ -38,7 +38,7 @@ impl Data {
         }
         let target = &spec.database;
         Self::External {
-            server: format!("{}:{}", target.host.to_lowercase(), target.port),
+            server: target.server(),
             database: target.database.to_lowercase(),
         }
     }

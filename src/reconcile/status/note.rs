@@ -1,24 +1,31 @@
 //! Things that people should know of a stack and cannot see elsewhere: typed, so that nobody
 //! decides by the text that is shown.
 
-use std::fmt;
-
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
 use serde::Serializer;
 
 /// One thing to know. For machines it is an object with its `kind`, what it is about, and the
-/// `text` that people read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// `text` that people read, which stands beside each kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(remote = "Self", tag = "kind", rename_all = "kebab-case")]
 pub enum Note {
     /// The state file cannot be written: what is wished now may be forgotten.
+    #[error("the state file cannot be written: {why}")]
     StateUnwritable {
         /// The disk's words.
         why: String,
     },
     /// The state file was damaged and set aside.
+    #[error(
+        "the state file was damaged and set aside as {aside}; {}",
+        if *.copied {
+            "nothing is lost: its copy counts"
+        } else {
+            "`octo-local up` applies the configuration anew"
+        }
+    )]
     StateDamaged {
         /// The name that it has now.
         aside: String,
@@ -26,33 +33,50 @@ pub enum Note {
         copied: bool,
     },
     /// Neither the state file nor its copy can be read: nothing is written over what they hold.
+    #[error(
+        "the state file cannot be read, nor its copy, so nothing is written over what they hold: {why}; make it readable, or bring it back from a backup, and start the daemon anew"
+    )]
     StateUnreadable {
         /// The disk's words.
         why: String,
     },
     /// The state file was written by a newer octo-local: it is obeyed and not written.
+    #[error(
+        "the state file has form {form}, of a newer octo-local: nothing is written; use that version"
+    )]
     StateNewer {
         /// The file's form.
         form: u32,
     },
     /// A `down` was begun, is not finished, and nobody goes on with it.
+    #[error("a `down` was begun and is not finished: `octo-local down` ends it")]
     Unfinished,
     /// The volume with the project's database is gone: nothing is started in its place.
+    #[error(
+        "the volume {volume} with this project's database is gone, so nothing is started: bring the volume back (is the engine's data directory mounted?), or `octo-local up --fresh` if a new, empty database is meant"
+    )]
     DataGone {
         /// Its name.
         volume: String,
     },
     /// Another octo-local looks after this project on this engine: nothing is done from here.
+    #[error(
+        "another octo-local looks after this project on this engine, so nothing is done from here: {by}"
+    )]
     LookedAfter {
         /// Who.
         by: String,
     },
     /// Nothing is known of this project here, and the engine has what looks like its own.
+    #[error(
+        "the engine has what looks like this project's and is not octo-local's to look after: {what}"
+    )]
     Beside {
         /// What.
         what: String,
     },
     /// A `down` leaves this where it is, because somebody else uses it.
+    #[error("{what} is left where it is: {why}")]
     LeftToOthers {
         /// What.
         what: String,
@@ -60,13 +84,20 @@ pub enum Note {
         why: String,
     },
     /// Something carries this project's label and is not ours: nothing is done to it.
+    #[error("{what}: labelled as this project's, under a name that is not; it is left alone")]
     NotOurs {
         /// What.
         what: String,
     },
     /// What runs was made from another configuration than the one that was read.
+    #[error(
+        "what runs was made from another configuration: it is left as it is until `octo-local up`"
+    )]
     MadeOtherwise,
     /// What is kept is about another engine than the one at hand.
+    #[error(
+        "what is kept of this project is about the Docker Engine at {there}, and this is the one at {here}"
+    )]
     Elsewhere {
         /// The engine that is meant.
         there: String,
@@ -74,21 +105,31 @@ pub enum Note {
         here: String,
     },
     /// A restore goes on, or was broken off: no node runs before it is finished.
+    #[error(
+        "a restore of backup {set} is not finished, and no node is started before: if none goes on, `octo-local backup restore {set} --force` again"
+    )]
     RestoreUnfinished {
         /// The name of the set.
         set: String,
     },
     /// A rollback goes on, or was broken off: no node runs before it is finished.
+    #[error(
+        "a rollback with backup {set} is not finished, and no node is started before: `octo-local rollback` goes on with it"
+    )]
     RollbackUnfinished {
         /// The name of the set that is brought back.
         set: String,
     },
     /// A rollback failed halfway.
+    #[error("the rollback failed halfway: {why}; mend that, then `octo-local rollback` again")]
     RollbackFailed {
         /// Why.
         why: String,
     },
     /// What was upgraded to does not come up.
+    #[error(
+        "{to} does not come up: `octo-local rollback` goes back to {from} with the data of before; or mend what the unit names, then `octo-local up`"
+    )]
     UpgradeFailed {
         /// The image of before.
         from: String,
@@ -96,24 +137,31 @@ pub enum Note {
         to: String,
     },
     /// An upgrade or a rollback was not begun, and everything runs on as it was.
+    #[error("the version was not changed, and what ran before goes on: {why}")]
     VersionKept {
         /// Why.
         why: String,
     },
     /// The last scheduled backup failed.
+    #[error("the last scheduled backup failed: {why}; `octo-local backup` makes one now")]
     BackupFailed {
         /// Why.
         why: String,
     },
     /// The host refuses privileged containers, and this demo goes on without.
+    #[error(
+        "this host cannot run privileged containers: the demo goes on without (it needs no Docker-in-Docker)"
+    )]
     Unprivileged,
     /// A reference to an image stands for another image than at the last `up`.
+    #[error("{image} stands for another image now than at the last `up`; the next one uses it")]
     ImageMoved {
         /// The reference.
         image: String,
     },
     /// A note of another version of octo-local, of which only the text is understood.
     #[serde(skip)]
+    #[error("{0}")]
     Other(String),
 }
 
@@ -147,96 +195,6 @@ impl<'de> Deserialize<'de> for Note {
             .as_str()
             .map_or_else(|| text.to_string(), str::to_owned);
         Ok(Self::deserialize(&value).unwrap_or(Self::Other(text)))
-    }
-}
-
-impl fmt::Display for Note {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::StateUnwritable { why } => {
-                write!(out, "the state file cannot be written: {why}")
-            }
-            Self::StateDamaged { aside, copied } => {
-                let then = if *copied {
-                    "nothing is lost: its copy counts"
-                } else {
-                    "`octo-local up` applies the configuration anew"
-                };
-                write!(
-                    out,
-                    "the state file was damaged and set aside as {aside}; {then}"
-                )
-            }
-            Self::StateUnreadable { why } => write!(
-                out,
-                "the state file cannot be read, nor its copy, so nothing is written over what they hold: {why}; make it readable, or bring it back from a backup, and start the daemon anew"
-            ),
-            Self::StateNewer { form } => write!(
-                out,
-                "the state file has form {form}, of a newer octo-local: nothing is written; use that version"
-            ),
-            Self::Unfinished => {
-                out.write_str("a `down` was begun and is not finished: `octo-local down` ends it")
-            }
-            Self::DataGone { volume } => write!(
-                out,
-                "the volume {volume} with this project's database is gone, so nothing is started: bring the volume back (is the engine's data directory mounted?), or `octo-local up --fresh` if a new, empty database is meant"
-            ),
-            Self::LookedAfter { by } => write!(
-                out,
-                "another octo-local looks after this project on this engine, so nothing is done from here: {by}"
-            ),
-            Self::Beside { what } => write!(
-                out,
-                "the engine has what looks like this project's and is not octo-local's to look after: {what}"
-            ),
-            Self::LeftToOthers { what, why } => {
-                write!(out, "{what} is left where it is: {why}")
-            }
-            Self::NotOurs { what } => write!(
-                out,
-                "{what}: labelled as this project's, under a name that is not; it is left alone"
-            ),
-            Self::MadeOtherwise => out.write_str(
-                "what runs was made from another configuration: it is left as it is until `octo-local up`",
-            ),
-            Self::Elsewhere { there, here } => write!(
-                out,
-                "what is kept of this project is about the Docker Engine at {there}, and this is the one at {here}"
-            ),
-            Self::RestoreUnfinished { set } => write!(
-                out,
-                "a restore of backup {set} is not finished, and no node is started before: if none goes on, `octo-local backup restore {set} --force` again"
-            ),
-            Self::RollbackUnfinished { set } => write!(
-                out,
-                "a rollback with backup {set} is not finished, and no node is started before: `octo-local rollback` goes on with it"
-            ),
-            Self::RollbackFailed { why } => write!(
-                out,
-                "the rollback failed halfway: {why}; mend that, then `octo-local rollback` again"
-            ),
-            Self::UpgradeFailed { from, to } => write!(
-                out,
-                "{to} does not come up: `octo-local rollback` goes back to {from} with the data of before; or mend what the unit names, then `octo-local up`"
-            ),
-            Self::VersionKept { why } => write!(
-                out,
-                "the version was not changed, and what ran before goes on: {why}"
-            ),
-            Self::BackupFailed { why } => write!(
-                out,
-                "the last scheduled backup failed: {why}; `octo-local backup` makes one now"
-            ),
-            Self::Unprivileged => out.write_str(
-                "this host cannot run privileged containers: the demo goes on without (it needs no Docker-in-Docker)",
-            ),
-            Self::ImageMoved { image } => write!(
-                out,
-                "{image} stands for another image now than at the last `up`; the next one uses it"
-            ),
-            Self::Other(text) => out.write_str(text),
-        }
     }
 }
 

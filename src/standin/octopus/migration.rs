@@ -351,6 +351,12 @@ async fn journal(node: &Node, database: &mut Database, upgrades: bool) -> Result
     }
     let insert = "INSERT INTO SchemaVersions (Version, AppliedAt, Node) VALUES (@P1, @P2, @P3)";
     database.execute(insert, &[&version, &now(), &name]).await?;
+    let insert = "INSERT INTO OctopusServerInstallationHistory (Id, Node, Version, Installed) \
+                  VALUES (@P1, @P2, @P3, SYSUTCDATETIME())";
+    let id = schema::random_hex();
+    database
+        .execute(insert, &[&id.as_str(), &name, &version])
+        .await?;
     schema::forget(database, UPGRADING).await?;
     Ok(())
 }

@@ -18,6 +18,12 @@ const TABLES: &[(&str, &str)] = &[
         "SchemaVersions",
         "Version NVARCHAR(64) NOT NULL, AppliedAt BIGINT NOT NULL, Node NVARCHAR(200) NOT NULL",
     ),
+    // As the vendor's own database has it.
+    (
+        "OctopusServerInstallationHistory",
+        "Id NVARCHAR(50) NOT NULL PRIMARY KEY, Node NVARCHAR(200) NULL, Version NVARCHAR(200) NULL, \
+         Installed DATETIMEOFFSET NOT NULL",
+    ),
     (
         "MigrationJournal",
         "Script NVARCHAR(200) NOT NULL, AppliedAt BIGINT NOT NULL, Node NVARCHAR(200) NOT NULL",

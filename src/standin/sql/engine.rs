@@ -213,17 +213,20 @@ impl Engine {
                     .stop(if *nowait { Stop::NoWait } else { Stop::Orderly });
             }
             Statement::Wait(time) => self.wait(*time)?,
-            Statement::Print(words) => {
-                let (_, value) = self.value(words)?;
-                let text = match value {
-                    Value::Text(text) => text,
-                    Value::Integer(number) => number.to_string(),
-                    Value::Null | Value::Real(_) | Value::Blob(_) => String::new(),
-                };
-                reply.notice(0, &text);
-            }
+            Statement::Print(words) => self.print(words, reply)?,
         }
         reply.done(None, false);
+        Ok(())
+    }
+
+    fn print(&mut self, words: &[Token], reply: &mut Reply) -> Result<(), SqlError> {
+        let (_, value) = self.value(words)?;
+        let text = match value {
+            Value::Text(text) => text,
+            Value::Integer(number) => number.to_string(),
+            Value::Null | Value::Real(_) | Value::Blob(_) => String::new(),
+        };
+        reply.notice(0, &text);
         Ok(())
     }
 

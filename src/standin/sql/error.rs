@@ -127,11 +127,7 @@ impl SqlError {
             rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
             other => other.to_string(),
         };
-        let rest = |prefix: &str| {
-            text.split(prefix)
-                .nth(1)
-                .map(|rest| rest.split(" in \"").next().unwrap_or(rest).to_owned())
-        };
+        let rest = |prefix: &str| rest(&text, prefix);
         if let Some(name) = rest("no such table: ") {
             return Self::no_object(name.trim_start_matches("main."));
         }
@@ -152,30 +148,8 @@ impl SqlError {
                 format!("'{name}' is not a recognized built-in function name."),
             );
         }
-        if let Some(name) = rest("UNIQUE constraint failed: ") {
-            return Self::new(
-                2627,
-                14,
-                format!(
-                    "Violation of UNIQUE KEY or PRIMARY KEY constraint. Cannot insert duplicate key in '{name}'."
-                ),
-            );
-        }
-        if let Some(name) = rest("NOT NULL constraint failed: ") {
-            return Self::new(
-                515,
-                16,
-                format!(
-                    "Cannot insert the value NULL into column '{name}'; column does not allow nulls."
-                ),
-            );
-        }
         if text.contains("constraint failed") {
-            return Self::new(
-                547,
-                16,
-                format!("The statement conflicted with a constraint: {text}."),
-            );
+            return Self::of_constraint(&text);
         }
         if text.contains("already exists") {
             let name = text
@@ -196,6 +170,32 @@ impl SqlError {
             return Self::syntax(&near);
         }
         Self::of_code(error, &text)
+    }
+
+    fn of_constraint(text: &str) -> Self {
+        if let Some(name) = rest(text, "UNIQUE constraint failed: ") {
+            return Self::new(
+                2627,
+                14,
+                format!(
+                    "Violation of UNIQUE KEY or PRIMARY KEY constraint. Cannot insert duplicate key in '{name}'."
+                ),
+            );
+        }
+        if let Some(name) = rest(text, "NOT NULL constraint failed: ") {
+            return Self::new(
+                515,
+                16,
+                format!(
+                    "Cannot insert the value NULL into column '{name}'; column does not allow nulls."
+                ),
+            );
+        }
+        Self::new(
+            547,
+            16,
+            format!("The statement conflicted with a constraint: {text}."),
+        )
     }
 
     fn of_code(error: &rusqlite::Error, text: &str) -> Self {
@@ -222,4 +222,10 @@ impl SqlError {
             ),
         }
     }
+}
+
+/// What follows these words of SQLite, up to where it begins to quote the statement.
+fn rest(text: &str, prefix: &str) -> Option<String> {
+    let rest = text.split(prefix).nth(1)?;
+    Some(rest.split(" in \"").next().unwrap_or(rest).to_owned())
 }
