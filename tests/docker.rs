@@ -10,6 +10,7 @@ mod front_door;
 mod interrupt;
 mod ours;
 mod persons;
+mod ports;
 mod refuse;
 mod restore;
 mod sick;

@@ -93,6 +93,11 @@ pub const KEYS: &[Key] = &[
     unset("TLS_KEY"),
     unset("HTTPS_PORT"),
     key("HOLD_TIMEOUT", "0"),
+    unset("OCTOPUS_NODE_PORT_BASE"),
+    unset("OCTOPUS_NODE_BIND_ADDRESS"),
+    unset("OCTOPUS_POLLING_PORT_BASE"),
+    unset("OCTOPUS_POLLING_BIND_ADDRESS"),
+    unset("OCTOPUS_GRPC_PORT"),
 ];
 
 /// The prefixes of what stand-ins honour: fault switches and delays.
@@ -173,6 +178,11 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("SSL_KEY", "TLS_KEY"),
     ("OCTOPUS_HTTPS_PORT", "HTTPS_PORT"),
     ("LOAD_BALANCER", "FRONT_DOOR"),
+    ("OCTOPUS_NODE_PORT", "OCTOPUS_NODE_PORT_BASE"),
+    ("POLLING_PORT", "OCTOPUS_POLLING_PORT_BASE"),
+    ("POLLING_PORT_BASE", "OCTOPUS_POLLING_PORT_BASE"),
+    ("OCTOPUS_POLLING_PORT", "OCTOPUS_POLLING_PORT_BASE"),
+    ("GRPC_PORT", "OCTOPUS_GRPC_PORT"),
     ("OCTOPUS_TASK_CAP", "TASK_CAP"),
     ("OCTOPUS_NODE_COUNT", "OCTOPUS_NODES"),
     ("OCTOPUS_SERVER_NODES", "OCTOPUS_NODES"),

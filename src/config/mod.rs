@@ -9,6 +9,7 @@ pub mod image;
 pub mod keys;
 pub mod licence;
 pub mod password;
+pub mod ports;
 pub mod project;
 pub mod read;
 pub mod secret;
@@ -85,6 +86,8 @@ pub struct Config {
     pub backup: backup::BackupConfig,
     /// The one address for all nodes.
     pub front_door: front_door::FrontDoorConfig,
+    /// Ports beside those of SQL Server and the web address.
+    pub ports: ports::PortsConfig,
 }
 
 /// The SQL Server container.

@@ -8,6 +8,7 @@ use super::Pull;
 use super::Secret;
 use super::Timing;
 use super::front_door::FrontDoorConfig;
+use super::ports::PortsConfig;
 use super::read::generated_database;
 use super::timing::shown;
 
@@ -17,6 +18,7 @@ pub fn values(config: &Config) -> BTreeMap<String, Secret> {
     let mut values = stack(config);
     values.extend(timing(&config.timing));
     values.extend(front_door(&config.front_door));
+    values.extend(ports(&config.ports));
     let mut values: BTreeMap<String, Secret> = values
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
@@ -162,6 +164,20 @@ fn front_door(door: &FrontDoorConfig) -> Vec<(&'static str, Secret)> {
     ]
 }
 
+fn ports(ports: &PortsConfig) -> Vec<(&'static str, Secret)> {
+    let port =
+        |port: Option<u16>| Secret::new(port.map(|port| port.to_string()).unwrap_or_default());
+    let address =
+        |ip: Option<std::net::IpAddr>| Secret::new(ip.map(|ip| ip.to_string()).unwrap_or_default());
+    vec![
+        ("OCTOPUS_NODE_PORT_BASE", port(ports.node_base)),
+        ("OCTOPUS_NODE_BIND_ADDRESS", address(ports.node_bind)),
+        ("OCTOPUS_POLLING_PORT_BASE", port(ports.polling_base)),
+        ("OCTOPUS_POLLING_BIND_ADDRESS", address(ports.polling_bind)),
+        ("OCTOPUS_GRPC_PORT", port(ports.grpc)),
+    ]
+}
+
 fn pull(pull: Pull) -> &'static str {
     match pull {
         Pull::Missing => "missing",
@@ -261,6 +277,11 @@ mod tests {
         ("TLS_CERT", "tls/cert.pem"),
         ("TLS_KEY", "tls/key.pem"),
         ("HTTPS_PORT", "8443"),
+        ("OCTOPUS_NODE_PORT_BASE", "7080"),
+        ("OCTOPUS_NODE_BIND_ADDRESS", "10.0.0.2"),
+        ("OCTOPUS_POLLING_PORT_BASE", "10943"),
+        ("OCTOPUS_POLLING_BIND_ADDRESS", "10.0.0.3"),
+        ("OCTOPUS_GRPC_PORT", "8543"),
         ("HOLD_TIMEOUT", "15s"),
         ("ENABLE_USAGE", "N"),
         ("MSSQL_COLLATION", "Latin1_General_CI_AS"),

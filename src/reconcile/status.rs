@@ -158,6 +158,8 @@ pub struct StatusInput {
     pub ends_when_down: bool,
     /// How the front door is, if there is to be one.
     pub front_door: Option<FrontDoorStatus>,
+    /// What this host is called, where others reach it.
+    pub host_name: String,
 }
 
 impl Default for Status {
@@ -236,7 +238,7 @@ pub fn status(
         goal_for_seconds: around.goal_since.map(|since| now.since(since).as_secs()),
         supervised: true,
         engine_problem: around.engine_problem.clone(),
-        units: units_of(desired, seen, records, now),
+        units: units_of(around, desired, seen, records, now),
         work: work(records, now),
         notes: around.notes.clone(),
         ends_when_down: around.ends_when_down,
@@ -302,6 +304,7 @@ impl Status {
 }
 
 fn units_of(
+    input: &StatusInput,
     desired: &Desired,
     seen: &Observed,
     records: &UnitRecords,
@@ -315,6 +318,7 @@ fn units_of(
     };
     let around = units::Around {
         spec,
+        host_name: &input.host_name,
         desired,
         seen,
         records,

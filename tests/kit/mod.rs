@@ -15,3 +15,4 @@ pub(crate) mod private;
 pub(crate) mod process;
 pub(crate) mod recorder;
 pub(crate) mod stack;
+pub(crate) mod tls;

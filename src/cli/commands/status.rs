@@ -98,6 +98,9 @@ async fn show(context: &Context, shown: &Shown) {
     if let Some(line) = front_door(status) {
         say(&line);
     }
+    if let Some(line) = polling(status) {
+        say(&line);
+    }
     for work in &status.work {
         let retry = work.retry_in_seconds.map(retry).unwrap_or_default();
         say(&format!("  {}{retry}", foreign::plain(&work.to_string())));
@@ -182,6 +185,13 @@ fn front_door(status: &Status) -> Option<String> {
         door.serving,
         nodes.count()
     ))
+}
+
+/// What each Tentacle that polls is to be registered with: every one of them, by `poll-server`.
+fn polling(status: &Status) -> Option<String> {
+    let of = |unit: &UnitStatus| Some(format!("{} {}", unit.polling.as_ref()?, unit.unit));
+    let addresses: Vec<String> = status.units.iter().filter_map(of).collect();
+    (!addresses.is_empty()).then(|| format!("poll-server: {}", addresses.join(", ")))
 }
 
 /// The colour of a phase that a person should see quickly.

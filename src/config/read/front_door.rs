@@ -10,11 +10,7 @@ impl Reader<'_> {
             on: self.has_front_door(),
             certificate: path(self, "TLS_CERT"),
             key: path(self, "TLS_KEY"),
-            https_port: self
-                .given("HTTPS_PORT")
-                .is_some()
-                .then(|| self.https_port())
-                .flatten(),
+            https_port: self.port_if_given("HTTPS_PORT"),
             hold: self.duration("HOLD_TIMEOUT"),
         };
         if door.on {
@@ -34,17 +30,6 @@ impl Reader<'_> {
                 false
             }
         }
-    }
-
-    fn https_port(&mut self) -> Option<u16> {
-        let port = self.text("HTTPS_PORT").trim().parse().ok();
-        let port = port.filter(|port: &u16| *port > 0);
-        if port.is_none() {
-            let what = "a port from 1 to 65535";
-            let (why, fix) = (format!("it is not {what}"), format!("set it to {what}"));
-            self.problem("HTTPS_PORT", why, fix);
-        }
-        port
     }
 
     /// A certificate, its key and a port: each is of no use without the others.
@@ -68,7 +53,14 @@ impl Reader<'_> {
     }
 
     fn says_what_is_unused(&mut self) {
-        for key in ["TLS_CERT", "TLS_KEY", "HTTPS_PORT", "HOLD_TIMEOUT"] {
+        for key in [
+            "TLS_CERT",
+            "TLS_KEY",
+            "HTTPS_PORT",
+            "HOLD_TIMEOUT",
+            "OCTOPUS_NODE_PORT_BASE",
+            "OCTOPUS_NODE_BIND_ADDRESS",
+        ] {
             if self.given(key).is_some() {
                 let why = "it is of use only to the front door, which is off";
                 self.warn(key, why, "set FRONT_DOOR=on, or leave it out");

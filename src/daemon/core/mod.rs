@@ -95,6 +95,8 @@ pub struct Setup {
     pub project: ProjectName,
     /// Where its engine is.
     pub endpoint: Endpoint,
+    /// What this host is called.
+    pub host_name: String,
     /// The state file, for messages.
     pub state_file: String,
     /// The daemon ends when the stack is down: `up` started it. One that systemd started stays.
@@ -409,6 +411,7 @@ impl Core {
                 .collect(),
             ends_when_down: self.setup.ends_when_down,
             front_door: self.front_door_status(),
+            host_name: self.setup.host_name.clone(),
         };
         status(
             &around,

@@ -11,6 +11,7 @@
 mod cluster_api;
 mod command;
 mod database;
+mod direct;
 mod fatal;
 mod faults;
 mod licence;
@@ -190,6 +191,7 @@ async fn live(node: &Node, address: SocketAddr) -> Result<Infallible, Fatal> {
     log::line(format_args!(
         "Listening for HTTP requests on http://{address}/"
     ));
+    direct::begin(node).await?;
     node.state.send_modify(|state| state.phase = Phase::Ready);
     log::line("Web server is ready to process requests");
     tokio::select! {
