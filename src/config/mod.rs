@@ -8,6 +8,7 @@ pub mod front_door;
 pub mod image;
 pub mod keys;
 pub mod licence;
+pub mod network;
 pub mod password;
 pub mod ports;
 pub mod project;

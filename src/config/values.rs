@@ -152,15 +152,17 @@ fn timing(timing: &Timing) -> Vec<(&'static str, Secret)> {
 fn front_door(door: &FrontDoorConfig) -> Vec<(&'static str, Secret)> {
     let path = |path: &Option<String>| Secret::new(path.clone().unwrap_or_default());
     let port = door.https_port.map(|port| port.to_string());
+    let on_or_off = |on| Secret::new(if on { "on" } else { "off" });
+    let proxies = door.trusted_proxies.iter().map(ToString::to_string);
+    let proxies: Vec<String> = proxies.collect();
     vec![
-        (
-            "FRONT_DOOR",
-            Secret::new(if door.on { "on" } else { "off" }),
-        ),
+        ("FRONT_DOOR", on_or_off(door.on)),
         ("TLS_CERT", path(&door.certificate)),
         ("TLS_KEY", path(&door.key)),
         ("HTTPS_PORT", Secret::new(port.unwrap_or_default())),
         ("HOLD_TIMEOUT", Secret::new(shown(door.hold))),
+        ("FRONT_DOOR_TRUSTED_PROXIES", Secret::new(proxies.join(","))),
+        ("FRONT_DOOR_ACCESS_LOG", on_or_off(door.access_log)),
     ]
 }
 
@@ -283,6 +285,8 @@ mod tests {
         ("OCTOPUS_POLLING_BIND_ADDRESS", "10.0.0.3"),
         ("OCTOPUS_GRPC_PORT", "8543"),
         ("HOLD_TIMEOUT", "15s"),
+        ("FRONT_DOOR_TRUSTED_PROXIES", "10.0.0.0/8,192.0.2.7"),
+        ("FRONT_DOOR_ACCESS_LOG", "on"),
         ("ENABLE_USAGE", "N"),
         ("MSSQL_COLLATION", "Latin1_General_CI_AS"),
     ];

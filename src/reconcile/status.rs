@@ -91,6 +91,9 @@ pub struct FrontDoorStatus {
     pub serving: usize,
     /// What is wrong with it, if something is.
     pub problem: Option<String>,
+    /// Why requests are not written down, where they are to be. It serves all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_access_log: Option<String>,
 }
 
 impl FrontDoorStatus {

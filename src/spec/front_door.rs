@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::config::network::Network;
 use crate::config::ports::Service;
 use crate::config::ports::loopback;
 
@@ -28,6 +29,12 @@ pub struct FrontDoorSpec {
     pub grpc: Option<Grpc>,
     /// Milliseconds that a request waits for a node.
     pub hold_ms: u64,
+    /// Whose word about a client counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trusted: Vec<Network>,
+    /// Whether each request is written down.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub access_log: bool,
 }
 
 /// What HTTPS needs.
@@ -60,6 +67,8 @@ impl Default for FrontDoorSpec {
             https: None,
             grpc: None,
             hold_ms: 0,
+            trusted: Vec::new(),
+            access_log: false,
         }
     }
 }
@@ -86,6 +95,8 @@ impl FrontDoorSpec {
                 inside: config.port_inside(Service::Grpc),
             }),
             hold_ms: u64::try_from(door.hold.as_millis()).unwrap_or(u64::MAX),
+            trusted: door.trusted_proxies.clone(),
+            access_log: door.access_log,
         })
     }
 

@@ -21,7 +21,9 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::time::Instant;
 
+use super::access::Access;
 use super::access::BoundedFile;
+use super::access::Place;
 use super::control::Control;
 use super::front::Front;
 use super::front::Stage;
@@ -58,6 +60,8 @@ pub struct Options {
     pub user: Option<u32>,
     /// A bounded log file in the place of standard error.
     pub log: Option<PathBuf>,
+    /// Where requests are written, if that is wished; its directory must be there.
+    pub access_log: Option<PathBuf>,
     /// When the program's file was written, in seconds since 1970.
     pub built: u64,
 }
@@ -107,7 +111,9 @@ pub async fn run(options: Options) -> Result<(), WebError> {
         None => bind(&options.control),
     };
     let socket = Arc::new(prepare(options.control.display().to_string(), socket)?);
-    let front = Arc::new(Front::new(descriptors));
+    let place = options.access_log.as_deref().map(Place::in_directory);
+    let access = Access::at(prepare("the access log", place.transpose())?);
+    let front = Arc::new(Front::new(descriptors, access));
     let control = Arc::new(Control::new(front.clone(), hello(&options), socket));
     // Before the user changes: it may be the ports that need more.
     if let Some(feed) = inherited.feed {
@@ -118,6 +124,7 @@ pub async fn run(options: Options) -> Result<(), WebError> {
     if let Some(user) = options.user {
         prepare(format!("become user {user}"), become_user(user))?;
     }
+    front.access.begin();
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(control = %options.control.display(), "the front door is open");
     serve(&control, lock).await
@@ -298,7 +305,7 @@ fn log_to(path: Option<&Path>) -> Result<(), WebError> {
     match path {
         None => drop(builder.with_writer(io::stderr).try_init()),
         Some(path) => {
-            let file = BoundedFile::open(path, LOG_LIMIT);
+            let file = BoundedFile::open(Place::by_path(path), LOG_LIMIT);
             let file = prepare(path.display().to_string(), file)?;
             drop(builder.with_writer(Mutex::new(file)).try_init());
         }

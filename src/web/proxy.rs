@@ -68,6 +68,9 @@ pub(super) async fn answer(
             return finish(&front, version, own_answer(own, running, log), true);
         }
     };
+    if let Some(log) = &mut log {
+        log.line.client = asked.client;
+    }
     if let Some(own) = own_path(&front, &feed, client.tls, &parts) {
         return finish(&front, version, own_answer(own, running, log), false);
     }
@@ -452,7 +455,7 @@ impl Note {
             front: front.clone(),
             began: Instant::now(),
             line: Line {
-                peer: client.peer,
+                client: client.peer,
                 method: parts.method.to_string(),
                 path: parts.uri.path().to_owned(),
                 status: 0,

@@ -171,3 +171,47 @@ fn what_a_front_door_cannot_have_is_told_before_anything_is_made() {
     assert_eq!(status, 308, "plain HTTP is sent to HTTPS");
     stack.run(&["down"]).ok();
 }
+
+#[test]
+fn requests_are_written_down_where_asked_with_the_client_that_a_trusted_proxy_names() {
+    let stack = behind_a_door("front-door-log");
+    let port = stack.port(NODE_1);
+    stack.set("FRONT_DOOR_TRUSTED_PROXIES", "127.0.0.0/8,proxy");
+    stack.set("FRONT_DOOR_ACCESS_LOG", "yes");
+    for words in [&["plan"], &["up"]] {
+        let refused = stack.run(words).with(78).says("\"proxy\" is no address");
+        assert!(
+            refused.err.contains("FRONT_DOOR_ACCESS_LOG"),
+            "{}",
+            refused.err
+        );
+    }
+    stack.set("FRONT_DOOR_TRUSTED_PROXIES", "127.0.0.0/8");
+    stack.set("FRONT_DOOR_ACCESS_LOG", "off");
+    stack.run(&["up"]).ok();
+    let log = stack.state().join("access").join("access.log");
+    http::get(port, "/api?before=1", "");
+    assert!(!log.exists(), "it is off");
+    let (door, started) = (stack.front_doors(), stack.started());
+    stack.set("FRONT_DOOR_ACCESS_LOG", "on");
+    stack.run(&["up"]).ok();
+    let asked = http::get_as_proxy(port, "/api?apiKey=API-SECRET", "203.0.113.9");
+    assert_eq!(asked.unwrap().0, 200);
+    let text = wait_until("the request is written", || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        text.contains("203.0.113.9").then_some(text)
+    });
+    assert!(text.contains(" 203.0.113.9 GET /api 200 "), "{text}");
+    assert!(
+        !text.contains("SECRET") && !text.contains("before"),
+        "{text}"
+    );
+    assert_eq!(stack.front_doors(), door, "it is the same process");
+    assert_eq!(stack.started(), started, "no container is made anew");
+    let status = stack.status();
+    assert_eq!(
+        status["front_door"]["without_access_log"],
+        serde_json::Value::Null
+    );
+    stack.run(&["down"]).ok();
+}

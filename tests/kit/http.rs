@@ -22,6 +22,12 @@ pub(crate) fn get_from(address: &str, port: u16, path: &str, key: &str) -> Optio
     exchange(address, port, &head, "")
 }
 
+/// The same as a proxy asks for this client.
+pub(crate) fn get_as_proxy(port: u16, path: &str, client: &str) -> Option<(u16, String)> {
+    let head = format!("GET {path} HTTP/1.1\r\nX-Forwarded-For: {client}\r\n");
+    exchange("127.0.0.1", port, &head, "")
+}
+
 /// `POST` of a JSON body.
 pub(crate) fn post(port: u16, path: &str, key: &str, body: &str) -> Option<(u16, String)> {
     let head = format!(

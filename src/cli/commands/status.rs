@@ -180,10 +180,13 @@ fn front_door(status: &Status) -> Option<String> {
     let door = status.front_door.as_ref().filter(|door| door.open)?;
     let url = status.url.as_ref()?;
     let nodes = status.units.iter().filter(|unit| unit.unit.is_server());
+    let without = door.without_access_log.as_ref();
+    let without = without.map(|why| format!("; no access log: {}", foreign::plain(why)));
     Some(format!(
-        "front door: {url}, {} of {} nodes get requests",
+        "front door: {url}, {} of {} nodes get requests{}",
         door.serving,
-        nodes.count()
+        nodes.count(),
+        without.unwrap_or_default()
     ))
 }
 

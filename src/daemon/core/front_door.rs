@@ -184,7 +184,6 @@ impl FrontDoor {
             state: self.state_of(wanted, container, view),
             run: run.as_ref().map_or(0, number_of),
             web: addresses.map(|at| at.web),
-            polling: None,
             grpc: addresses.and_then(|at| at.grpc),
         }
     }
@@ -293,12 +292,9 @@ fn settings(door: &FrontDoorSpec) -> Settings {
             key: https.key.clone(),
         }),
         grpc_port: door.grpc.map(|grpc| grpc.port),
-        node_bind: door.bind,
-        node_port_base: None,
-        polling_port_base: None,
         hold: Duration::from_millis(door.hold_ms),
-        trusted: Vec::new(),
-        access_log: None,
+        trusted: door.trusted.clone(),
+        access_log: door.access_log,
         limits: Limits::default(),
     }
 }
@@ -381,6 +377,7 @@ impl Core {
         Some(FrontDoorStatus {
             open: problem.is_none() && wished.all(|listener| is_ours(listener.address)),
             serving: report.nodes.iter().filter(|node| node.serves).count(),
+            without_access_log: report.access_log.clone(),
             problem,
         })
     }
