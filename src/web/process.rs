@@ -34,6 +34,8 @@ use super::message::Feed;
 use super::message::Hello;
 use super::probe;
 use super::wire::Wire;
+use crate::service_manager;
+use crate::service_manager::Word;
 
 /// How long the one that hands over may take for each step.
 const HANDOVER_WITHIN: Duration = Duration::from_secs(10);
@@ -44,6 +46,8 @@ const LOCK_EVERY: Duration = Duration::from_millis(5);
 const LINGER_AFTER_HANDOVER: Duration = Duration::from_secs(10);
 /// The same when it ends for good: nobody else takes new connections.
 const LINGER_AT_END: Duration = Duration::from_secs(1);
+/// How long the service manager may take to hear a word; clients do not wait for it.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// The size from which the log is set aside.
 const LOG_LIMIT: u64 = 512 * 1024;
 /// Descriptors where the limit cannot be read.
@@ -125,7 +129,7 @@ pub async fn run(options: Options) -> Result<(), WebError> {
         prepare(format!("become user {user}"), become_user(user))?;
     }
     front.access.begin();
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    service_manager::say_within(Word::Ready, TOLD_WITHIN).await;
     tracing::info!(control = %options.control.display(), "the front door is open");
     serve(&control, lock).await
 }
@@ -146,7 +150,7 @@ async fn serve(control: &Arc<Control>, lock: File) -> Result<(), WebError> {
     let linger = if control.taken.is_cancelled() {
         LINGER_AFTER_HANDOVER
     } else {
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        service_manager::say_within(Word::Stopping, TOLD_WITHIN).await;
         LINGER_AT_END
     };
     // Whoever takes over waits for it.
@@ -231,21 +235,7 @@ async fn take_over(control: &Path) -> io::Result<Inherited> {
 /// The sockets that systemd opened for us, by their addresses. A unix socket is the control socket.
 fn from_systemd() -> io::Result<Inherited> {
     let mut inherited = Inherited::default();
-    let Ok(numbers) = sd_notify::listen_fds() else {
-        return Ok(inherited);
-    };
-    if numbers.len() == 0 {
-        return Ok(inherited);
-    }
-    // A descriptor that is only known by its number is taken from our own process as from another:
-    // the kernel checks it, and the copy is owned.
-    let own = rustix::process::pidfd_open(
-        rustix::process::getpid(),
-        rustix::process::PidfdFlags::empty(),
-    )?;
-    for number in numbers {
-        let flags = rustix::process::PidfdGetfdFlags::empty();
-        let socket = rustix::process::pidfd_getfd(&own, number, flags)?;
+    for socket in service_manager::sockets()? {
         match std::net::TcpListener::from(socket.try_clone()?).local_addr() {
             Ok(address) => drop(inherited.sockets.insert(address, socket)),
             Err(_) => inherited.control = Some(socket),
