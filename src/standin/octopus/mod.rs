@@ -25,6 +25,7 @@ mod site;
 mod storage;
 mod tasks;
 mod tasks_api;
+mod traffic;
 mod trouble;
 mod violations;
 
