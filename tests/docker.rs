@@ -13,6 +13,7 @@ mod persons;
 mod ports;
 mod refuse;
 mod restore;
+mod scale;
 mod sick;
 mod sql;
 mod start;

@@ -85,6 +85,7 @@ impl Default for OctopusConfig {
             master_key: None,
             disable_dind: false,
             task_cap: None,
+            node_task_caps: BTreeMap::new(),
             extra: BTreeMap::new(),
         }
     }

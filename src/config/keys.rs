@@ -196,6 +196,20 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("TIME_ZONE", "TZ"),
 ];
 
+/// The number in `OCTOPUS_NODE_<N>_TASK_CAP`, if a name is that of a node's own task cap.
+pub fn node_of_task_cap(name: &str) -> Option<u32> {
+    let number = name
+        .strip_prefix("OCTOPUS_NODE_")?
+        .strip_suffix("_TASK_CAP")?;
+    let is_number = !number.is_empty() && number.bytes().all(|one| one.is_ascii_digit());
+    is_number.then(|| number.parse().unwrap_or(u32::MAX))
+}
+
+/// The name of a node's own task cap.
+pub fn task_cap_of_node(number: u8) -> String {
+    format!("OCTOPUS_NODE_{number}_TASK_CAP")
+}
+
 /// The default of a known key.
 pub fn default_of(name: &str) -> Option<&'static str> {
     KEYS.iter()
@@ -260,7 +274,10 @@ pub fn suggestion(name: &str) -> Option<&'static str> {
         let vendors = vendor::OCTOPUS.iter().chain(vendor::SQL);
         ours.chain(vendors.map(|row| row.name))
     };
-    let ignored = DECIDED.contains(&name) || FOREIGN.iter().any(|prefix| name.starts_with(prefix));
+    let is_a_nodes = node_of_task_cap(name).is_some();
+    let ignored = is_a_nodes
+        || DECIDED.contains(&name)
+        || FOREIGN.iter().any(|prefix| name.starts_with(prefix));
     if ignored || known().any(|key| key == name) {
         return None;
     }
@@ -332,6 +349,7 @@ mod tests {
             "PATH",
             "PRIVILEGED",
             "NO_PROXY",
+            "OCTOPUS_NODE_2_TASK_CAP",
         ] {
             assert_eq!(suggestion(fine), None, "{fine}");
         }

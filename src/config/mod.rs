@@ -168,6 +168,9 @@ pub struct OctopusConfig {
     pub networks: Vec<String>,
     /// Tasks at once, per node.
     pub task_cap: Option<u32>,
+    /// `OCTOPUS_NODE_<N>_TASK_CAP`: the same of single nodes, by their numbers.
+    #[serde(default)]
+    pub node_task_caps: BTreeMap<u8, u32>,
     /// Vendor variables that a `.env` names.
     pub extra: BTreeMap<String, Secret>,
 }

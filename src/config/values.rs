@@ -8,6 +8,7 @@ use super::Pull;
 use super::Secret;
 use super::Timing;
 use super::front_door::FrontDoorConfig;
+use super::keys;
 use super::ports::PortsConfig;
 use super::read::generated_database;
 use super::timing::shown;
@@ -23,6 +24,14 @@ pub fn values(config: &Config) -> BTreeMap<String, Secret> {
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
         .collect();
+    let caps = config.octopus.node_task_caps.iter();
+    let cap = |(number, cap): (&u8, &u32)| {
+        (
+            keys::task_cap_of_node(*number),
+            Secret::new(cap.to_string()),
+        )
+    };
+    values.extend(caps.map(cap));
     values.extend(config.octopus.extra.clone());
     values.extend(config.sql.iter().flat_map(|sql| sql.extra.clone()));
     values
@@ -192,7 +201,6 @@ fn pull(pull: Pull) -> &'static str {
 mod tests {
     use super::*;
     use crate::config::Input;
-    use crate::config::keys;
     use crate::config::read;
 
     fn config(more: &[(&str, &str)]) -> Config {
@@ -250,6 +258,7 @@ mod tests {
         ("EXTRA_NETWORKS", "a,b"),
         ("DISABLE_DIND", "Y"),
         ("TASK_CAP", "7"),
+        ("OCTOPUS_NODE_2_TASK_CAP", "0"),
         ("PULL", "always"),
         ("LOG_MAX_SIZE", "1g"),
         ("LOG_MAX_FILES", "9"),

@@ -1,6 +1,7 @@
 //! What people are told: one value for the socket, the command line and every page, derived from
 //! the same facts as the plan.
 
+mod listed;
 mod note;
 mod units;
 mod verdict;
@@ -250,6 +251,7 @@ pub fn status(
     };
     status.notes.extend(moved_images(desired, seen));
     status.notes.extend(not_ours(seen));
+    status.notes.extend(listed::notes(desired, seen, records));
     if let Some(spec) = &desired.spec {
         status.demo = spec.demo;
         status.url = url(spec);
@@ -377,6 +379,7 @@ fn not_ours(seen: &Observed) -> Option<Note> {
 pub fn name_of(subject: &Subject) -> Option<String> {
     match subject {
         Subject::Unit(_) | Subject::Process(_) | Subject::Tasks(_) | Subject::Log(_) => None,
+        Subject::Place(node) => Some(format!("node {node}")),
         Subject::Network => Some("the network".to_owned()),
         Subject::Volume(name) => Some(format!("volume {name}")),
         Subject::Image(image) => Some(format!("image {image}")),

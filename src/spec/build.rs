@@ -248,14 +248,13 @@ fn node_environment(
         ("DISABLE_DIND".to_owned(), yes_or_no(octopus.disable_dind)),
     ]);
     let password = Some(octopus.admin_password.clone()).filter(|password| !password.is_empty());
+    let own = octopus.node_task_caps.get(&number).copied();
+    let cap = own.or(octopus.task_cap);
     let optional = [
         ("ADMIN_PASSWORD", password),
         ("ADMIN_API_KEY", octopus.admin_api_key.clone()),
         ("OCTOPUS_SERVER_BASE64_LICENSE", octopus.licence.clone()),
-        (
-            "TASK_CAP",
-            octopus.task_cap.map(|cap| Secret::new(cap.to_string())),
-        ),
+        ("TASK_CAP", cap.map(|cap| Secret::new(cap.to_string()))),
     ];
     env.extend(
         optional

@@ -185,6 +185,11 @@ impl StackSpec {
             .collect()
     }
 
+    /// The API key of the first user, if it has one.
+    pub fn api_key(&self) -> Option<&Secret> {
+        self.nodes.first()?.env.get("ADMIN_API_KEY")
+    }
+
     /// The same stack without full privileges, for hosts that refuse them.
     #[must_use]
     pub fn without_privileges(mut self) -> Self {
@@ -199,6 +204,12 @@ impl ContainerSpec {
     /// The fingerprint of this definition.
     pub fn digest(&self) -> Digest {
         Digest::of(self)
+    }
+
+    /// What a node is called on Octopus Server's list of nodes.
+    pub fn node_name(&self) -> Option<&str> {
+        let name = self.env.get("OCTOPUS_SERVER_NODE_NAME")?;
+        Some(name.expose())
     }
 
     /// The address on the host where the unit answers: its first published port. A wildcard is

@@ -106,7 +106,7 @@ impl<'a> Cluster<'a> {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let stack = source.stack();
+        let stack = source.stack_of_equals();
         let node = &stack.nodes[0];
         let timing = &source.config.timing;
         let image = image(source, options);

@@ -90,6 +90,13 @@ pub enum Note {
         /// The reference.
         image: String,
     },
+    /// A node that is no more is still on Octopus Server's list, as far as is known.
+    StillListed {
+        /// Its name there.
+        node: String,
+        /// Why it is left to a person.
+        why: String,
+    },
     /// A note of another version of octo-local, of which only the text is understood.
     #[serde(skip)]
     Other(String),
@@ -197,6 +204,10 @@ impl fmt::Display for Note {
                 out,
                 "{image} stands for another image now than at the last `up`; the next one uses it"
             ),
+            Self::StillListed { node, why } => write!(
+                out,
+                "node {node} is still listed by Octopus Server and counts for its licence ({why}): delete it under Configuration > Nodes"
+            ),
             Self::Other(text) => out.write_str(text),
         }
     }
@@ -224,6 +235,10 @@ mod tests {
             },
             Note::NotOurs {
                 what: "volume v".into(),
+            },
+            Note::StillListed {
+                node: "octopus-2".into(),
+                why: "x".into(),
             },
             Note::Other("something new".into()),
         ] {
