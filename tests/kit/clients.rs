@@ -31,9 +31,9 @@ struct Told {
 }
 
 impl Told {
-    fn take(&mut self, what: &str, status: Result<u16, String>) {
+    fn take(&mut self, what: &str, status: &Result<u16, String>) {
         self.asked += 1;
-        if status != Ok(200) {
+        if *status != Ok(200) {
             self.failed
                 .push(format!("{what} {}: {status:?}", self.asked));
         }
@@ -81,9 +81,9 @@ fn ask(port: u16, stop: &AtomicBool) -> Told {
     };
     let counted = format!("\"Bytes\":{BODY}");
     while !stop.load(Ordering::SeqCst) {
-        told.take("GET", status(http::get(port, "/api", ""), "IsStandIn"));
+        told.take("GET", &status(http::get(port, "/api", ""), "IsStandIn"));
         let answer = http::post(port, "/api/standin/upload", "", &body);
-        told.take("POST", status(answer, &counted));
+        told.take("POST", &status(answer, &counted));
     }
     told
 }
@@ -112,7 +112,7 @@ fn ask_over_h2(port: u16, stop: &AtomicBool) -> Told {
                 }
             };
             for status in futures_util::future::join_all((0..STREAMS).map(|_| ask())).await {
-                told.take("h2", status);
+                told.take("h2", &status);
             }
         }
         connection.abort();
