@@ -98,6 +98,8 @@ pub mod export;
 
 pub mod reconcile;
 
+pub mod service_manager;
+
 pub mod engine;
 
 pub mod sql;

@@ -88,6 +88,7 @@ impl Bench {
         let setup = Setup {
             project: ProjectName::given("p").unwrap(),
             endpoint: Endpoint("unix:///nowhere".to_owned()),
+            host_name: "octo.example".to_owned(),
             state_file: "state.json".to_owned(),
             ends_when_down: held,
             held,

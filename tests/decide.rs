@@ -3,6 +3,7 @@
 
 mod drain;
 mod faults;
+mod roster;
 pub(crate) mod scene;
 mod strangers;
 mod told;

@@ -241,6 +241,9 @@ pub struct WebFlags {
     /// A bounded log file in the place of standard error
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
+    /// Where requests are written once that is wished; the directory must be that user's
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Option<PathBuf>,
 }
 
 /// The units that a command is about.

@@ -18,6 +18,7 @@ use super::Timing;
 use super::backup::BackupConfig;
 use super::front_door::FrontDoorConfig;
 use super::keys;
+use super::ports::PortsConfig;
 
 impl Default for Config {
     fn default() -> Self {
@@ -32,6 +33,7 @@ impl Default for Config {
             log_max_files: keys::default_as("LOG_MAX_FILES"),
             backup: BackupConfig::default(),
             front_door: FrontDoorConfig::default(),
+            ports: PortsConfig::default(),
         }
     }
 }
@@ -83,6 +85,7 @@ impl Default for OctopusConfig {
             disable_dind: false,
             after_failed_upgrade: AfterFailedUpgrade::Ask,
             task_cap: None,
+            node_task_caps: BTreeMap::new(),
             extra: BTreeMap::new(),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::network::Network;
 use super::timing::milliseconds;
 
 /// What `FRONT_DOOR` and the variables beside it say.
@@ -22,4 +23,8 @@ pub struct FrontDoorConfig {
     /// `HOLD_TIMEOUT`: how long a request waits for a node before it is told that there is none.
     #[serde(rename = "hold_ms", with = "milliseconds")]
     pub hold: Duration,
+    /// `FRONT_DOOR_TRUSTED_PROXIES`: whose word about a client counts.
+    pub trusted_proxies: Vec<Network>,
+    /// `FRONT_DOOR_ACCESS_LOG`: whether each request is written down.
+    pub access_log: bool,
 }

@@ -94,6 +94,13 @@ pub const KEYS: &[Key] = &[
     unset("TLS_KEY"),
     unset("HTTPS_PORT"),
     key("HOLD_TIMEOUT", "0"),
+    unset("FRONT_DOOR_TRUSTED_PROXIES"),
+    key("FRONT_DOOR_ACCESS_LOG", "off"),
+    unset("OCTOPUS_NODE_PORT_BASE"),
+    unset("OCTOPUS_NODE_BIND_ADDRESS"),
+    unset("OCTOPUS_POLLING_PORT_BASE"),
+    unset("OCTOPUS_POLLING_BIND_ADDRESS"),
+    unset("OCTOPUS_GRPC_PORT"),
 ];
 
 /// The prefixes of what stand-ins honour: fault switches and delays.
@@ -174,6 +181,13 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("SSL_KEY", "TLS_KEY"),
     ("OCTOPUS_HTTPS_PORT", "HTTPS_PORT"),
     ("LOAD_BALANCER", "FRONT_DOOR"),
+    ("TRUSTED_PROXIES", "FRONT_DOOR_TRUSTED_PROXIES"),
+    ("ACCESS_LOG", "FRONT_DOOR_ACCESS_LOG"),
+    ("OCTOPUS_NODE_PORT", "OCTOPUS_NODE_PORT_BASE"),
+    ("POLLING_PORT", "OCTOPUS_POLLING_PORT_BASE"),
+    ("POLLING_PORT_BASE", "OCTOPUS_POLLING_PORT_BASE"),
+    ("OCTOPUS_POLLING_PORT", "OCTOPUS_POLLING_PORT_BASE"),
+    ("GRPC_PORT", "OCTOPUS_GRPC_PORT"),
     ("OCTOPUS_TASK_CAP", "TASK_CAP"),
     ("OCTOPUS_NODE_COUNT", "OCTOPUS_NODES"),
     ("OCTOPUS_SERVER_NODES", "OCTOPUS_NODES"),
@@ -182,6 +196,20 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("TIMEZONE", "TZ"),
     ("TIME_ZONE", "TZ"),
 ];
+
+/// The number in `OCTOPUS_NODE_<N>_TASK_CAP`, if a name is that of a node's own task cap.
+pub fn node_of_task_cap(name: &str) -> Option<u32> {
+    let number = name
+        .strip_prefix("OCTOPUS_NODE_")?
+        .strip_suffix("_TASK_CAP")?;
+    let is_number = !number.is_empty() && number.bytes().all(|one| one.is_ascii_digit());
+    is_number.then(|| number.parse().unwrap_or(u32::MAX))
+}
+
+/// The name of a node's own task cap.
+pub fn task_cap_of_node(number: u8) -> String {
+    format!("OCTOPUS_NODE_{number}_TASK_CAP")
+}
 
 /// The default of a known key.
 pub fn default_of(name: &str) -> Option<&'static str> {
@@ -247,7 +275,10 @@ pub fn suggestion(name: &str) -> Option<&'static str> {
         let vendors = vendor::OCTOPUS.iter().chain(vendor::SQL);
         ours.chain(vendors.map(|row| row.name))
     };
-    let ignored = DECIDED.contains(&name) || FOREIGN.iter().any(|prefix| name.starts_with(prefix));
+    let is_a_nodes = node_of_task_cap(name).is_some();
+    let ignored = is_a_nodes
+        || DECIDED.contains(&name)
+        || FOREIGN.iter().any(|prefix| name.starts_with(prefix));
     if ignored || known().any(|key| key == name) {
         return None;
     }
@@ -319,6 +350,7 @@ mod tests {
             "PATH",
             "PRIVILEGED",
             "NO_PROXY",
+            "OCTOPUS_NODE_2_TASK_CAP",
         ] {
             assert_eq!(suggestion(fine), None, "{fine}");
         }

@@ -8,7 +8,9 @@ pub mod front_door;
 pub mod image;
 pub mod keys;
 pub mod licence;
+pub mod network;
 pub mod password;
+pub mod ports;
 pub mod project;
 pub mod read;
 pub mod secret;
@@ -85,6 +87,8 @@ pub struct Config {
     pub backup: backup::BackupConfig,
     /// The one address for all nodes.
     pub front_door: front_door::FrontDoorConfig,
+    /// Ports beside those of SQL Server and the web address.
+    pub ports: ports::PortsConfig,
 }
 
 /// The SQL Server container.
@@ -166,6 +170,9 @@ pub struct OctopusConfig {
     pub after_failed_upgrade: AfterFailedUpgrade,
     /// Tasks at once, per node.
     pub task_cap: Option<u32>,
+    /// `OCTOPUS_NODE_<N>_TASK_CAP`: the same of single nodes, by their numbers.
+    #[serde(default)]
+    pub node_task_caps: BTreeMap<u8, u32>,
     /// Vendor variables that a `.env` names.
     pub extra: BTreeMap<String, Secret>,
 }

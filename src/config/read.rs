@@ -5,6 +5,7 @@ mod backup;
 mod database;
 mod front_door;
 mod octopus;
+mod ports;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -16,15 +17,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::Config;
-use super::OctopusConfig;
 use super::Problem;
 use super::Pull;
 use super::Secret;
-use super::SqlConfig;
 use super::Timing;
-use super::front_door::FrontDoorConfig;
 use super::image::ImageRef;
 use super::keys;
+use super::ports::Chosen;
 use super::timing;
 pub(super) use database::generated_database;
 
@@ -114,7 +113,13 @@ impl Reader<'_> {
         let database = self.database(sql.as_ref());
         let octopus = self.octopus();
         let front_door = self.front_door();
-        self.ports(sql.as_ref(), &octopus, &front_door);
+        let ports = self.ports();
+        self.clashes(&Chosen {
+            sql: sql.as_ref(),
+            octopus: &octopus,
+            door: &front_door,
+            ports: &ports,
+        });
         Config {
             demo: self.input.demo.is_some(),
             sql,
@@ -126,6 +131,7 @@ impl Reader<'_> {
             log_max_files: self.parsed("LOG_MAX_FILES", "a number from 1", |n: &u32| *n > 0),
             backup: self.backup(),
             front_door,
+            ports,
         }
     }
 
@@ -237,41 +243,6 @@ impl Reader<'_> {
                 );
                 None
             }
-        }
-    }
-
-    fn ports(&mut self, sql: Option<&SqlConfig>, octopus: &OctopusConfig, door: &FrontDoorConfig) {
-        // A default that stands in for a wrong port collides with nothing.
-        let is_told = |key: &str| self.problems.iter().any(|problem| problem.key == key);
-        if is_told("OCTOPUS_PORT") || is_told("SQL_PORT") || is_told("OCTOPUS_NODES") {
-            return;
-        }
-        // The front door's, then one a node.
-        let last = u32::from(octopus.port) + u32::from(octopus.nodes) - u32::from(!door.on);
-        if last > u32::from(u16::MAX) {
-            self.problem(
-                "OCTOPUS_PORT",
-                "there are not enough ports after it for all nodes",
-                "choose a lower one",
-            );
-        }
-        let web = u32::from(octopus.port)..=last;
-        let https = door.https_port.filter(|_| door.on);
-        let sql = sql.map(|sql| sql.port);
-        if https.is_some_and(|port| web.contains(&u32::from(port)) || Some(port) == sql) {
-            self.problem(
-                "HTTPS_PORT",
-                "something else of this stack is on the same port",
-                "choose a port outside OCTOPUS_PORT and those after it, one a node, and SQL_PORT",
-            );
-        }
-        let overlap = sql.is_some_and(|port| web.contains(&u32::from(port)));
-        if overlap {
-            self.problem(
-                "SQL_PORT",
-                "a node is published on the same port",
-                "choose a port outside OCTOPUS_PORT and those after it, one a node",
-            );
         }
     }
 

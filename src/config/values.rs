@@ -9,6 +9,8 @@ use super::Pull;
 use super::Secret;
 use super::Timing;
 use super::front_door::FrontDoorConfig;
+use super::keys;
+use super::ports::PortsConfig;
 use super::read::generated_database;
 use super::timing::shown;
 
@@ -18,10 +20,19 @@ pub fn values(config: &Config) -> BTreeMap<String, Secret> {
     let mut values = stack(config);
     values.extend(timing(&config.timing));
     values.extend(front_door(&config.front_door));
+    values.extend(ports(&config.ports));
     let mut values: BTreeMap<String, Secret> = values
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
         .collect();
+    let caps = config.octopus.node_task_caps.iter();
+    let cap = |(number, cap): (&u8, &u32)| {
+        (
+            keys::task_cap_of_node(*number),
+            Secret::new(cap.to_string()),
+        )
+    };
+    values.extend(caps.map(cap));
     values.extend(config.octopus.extra.clone());
     values.extend(config.sql.iter().flat_map(|sql| sql.extra.clone()));
     values
@@ -176,15 +187,31 @@ fn timing(timing: &Timing) -> Vec<(&'static str, Secret)> {
 fn front_door(door: &FrontDoorConfig) -> Vec<(&'static str, Secret)> {
     let path = |path: &Option<String>| Secret::new(path.clone().unwrap_or_default());
     let port = door.https_port.map(|port| port.to_string());
+    let on_or_off = |on| Secret::new(if on { "on" } else { "off" });
+    let proxies = door.trusted_proxies.iter().map(ToString::to_string);
+    let proxies: Vec<String> = proxies.collect();
     vec![
-        (
-            "FRONT_DOOR",
-            Secret::new(if door.on { "on" } else { "off" }),
-        ),
+        ("FRONT_DOOR", on_or_off(door.on)),
         ("TLS_CERT", path(&door.certificate)),
         ("TLS_KEY", path(&door.key)),
         ("HTTPS_PORT", Secret::new(port.unwrap_or_default())),
         ("HOLD_TIMEOUT", Secret::new(shown(door.hold))),
+        ("FRONT_DOOR_TRUSTED_PROXIES", Secret::new(proxies.join(","))),
+        ("FRONT_DOOR_ACCESS_LOG", on_or_off(door.access_log)),
+    ]
+}
+
+fn ports(ports: &PortsConfig) -> Vec<(&'static str, Secret)> {
+    let port =
+        |port: Option<u16>| Secret::new(port.map(|port| port.to_string()).unwrap_or_default());
+    let address =
+        |ip: Option<std::net::IpAddr>| Secret::new(ip.map(|ip| ip.to_string()).unwrap_or_default());
+    vec![
+        ("OCTOPUS_NODE_PORT_BASE", port(ports.node_base)),
+        ("OCTOPUS_NODE_BIND_ADDRESS", address(ports.node_bind)),
+        ("OCTOPUS_POLLING_PORT_BASE", port(ports.polling_base)),
+        ("OCTOPUS_POLLING_BIND_ADDRESS", address(ports.polling_bind)),
+        ("OCTOPUS_GRPC_PORT", port(ports.grpc)),
     ]
 }
 
@@ -200,7 +227,6 @@ fn pull(pull: Pull) -> &'static str {
 mod tests {
     use super::*;
     use crate::config::Input;
-    use crate::config::keys;
     use crate::config::read;
 
     fn config(more: &[(&str, &str)]) -> Config {
@@ -258,6 +284,7 @@ mod tests {
         ("EXTRA_NETWORKS", "a,b"),
         ("DISABLE_DIND", "Y"),
         ("TASK_CAP", "7"),
+        ("OCTOPUS_NODE_2_TASK_CAP", "0"),
         ("PULL", "always"),
         ("LOG_MAX_SIZE", "1g"),
         ("LOG_MAX_FILES", "9"),
@@ -288,7 +315,14 @@ mod tests {
         ("TLS_CERT", "tls/cert.pem"),
         ("TLS_KEY", "tls/key.pem"),
         ("HTTPS_PORT", "8443"),
+        ("OCTOPUS_NODE_PORT_BASE", "7080"),
+        ("OCTOPUS_NODE_BIND_ADDRESS", "10.0.0.2"),
+        ("OCTOPUS_POLLING_PORT_BASE", "10943"),
+        ("OCTOPUS_POLLING_BIND_ADDRESS", "10.0.0.3"),
+        ("OCTOPUS_GRPC_PORT", "8543"),
         ("HOLD_TIMEOUT", "15s"),
+        ("FRONT_DOOR_TRUSTED_PROXIES", "10.0.0.0/8,192.0.2.7"),
+        ("FRONT_DOOR_ACCESS_LOG", "on"),
         ("ENABLE_USAGE", "N"),
         ("MSSQL_COLLATION", "Latin1_General_CI_AS"),
     ];

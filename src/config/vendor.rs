@@ -71,7 +71,7 @@ pub const OCTOPUS: &[Vendor] = &[
         ),
     ),
     any("ENABLE_INSECURE_GRPC_LISTENER"),
-    ruled("OCTOPUS_GRPC_SERVICES_PORT", Rule::FreePort),
+    ruled(GRPC_PORT_KEY, Rule::FreePort),
     any("ENABLE_USAGE"),
     any("SERVICE_MODE"),
     ruled("OCTOPUS_SERVER_CONFIGURATION_DIRECTORY", Rule::OwnDirectory),
@@ -106,8 +106,17 @@ pub const EXECUTIONS_SHARED: &str = "USE_EXECUTIONS_CLUSTER_SHARED";
 pub const TIME_ZONE: &str = "TZ";
 /// Paths in a node's container that are on volumes shared by all nodes.
 const SHARED_PATHS: &[&str] = &["/repository", "/artifacts", "/taskLogs", "/eventExports"];
-/// The ports that Octopus Server listens on anyway: the portal, and polling Tentacles.
-const USED_PORTS: [u16; 2] = [8080, 10943];
+/// Where a node serves the portal and the API in its container (octopus.com/docs, Linux container).
+pub const WEB_PORT: u16 = 8080;
+/// Where it serves Tentacles that poll (the same).
+pub const POLLING_PORT: u16 = 10943;
+/// Where it serves gRPC for the Kubernetes monitor unless it is told otherwise (octopus.com/docs,
+/// load balancers).
+pub const GRPC_PORT: u16 = 8443;
+/// What tells it otherwise.
+pub const GRPC_PORT_KEY: &str = "OCTOPUS_GRPC_SERVICES_PORT";
+/// The ports that Octopus Server listens on anyway.
+const USED_PORTS: [u16; 2] = [WEB_PORT, POLLING_PORT];
 /// Where SQL Server's volume is in its container.
 pub const SQL_VOLUME: &str = "/var/opt/mssql";
 
@@ -206,6 +215,13 @@ impl Rule {
             Self::Any => None,
         }
     }
+}
+
+/// Where a node serves gRPC in its container.
+pub fn grpc_port(extra: &BTreeMap<String, Secret>) -> u16 {
+    let given = extra.get(GRPC_PORT_KEY);
+    let given = given.and_then(|port| port.expose().trim().parse().ok());
+    given.unwrap_or(GRPC_PORT)
 }
 
 /// Whether an absolute path lies in a directory or is it, `.` and `..` resolved as a path has them.

@@ -30,6 +30,7 @@ use super::store::Data;
 use crate::config::Config;
 use crate::config::Pull;
 use crate::config::Secret;
+use crate::config::ports::HostPort;
 use crate::config::project::ProjectName;
 use crate::engine::Engine;
 use crate::engine::EngineError;
@@ -37,10 +38,7 @@ use crate::engine::inventory::HeldPort;
 use crate::engine::inventory::Inventory;
 use crate::reconcile::Observed;
 use crate::reconcile::observed::Stranger;
-use crate::spec::ContainerSpec;
 use crate::spec::DatabaseTarget;
-use crate::spec::FrontDoorSpec;
-use crate::spec::Port;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 use crate::spec::labels;
@@ -128,7 +126,13 @@ impl Question {
             (facts.external_login, facts.external_database) = external(&self.spec).await;
         }
         if self.engine.endpoint.is_local() {
-            facts.ports = held_ports(&self.spec, &all, strangers, &self.own_listeners);
+            facts.ports = held_ports(
+                &self.config,
+                &self.project,
+                &all,
+                strangers,
+                &self.own_listeners,
+            );
         }
         facts.ports.certificate = bad_certificate(&self.spec);
         // What runs says something about the data only where it runs on that data.
@@ -327,62 +331,35 @@ fn of_inventory(
     }
 }
 
-/// The keys that choose a container's port and address.
-fn keys_of(container: &ContainerSpec) -> (&'static str, &'static str) {
-    match container.unit {
-        UnitId::Sql => ("SQL_PORT", "SQL_BIND_ADDRESS"),
-        UnitId::Node(_) => ("OCTOPUS_PORT", "BIND_ADDRESS"),
-    }
-}
-
-/// Every port that the stack has on the host, with the keys that choose port and address.
-fn all_ports(spec: &StackSpec) -> Vec<(&'static str, &'static str, Port)> {
-    let door = spec.front_door.iter().flat_map(FrontDoorSpec::listeners);
-    let door = door.map(|(key, at)| {
-        let port = Port {
-            container: 0,
-            host_ip: at.ip(),
-            host: at.port(),
-        };
-        (key, "BIND_ADDRESS", port)
-    });
-    let published = spec.containers().flat_map(|container| {
-        let (port_key, address_key) = keys_of(container);
-        let ports = container.ports.iter();
-        ports.map(move |port| (port_key, address_key, port.clone()))
-    });
-    door.chain(published).collect()
-}
-
 /// Ports that something else holds, and addresses that this host does not have.
 fn held_ports(
-    spec: &StackSpec,
+    config: &Config,
+    project: &ProjectName,
     all: &Inventory,
     strangers: &BTreeSet<Stranger>,
     own: &[SocketAddr],
 ) -> Ports {
     let mut taken = Vec::new();
     let mut no_such_address = Vec::new();
-    let project = spec.project.as_str();
-    for (port_key, address_key, wanted) in all_ports(spec) {
-        let holder = match held_by(project, &wanted, all, strangers) {
+    for wanted in config.host_ports() {
+        let holder = match held_by(project.as_str(), &wanted, all, strangers) {
             Held::ByUs => None,
             Held::By(holder) => Some(holder),
             // Our front door gives it back, or goes on with it.
             Held::ByNoContainer if is_in_the_way(own, &wanted) => None,
             Held::ByNoContainer => match bind(&wanted) {
                 Bound::Fine => None,
-                Bound::Taken => Some(ports::holder(wanted.host_ip, wanted.host)),
+                Bound::Taken => Some(ports::holder(wanted.ip, wanted.port)),
                 Bound::NoSuchAddress => {
-                    no_such_address.push((address_key.to_owned(), wanted.host_ip));
+                    no_such_address.push((wanted.address_key.to_owned(), wanted.ip));
                     None
                 }
             },
         };
         taken.extend(holder.map(|holder| Taken {
-            key: port_key.to_owned(),
-            ip: wanted.host_ip,
-            port: wanted.host,
+            key: wanted.key.to_owned(),
+            ip: wanted.ip,
+            port: wanted.port,
             holder,
         }));
     }
@@ -394,13 +371,13 @@ fn held_ports(
     }
 }
 
-fn is_in_the_way(own: &[SocketAddr], wanted: &Port) -> bool {
+fn is_in_the_way(own: &[SocketAddr], wanted: &HostPort) -> bool {
     own.iter().any(|at| {
         let held = HeldPort {
             ip: at.ip(),
             port: at.port(),
         };
-        held.is_in_the_way_of(wanted.host_ip, wanted.host)
+        held.is_in_the_way_of(wanted.ip, wanted.port)
     })
 }
 
@@ -434,10 +411,15 @@ enum Held {
     ByNoContainer,
 }
 
-fn held_by(project: &str, wanted: &Port, all: &Inventory, strangers: &BTreeSet<Stranger>) -> Held {
+fn held_by(
+    project: &str,
+    wanted: &HostPort,
+    all: &Inventory,
+    strangers: &BTreeSet<Stranger>,
+) -> Held {
     let in_the_way = all.containers.iter().find(|one| {
         let mut ports = one.ports.iter();
-        one.runs && ports.any(|port| port.is_in_the_way_of(wanted.host_ip, wanted.host))
+        one.runs && ports.any(|port| port.is_in_the_way_of(wanted.ip, wanted.port))
     });
     match in_the_way {
         None => Held::ByNoContainer,
@@ -458,8 +440,8 @@ enum Bound {
     NoSuchAddress,
 }
 
-fn bind(wanted: &Port) -> Bound {
-    match std::net::TcpListener::bind((wanted.host_ip, wanted.host)) {
+fn bind(wanted: &HostPort) -> Bound {
+    match std::net::TcpListener::bind((wanted.ip, wanted.port)) {
         Ok(_) => Bound::Fine,
         Err(error) => match error.kind() {
             std::io::ErrorKind::AddrInUse => Bound::Taken,
@@ -472,14 +454,17 @@ fn bind(wanted: &Port) -> Bound {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ports::Whose;
     use crate::engine::inventory::AnyContainer;
     use crate::engine::inventory::Thing;
 
-    fn port(ip: &str, host: u16) -> Port {
-        Port {
-            container: 8080,
-            host_ip: ip.parse().unwrap(),
-            host,
+    fn port(ip: &str, port: u16) -> HostPort {
+        HostPort {
+            whose: Whose::Sql,
+            key: "SQL_PORT",
+            address_key: "SQL_BIND_ADDRESS",
+            ip: ip.parse().unwrap(),
+            port,
         }
     }
 
@@ -529,8 +514,8 @@ mod tests {
         ));
     }
 
-    /// A configuration's front door on these ports, with these files for HTTPS.
-    fn door(http: u16, https: Option<(u16, &std::path::Path)>) -> StackSpec {
+    /// A configuration with a front door on these ports, with these files for HTTPS.
+    fn door(http: u16, https: Option<(u16, &std::path::Path)>) -> Config {
         let mut config = Config::default();
         config.octopus.port = http;
         config.front_door.on = true;
@@ -540,13 +525,17 @@ mod tests {
             config.front_door.certificate = file("cert.pem");
             config.front_door.key = file("key.pem");
         }
+        config
+    }
+
+    fn built(config: &Config) -> StackSpec {
         let around = crate::spec::build::BuildInput {
             project: &ProjectName::given("p").unwrap(),
             working_dir: "/",
             master_key: &Secret::default(),
             may_be_privileged: false,
         };
-        crate::spec::build::build(&config, &around)
+        crate::spec::build::build(config, &around)
     }
 
     #[test]
@@ -554,8 +543,9 @@ mod tests {
         let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = held.local_addr().unwrap();
         let taken = |own: &[SocketAddr]| {
-            let spec = door(address.port(), None);
-            let found = held_ports(&spec, &Inventory::default(), &BTreeSet::new(), own).taken;
+            let (config, project) = (door(address.port(), None), ProjectName::given("p").unwrap());
+            let (all, none) = (Inventory::default(), BTreeSet::new());
+            let found = held_ports(&config, &project, &all, &none, own).taken;
             let of_it = found.into_iter().filter(|one| one.port == address.port());
             of_it.map(|one| one.key).collect::<Vec<_>>()
         };
@@ -566,7 +556,7 @@ mod tests {
     #[test]
     fn a_certificate_that_cannot_be_served_is_told_with_its_variable() {
         let dir = tempfile::tempdir().unwrap();
-        let spec = door(8080, Some((8443, dir.path())));
+        let spec = built(&door(8080, Some((8443, dir.path()))));
         let key_of = || bad_certificate(&spec).map(|(key, _)| key);
         let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
         let made = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -580,6 +570,6 @@ mod tests {
         assert_eq!(key_of(), None);
         write("cert.pem", "no certificate");
         assert_eq!(key_of().as_deref(), Some("TLS_CERT"));
-        assert_eq!(bad_certificate(&door(8080, None)), None);
+        assert_eq!(bad_certificate(&built(&door(8080, None))), None);
     }
 }

@@ -93,6 +93,11 @@ impl Paths {
         self.state.join("web.log")
     }
 
+    /// Where the front door writes requests, in a directory of its own.
+    pub fn access_log(&self) -> PathBuf {
+        self.state.join("access").join("access.log")
+    }
+
     /// The lock that one daemon of the project holds; its text names the owner.
     pub fn lock(&self) -> PathBuf {
         self.state.join("daemon.lock")

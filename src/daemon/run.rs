@@ -125,6 +125,7 @@ fn front_door(paths: &Paths) -> Start {
         built: api::Identity::own().built,
         control: paths.front_door(),
         log: paths.front_door_log(),
+        access_log: paths.access_log(),
         user: rustix::process::geteuid().is_root().then_some(NOBODY),
     }
 }

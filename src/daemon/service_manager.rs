@@ -4,14 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sd_notify::NotifyState;
-use tokio::sync::oneshot;
 use tokio::sync::watch;
 
 use super::beats;
 use super::beats::Beats;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::status_line;
+use crate::service_manager;
+use crate::service_manager::Word;
+use crate::service_manager::say;
 
 /// How often systemd is asked for more time while the stack stops. Each time it is given twice as
 /// much.
@@ -23,8 +24,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Says that the daemon is ready; then feeds the watchdog while both loops advance, asks for more
 /// time while the stack stops, and shows in `systemctl status` what the stack does.
 pub(super) async fn tell(beats: Arc<Beats>, mut status: watch::Receiver<Status>) {
-    say(NotifyState::Ready).await;
-    let watchdog = sd_notify::watchdog_enabled();
+    say(Word::Ready).await;
+    let watchdog = service_manager::watchdog();
     let mut beat =
         tokio::time::interval(watchdog.map_or(EXTEND_EVERY, |limit| (limit / 2).min(EXTEND_EVERY)));
     let mut fed = beats.counts();
@@ -38,39 +39,25 @@ pub(super) async fn tell(beats: Arc<Beats>, mut status: watch::Receiver<Status>)
                 let Ok(()) = changed else { return };
                 let new = line.changed(&status.borrow_and_update()).map(str::to_owned);
                 if let Some(new) = new {
-                    say(NotifyState::Status(&new)).await;
+                    say(Word::Status(&new)).await;
                 }
                 continue;
             }
         }
         if beats.is_ending() {
-            let more = u32::try_from((EXTEND_EVERY * 2).as_micros()).unwrap_or(u32::MAX);
-            say(NotifyState::ExtendTimeoutUsec(more)).await;
+            say(Word::MoreTime(EXTEND_EVERY * 2)).await;
         }
         let now = beats.counts();
         if watchdog.is_some() && beats::advanced(fed, now) {
             fed = now;
-            say(NotifyState::Watchdog).await;
+            say(Word::Watchdog).await;
         }
     }
 }
 
-/// Says something. Where the queue of the manager's socket is full, the kernel lets whoever says more
-/// wait until it is read: a thread of its own does that, and nobody waits but who calls this.
-async fn say(word: NotifyState<'_>) {
-    let text = word.to_string();
-    let (done, said) = oneshot::channel();
-    std::thread::spawn(move || {
-        let _ = sd_notify::notify(&[NotifyState::Custom(&text)]);
-        let _ = done.send(());
-    });
-    let _ = said.await;
-}
-
 /// Says that the daemon ends.
 pub(super) async fn say_that_it_ends() {
-    let saying = say(NotifyState::Stopping);
-    let _ = tokio::time::timeout(FAREWELL, saying).await;
+    service_manager::say_within(Word::Stopping, FAREWELL).await;
 }
 
 /// The line that was told last.

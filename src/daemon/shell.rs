@@ -208,6 +208,12 @@ impl Clock {
     }
 }
 
+/// What this host is called; nothing where the kernel does not say.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    name.unwrap_or_default().trim().to_owned()
+}
+
 impl Shell {
     /// Reads the state file and makes a shell with its core, and its queue.
     pub fn new(setup: ShellSetup) -> (Self, mpsc::Sender<Input>) {
@@ -223,6 +229,7 @@ impl Shell {
         let core_setup = Setup {
             project: setup.project.clone(),
             endpoint: setup.endpoint.clone(),
+            host_name: host_name(),
             state_file: setup.paths.store().display().to_string(),
             ends_when_down: setup.ends_when_down,
             held: setup.held,

@@ -37,6 +37,17 @@ pub struct Ran<'a> {
 impl Source<'_> {
     /// The stack as it runs on this host, without the front door.
     pub fn stack(&self) -> StackSpec {
+        self.built(self.config.clone())
+    }
+
+    /// The same with nodes that are alike: where one definition makes all of them.
+    pub fn stack_of_equals(&self) -> StackSpec {
+        let mut config = self.config.clone();
+        config.octopus.node_task_caps.clear();
+        self.built(config)
+    }
+
+    fn built(&self, mut config: Config) -> StackSpec {
         let around = BuildInput {
             project: self.project,
             working_dir: self.working_dir,
@@ -44,7 +55,6 @@ impl Source<'_> {
             may_be_privileged: true,
         };
         // It is octo-local's own, and nothing that an export could take along.
-        let mut config = self.config.clone();
         config.front_door.on = false;
         build(&config, &around)
     }

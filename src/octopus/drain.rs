@@ -1,4 +1,4 @@
-//! Draining a node: it finishes the tasks that it runs and takes no more. The flag is in the
+//! What the API knows of nodes, and draining one: it finishes the tasks that it runs and takes no more. The flag is in the
 //! database and outlives the node's restarts, so whoever sets it has to clear it again.
 //!
 //! There are two ways: the vendor's command in the container (octopus.com/docs,
@@ -28,6 +28,8 @@ const PROGRAMS: [&[&str]; 2] = [
 ];
 /// All nodes with their tasks, by the names that they have in the database.
 const SUMMARY: &str = "/api/octopusservernodes/summary";
+/// Each node by its ID.
+const NODES: &str = "/api/octopusservernodes";
 /// The header that carries an API key.
 const API_KEY: &str = "X-Octopus-ApiKey";
 
@@ -75,7 +77,7 @@ impl Api<'_> {
     pub async fn set(&self, drained: bool) -> Result<(), String> {
         let summary = self.ask(Method::GET, SUMMARY, Vec::new()).await?;
         let (id, row) = row_of(&summary, self.name, drained).ok_or_else(|| self.unknown())?;
-        let path = format!("/api/octopusservernodes/{id}");
+        let path = format!("{NODES}/{id}");
         self.ask(Method::PUT, &path, row).await.map(|_| ())
     }
 
@@ -85,6 +87,17 @@ impl Api<'_> {
         let node = node_of(&summary, self.name).ok_or_else(|| self.unknown())?;
         let count = node.get("RunningTaskCount").and_then(Value::as_u64);
         count.ok_or_else(|| "the API does not say how many tasks run".to_owned())
+    }
+
+    /// Takes the node off the list. One that is not on it is off already.
+    pub async fn remove(&self) -> Result<(), String> {
+        let summary = self.ask(Method::GET, SUMMARY, Vec::new()).await?;
+        let Some(node) = node_of(&summary, self.name) else {
+            return Ok(());
+        };
+        let id = id_of(&node).ok_or_else(|| self.unknown())?;
+        let path = format!("{NODES}/{id}");
+        self.ask(Method::DELETE, &path, Vec::new()).await.map(drop)
     }
 
     fn unknown(&self) -> String {
@@ -103,7 +116,7 @@ impl Api<'_> {
         match tokio::time::timeout(self.limit, answer).await {
             Err(_) => Err(format!("no answer within {} s", self.limit.as_secs())),
             Ok(Err(refusal)) => Err(refusal.into_words()),
-            Ok(Ok((200, body))) => Ok(body),
+            Ok(Ok((200..=204, body))) => Ok(body),
             Ok(Ok((status, _))) => Err(format!("the API answers {status}")),
         }
     }
@@ -120,11 +133,7 @@ fn node_of(summary: &[u8], name: &str) -> Option<Value> {
 /// The ID of a node, and its row with the flag as it is wanted; its task cap stays.
 fn row_of(nodes: &[u8], name: &str, drained: bool) -> Option<(String, Vec<u8>)> {
     let row = node_of(nodes, name)?;
-    let id = row.get("Id")?.as_str()?.to_owned();
-    let is_plain = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '-' | '_' | '.');
-    if id.is_empty() || !id.chars().all(is_plain) {
-        return None;
-    }
+    let id = id_of(&row)?;
     let body = json!({
         "Id": id,
         "Name": name,
@@ -132,6 +141,14 @@ fn row_of(nodes: &[u8], name: &str, drained: bool) -> Option<(String, Vec<u8>)> 
         "IsInMaintenanceMode": drained,
     });
     Some((id, body.to_string().into_bytes()))
+}
+
+/// The ID of a node's row, where it is no path of its own.
+fn id_of(row: &Value) -> Option<String> {
+    let id = row.get("Id")?.as_str()?.to_owned();
+    let is_plain = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '-' | '_' | '.');
+    let is_id = !id.is_empty() && id.chars().all(is_plain) && !id.contains("..");
+    is_id.then_some(id)
 }
 
 #[cfg(test)]

@@ -42,6 +42,13 @@ pub enum Action {
     },
     /// Let a node take tasks again.
     Undrain(UnitId, Instance),
+    /// Take a node that left off Octopus Server's list of nodes.
+    TakeOff {
+        /// Its name there.
+        node: String,
+        /// The node that is asked to do it.
+        by: UnitId,
+    },
     /// End a run: for SQL Server by `SHUTDOWN`, then SIGTERM; SIGKILL after the grace.
     Stop {
         /// The unit.
@@ -143,6 +150,8 @@ pub enum Subject {
     Tasks(UnitId),
     /// The log of a unit: reading it is in nobody's way.
     Log(UnitId),
+    /// The place of a node, by its name, on Octopus Server's list.
+    Place(String),
     /// The project's network.
     Network,
     /// A volume.
@@ -157,6 +166,7 @@ impl std::fmt::Display for Subject {
             Self::Unit(unit) | Self::Process(unit) | Self::Tasks(unit) | Self::Log(unit) => {
                 unit.fmt(out)
             }
+            Self::Place(node) => write!(out, "node {node}"),
             Self::Network => out.write_str("network"),
             Self::Volume(name) => write!(out, "volume {name}"),
             Self::Image(name) => write!(out, "image {name}"),
@@ -179,6 +189,7 @@ impl Action {
             | Self::Stop { unit, .. } => Subject::Unit(*unit),
             Self::Kill(unit, _) => Subject::Process(*unit),
             Self::Drain { unit, .. } | Self::Undrain(unit, _) => Subject::Tasks(*unit),
+            Self::TakeOff { node, .. } => Subject::Place(node.clone()),
             Self::Examine(unit, _) => Subject::Log(*unit),
         }
     }
@@ -194,6 +205,7 @@ impl Action {
             Self::Examine(..) => Verb::Examine,
             Self::Drain { .. } => Verb::Drain,
             Self::Undrain(..) => Verb::Undrain,
+            Self::TakeOff { .. } => Verb::TakeOff,
             Self::Stop { .. } => Verb::Stop,
             Self::Kill(..) => Verb::Kill,
             Self::Remove(..) | Self::RemoveNetwork(_) | Self::RemoveVolume(_) => Verb::Remove,
@@ -220,6 +232,8 @@ pub enum Verb {
     Drain,
     /// A node takes tasks again.
     Undrain,
+    /// A node that left is taken off Octopus Server's list.
+    TakeOff,
     /// A run is ended with grace.
     Stop,
     /// A run is ended at once.
@@ -240,6 +254,7 @@ impl std::fmt::Display for Verb {
             Self::Examine => "examining",
             Self::Drain => "draining",
             Self::Undrain => "undraining",
+            Self::TakeOff => "taking off the list",
             Self::Stop => "stopping",
             Self::Kill => "killing",
             Self::Remove => "removing",
@@ -340,7 +355,10 @@ pub fn took_effect(action: &Action, seen: &Observed) -> bool {
             container(unit, id).is_some_and(|found| !found.engine_restarts)
         }
         // Nothing of these shows in the engine.
-        Action::Examine(..) | Action::Drain { .. } | Action::Undrain(..) => false,
+        Action::Examine(..)
+        | Action::Drain { .. }
+        | Action::Undrain(..)
+        | Action::TakeOff { .. } => false,
     }
 }
 

@@ -25,6 +25,7 @@ pub mod phase;
 pub mod plan;
 pub mod preview;
 pub mod record;
+mod roster;
 pub mod start_log;
 pub mod state;
 pub mod status;

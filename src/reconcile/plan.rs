@@ -7,6 +7,7 @@
 
 mod drain;
 mod fit;
+mod roster;
 mod stop;
 
 use std::collections::BTreeMap;
@@ -137,6 +138,7 @@ impl<'a> Pass<'a> {
         self.mend_attachments(spec);
         self.start_next(spec);
         self.settle_who_takes_tasks(spec);
+        self.take_off_who_left(spec);
         // Last, because a start need not wait for what only names the cause.
         self.examine();
     }

@@ -56,8 +56,42 @@ pub struct UnitRecords {
     /// Until then silence of a unit says nothing about it: this process or the whole host was just
     /// asleep.
     pub lenient_until: Mono,
+    /// Nodes that could not be taken off Octopus Server's list, by their names there.
+    pub unlisted: BTreeMap<String, Refusal>,
     /// What is known of the past, and kept.
     pub durable: Durable,
+}
+
+/// How often it is tried to take a node off the list. A node that just ended may count as alive
+/// there for a minute.
+const TAKE_OFF_TRIES: u32 = 10;
+/// The wait after the first try that failed; it doubles up to [`LONGEST_TAKE_OFF_WAIT`].
+const FIRST_TAKE_OFF_WAIT: Duration = Duration::from_secs(2);
+/// See [`FIRST_TAKE_OFF_WAIT`].
+const LONGEST_TAKE_OFF_WAIT: Duration = Duration::from_secs(60);
+
+/// Tries to take a node off the list that failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// How many.
+    pub tries: u32,
+    /// When it is tried again; none: not before a person asks for something.
+    pub retry_at: Option<Mono>,
+    /// What was said last.
+    pub why: String,
+}
+
+impl Refusal {
+    /// One more try failed.
+    pub(super) fn after(before: Option<&Self>, why: &str, now: Mono) -> Self {
+        let tries = before.map_or(0, |before| before.tries) + 1;
+        let wait = FIRST_TAKE_OFF_WAIT * 2_u32.saturating_pow(tries - 1);
+        Self {
+            tries,
+            retry_at: (tries < TAKE_OFF_TRIES).then(|| now.after(wait.min(LONGEST_TAKE_OFF_WAIT))),
+            why: why.to_owned(),
+        }
+    }
 }
 
 /// A failed image, network or volume.
@@ -212,6 +246,8 @@ pub struct Durable {
     pub is_data_new: bool,
     /// The version of Octopus Server that last served on which database.
     pub migrated: Option<Migrated>,
+    /// The names of nodes that Octopus Server lists, each with the database of the list.
+    pub roster: BTreeMap<String, String>,
 }
 
 /// A version that served on a database, which it therefore has migrated.
@@ -321,6 +357,7 @@ impl UnitRecords {
     /// Forgets failures: the configuration changed, or a person asked for another try.
     pub fn forgive(&mut self) {
         self.blocked.clear();
+        self.unlisted.clear();
         self.excused = self.busy.keys().cloned().collect();
         for record in self.units.values_mut() {
             record.failures = Failures::default();
@@ -517,7 +554,7 @@ impl UnitRecord {
 pub fn is_there(subject: &Subject, seen: &Observed) -> bool {
     match subject {
         Subject::Unit(unit) => seen.container(*unit).is_some(),
-        Subject::Process(_) | Subject::Tasks(_) | Subject::Log(_) => false,
+        Subject::Process(_) | Subject::Tasks(_) | Subject::Log(_) | Subject::Place(_) => false,
         Subject::Network => !seen.networks.is_empty(),
         Subject::Volume(name) => seen.volumes.contains(name),
         Subject::Image(image) => seen.images.contains_key(image),

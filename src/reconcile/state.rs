@@ -18,6 +18,7 @@ use super::Plan;
 use super::UnitRecords;
 use super::action::Doubt;
 use super::action::Outcome;
+use super::action::Subject;
 use super::action::Trouble;
 use super::action::TroubleKind;
 use super::action::Why;
@@ -35,6 +36,7 @@ use super::record::Drain;
 use super::record::DrainStep;
 use super::record::Ending;
 use super::record::LATE_START;
+use super::record::Refusal;
 use super::record::UnitRecord;
 use crate::config::Timing;
 use crate::spec::Role;
@@ -209,8 +211,40 @@ impl State {
             self.tasks_settled(&action, result.map(|_| ()), now);
             return false;
         }
+        if let Action::TakeOff { node, .. } = &action {
+            self.records.busy.remove(&action.subject());
+            self.records.excused.remove(&action.subject());
+            self.taken_off(node, result.map(|_| ()), now);
+            return false;
+        }
         self.ended.push((action, result));
         true
+    }
+
+    /// Octopus Server was asked to take a node off its list. It is told when that begins to fail,
+    /// and when it is given up.
+    fn taken_off(&mut self, node: &str, result: Result<(), Trouble>, now: Mono) {
+        let subject = Subject::Place(node.to_owned());
+        let Err(trouble) = result else {
+            self.records.unlisted.remove(node);
+            self.records.durable.roster.remove(node);
+            self.tell(&subject, "taken off Octopus Server's list of nodes");
+            return;
+        };
+        let before = self.records.unlisted.get(node);
+        let refusal = Refusal::after(before, &trouble.words, now);
+        if before.is_none() || refusal.retry_at.is_none() {
+            let then = match refusal.retry_at {
+                Some(_) => "it is tried again",
+                None => "it is left to you",
+            };
+            let words = trouble.words;
+            self.tell(
+                &subject,
+                format!("not taken off Octopus Server's list of nodes, {then}: {words}"),
+            );
+        }
+        self.records.unlisted.insert(node.to_owned(), refusal);
     }
 
     /// A node is asked to finish its tasks. One that an earlier daemon asked has what is left of
@@ -362,6 +396,9 @@ impl State {
         }
         self.forget_restarts_that_were_done();
         self.take_in_runs(now);
+        if let Some(spec) = &self.desired.spec {
+            self.records.durable.note_who_started(spec, &self.seen);
+        }
         self.believe_what_fails();
         self.forget_lost_data();
         for (action, result) in std::mem::take(&mut self.covered) {
@@ -416,6 +453,7 @@ impl State {
         let data = spec.and_then(|spec| spec.volumes.get(SQL_DATA));
         if data.is_some_and(|data| !self.seen.volumes.contains(data)) {
             self.records.durable.migrated = None;
+            self.records.durable.roster.clear();
         }
     }
 
@@ -625,7 +663,10 @@ impl State {
                 self.records.durable.is_data_new |= data == Some(name);
                 self.tell(&subject, "created");
             }
-            Action::Examine(..) | Action::Drain { .. } | Action::Undrain(..) => {}
+            Action::Examine(..)
+            | Action::Drain { .. }
+            | Action::Undrain(..)
+            | Action::TakeOff { .. } => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! What people are told: one value for the socket, the command line and every page, derived from
 //! the same facts as the plan.
 
+mod listed;
 mod note;
 mod units;
 mod verdict;
@@ -97,6 +98,9 @@ pub struct FrontDoorStatus {
     pub serving: usize,
     /// What is wrong with it, if something is.
     pub problem: Option<String>,
+    /// Why requests are not written down, where they are to be. It serves all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_access_log: Option<String>,
 }
 
 impl FrontDoorStatus {
@@ -166,6 +170,8 @@ pub struct StatusInput {
     pub front_door: Option<FrontDoorStatus>,
     /// An upgrade or a rollback that is not done.
     pub version_change: Option<VersionChange>,
+    /// What this host is called, where others reach it.
+    pub host_name: String,
 }
 
 impl Default for Status {
@@ -245,7 +251,7 @@ pub fn status(
         goal_for_seconds: around.goal_since.map(|since| now.since(since).as_secs()),
         supervised: true,
         engine_problem: around.engine_problem.clone(),
-        units: units_of(desired, seen, records, now),
+        units: units_of(around, desired, seen, records, now),
         work: work(records, now),
         notes: around.notes.clone(),
         ends_when_down: around.ends_when_down,
@@ -255,6 +261,7 @@ pub fn status(
     };
     status.notes.extend(moved_images(desired, seen));
     status.notes.extend(not_ours(seen));
+    status.notes.extend(listed::notes(desired, seen, records));
     if let Some(spec) = &desired.spec {
         status.demo = spec.demo;
         status.url = url(spec);
@@ -315,6 +322,7 @@ impl Status {
 }
 
 fn units_of(
+    input: &StatusInput,
     desired: &Desired,
     seen: &Observed,
     records: &UnitRecords,
@@ -328,6 +336,7 @@ fn units_of(
     };
     let around = units::Around {
         spec,
+        host_name: &input.host_name,
         desired,
         seen,
         records,
@@ -383,6 +392,7 @@ fn not_ours(seen: &Observed) -> Option<Note> {
 pub fn name_of(subject: &Subject) -> Option<String> {
     match subject {
         Subject::Unit(_) | Subject::Process(_) | Subject::Tasks(_) | Subject::Log(_) => None,
+        Subject::Place(node) => Some(format!("node {node}")),
         Subject::Network => Some("the network".to_owned()),
         Subject::Volume(name) => Some(format!("volume {name}")),
         Subject::Image(image) => Some(format!("image {image}")),

@@ -8,10 +8,11 @@ use super::FrontDoorSpec;
 use super::Port;
 use super::StackSpec;
 use super::UnitId;
-use super::front_door;
 use crate::config::Config;
 use crate::config::Secret;
 use crate::config::SqlConfig;
+use crate::config::ports::HostPort;
+use crate::config::ports::Whose;
 use crate::config::project::ProjectName;
 use crate::config::vendor;
 
@@ -30,7 +31,6 @@ const CLUSTER_SHARED: (&str, &str) = ("cluster-shared", "/clusterShared");
 const EXECUTIONS_SHARED: (&str, &str) = ("executions-cluster-shared", "/executionsClusterShared");
 /// The names by which containers of other setups reach the host (docs.docker.com, networking).
 const HOST_NAMES: [&str; 2] = ["host.docker.internal", "gateway.docker.internal"];
-const WEB_PORT: u16 = 8080;
 const SQL_PORT: u16 = 1433;
 
 /// What the configuration does not say.
@@ -185,7 +185,7 @@ fn node_container(
         hostname: unit.to_string(),
         env: node_environment(config, around, number),
         mounts,
-        ports: vec![web_port(config, number)],
+        ports: node_ports(config, number),
         aliases: vec![unit.to_string()],
         privileged: !octopus.disable_dind && around.may_be_privileged,
         open_stdin: true,
@@ -198,20 +198,23 @@ fn node_container(
     }
 }
 
-/// Where a node's web port is published: behind a front door, which has the first port, on the next
-/// ones, and for this host only.
-fn web_port(config: &Config, number: u8) -> Port {
-    let octopus = &config.octopus;
-    let (host_ip, place) = if config.front_door.on {
-        (front_door::loopback(octopus.bind), number)
-    } else {
-        (octopus.bind, number - 1)
+/// Where a node's services are published, its web port first: by that it is asked how it is.
+fn node_ports(config: &Config, number: u8) -> Vec<Port> {
+    let published = |one: HostPort| match one.whose {
+        Whose::Node(of, service) if of == number => Some(Port {
+            container: config.port_inside(service),
+            host_ip: one.ip,
+            host: one.port,
+        }),
+        Whose::Node(..) | Whose::Door(_) | Whose::Sql => None,
     };
-    Port {
-        container: WEB_PORT,
-        host_ip,
-        host: octopus.port.saturating_add(u16::from(place)),
-    }
+    let mut ports: Vec<Port> = config
+        .host_ports()
+        .into_iter()
+        .filter_map(published)
+        .collect();
+    ports.sort_by_key(|port| port.container != vendor::WEB_PORT);
+    ports
 }
 
 /// The first node always has the given name, so that more nodes later recreate nothing and leave no
@@ -245,14 +248,13 @@ fn node_environment(
         ("DISABLE_DIND".to_owned(), yes_or_no(octopus.disable_dind)),
     ]);
     let password = Some(octopus.admin_password.clone()).filter(|password| !password.is_empty());
+    let own = octopus.node_task_caps.get(&number).copied();
+    let cap = own.or(octopus.task_cap);
     let optional = [
         ("ADMIN_PASSWORD", password),
         ("ADMIN_API_KEY", octopus.admin_api_key.clone()),
         ("OCTOPUS_SERVER_BASE64_LICENSE", octopus.licence.clone()),
-        (
-            "TASK_CAP",
-            octopus.task_cap.map(|cap| Secret::new(cap.to_string())),
-        ),
+        ("TASK_CAP", cap.map(|cap| Secret::new(cap.to_string()))),
     ];
     env.extend(
         optional

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
@@ -11,6 +10,9 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::config::network::Network;
+use crate::config::ports::Service;
+use crate::config::ports::loopback;
 
 /// The front door that is to be there. Changing it recreates no container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,8 +24,17 @@ pub struct FrontDoorSpec {
     pub http_port: u16,
     /// HTTPS, if it serves that.
     pub https: Option<Https>,
+    /// gRPC, if it passes that through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<Grpc>,
     /// Milliseconds that a request waits for a node.
     pub hold_ms: u64,
+    /// Whose word about a client counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trusted: Vec<Network>,
+    /// Whether each request is written down.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub access_log: bool,
 }
 
 /// What HTTPS needs.
@@ -38,13 +49,26 @@ pub struct Https {
     pub key: PathBuf,
 }
 
+/// gRPC, passed through to a node as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Grpc {
+    /// The port.
+    pub port: u16,
+    /// The port of each node's container.
+    pub inside: u16,
+}
+
 impl Default for FrontDoorSpec {
     fn default() -> Self {
         Self {
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             http_port: 0,
             https: None,
+            grpc: None,
             hold_ms: 0,
+            trusted: Vec::new(),
+            access_log: false,
         }
     }
 }
@@ -66,18 +90,22 @@ impl FrontDoorSpec {
             bind: config.octopus.bind,
             http_port: config.octopus.port,
             https,
+            grpc: config.ports.grpc.map(|port| Grpc {
+                port,
+                inside: config.port_inside(Service::Grpc),
+            }),
             hold_ms: u64::try_from(door.hold.as_millis()).unwrap_or(u64::MAX),
+            trusted: door.trusted_proxies.clone(),
+            access_log: door.access_log,
         })
     }
 
-    /// Where it listens, each with the variable that chooses the port.
-    pub fn listeners(&self) -> Vec<(&'static str, SocketAddr)> {
-        let https = self.https.as_ref().map(|https| ("HTTPS_PORT", https.port));
-        [("OCTOPUS_PORT", self.http_port)]
-            .into_iter()
-            .chain(https)
-            .map(|(key, port)| (key, SocketAddr::new(self.bind, port)))
-            .collect()
+    /// Where it listens.
+    pub fn listeners(&self) -> Vec<SocketAddr> {
+        let https = self.https.as_ref().map(|https| https.port);
+        let grpc = self.grpc.map(|grpc| grpc.port);
+        let ports = [Some(self.http_port), https, grpc].into_iter().flatten();
+        ports.map(|port| SocketAddr::new(self.bind, port)).collect()
     }
 
     /// The web address. A wildcard is reached over loopback.
@@ -90,16 +118,6 @@ impl FrontDoorSpec {
             Some(https) => format!("https://{}", SocketAddr::new(ip, https.port)),
             None => format!("http://{}", SocketAddr::new(ip, self.http_port)),
         }
-    }
-}
-
-/// The address of this host's own that is of the same kind: where nodes behind a front door are
-/// published, so that nobody goes past it unasked.
-pub(super) fn loopback(ip: IpAddr) -> IpAddr {
-    match ip {
-        ip if ip.is_loopback() => ip,
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
     }
 }
 
@@ -125,6 +143,12 @@ mod tests {
         let with_tls = door("10.1.2.3", Some(443));
         assert_eq!(with_tls.url(), "https://10.1.2.3:443");
         assert_eq!(with_tls.listeners().len(), 2);
+        let grpc = Some(Grpc {
+            port: 8443,
+            inside: 8443,
+        });
+        let with_grpc = FrontDoorSpec { grpc, ..with_tls };
+        assert_eq!(with_grpc.listeners()[2], "10.1.2.3:8443".parse().unwrap());
     }
 
     #[test]

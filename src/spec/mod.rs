@@ -14,6 +14,7 @@ pub mod unit;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use crate::config::Pull;
 use crate::config::Secret;
 use crate::config::Timing;
+use crate::config::ports::loopback;
 use crate::config::project::ProjectName;
 pub use digest::Digest;
 pub use front_door::FrontDoorSpec;
@@ -124,6 +126,18 @@ impl Default for Port {
     }
 }
 
+impl Port {
+    /// Where the host itself reaches it. A wildcard is reached over loopback.
+    pub fn reached_at(&self) -> SocketAddr {
+        let ip = if self.host_ip.is_unspecified() {
+            loopback(self.host_ip)
+        } else {
+            self.host_ip
+        };
+        SocketAddr::new(ip, self.host)
+    }
+}
+
 /// How the daemon reaches the database.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -184,6 +198,11 @@ impl StackSpec {
             .collect()
     }
 
+    /// The API key of the first user, if it has one.
+    pub fn api_key(&self) -> Option<&Secret> {
+        self.nodes.first()?.env.get("ADMIN_API_KEY")
+    }
+
     /// The same stack without full privileges, for hosts that refuse them.
     #[must_use]
     pub fn without_privileges(mut self) -> Self {
@@ -200,16 +219,21 @@ impl ContainerSpec {
         Digest::of(self)
     }
 
+    /// What a node is called on Octopus Server's list of nodes.
+    pub fn node_name(&self) -> Option<&str> {
+        let name = self.env.get("OCTOPUS_SERVER_NODE_NAME")?;
+        Some(name.expose())
+    }
+
     /// The address on the host where the unit answers: its first published port. A wildcard is
     /// reached over loopback.
-    pub fn host_address(&self) -> Option<std::net::SocketAddr> {
-        let port = self.ports.first()?;
-        let ip = match port.host_ip {
-            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
-            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
-            ip => ip,
-        };
-        Some(std::net::SocketAddr::new(ip, port.host))
+    pub fn host_address(&self) -> Option<SocketAddr> {
+        self.ports.first().map(Port::reached_at)
+    }
+
+    /// What of the host leads to this port of the container.
+    pub fn published(&self, inside: u16) -> Option<&Port> {
+        self.ports.iter().find(|port| port.container == inside)
     }
 }
 

@@ -124,14 +124,6 @@ impl Nodes {
         self.known.iter().any(Known::serves)
     }
 
-    /// The node of this name, ready or not.
-    pub fn named(&self, name: &str) -> Option<&Node> {
-        self.known
-            .iter()
-            .map(|known| &known.node)
-            .find(|node| node.name == name)
-    }
-
     /// A request or connection begins on the node.
     pub fn begin(&mut self, name: &str, load: Load) {
         if let Some(known) = self.of(name) {
@@ -268,7 +260,6 @@ mod tests {
             state,
             run,
             web: None,
-            polling: None,
             grpc: None,
         }
     }
@@ -438,7 +429,8 @@ mod tests {
                     Happens::Failed(name, run) => {
                         let run = Run { name: format!("n{name}"), run };
                         nodes.failed(&run);
-                        let one = nodes.named(&run.name).filter(|node| node.run == run.run);
+                        let mut known = nodes.known.iter().map(|known| &known.node);
+                        let one = known.find(|node| run.is(node));
                         let gone = one.is_none() || nodes.pick(&[], |node| run.is(node)).is_none();
                         prop_assert!(gone, "a failed run gets nothing");
                     }

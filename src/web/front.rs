@@ -61,8 +61,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Front {
-    /// Never fed yet. `descriptors`: how many the process may have.
-    pub(super) fn new(descriptors: usize) -> Self {
+    /// Never fed yet. `descriptors`: how many the process may have. `access`: where requests may be
+    /// written.
+    pub(super) fn new(descriptors: usize, access: Access) -> Self {
         Self {
             feed: Mutex::default(),
             fed: watch::Sender::new(false),
@@ -78,7 +79,7 @@ impl Front {
             feeders: AtomicUsize::new(0),
             stage: watch::Sender::new(Stage::Serving),
             pools: Pools::default(),
-            access: Access::default(),
+            access,
         }
     }
 
@@ -91,9 +92,7 @@ impl Front {
         if before.tls != feed.tls || !*self.fed.borrow() {
             self.take_certificate(&feed);
         }
-        if before.access_log != feed.access_log {
-            self.access.to(feed.access_log.as_deref());
-        }
+        self.access.wish(feed.writes_requests);
         locked(&self.nodes).set(&feed.nodes);
         self.pools.keep(&feed.nodes);
         *locked(&self.feed) = Arc::new(feed);

@@ -15,7 +15,7 @@ use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::http::uri::PathAndQuery;
 
-use super::network::Network;
+use crate::config::network::Network;
 
 /// Fields that concern one connection only (RFC 9110 7.6.1), beside those that `Connection` names.
 /// `HTTP2-Settings` belongs to an upgrade that is never made here.
@@ -63,10 +63,12 @@ pub struct Arrival<'a> {
 }
 
 /// What a request asks for, beyond what hyper knows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// The protocol that the connection is to be upgraded to.
     pub upgrade: Option<HeaderValue>,
+    /// The client, as far as proxies are believed.
+    pub client: IpAddr,
 }
 
 /// Why a request is refused.
@@ -102,6 +104,7 @@ pub fn inbound(parts: &mut Parts, arrival: Arrival<'_>) -> Result<Asked, Refused
     remove_hop_by_hop(&mut parts.headers);
     // The one who serves the connection says 100 when the node begins to take the body.
     parts.headers.remove(header::EXPECT);
+    let client = client(&parts.headers, arrival);
     forwarded(&mut parts.headers, arrival, &host);
     via(&mut parts.headers, parts.version);
     parts.headers.insert(header::HOST, host);
@@ -122,7 +125,7 @@ pub fn inbound(parts: &mut Parts, arrival: Arrival<'_>) -> Result<Asked, Refused
     }
     parts.uri = target;
     parts.version = Version::HTTP_11;
-    Ok(Asked { upgrade })
+    Ok(Asked { upgrade, client })
 }
 
 /// Rewrites an answer's head into the one for the client. `switched`: the answer is the 101 of an
@@ -314,6 +317,24 @@ fn join_cookies(fields: &mut HeaderMap) {
     }
 }
 
+/// Who asks: the last of those that the request came through whom nobody believes. What is said
+/// before it may be anything.
+fn client(fields: &HeaderMap, arrival: Arrival<'_>) -> IpAddr {
+    let is_trusted = |ip: IpAddr| arrival.trusted.iter().any(|range| range.contains(ip));
+    let said = fields.get_all(FORWARDED_FOR).iter();
+    let said = said.filter_map(|value| value.to_str().ok());
+    let said: Vec<&str> = said.flat_map(|value| value.split(',')).collect();
+    let mut client = arrival.peer.to_canonical();
+    for said in said.into_iter().rev() {
+        let said = said.trim().trim_start_matches('[').trim_end_matches(']');
+        match said.parse::<IpAddr>() {
+            Ok(before) if is_trusted(client) => client = before.to_canonical(),
+            Ok(_) | Err(_) => break,
+        }
+    }
+    client
+}
+
 fn forwarded(fields: &mut HeaderMap, arrival: Arrival<'_>, host: &HeaderValue) {
     let peer = arrival.peer.to_canonical();
     let trusted = arrival.trusted.iter().any(|range| range.contains(peer));
@@ -449,6 +470,27 @@ mod tests {
         assert_eq!(head.headers["x-forwarded-for"], "203.0.113.1, 192.0.2.7");
         assert_eq!(head.headers["x-forwarded-proto"], "https");
         assert_eq!(head.headers["x-real-ip"], "203.0.113.1");
+    }
+
+    #[test]
+    fn the_client_is_the_last_whom_nobody_believes() {
+        let trusted: Vec<Network> = ["192.0.2.0/24", "10.0.0.0/8"]
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect();
+        let client = |said: &str, trusted: &[Network]| {
+            let mut head = get(&[("x-forwarded-for", said)]);
+            come(&mut head, trusted).unwrap().client.to_string()
+        };
+        assert_eq!(client("203.0.113.1", &[]), "192.0.2.7");
+        assert_eq!(client("203.0.113.1", &trusted), "203.0.113.1");
+        assert_eq!(
+            client("1.1.1.1, 203.0.113.1, 10.1.1.1", &trusted),
+            "203.0.113.1"
+        );
+        assert_eq!(client("203.0.113.1, who", &trusted), "192.0.2.7");
+        assert_eq!(client("[2001:db8::1]", &trusted), "2001:db8::1");
+        assert_eq!(client("10.0.0.9", &trusted), "10.0.0.9");
     }
 
     #[test]

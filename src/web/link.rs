@@ -8,6 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -79,6 +80,9 @@ pub struct Start {
     pub control: PathBuf,
     /// The front door's log; bounded.
     pub log: PathBuf,
+    /// Where it writes requests, when it is to. The directory is its own: what gave its rights up
+    /// makes files in no other.
+    pub access_log: PathBuf,
     /// Who it runs as when the starter is root; 65534 is nobody.
     pub user: Option<u32>,
 }
@@ -93,6 +97,7 @@ impl Start {
             .create(true)
             .open(&self.log)
             .map_err(failed)?;
+        self.give_directory().map_err(failed)?;
         let mut command = Command::new(&self.program);
         command
             .arg("web")
@@ -100,6 +105,8 @@ impl Start {
             .arg(&self.control)
             .arg("--log")
             .arg(&self.log)
+            .arg("--access-log")
+            .arg(&self.access_log)
             .args(take_over.then_some("--take-over"))
             .args(self.user.map(|user| format!("--user={user}")))
             .current_dir("/")
@@ -109,6 +116,23 @@ impl Start {
             .stdout(Stdio::null())
             .stderr(words);
         command.spawn().map_err(failed)
+    }
+}
+
+impl Start {
+    /// Makes the directory of the access log, for the front door's user alone.
+    fn give_directory(&self) -> io::Result<()> {
+        let Some(directory) = self.access_log.parent() else {
+            return Ok(());
+        };
+        match std::fs::DirBuilder::new().mode(0o700).create(directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        match self.user {
+            Some(user) => std::os::unix::fs::lchown(directory, Some(user), Some(user)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -82,7 +82,7 @@ impl Listeners {
         self.failed.clear();
         for one in wanted {
             if let Some(open) = self.open.get(&one.address) {
-                open.purpose.send_replace(one.purpose.clone());
+                open.purpose.send_replace(one.purpose);
                 continue;
             }
             let socket = match given.remove(&one.address) {
@@ -91,7 +91,7 @@ impl Listeners {
             };
             match socket {
                 Ok(listener) => {
-                    let open = start(front.clone(), listener, one.purpose.clone());
+                    let open = start(front.clone(), listener, one.purpose);
                     self.open.insert(one.address, open);
                 }
                 Err(error) => self.failed.push(ListenerState {
@@ -194,13 +194,13 @@ async fn accept(front: Arc<Front>, listener: Arc<TcpListener>, purpose: watch::R
         if prepare(&stream).is_err() {
             continue;
         }
-        let (front, purpose) = (front.clone(), purpose.borrow().clone());
+        let (front, purpose) = (front.clone(), *purpose.borrow());
         tokio::spawn(async move {
             match purpose {
                 Purpose::Http => serve::http(front, stream, peer.ip(), false, admitted).await,
                 Purpose::Https => serve::http(front, stream, peer.ip(), true, admitted).await,
-                other => {
-                    tcp::pass(front, stream, other).await;
+                Purpose::Grpc => {
+                    tcp::pass(front, stream).await;
                     drop(admitted);
                 }
             }

@@ -5,19 +5,18 @@
 //! each. A feed is the whole of what is wished, so the same feed twice changes nothing.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::Serialize;
 
 use super::limits::Limits;
-use super::network::Network;
+use crate::config::network::Network;
 
 /// The form of the messages. A front door of another form is replaced, not fed.
 pub const FORM: u32 = 1;
 /// The longest message: a certificate chain and 16 nodes are some 20 KiB.
 pub const LONGEST: usize = 1024 * 1024;
-/// The most descriptors that one message carries: 16 nodes have 35 listeners.
+/// The most descriptors that one message carries; there are three listeners.
 pub const MOST_SOCKETS: usize = 64;
 
 /// All that the front door is to know.
@@ -38,8 +37,8 @@ pub struct Feed {
     pub hold_ms: u64,
     /// Whose word about the client's address counts.
     pub trusted: Vec<Network>,
-    /// The access log.
-    pub access_log: Option<PathBuf>,
+    /// Whether each request is written to the access log.
+    pub writes_requests: bool,
     /// The bounds.
     pub limits: Limits,
 }
@@ -54,7 +53,7 @@ pub struct Listener {
 }
 
 /// What a listening address is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "for")]
 pub enum Purpose {
     /// The web address.
@@ -63,16 +62,6 @@ pub enum Purpose {
     Https,
     /// TCP to the gRPC port of a ready node.
     Grpc,
-    /// TCP to the web port of this node, ready or not.
-    NodeWeb {
-        /// The node's name.
-        node: String,
-    },
-    /// TCP to the polling port of this node, ready or not.
-    NodePolling {
-        /// The node's name.
-        node: String,
-    },
 }
 
 /// One node.
@@ -87,8 +76,6 @@ pub struct Node {
     pub run: u64,
     /// Its web port, where it is reached from the host.
     pub web: Option<SocketAddr>,
-    /// Its port for polling Tentacles.
-    pub polling: Option<SocketAddr>,
     /// Its gRPC port.
     pub grpc: Option<SocketAddr>,
 }
@@ -233,10 +220,8 @@ mod tests {
     fn messages_keep_their_meaning_and_forgive_what_is_new() {
         let feed = Feed {
             listeners: vec![Listener {
-                address: "127.0.0.1:10943".parse().unwrap(),
-                purpose: Purpose::NodePolling {
-                    node: "octopus".to_owned(),
-                },
+                address: "127.0.0.1:8443".parse().unwrap(),
+                purpose: Purpose::Grpc,
             }],
             ..Feed::default()
         };

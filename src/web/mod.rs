@@ -9,12 +9,12 @@
 //! ```text
 //!            ┌ listen ── serve ── guard ── proxy ──┬── pool ──> nodes (HTTP/1.1)
 //! client ────┤            (TLS, HTTP/1.1, h2)      └── page (no node ready)
-//!            └ listen ── tcp ───────────────────────────────> nodes (gRPC, polling, direct)
+//!            └ listen ── tcp ───────────────────────────────> nodes (gRPC)
 //!
 //! daemon ── link ──unix socket──> control ──> front (nodes, limits, certificate)
 //! ```
 //!
-//! Pure, and tried one by one: [`settings`], [`limits`], [`network`] (what is wished), [`message`]
+//! Pure, and tried one by one: [`settings`], [`limits`] (what is wished), [`message`]
 //! (what is said over the socket), [`balance`] (which node, who is out, when to try another),
 //! [`framing`] (what is a request by the letter of RFC 9112), [`head`] (what of a head goes on),
 //! [`page`] (what is answered without a node), [`tls`] (does a certificate fit its key). The rest
@@ -30,7 +30,6 @@ pub mod head;
 pub mod limits;
 pub mod link;
 pub mod message;
-pub mod network;
 pub mod page;
 pub mod process;
 pub mod settings;

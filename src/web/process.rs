@@ -21,7 +21,9 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::time::Instant;
 
+use super::access::Access;
 use super::access::BoundedFile;
+use super::access::Place;
 use super::control::Control;
 use super::front::Front;
 use super::front::Stage;
@@ -32,6 +34,8 @@ use super::message::Feed;
 use super::message::Hello;
 use super::probe;
 use super::wire::Wire;
+use crate::service_manager;
+use crate::service_manager::Word;
 
 /// How long the one that hands over may take for each step.
 const HANDOVER_WITHIN: Duration = Duration::from_secs(10);
@@ -42,6 +46,8 @@ const LOCK_EVERY: Duration = Duration::from_millis(5);
 const LINGER_AFTER_HANDOVER: Duration = Duration::from_secs(10);
 /// The same when it ends for good: nobody else takes new connections.
 const LINGER_AT_END: Duration = Duration::from_secs(1);
+/// How long the service manager may take to hear a word; clients do not wait for it.
+const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// The size from which the log is set aside.
 const LOG_LIMIT: u64 = 512 * 1024;
 /// Descriptors where the limit cannot be read.
@@ -58,6 +64,8 @@ pub struct Options {
     pub user: Option<u32>,
     /// A bounded log file in the place of standard error.
     pub log: Option<PathBuf>,
+    /// Where requests are written, if that is wished; its directory must be there.
+    pub access_log: Option<PathBuf>,
     /// When the program's file was written, in seconds since 1970.
     pub built: u64,
 }
@@ -107,7 +115,9 @@ pub async fn run(options: Options) -> Result<(), WebError> {
         None => bind(&options.control),
     };
     let socket = Arc::new(prepare(options.control.display().to_string(), socket)?);
-    let front = Arc::new(Front::new(descriptors));
+    let place = options.access_log.as_deref().map(Place::in_directory);
+    let access = Access::at(prepare("the access log", place.transpose())?);
+    let front = Arc::new(Front::new(descriptors, access));
     let control = Arc::new(Control::new(front.clone(), hello(&options), socket));
     // Before the user changes: it may be the ports that need more.
     if let Some(feed) = inherited.feed {
@@ -118,7 +128,8 @@ pub async fn run(options: Options) -> Result<(), WebError> {
     if let Some(user) = options.user {
         prepare(format!("become user {user}"), become_user(user))?;
     }
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    front.access.begin();
+    service_manager::say_within(Word::Ready, TOLD_WITHIN).await;
     tracing::info!(control = %options.control.display(), "the front door is open");
     serve(&control, lock).await
 }
@@ -139,7 +150,7 @@ async fn serve(control: &Arc<Control>, lock: File) -> Result<(), WebError> {
     let linger = if control.taken.is_cancelled() {
         LINGER_AFTER_HANDOVER
     } else {
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        service_manager::say_within(Word::Stopping, TOLD_WITHIN).await;
         LINGER_AT_END
     };
     // Whoever takes over waits for it.
@@ -224,21 +235,7 @@ async fn take_over(control: &Path) -> io::Result<Inherited> {
 /// The sockets that systemd opened for us, by their addresses. A unix socket is the control socket.
 fn from_systemd() -> io::Result<Inherited> {
     let mut inherited = Inherited::default();
-    let Ok(numbers) = sd_notify::listen_fds() else {
-        return Ok(inherited);
-    };
-    if numbers.len() == 0 {
-        return Ok(inherited);
-    }
-    // A descriptor that is only known by its number is taken from our own process as from another:
-    // the kernel checks it, and the copy is owned.
-    let own = rustix::process::pidfd_open(
-        rustix::process::getpid(),
-        rustix::process::PidfdFlags::empty(),
-    )?;
-    for number in numbers {
-        let flags = rustix::process::PidfdGetfdFlags::empty();
-        let socket = rustix::process::pidfd_getfd(&own, number, flags)?;
+    for socket in service_manager::sockets()? {
         match std::net::TcpListener::from(socket.try_clone()?).local_addr() {
             Ok(address) => drop(inherited.sockets.insert(address, socket)),
             Err(_) => inherited.control = Some(socket),
@@ -298,7 +295,7 @@ fn log_to(path: Option<&Path>) -> Result<(), WebError> {
     match path {
         None => drop(builder.with_writer(io::stderr).try_init()),
         Some(path) => {
-            let file = BoundedFile::open(path, LOG_LIMIT);
+            let file = BoundedFile::open(Place::by_path(path), LOG_LIMIT);
             let file = prepare(path.display().to_string(), file)?;
             drop(builder.with_writer(Mutex::new(file)).try_init());
         }

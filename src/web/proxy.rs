@@ -68,20 +68,16 @@ pub(super) async fn answer(
             return finish(&front, version, own_answer(own, running, log), true);
         }
     };
+    if let Some(log) = &mut log {
+        log.line.client = asked.client;
+    }
     if let Some(own) = own_path(&front, &feed, client.tls, &parts) {
         return finish(&front, version, own_answer(own, running, log), false);
     }
     let browser = page::is_browser(&parts.method, &parts.headers);
     let upload = Upload::of(body);
     let has_body = upload.is_some();
-    let mut job = Job {
-        front: &front,
-        feed: &feed,
-        progress: upload.progress(),
-        has_body,
-        tried: Vec::new(),
-        sent: 0,
-    };
+    let mut job = Job::of(&front, &feed, &upload);
     let (lease, node, sender, response) = match job.run(Request::from_parts(parts, upload)).await {
         Ok(answered) => answered,
         Err(failure) => {
@@ -214,7 +210,18 @@ struct Job<'a> {
     sent: usize,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    fn of(front: &'a Arc<Front>, feed: &'a Feed, upload: &Upload) -> Self {
+        Self {
+            front,
+            feed,
+            progress: upload.progress(),
+            has_body: upload.is_some(),
+            tried: Vec::new(),
+            sent: 0,
+        }
+    }
+
     async fn run(&mut self, mut request: Request<Upload>) -> Result<Answered, Failure> {
         let method = request.method().clone();
         let repeatable = !self.has_body && method.is_idempotent();
@@ -457,7 +464,7 @@ impl Note {
             front: front.clone(),
             began: Instant::now(),
             line: Line {
-                peer: client.peer,
+                client: client.peer,
                 method: parts.method.to_string(),
                 path: parts.uri.path().to_owned(),
                 status: 0,

@@ -1,7 +1,5 @@
-//! Connections that are passed through as TCP: gRPC to a ready node, polling Tentacles and direct
-//! web addresses to their own. Their TLS is between the two ends.
+//! gRPC, passed through as TCP to a ready node. Its TLS is between the two ends.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +9,14 @@ use super::balance::Load;
 use super::balance::Run;
 use super::front::Front;
 use super::message::Node;
-use super::message::Purpose;
 use super::pool;
 use super::tunnel;
 
 /// Passes one connection through.
-pub(super) async fn pass(front: Arc<Front>, client: TcpStream, purpose: Purpose) {
+pub(super) async fn pass(front: Arc<Front>, client: TcpStream) {
     let limits = front.feed().limits.clone();
-    let Some((node, server)) = reach(&front, &purpose).await else {
+    let within = Duration::from_millis(limits.connect_ms);
+    let Some((node, server)) = reach_one(&front, within).await else {
         // Closed without a word, as a port behind which nobody listens.
         return;
     };
@@ -27,22 +25,8 @@ pub(super) async fn pass(front: Arc<Front>, client: TcpStream, purpose: Purpose)
     tunnel::carry(client, server, idle, front.stage()).await;
 }
 
-/// A connection to the node that the port is for, or to one of those that are ready.
-async fn reach(front: &Arc<Front>, purpose: &Purpose) -> Option<(Node, TcpStream)> {
-    let limit = Duration::from_millis(front.feed().limits.connect_ms);
-    let named = |name: &str, address: fn(&Node) -> Option<SocketAddr>| {
-        let node = front.nodes().named(name)?.clone();
-        Some((address(&node)?, node))
-    };
-    let (address, node) = match purpose {
-        Purpose::NodeWeb { node } => named(node, |node| node.web)?,
-        Purpose::NodePolling { node } => named(node, |node| node.polling)?,
-        Purpose::Grpc | Purpose::Http | Purpose::Https => return reach_any(front, limit).await,
-    };
-    Some((node, pool::tcp(address, limit).await.ok()?))
-}
-
-async fn reach_any(front: &Arc<Front>, limit: Duration) -> Option<(Node, TcpStream)> {
+/// A connection to one of the nodes that are ready.
+async fn reach_one(front: &Arc<Front>, limit: Duration) -> Option<(Node, TcpStream)> {
     let mut tried = Vec::new();
     loop {
         let node = front.nodes().pick(&tried, |node| node.grpc.is_some())?;

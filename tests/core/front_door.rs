@@ -18,6 +18,7 @@ use octo_local::web::Feed;
 use octo_local::web::message::ListenerState;
 use octo_local::web::message::NodeReport;
 use octo_local::web::message::NodeState;
+use octo_local::web::message::Purpose;
 use octo_local::web::message::State;
 use proptest::prelude::*;
 
@@ -27,6 +28,7 @@ use super::applied_with;
 use super::down;
 use super::known::answer;
 use super::known::ready_with;
+use super::known::running_with;
 use super::known::stops;
 use super::known::wait;
 
@@ -120,6 +122,44 @@ fn it_is_open_from_the_first_moment_and_told_only_what_is_news() {
     };
     answer(&mut bench, |unit, _| Some(gone(unit)));
     assert_eq!(states(&bench), [NodeState::Ready, NodeState::Draining]);
+}
+
+#[test]
+fn grpc_is_passed_through_to_each_nodes_own_port() {
+    let more = [TWO, &[("OCTOPUS_GRPC_PORT", "8443")]].concat();
+    let mut bench = running_with(&more);
+    answer(&mut bench, |_, _| Some(Probe::Ready));
+    let listeners = &fed(&bench).listeners;
+    let last = listeners.last().unwrap();
+    assert_eq!((last.address.port(), &last.purpose), (8443, &Purpose::Grpc));
+    let grpc = fed(&bench).nodes.iter().map(|node| node.grpc.unwrap());
+    let grpc: Vec<String> = grpc.map(|address| address.to_string()).collect();
+    assert_eq!(grpc, ["127.0.0.1:8444", "127.0.0.1:8445"]);
+    let own = bench.core.stored().spec.as_ref().unwrap();
+    let own = own.front_door.as_ref().unwrap().listeners();
+    assert_eq!(own.len(), 2, "to us both are free: {own:?}");
+}
+
+#[test]
+fn each_node_says_where_tentacles_that_poll_reach_it() {
+    let told = |more: &[(&str, &str)]| {
+        let more = [TWO, &[("OCTOPUS_POLLING_PORT_BASE", "10943")], more].concat();
+        let bench = running_with(&more);
+        let status = bench.core.status(Mono(bench.now));
+        let told = status.units.into_iter().map(|unit| unit.polling);
+        told.map(Option::unwrap_or_default).collect::<Vec<_>>()
+    };
+    let local = ["", "https://127.0.0.1:10943", "https://127.0.0.1:10944"];
+    assert_eq!(told(&[]), local);
+    // A wildcard is every address of the host.
+    let everywhere = [
+        "",
+        "https://octo.example:10943",
+        "https://octo.example:10944",
+    ];
+    assert_eq!(told(&[("BIND_ADDRESS", "0.0.0.0")]), everywhere);
+    let v6 = told(&[("OCTOPUS_POLLING_BIND_ADDRESS", "::1")]);
+    assert_eq!(v6[2], "https://[::1]:10944");
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn running() -> Bench {
     running_with(&[])
 }
 
-fn running_with(more: &[(&str, &str)]) -> Bench {
+pub(super) fn running_with(more: &[(&str, &str)]) -> Bench {
     let mut bench = applied_with(more);
     let spec = bench.core.stored().spec.clone().unwrap();
     bench.seen = running_as(&spec);

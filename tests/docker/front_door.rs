@@ -2,65 +2,21 @@
 //! stack.
 
 use std::net::TcpListener;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
 
 use super::quick;
+use crate::kit::clients::Clients;
 use crate::kit::http;
 use crate::kit::process::wait_until;
 use crate::kit::stack::Stack;
 
 const NODE_1: &str = "octopus-server-1";
 const NODE_2: &str = "octopus-server-2";
-/// How many ask at the same time.
-const CLIENTS: usize = 4;
 
 /// A stack of two nodes behind a front door.
 fn behind_a_door(name: &str) -> Stack {
     let stack = quick(name, 2);
     stack.set("FRONT_DOOR", "on");
     stack
-}
-
-/// Clients that ask without a pause until they are told to stop.
-struct Clients {
-    stop: Arc<AtomicBool>,
-    asking: Vec<JoinHandle<(usize, Vec<String>)>>,
-}
-
-impl Clients {
-    fn of(port: u16) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let client = |stop: Arc<AtomicBool>| {
-            std::thread::spawn(move || {
-                let (mut asked, mut failed) = (0, Vec::new());
-                while !stop.load(Ordering::SeqCst) {
-                    asked += 1;
-                    let answer = http::get(port, "/api", "");
-                    if !matches!(answer, Some((200, _))) {
-                        failed.push(format!("request {asked}: {answer:?}"));
-                    }
-                }
-                (asked, failed)
-            })
-        };
-        Self {
-            asking: (0..CLIENTS).map(|_| client(stop.clone())).collect(),
-            stop,
-        }
-    }
-
-    /// How many requests there were, and what became of those that failed.
-    fn end(self) -> (usize, Vec<String>) {
-        self.stop.store(true, Ordering::SeqCst);
-        let ended = self.asking.into_iter().map(|client| client.join().unwrap());
-        ended.fold((0, Vec::new()), |(asked, mut failed), (more, others)| {
-            failed.extend(others);
-            (asked + more, failed)
-        })
-    }
 }
 
 #[test]
@@ -96,14 +52,7 @@ fn restarts_of_nodes_and_a_killed_daemon_lose_no_request() {
     stack.run(&["restart", NODE_2]).ok();
     stack.wait_for("ready");
     assert_eq!(stack.front_doors(), door, "it was there all the while");
-    let (asked, failed) = clients.end();
-    let some: Vec<&String> = failed.iter().take(3).collect();
-    assert!(
-        failed.is_empty(),
-        "{} of {asked} failed: {some:?}",
-        failed.len()
-    );
-    assert!(asked > 100, "{asked} requests");
+    clients.end();
     let starts = stack.starts(since);
     for node in [NODE_1, NODE_2] {
         assert!(
@@ -116,6 +65,32 @@ fn restarts_of_nodes_and_a_killed_daemon_lose_no_request() {
         stack.front_doors().is_empty().then_some(())
     });
     assert_eq!(http::get(port, "/api", ""), None);
+}
+
+#[test]
+fn a_long_connection_lasts_as_long_as_its_node_and_outlives_the_daemon() {
+    let stack = behind_a_door("front-door-socket");
+    let port = stack.port(NODE_1);
+    stack.run(&["up"]).ok();
+    let on = |node: &str| {
+        wait_until(&format!("a connection reached {node}"), || {
+            http::Upgraded::on(port).filter(|one| one.node == node)
+        })
+    };
+    let (mut one, mut two) = (on("octopus"), on("octopus-2"));
+    stack.run(&["restart", NODE_1]).ok();
+    assert!(
+        !one.echoes("still there"),
+        "its node is another process now"
+    );
+    assert!(two.echoes("still there"));
+    stack.kill_daemon();
+    assert!(two.echoes("without a daemon"));
+    let mut next = on("octopus");
+    stack.run(&["up"]).ok();
+    assert!(two.echoes("with the next one") && next.echoes("so is this"));
+    stack.run(&["down"]).ok();
+    assert!(!two.echoes("after the end"));
 }
 
 #[test]
@@ -169,5 +144,49 @@ fn what_a_front_door_cannot_have_is_told_before_anything_is_made() {
     stack.run(&["up"]).ok().says(&url);
     let (status, _) = http::get(port, "/", "").unwrap();
     assert_eq!(status, 308, "plain HTTP is sent to HTTPS");
+    stack.run(&["down"]).ok();
+}
+
+#[test]
+fn requests_are_written_down_where_asked_with_the_client_that_a_trusted_proxy_names() {
+    let stack = behind_a_door("front-door-log");
+    let port = stack.port(NODE_1);
+    stack.set("FRONT_DOOR_TRUSTED_PROXIES", "127.0.0.0/8,proxy");
+    stack.set("FRONT_DOOR_ACCESS_LOG", "yes");
+    for words in [&["plan"], &["up"]] {
+        let refused = stack.run(words).with(78).says("\"proxy\" is no address");
+        assert!(
+            refused.err.contains("FRONT_DOOR_ACCESS_LOG"),
+            "{}",
+            refused.err
+        );
+    }
+    stack.set("FRONT_DOOR_TRUSTED_PROXIES", "127.0.0.0/8");
+    stack.set("FRONT_DOOR_ACCESS_LOG", "off");
+    stack.run(&["up"]).ok();
+    let log = stack.state().join("access").join("access.log");
+    http::get(port, "/api?before=1", "");
+    assert!(!log.exists(), "it is off");
+    let (door, started) = (stack.front_doors(), stack.started());
+    stack.set("FRONT_DOOR_ACCESS_LOG", "on");
+    stack.run(&["up"]).ok();
+    let asked = http::get_as_proxy(port, "/api?apiKey=API-SECRET", "203.0.113.9");
+    assert_eq!(asked.unwrap().0, 200);
+    let text = wait_until("the request is written", || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        text.contains("203.0.113.9").then_some(text)
+    });
+    assert!(text.contains(" 203.0.113.9 GET /api 200 "), "{text}");
+    assert!(
+        !text.contains("SECRET") && !text.contains("before"),
+        "{text}"
+    );
+    assert_eq!(stack.front_doors(), door, "it is the same process");
+    assert_eq!(stack.started(), started, "no container is made anew");
+    let status = stack.status();
+    assert_eq!(
+        status["front_door"]["without_access_log"],
+        serde_json::Value::Null
+    );
     stack.run(&["down"]).ok();
 }

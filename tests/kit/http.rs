@@ -1,5 +1,6 @@
 //! A question to a node's web port, without the product's own client.
 
+use std::io::BufRead as _;
 use std::io::Read as _;
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -22,6 +23,12 @@ pub(crate) fn get_from(address: &str, port: u16, path: &str, key: &str) -> Optio
     exchange(address, port, &head, "")
 }
 
+/// The same as a proxy asks for this client.
+pub(crate) fn get_as_proxy(port: u16, path: &str, client: &str) -> Option<(u16, String)> {
+    let head = format!("GET {path} HTTP/1.1\r\nX-Forwarded-For: {client}\r\n");
+    exchange("127.0.0.1", port, &head, "")
+}
+
 /// `POST` of a JSON body.
 pub(crate) fn post(port: u16, path: &str, key: &str, body: &str) -> Option<(u16, String)> {
     let head = format!(
@@ -30,6 +37,51 @@ pub(crate) fn post(port: u16, path: &str, key: &str, body: &str) -> Option<(u16,
         body.len()
     );
     exchange("127.0.0.1", port, &head, body)
+}
+
+/// A connection that was upgraded: the stand-in on its other end said who it is, and gives every
+/// byte back.
+pub(crate) struct Upgraded {
+    stream: std::io::BufReader<TcpStream>,
+    /// Who is on the other end.
+    pub(crate) node: String,
+}
+
+impl Upgraded {
+    /// Asks for one; none where it is refused.
+    pub(crate) fn on(port: u16) -> Option<Self> {
+        let tcp = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut upgraded = Self {
+            stream: std::io::BufReader::new(tcp),
+            node: String::new(),
+        };
+        let head = "GET /api/standin/socket HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n\
+                    Upgrade: websocket\r\n\r\n";
+        upgraded.stream.get_mut().write_all(head.as_bytes()).ok()?;
+        let status = upgraded.line()?;
+        while !upgraded.line()?.is_empty() {}
+        let greeting = status.contains(" 101 ").then(|| upgraded.line())??;
+        greeting
+            .strip_prefix("stand-in ")?
+            .clone_into(&mut upgraded.node);
+        Some(upgraded)
+    }
+
+    /// Whether a line that is sent comes back.
+    pub(crate) fn echoes(&mut self, line: &str) -> bool {
+        let sent = self
+            .stream
+            .get_mut()
+            .write_all(format!("{line}\n").as_bytes());
+        sent.is_ok() && self.line().as_deref() == Some(line)
+    }
+
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let count = self.stream.read_line(&mut line).ok()?;
+        (count > 0).then(|| line.trim_end().to_owned())
+    }
 }
 
 fn exchange(address: &str, port: u16, head: &str, body: &str) -> Option<(u16, String)> {

@@ -5,6 +5,7 @@
 //! when it is dropped.
 
 pub(crate) mod assertions;
+pub(crate) mod clients;
 pub(crate) mod disk;
 pub(crate) mod docker;
 pub(crate) mod docker_cli;
@@ -15,3 +16,4 @@ pub(crate) mod private;
 pub(crate) mod process;
 pub(crate) mod recorder;
 pub(crate) mod stack;
+pub(crate) mod tls;

@@ -209,6 +209,7 @@ impl Sim {
             } => self.stop(number, *unit, &instance.id, grace.as_millis() as Ms),
             Action::Drain { unit, instance, .. } => self.drain(number, *unit, &instance.id),
             Action::Undrain(unit, instance) => Some(self.undrain(*unit, &instance.id)),
+            Action::TakeOff { node, .. } => Some(self.take_off(node)),
             Action::Kill(_, instance) => {
                 self.exit(&instance.id, 137, "");
                 done
@@ -569,6 +570,7 @@ pub(super) fn container_of(action: &Action) -> Option<&String> {
         | Action::CreateNetwork
         | Action::CreateVolume(_)
         | Action::Create(_)
+        | Action::TakeOff { .. }
         | Action::RemoveNetwork(_)
         | Action::RemoveVolume(_) => None,
     }
@@ -597,6 +599,7 @@ fn made_of(wanted: &ContainerSpec) -> Made {
         privileged: wanted.privileged,
         mark,
         key: variable("MASTER_KEY"),
+        node: variable("OCTOPUS_SERVER_NODE_NAME"),
         networks: std::collections::BTreeSet::new(),
         doing: Doing::Created,
         armed: false,

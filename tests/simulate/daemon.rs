@@ -116,6 +116,7 @@ impl Sim {
         let setup = Setup {
             project: ProjectName::given("p").unwrap(),
             endpoint: Endpoint("unix:///model".to_owned()),
+            host_name: "octo.example".to_owned(),
             state_file: "state.json".to_owned(),
             ends_when_down,
             held,

@@ -127,6 +127,7 @@ impl Env {
         let vars = [
             ("SA_PASSWORD", "Str0ng-enough".to_owned()),
             ("ADMIN_PASSWORD", "Str0ng-enough".to_owned()),
+            ("ADMIN_API_KEY", "API-SIMULATION0000000000000".to_owned()),
             ("ACCEPT_EULA", "Y".to_owned()),
             ("ACCEPT_OCTOPUS_EULA", "Y".to_owned()),
             ("OCTOPUS_SERVER_TAG", format!("2026.{tag}.1")),

@@ -272,6 +272,10 @@ impl Sim {
             process.was_ready = true;
             process.well_since = now;
         }
+        let node = self.world.containers[id].node.clone();
+        if phase == Phase::Ready && !node.is_empty() {
+            self.world.listed.insert(node);
+        }
         self.trace(|| format!("{id} is {phase:?}"));
     }
 

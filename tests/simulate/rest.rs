@@ -147,6 +147,7 @@ impl Sim {
             self.check_unit(unit, kept);
             self.check_who_takes_tasks(unit);
         }
+        self.check_who_is_listed(&spec);
         let surplus: Vec<String> = self
             .world
             .ours()

@@ -8,6 +8,7 @@ use octo_local::reconcile::action::Outcome;
 use octo_local::reconcile::action::Subject;
 use octo_local::reconcile::action::Trouble;
 use octo_local::reconcile::observed::Instance;
+use octo_local::spec::StackSpec;
 use octo_local::spec::UnitId;
 
 use super::calls::Answer;
@@ -71,6 +72,41 @@ impl Sim {
             return Err(Trouble::refused("its command ended with 1"));
         }
         Ok(())
+    }
+
+    /// Takes a node off the list, as one that serves is asked to.
+    pub(super) fn take_off(&mut self, node: &str) -> Answer {
+        let runs = self
+            .world
+            .containers
+            .values()
+            .any(|made| made.node == node && made.doing == Doing::Running && made.of.is_some());
+        self.must(!runs, || format!("{node} runs and is taken off the list"));
+        if self.chaos && self.chance.percent(20) {
+            return Err(Trouble::refused("the API answers 500"));
+        }
+        self.world.listed.remove(node);
+        Ok(Outcome::default())
+    }
+
+    /// At rest nobody is listed who left and of whom that is known, but those who could not be
+    /// taken off yet.
+    pub(super) fn check_who_is_listed(&mut self, spec: &StackSpec) {
+        let Some(daemon) = &self.daemon else { return };
+        let records = &daemon.state().records;
+        let wanted = |name: &String| {
+            let mut nodes = spec.nodes.iter();
+            nodes.any(|node| node.node_name() == Some(name))
+        };
+        let is_ready = |unit| records.get(unit).is_some_and(|one| one.health().ready);
+        let serves = spec.nodes.iter().any(|node| is_ready(node.unit));
+        let known = records.durable.roster.keys().filter(|name| {
+            self.world.listed.contains(*name) && !records.unlisted.contains_key(*name)
+        });
+        let left: Vec<String> = known.filter(|name| !wanted(name)).cloned().collect();
+        self.must(left.is_empty() || !serves, || {
+            format!("still listed: {left:?}")
+        });
     }
 
     /// A run is asked to finish its tasks.

@@ -38,6 +38,8 @@ pub(super) struct World {
     pub(super) disk_full: bool,
     /// The nodes that the database says take no tasks.
     pub(super) drained: BTreeSet<UnitId>,
+    /// The nodes that the database lists.
+    pub(super) listed: BTreeSet<String>,
     /// Who may act on the engine.
     pub(super) lease: Holder,
     /// The host cannot run privileged containers.
@@ -67,6 +69,8 @@ pub(super) struct Made {
     pub(super) mark: String,
     /// The master key that it was given.
     pub(super) key: String,
+    /// What it is called on the list of nodes; empty for what is no node.
+    pub(super) node: String,
     /// Names before the first start, IDs after.
     pub(super) networks: BTreeSet<String>,
     pub(super) doing: Doing,

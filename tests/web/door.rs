@@ -55,7 +55,8 @@ impl Door {
         };
         change(&mut feed);
         let control = dir.path().join("web.sock");
-        let running = start(&control, &[]);
+        let log = dir.path().join("access.log").display().to_string();
+        let running = start(&control, &["--access-log", &log]);
         let link = linked(&control).await;
         let mut door = Self {
             dir,
@@ -73,8 +74,8 @@ impl Door {
         self.dir.path().join("web.sock")
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+    pub(super) fn access_log(&self) -> PathBuf {
+        self.dir.path().join("access.log")
     }
 
     /// The web address.

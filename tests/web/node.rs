@@ -88,7 +88,6 @@ impl Node {
             state: NodeState::Ready,
             run: 0,
             web: Some(self.address),
-            polling: Some(self.address),
             grpc: Some(self.address),
         }
     }

@@ -241,6 +241,7 @@ async fn it_is_started_once_and_replaced_by_a_newer_program_only() {
         built: 0,
         control: dir.path().join("web.sock"),
         log: dir.path().join("web.log"),
+        access_log: dir.path().join("access").join("access.log"),
         user: None,
     };
     assert!(matches!(

@@ -136,6 +136,7 @@ async fn a_renewed_certificate_is_served_without_a_restart() {
         built: 0,
         control: dir.path().join("web.sock"),
         log: dir.path().join("web.log"),
+        access_log: dir.path().join("access").join("access.log"),
         user: None,
     };
     let mut states = state.subscribe();
@@ -195,36 +196,40 @@ async fn a_node_is_told_who_asked_and_only_a_trusted_proxy_is_believed() {
 }
 
 #[tokio::test]
-async fn the_access_log_has_no_queries() {
+async fn the_access_log_has_no_queries_and_the_client_that_a_proxy_names() {
     let node = Node::new("a").await;
     let mut door = Door::before(&[node.fed()]).await;
-    let log = door.path("access.log");
-    door.feed.access_log = Some(log.clone());
-    door.tell().await;
+    let log = door.access_log();
+    assert!(!log.exists(), "it is off");
+    door.feed.writes_requests = true;
+    assert_eq!(door.tell().await.access_log, None);
     get(door.address(), "/name?apiKey=API-SECRET").await;
     say(
         door.address(),
         b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
     )
     .await;
-    let text = wait_until("both are written", || {
+    door.feed.trusted = vec!["127.0.0.1".parse().unwrap()];
+    door.tell().await;
+    let text = "GET /name HTTP/1.1\r\nHost: octo\r\nConnection: close\r\n\
+                X-Forwarded-For: 203.0.113.9\r\n\r\n";
+    say(door.address(), text.as_bytes()).await;
+    let text = wait_until("all are written", || {
         let text = std::fs::read_to_string(&log).unwrap_or_default();
-        (text.lines().count() == 2).then_some(text)
+        (text.lines().count() == 3).then_some(text)
     });
-    assert!(
-        text.contains("127.0.0.1 GET /name 200 1 ") && text.contains(" a\n"),
-        "{text}"
-    );
+    for line in ["127.0.0.1 GET /name 200 1 ", "203.0.113.9 GET /name 200 1 "] {
+        assert!(text.contains(line) && text.contains(" a\n"), "{text}");
+    }
     assert!(
         text.contains("GET / 400 ") && !text.contains("SECRET"),
         "{text}"
     );
-    door.feed.access_log = Some("/nowhere/log".into());
-    assert!(
-        door.tell()
-            .await
-            .access_log
-            .unwrap()
-            .starts_with("/nowhere/log: ")
-    );
+    door.feed.writes_requests = false;
+    door.tell().await;
+    std::fs::remove_file(&log).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    door.feed.writes_requests = true;
+    let told = door.tell().await.access_log.unwrap();
+    assert!(told.starts_with(&format!("{}: ", log.display())), "{told}");
 }

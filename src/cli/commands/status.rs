@@ -98,6 +98,9 @@ async fn show(context: &Context, shown: &Shown) {
     if let Some(line) = front_door(status) {
         say(&line);
     }
+    if let Some(line) = polling(status) {
+        say(&line);
+    }
     for work in &status.work {
         let retry = work.retry_in_seconds.map(retry).unwrap_or_default();
         say(&format!("  {}{retry}", foreign::plain(&work.to_string())));
@@ -177,11 +180,21 @@ fn front_door(status: &Status) -> Option<String> {
     let door = status.front_door.as_ref().filter(|door| door.open)?;
     let url = status.url.as_ref()?;
     let nodes = status.units.iter().filter(|unit| unit.unit.is_server());
+    let without = door.without_access_log.as_ref();
+    let without = without.map(|why| format!("; no access log: {}", foreign::plain(why)));
     Some(format!(
-        "front door: {url}, {} of {} nodes get requests",
+        "front door: {url}, {} of {} nodes get requests{}",
         door.serving,
-        nodes.count()
+        nodes.count(),
+        without.unwrap_or_default()
     ))
+}
+
+/// What each Tentacle that polls is to be registered with: every one of them, by `poll-server`.
+fn polling(status: &Status) -> Option<String> {
+    let of = |unit: &UnitStatus| Some(format!("{} {}", unit.polling.as_ref()?, unit.unit));
+    let addresses: Vec<String> = status.units.iter().filter_map(of).collect();
+    (!addresses.is_empty()).then(|| format!("poll-server: {}", addresses.join(", ")))
 }
 
 /// The colour of a phase that a person should see quickly.

@@ -17,6 +17,7 @@ pub async fn web(flags: WebFlags) -> Outcome {
         take_over: flags.take_over,
         user: flags.user,
         log: flags.log,
+        access_log: flags.access_log,
         built: Identity::own().built,
     };
     process::run(options).await.map_err(|error| match error {

@@ -28,6 +28,8 @@ use crate::daemon::run::DaemonError;
 use crate::daemon::store;
 use crate::daemon::store::Stored;
 use crate::reconcile::status::GoalWord;
+use crate::service_manager;
+use crate::service_manager::Word;
 
 /// How long a daemon may take until it answers: it opens its socket before anything else.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
@@ -82,15 +84,8 @@ fn reload() -> Failure {
     let own = words.next().unwrap_or_default();
     let program = program_of(&std::env::current_exe().unwrap_or_else(|_| own.into()));
     // systemd's `notify-reload` waits for these two, and then for the new program's readiness.
-    let mut told = vec![sd_notify::NotifyState::Reloading];
-    told.extend(sd_notify::NotifyState::monotonic_usec_now().ok());
     // A manager that reads nothing must not keep the old program running.
-    let (done, said) = std::sync::mpsc::sync_channel(1);
-    std::thread::spawn(move || {
-        let _ = sd_notify::notify(&told);
-        let _ = done.send(());
-    });
-    let _ = said.recv_timeout(TELLS_WITHIN);
+    service_manager::say_and_block(Word::Reloading, TELLS_WITHIN);
     let error = Command::new(&program)
         .args(words.filter(|word| word != "--held"))
         .exec();

@@ -41,6 +41,7 @@ impl Reader<'_> {
         }
         self.placeholders();
         self.nodes_and_licence(config);
+        self.nobody_takes_tasks(config);
         if self
             .given("PRIVILEGED")
             .is_some_and(|value| value.eq_ignore_ascii_case("false"))
@@ -58,6 +59,21 @@ impl Reader<'_> {
                 "latest moves: an upgrade can come with any pull, and the database cannot go back",
                 "name a version",
             );
+        }
+    }
+
+    /// A node without tasks serves the portal alone; without any other nothing is deployed.
+    fn nobody_takes_tasks(&mut self, config: &Config) {
+        let octopus = &config.octopus;
+        let cap = |number: u8| octopus.node_task_caps.get(&number).copied();
+        let all = (1..=octopus.nodes).map(|number| cap(number).or(octopus.task_cap));
+        if all.into_iter().all(|cap| cap == Some(0)) {
+            let key = match octopus.task_cap {
+                Some(0) => "TASK_CAP".to_owned(),
+                Some(_) | None => keys::task_cap_of_node(1),
+            };
+            let why = "no node takes tasks, so nothing is deployed";
+            self.warn(&key, why, "let one node take some");
         }
     }
 

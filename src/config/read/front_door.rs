@@ -2,20 +2,19 @@
 
 use super::Reader;
 use crate::config::front_door::FrontDoorConfig;
+use crate::config::network::Network;
 
 impl Reader<'_> {
     pub(super) fn front_door(&mut self) -> FrontDoorConfig {
         let path = |reader: &Self, key: &str| reader.given(key).map(|text| text.trim().to_owned());
         let door = FrontDoorConfig {
-            on: self.has_front_door(),
+            on: self.on_or_off("FRONT_DOOR"),
             certificate: path(self, "TLS_CERT"),
             key: path(self, "TLS_KEY"),
-            https_port: self
-                .given("HTTPS_PORT")
-                .is_some()
-                .then(|| self.https_port())
-                .flatten(),
+            https_port: self.port_if_given("HTTPS_PORT"),
             hold: self.duration("HOLD_TIMEOUT"),
+            trusted_proxies: self.trusted_proxies(),
+            access_log: self.on_or_off("FRONT_DOOR_ACCESS_LOG"),
         };
         if door.on {
             self.has_all_of_tls(&door);
@@ -25,26 +24,37 @@ impl Reader<'_> {
         door
     }
 
-    fn has_front_door(&mut self) -> bool {
-        match self.text("FRONT_DOOR").to_lowercase().as_str() {
+    fn on_or_off(&mut self, key: &str) -> bool {
+        match self.text(key).to_lowercase().as_str() {
             "on" => true,
             "off" => false,
             _ => {
-                self.problem("FRONT_DOOR", "it is neither on nor off", "set it to one");
+                self.problem(key, "it is neither on nor off", "set it to one");
                 false
             }
         }
     }
 
-    fn https_port(&mut self) -> Option<u16> {
-        let port = self.text("HTTPS_PORT").trim().parse().ok();
-        let port = port.filter(|port: &u16| *port > 0);
-        if port.is_none() {
-            let what = "a port from 1 to 65535";
-            let (why, fix) = (format!("it is not {what}"), format!("set it to {what}"));
-            self.problem("HTTPS_PORT", why, fix);
+    /// Ranges of addresses, separated by commas; what is no range is told each by itself.
+    fn trusted_proxies(&mut self) -> Vec<Network> {
+        let key = "FRONT_DOOR_TRUSTED_PROXIES";
+        let text = self.text(key);
+        let parts = text.split([',', ' ', '\t', '\n']);
+        let mut networks = Vec::new();
+        for part in parts.filter(|part| !part.is_empty()) {
+            match part.parse::<Network>() {
+                Ok(network) => networks.push(network),
+                Err(error) => {
+                    let fix = "write addresses and ranges such as 192.0.2.7,10.0.0.0/8";
+                    self.problem(key, error.why(), fix);
+                }
+            }
         }
-        port
+        if networks.iter().any(Network::is_everybody) {
+            let why = "it is everybody: any client can claim to be another";
+            self.warn(key, why, "name the addresses of your proxies");
+        }
+        networks
     }
 
     /// A certificate, its key and a port: each is of no use without the others.
@@ -68,7 +78,16 @@ impl Reader<'_> {
     }
 
     fn says_what_is_unused(&mut self) {
-        for key in ["TLS_CERT", "TLS_KEY", "HTTPS_PORT", "HOLD_TIMEOUT"] {
+        for key in [
+            "TLS_CERT",
+            "TLS_KEY",
+            "HTTPS_PORT",
+            "HOLD_TIMEOUT",
+            "FRONT_DOOR_TRUSTED_PROXIES",
+            "FRONT_DOOR_ACCESS_LOG",
+            "OCTOPUS_NODE_PORT_BASE",
+            "OCTOPUS_NODE_BIND_ADDRESS",
+        ] {
             if self.given(key).is_some() {
                 let why = "it is of use only to the front door, which is off";
                 self.warn(key, why, "set FRONT_DOOR=on, or leave it out");
@@ -116,6 +135,20 @@ mod tests {
             problems_of_a_door(&[("OCTOPUS_PORT", "65535")]),
             ["OCTOPUS_PORT"]
         );
+    }
+
+    #[test]
+    fn proxies_are_addresses_and_ranges_and_everybody_is_warned_about() {
+        let key = "FRONT_DOOR_TRUSTED_PROXIES";
+        let good = [(key, "10.0.0.0/8, ::1"), ("FRONT_DOOR_ACCESS_LOG", "ON")];
+        assert_eq!(problems_of_a_door(&good), [""; 0]);
+        let bad = [(key, "10.0.0.0/33,proxy"), ("FRONT_DOOR_ACCESS_LOG", "1")];
+        assert_eq!(
+            problems_of_a_door(&bad),
+            [key, key, "FRONT_DOOR_ACCESS_LOG"]
+        );
+        let read = read(&with(&[("FRONT_DOOR", "on"), (key, "0.0.0.0/0")])).unwrap();
+        assert!(read.warnings.iter().any(|warning| warning.key == key));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Reads what is said about the Octopus Server nodes.
 
+use std::collections::BTreeMap;
+
 use super::Reader;
 use crate::config::AfterFailedUpgrade;
 use crate::config::MAX_NODES;
@@ -32,7 +34,8 @@ impl Reader<'_> {
             user: self.user(disable_dind),
             networks: self.networks(),
             after_failed_upgrade: self.after_failed_upgrade(),
-            task_cap: self.task_cap(),
+            task_cap: self.task_cap("TASK_CAP"),
+            node_task_caps: self.node_task_caps(),
             extra,
         }
     }
@@ -149,8 +152,6 @@ impl Reader<'_> {
         names
     }
 
-    /// Zero too: a node that takes no tasks serves the portal only (octopus.com/docs, high
-    /// availability, task cap).
     fn after_failed_upgrade(&mut self) -> AfterFailedUpgrade {
         match self.text("UPGRADE_ROLLBACK").as_str() {
             "ask" => AfterFailedUpgrade::Ask,
@@ -163,16 +164,40 @@ impl Reader<'_> {
         }
     }
 
-    fn task_cap(&mut self) -> Option<u32> {
-        let cap = self.given("TASK_CAP")?.trim().parse().ok();
+    /// Zero too: a node that takes no tasks serves the portal only (octopus.com/docs, high
+    /// availability, task cap).
+    fn task_cap(&mut self, key: &str) -> Option<u32> {
+        let cap = self.given(key)?.trim().parse().ok();
         if cap.is_none() {
             self.problem(
-                "TASK_CAP",
+                key,
                 "it is not a number",
                 "set it to a number, or leave it out",
             );
         }
         cap
+    }
+
+    /// The caps of single nodes, of those too that may come later.
+    fn node_task_caps(&mut self) -> BTreeMap<u8, u32> {
+        let names = self.input.vars.keys();
+        let numbered = names.filter_map(|name| Some((name, keys::node_of_task_cap(name)?)));
+        let numbered: Vec<(String, u32)> = numbered
+            .map(|(name, number)| (name.clone(), number))
+            .collect();
+        let mut caps = BTreeMap::new();
+        for (name, number) in numbered {
+            let number = u8::try_from(number).ok();
+            let number = number.filter(|number| (1..=MAX_NODES).contains(number));
+            let Some(number) = number.filter(|number| keys::task_cap_of_node(*number) == name)
+            else {
+                let why = format!("there is no such node: they are numbered from 1 to {MAX_NODES}");
+                self.problem(&name, why, "write OCTOPUS_NODE_1_TASK_CAP, or leave it out");
+                continue;
+            };
+            caps.extend(self.task_cap(&name).map(|cap| (number, cap)));
+        }
+        caps
     }
 
     fn nodes(&mut self) -> u8 {

@@ -494,6 +494,10 @@ fn values_with_a_form_are_refused_in_another_form() {
         ("SQL_PORT", "0"),
         ("OCTOPUS_PORT", "0"),
         ("TASK_CAP", "-1"),
+        ("OCTOPUS_NODE_1_TASK_CAP", "-1"),
+        ("OCTOPUS_NODE_0_TASK_CAP", "1"),
+        ("OCTOPUS_NODE_17_TASK_CAP", "1"),
+        ("OCTOPUS_NODE_01_TASK_CAP", "1"),
         ("PROBE_INTERVAL", "0"),
         ("NODE_START_LIMIT", "9999999999h"),
         ("FRONT_DOOR", "open"),
@@ -612,3 +616,19 @@ const SECRETS: &[&str] = &[
     "OCTOPUS_SERVER_BASE64_LICENSE",
     "SA_PASWORD",
 ];
+
+#[test]
+fn a_nodes_own_task_cap_is_its_alone_and_somebody_must_take_tasks() {
+    let config = config_of(&[("OCTOPUS_NODE_2_TASK_CAP", "0"), ("TASK_CAP", "4")]);
+    assert_eq!(config.octopus.node_task_caps, [(2, 0)].into());
+    let warned = |more: &[(&str, &str)]| {
+        let read = read(&with(more)).unwrap();
+        let keys = read.warnings.into_iter().map(|warning| warning.key);
+        keys.filter(|key| key.ends_with("TASK_CAP"))
+            .collect::<Vec<_>>()
+    };
+    let portal = ("OCTOPUS_NODE_1_TASK_CAP", "0");
+    assert_eq!(warned(&[portal]), ["OCTOPUS_NODE_1_TASK_CAP"]);
+    assert_eq!(warned(&[portal, ("OCTOPUS_NODES", "2")]), [""; 0]);
+    assert_eq!(warned(&[("TASK_CAP", "0")]), ["TASK_CAP"]);
+}

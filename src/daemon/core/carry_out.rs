@@ -131,6 +131,9 @@ impl Core {
         match admitted {
             Admitted::Up(up) => {
                 records.forgive();
+                if let Some(before) = &before {
+                    records.durable.forget_who_was_told(before, &up.spec);
+                }
                 let images = up.spec.images().into_iter().map(str::to_owned);
                 self.state.desired.refresh = match up.config.pull {
                     Pull::Always => images.collect(),

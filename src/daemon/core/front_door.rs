@@ -27,6 +27,7 @@ use crate::reconcile::record::UnitRecord;
 use crate::reconcile::status::FrontDoorStatus;
 use crate::spec::ContainerSpec;
 use crate::spec::FrontDoorSpec;
+use crate::spec::Port;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 use crate::web::limits::Limits;
@@ -66,9 +67,16 @@ pub(super) struct FrontDoor {
     /// How it says that it is; none while it does not answer.
     report: Option<State>,
     /// Where each run of a node was reached last: its definition may be another by now.
-    addresses: BTreeMap<UnitId, (Instance, SocketAddr)>,
+    addresses: BTreeMap<UnitId, (Instance, Addresses)>,
     /// Nodes that are to stop once no request runs on them, and until when they wait at most.
     leaving: BTreeMap<UnitId, (Instance, Mono)>,
+}
+
+/// Where a node is reached from the host.
+#[derive(Clone, Copy, Debug)]
+struct Addresses {
+    web: SocketAddr,
+    grpc: Option<SocketAddr>,
 }
 
 /// What is looked at.
@@ -142,7 +150,7 @@ impl FrontDoor {
         let nodes: Vec<Node> = spec
             .nodes
             .iter()
-            .map(|node| self.node(node, view))
+            .map(|node| self.node(node, door, view))
             .collect();
         let serves = nodes.iter().any(|node| node.state == NodeState::Ready);
         let doing = if serves {
@@ -157,24 +165,26 @@ impl FrontDoor {
         }
     }
 
-    fn node(&mut self, wanted: &ContainerSpec, view: View<'_>) -> Node {
+    fn node(&mut self, wanted: &ContainerSpec, door: &FrontDoorSpec, view: View<'_>) -> Node {
         let container = view.seen.container(wanted.unit);
         let run = container.and_then(Container::instance);
-        let web = run.as_ref().and_then(|run| {
+        let addresses = run.as_ref().and_then(|run| {
             let is_as_wanted = container.is_some_and(|one| one.digest == wanted.digest());
             let known = self.addresses.get(&wanted.unit);
             let before = known.filter(|(of, _)| of == run && !is_as_wanted);
-            let address = before.map_or_else(|| wanted.host_address(), |(_, at)| Some(*at))?;
-            self.addresses.insert(wanted.unit, (run.clone(), address));
-            Some(address)
+            let addresses = match before {
+                Some((_, addresses)) => *addresses,
+                None => addresses_of(wanted, door)?,
+            };
+            self.addresses.insert(wanted.unit, (run.clone(), addresses));
+            Some(addresses)
         });
         Node {
             name: wanted.unit.to_string(),
             state: self.state_of(wanted, container, view),
             run: run.as_ref().map_or(0, number_of),
-            web,
-            polling: None,
-            grpc: None,
+            web: addresses.map(|at| at.web),
+            grpc: addresses.and_then(|at| at.grpc),
         }
     }
 
@@ -248,6 +258,14 @@ impl FrontDoor {
     }
 }
 
+fn addresses_of(node: &ContainerSpec, door: &FrontDoorSpec) -> Option<Addresses> {
+    let grpc = door.grpc.and_then(|grpc| node.published(grpc.inside));
+    Some(Addresses {
+        web: node.host_address()?,
+        grpc: grpc.map(Port::reached_at),
+    })
+}
+
 /// What the stack does now, for those who see the page in place of a node's.
 fn doing(spec: &StackSpec, view: View<'_>) -> Vec<String> {
     let units = spec.units().into_iter();
@@ -273,13 +291,10 @@ fn settings(door: &FrontDoorSpec) -> Settings {
             certificate: https.certificate.clone(),
             key: https.key.clone(),
         }),
-        grpc_port: None,
-        node_bind: door.bind,
-        node_port_base: None,
-        polling_port_base: None,
+        grpc_port: door.grpc.map(|grpc| grpc.port),
         hold: Duration::from_millis(door.hold_ms),
-        trusted: Vec::new(),
-        access_log: None,
+        trusted: door.trusted.clone(),
+        access_log: door.access_log,
         limits: Limits::default(),
     }
 }
@@ -342,8 +357,7 @@ impl Core {
         }
         let kept = self.keeping.stored().spec.as_ref();
         let door = kept.and_then(|spec| spec.front_door.as_ref());
-        let listeners = door.into_iter().flat_map(FrontDoorSpec::listeners);
-        listeners.map(|(_, address)| address).collect()
+        door.map(FrontDoorSpec::listeners).unwrap_or_default()
     }
 
     /// How it is, for people; none where none is wished.
@@ -363,6 +377,7 @@ impl Core {
         Some(FrontDoorStatus {
             open: problem.is_none() && wished.all(|listener| is_ours(listener.address)),
             serving: report.nodes.iter().filter(|node| node.serves).count(),
+            without_access_log: report.access_log.clone(),
             problem,
         })
     }

@@ -162,7 +162,10 @@ impl Looks {
             | Action::RemoveNetwork(_)
             | Action::RemoveVolume(_) => self.invalidate_infrastructure(),
             Action::Pull(_) => self.invalidate_images(),
-            Action::Create(_) | Action::Drain { .. } | Action::Undrain(..) => {}
+            Action::Create(_)
+            | Action::Drain { .. }
+            | Action::Undrain(..)
+            | Action::TakeOff { .. } => {}
         }
     }
 

@@ -81,6 +81,8 @@ pub struct Setup {
     pub project: ProjectName,
     /// Where its engine is.
     pub endpoint: Endpoint,
+    /// What this host is called.
+    pub host_name: String,
     /// The state file, for messages.
     pub state_file: String,
     /// The daemon ends when the stack is down: `up` started it. One that systemd started stays.
@@ -356,6 +358,7 @@ impl Core {
             ends_when_down: self.setup.ends_when_down,
             front_door: self.front_door_status(),
             version_change: self.version_change(),
+            host_name: self.setup.host_name.clone(),
         };
         status(
             &around,

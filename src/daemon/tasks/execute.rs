@@ -156,6 +156,7 @@ impl ActionContext {
                 let node = spec.as_ref().and_then(|spec| spec.container(*unit));
                 tasks::settle(engine, &instance.id, node, Wanted::Working).await?;
             }
+            (Action::TakeOff { node, by }, Some(spec)) => tasks::take_off(spec, node, *by).await?,
             (Action::Start(unit, id), spec) => {
                 self.refuse_company(*unit, spec.as_ref()).await?;
                 engine.start_container(id).await?;
@@ -190,7 +191,8 @@ impl ActionContext {
                 | Action::CreateNetwork
                 | Action::CreateVolume(_)
                 | Action::Create(_)
-                | Action::Connect(..),
+                | Action::Connect(..)
+                | Action::TakeOff { .. },
                 None,
             ) => {}
         }

@@ -1,4 +1,4 @@
-//! Drains a node and undrains it: by the vendor's command in its container, and where nothing can be
+//! What Octopus Server is asked to do about a node. Drains it and undrains it: by the vendor's command in its container, and where nothing can be
 //! run there (hardened images, engines that cannot), by the API, if its key is known.
 
 use std::time::Duration;
@@ -7,6 +7,8 @@ use crate::engine::Engine;
 use crate::octopus::drain;
 use crate::octopus::drain::Wanted;
 use crate::spec::ContainerSpec;
+use crate::spec::StackSpec;
+use crate::spec::UnitId;
 
 /// How long the vendor's command may take besides the tasks that it waits for: it starts a .NET
 /// runtime, asks the database, and cancels what is left.
@@ -59,6 +61,25 @@ pub(in crate::daemon) async fn settle(
             ended.unwrap_or(Ok(())).map_err(failed)
         }
     }
+}
+
+/// Has one node take another, which left, off the list of nodes.
+pub(in crate::daemon) async fn take_off(
+    spec: &StackSpec,
+    name: &str,
+    by: UnitId,
+) -> Result<(), String> {
+    let address = spec.container(by).and_then(ContainerSpec::host_address);
+    let (Some(address), Some(key)) = (address, spec.api_key()) else {
+        return Err("there is no ADMIN_API_KEY, or no node, to ask the API with".to_owned());
+    };
+    let api = drain::Api {
+        address,
+        key,
+        name,
+        limit: API_LIMIT,
+    };
+    api.remove().await
 }
 
 async fn by_command(engine: &Engine, container: &str, wanted: Wanted) -> Result<(), String> {

@@ -46,15 +46,8 @@ pub const POLLING: &str = "polling";
 pub const GRPC: &str = "grpcs";
 /// See [`WEB`].
 pub const TDS: &str = "sql";
-/// Where the portal is in a pod (octopus.com/docs, Linux container).
-pub const WEB_PORT: u16 = 8080;
-/// Where polling Tentacles connect to a pod (the same).
-pub const POLLING_PORT: u16 = 10943;
 /// Where SQL Server is in its pod.
 pub const TDS_PORT: u16 = 1433;
-/// Where Octopus Server listens for the Kubernetes monitor unless it is told otherwise
-/// (octopus.com/docs, load balancers).
-const GRPC_PORT: u16 = 8443;
 /// How long a node may take to end after its tasks have, at least.
 const STOP_MARGIN_S: u32 = 60;
 
@@ -113,17 +106,12 @@ impl<'a> Cluster<'a> {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let stack = source.stack();
+        let stack = source.stack_of_equals();
         let node = &stack.nodes[0];
         let timing = &source.config.timing;
         let image = image(source, options);
         let seconds =
             |duration: std::time::Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
-        let grpc = source
-            .config
-            .octopus
-            .extra
-            .get("OCTOPUS_GRPC_SERVICES_PORT");
         let sql = stack.sql.as_ref().filter(|_| internal);
         Ok(Self {
             options,
@@ -137,9 +125,7 @@ impl<'a> Cluster<'a> {
             image,
             octopus: octopus_environment(options, node, &connection),
             shared: shared(node),
-            grpc_port: grpc
-                .and_then(|port| port.expose().trim().parse().ok())
-                .unwrap_or(GRPC_PORT),
+            grpc_port: vendor::grpc_port(&source.config.octopus.extra),
             start_limit_s: seconds(timing.node_start_limit).max(1_800),
             grace_s: options.drain_wait + STOP_MARGIN_S.max(seconds(timing.node_stop_grace)),
             sql: sql.map(|sql| Database {

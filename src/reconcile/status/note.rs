@@ -159,6 +159,16 @@ pub enum Note {
         /// The reference.
         image: String,
     },
+    /// A node that is no more is still on Octopus Server's list, as far as is known.
+    #[error(
+        "node {node} is still listed by Octopus Server and counts for its licence ({why}): delete it under Configuration > Nodes"
+    )]
+    StillListed {
+        /// Its name there.
+        node: String,
+        /// Why it is left to a person.
+        why: String,
+    },
     /// A note of another version of octo-local, of which only the text is understood.
     #[serde(skip)]
     #[error("{0}")]
@@ -227,6 +237,10 @@ mod tests {
             },
             Note::NotOurs {
                 what: "volume v".into(),
+            },
+            Note::StillListed {
+                node: "octopus-2".into(),
+                why: "x".into(),
             },
             Note::Other("something new".into()),
         ] {

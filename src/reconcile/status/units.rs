@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::config::vendor;
 use crate::reconcile::Desired;
 use crate::reconcile::Goal;
 use crate::reconcile::Mono;
@@ -52,6 +53,10 @@ pub struct UnitStatus {
     pub image: String,
     /// Published ports, as `address:port->port`.
     pub ports: Vec<String>,
+    /// What a Tentacle that polls registers this node with (`poll-server
+    /// --server-comms-address`), if that is published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub polling: Option<String>,
     /// Whether the operator stopped it on purpose.
     pub stopped: bool,
 }
@@ -147,6 +152,7 @@ const FIXES_WITH_OTHERS: [(Cause, &str); 4] = [
 /// What units are told from.
 pub(super) struct Around<'a> {
     pub(super) spec: &'a StackSpec,
+    pub(super) host_name: &'a str,
     pub(super) desired: &'a Desired,
     pub(super) seen: &'a Observed,
     pub(super) records: &'a UnitRecords,
@@ -238,6 +244,7 @@ impl Around<'_> {
             status.container.clone_from(&container.name);
             status.image.clone_from(&container.image);
             status.ports = ports(container);
+            status.polling = polling(container, self.host_name);
         }
         status
     }
@@ -309,6 +316,16 @@ fn ports(container: &ContainerSpec) -> Vec<String> {
         .collect()
 }
 
+/// Where Tentacles that poll reach a node. A wildcard is every address of the host: its name stands
+/// for them. The TLS is the node's own, which the front door must not end.
+fn polling(container: &ContainerSpec, host_name: &str) -> Option<String> {
+    let port = container.published(vendor::POLLING_PORT)?;
+    if port.host_ip.is_unspecified() && !host_name.is_empty() {
+        return Some(format!("https://{host_name}:{}", port.host));
+    }
+    Some(format!("https://{}", port.reached_at()))
+}
+
 /// A unit of which only labels are known: nobody supervises it.
 pub(super) fn from_labels(unit: UnitId, seen: &Observed) -> UnitStatus {
     let container = seen.container(unit);
@@ -338,6 +355,7 @@ fn blank(unit: UnitId) -> UnitStatus {
         retry_in_seconds: None,
         image: String::new(),
         ports: Vec::new(),
+        polling: None,
         stopped: false,
     }
 }

@@ -11,6 +11,7 @@
 mod cluster_api;
 mod command;
 mod database;
+mod direct;
 mod fatal;
 mod faults;
 mod licence;
@@ -24,6 +25,7 @@ mod site;
 mod storage;
 mod tasks;
 mod tasks_api;
+mod traffic;
 mod trouble;
 mod violations;
 
@@ -190,6 +192,7 @@ async fn live(node: &Node, address: SocketAddr) -> Result<Infallible, Fatal> {
     log::line(format_args!(
         "Listening for HTTP requests on http://{address}/"
     ));
+    direct::begin(node).await?;
     node.state.send_modify(|state| state.phase = Phase::Ready);
     log::line("Web server is ready to process requests");
     tokio::select! {

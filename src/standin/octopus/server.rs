@@ -32,6 +32,7 @@ use super::site::Answer;
 use super::site::NodeRow;
 use super::site::Site;
 use super::tasks_api;
+use super::traffic;
 use super::violations;
 use crate::octopus::PING;
 
@@ -68,6 +69,8 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/api/Spaces-1", get(cluster_api::space))
         .route("/api/standin/violations", get(found_violations))
         .route("/api/standin/notes", get(notes))
+        .route("/api/standin/upload", post(traffic::upload))
+        .route("/api/standin/socket", get(traffic::socket))
         .layer(middleware::from_fn_with_state(Arc::clone(&site), hang))
         .with_state(site)
 }

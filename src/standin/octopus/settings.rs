@@ -4,7 +4,7 @@
 //! | variable | default | meaning |
 //! |---|---|---|
 //! | `STANDIN_OCTOPUS_VERSION` | 2026.2.0 | the version it claims to be |
-//! | `STANDIN_OCTOPUS_PORT`, `_BIND` | 8080, 0.0.0.0 | where it serves HTTP |
+//! | `STANDIN_OCTOPUS_PORT`, `_BIND` | 8080, 0.0.0.0 | where it serves HTTP; on another port than in a container it serves neither polling Tentacles nor gRPC |
 //! | `STANDIN_OCTOPUS_ROOT` | / | where `/repository`, `/cache` and `/Octopus` are looked for |
 //! | `STANDIN_OCTOPUS_DB_TIMEOUT_S` | 30 | how long it tries to reach the database |
 //! | `STANDIN_OCTOPUS_MIGRATE_MS` | 400 | how long it checks and upgrades the schema |
@@ -28,6 +28,7 @@ use super::faults::Faults;
 use super::licence::Licence;
 use crate::config::Secret;
 use crate::config::ado::ConnectionString;
+use crate::config::vendor;
 use crate::spec::DatabaseTarget;
 
 /// The version it claims to be when nothing says another.
@@ -54,6 +55,9 @@ pub(super) struct Settings {
     pub(super) task_cap: u32,
     /// Where it serves HTTP.
     pub(super) address: SocketAddr,
+    /// The ports for Tentacles that poll and for gRPC. None outside a container, where the host's
+    /// own may be on them.
+    pub(super) direct_ports: Vec<u16>,
     /// Where the vendor's directories are.
     pub(super) root: PathBuf,
     /// How long it tries to reach the database.
@@ -89,7 +93,7 @@ impl Settings {
             "STANDIN_OCTOPUS_BIND",
             IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         )?;
-        let port = number(&var, "STANDIN_OCTOPUS_PORT", 8080)?;
+        let port = number(&var, "STANDIN_OCTOPUS_PORT", vendor::WEB_PORT)?;
         let millis = |name, default| number(&var, name, default).map(Duration::from_millis);
         Ok(Self {
             eula: var("ACCEPT_EULA").is_some_and(|value| value.eq_ignore_ascii_case("y")),
@@ -99,6 +103,14 @@ impl Settings {
             api_key: Secret::new(var("ADMIN_API_KEY").unwrap_or_default()),
             task_cap: number(&var, "TASK_CAP", TASK_CAP)?,
             address: SocketAddr::new(bind, port),
+            direct_ports: if port == vendor::WEB_PORT {
+                vec![
+                    vendor::POLLING_PORT,
+                    number(&var, vendor::GRPC_PORT_KEY, vendor::GRPC_PORT)?,
+                ]
+            } else {
+                Vec::new()
+            },
             root: var("STANDIN_OCTOPUS_ROOT")
                 .unwrap_or_else(|| "/".to_owned())
                 .into(),
@@ -214,6 +226,9 @@ mod tests {
         .unwrap();
         assert!(settings.eula);
         assert_eq!(settings.address.to_string(), "0.0.0.0:8123");
+        assert_eq!(settings.direct_ports, [0; 0], "it is in no container");
+        let in_a_container = read(&[("OCTOPUS_GRPC_SERVICES_PORT", "9443")]).unwrap();
+        assert_eq!(in_a_container.direct_ports, [10943, 9443]);
         assert_eq!(settings.target().unwrap().database, "Octopus");
         assert_eq!(settings.faults.to_string(), "flap=3,slow-start=2@once");
     }

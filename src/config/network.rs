@@ -16,6 +16,11 @@ pub struct Network {
 }
 
 impl Network {
+    /// Whether every address of its kind is in it.
+    pub fn is_everybody(&self) -> bool {
+        self.bits == 0
+    }
+
     /// Whether the address is in the range. An IPv4 address in IPv6 clothes counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -38,8 +43,15 @@ impl Network {
 
 /// What is no range of addresses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no address and no range of addresses; write 192.0.2.7 or 10.0.0.0/8")]
+#[error("{}; write 192.0.2.7 or 10.0.0.0/8", self.why())]
 pub struct NoNetwork(pub String);
+
+impl NoNetwork {
+    /// The reason alone, for those who say themselves how it is written.
+    pub fn why(&self) -> String {
+        format!("{:?} is no address and no range of addresses", self.0)
+    }
+}
 
 impl FromStr for Network {
     type Err = NoNetwork;
@@ -68,6 +80,10 @@ impl FromStr for Network {
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let most = if self.address.is_ipv4() { 32 } else { 128 };
+        if self.bits == most {
+            return write!(f, "{}", self.address);
+        }
         write!(f, "{}/{}", self.address, self.bits)
     }
 }
@@ -105,6 +121,9 @@ mod tests {
         assert!(!network("0.0.0.0/0").contains(ip("2001:db8::1")));
         assert!(network("2001:db8::/32").contains(ip("2001:db8:9::1")));
         assert!(network("::/0").contains(ip("::1")));
+        for text in ["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1"] {
+            assert_eq!(network(text).to_string(), text);
+        }
         for bad in [
             "",
             "10/8",
