@@ -31,6 +31,7 @@ use crate::config::Config;
 use crate::config::Pull;
 use crate::config::Secret;
 use crate::config::ports::HostPort;
+use crate::config::ports::Whose;
 use crate::config::project::ProjectName;
 use crate::engine::Engine;
 use crate::engine::EngineError;
@@ -130,7 +131,7 @@ impl Question {
                 &self.config,
                 &self.project,
                 &all,
-                strangers,
+                &self.seen,
                 &self.own_listeners,
             );
         }
@@ -336,14 +337,16 @@ fn held_ports(
     config: &Config,
     project: &ProjectName,
     all: &Inventory,
-    strangers: &BTreeSet<Stranger>,
+    seen: &Observed,
     own: &[SocketAddr],
 ) -> Ports {
     let mut taken = Vec::new();
     let mut no_such_address = Vec::new();
     for wanted in config.host_ports() {
-        let holder = match held_by(project.as_str(), &wanted, all, strangers) {
-            Held::ByUs => None,
+        let holder = match held_by(project.as_str(), &wanted, all, &seen.strangers) {
+            Held::ByUs(unit) => unit
+                .filter(|unit| keeps_it_too_long(config, seen, &wanted, *unit))
+                .map(|unit| format!("{unit}, whose own turn to be made anew comes only after: `octo-local down` first")),
             Held::By(holder) => Some(holder),
             // Our front door gives it back, or goes on with it.
             Held::ByNoContainer if is_in_the_way(own, &wanted) => None,
@@ -369,6 +372,17 @@ fn held_ports(
         no_such_address,
         certificate: None,
     }
+}
+
+/// Whether a node of ours would wait for a port that a later one has: nodes are replaced one after
+/// another, the first one first, unless all of them end because the version changes.
+fn keeps_it_too_long(config: &Config, seen: &Observed, wanted: &HostPort, unit: UnitId) -> bool {
+    let (Whose::Node(own, _), UnitId::Node(holder)) = (wanted.whose, unit) else {
+        return false;
+    };
+    let image = seen.container(unit).map(|container| &container.image);
+    let same_version = image.is_some_and(|image| *image == config.octopus.reference());
+    own < holder && holder <= config.octopus.nodes && same_version
 }
 
 fn is_in_the_way(own: &[SocketAddr], wanted: &HostPort) -> bool {
@@ -405,8 +419,8 @@ fn bad_certificate(spec: &StackSpec) -> Option<(String, String)> {
 /// Which container holds a port.
 #[derive(Debug, PartialEq)]
 enum Held {
-    /// One of this project: it gives it back in time.
-    ByUs,
+    /// One of this project, this unit: as a rule it gives it back in time.
+    ByUs(Option<UnitId>),
     By(String),
     ByNoContainer,
 }
@@ -425,7 +439,8 @@ fn held_by(
         None => Held::ByNoContainer,
         Some(one) => {
             if is_our_container(&one.thing, project, strangers) {
-                return Held::ByUs;
+                let unit = one.thing.labels.get(labels::UNIT);
+                return Held::ByUs(unit.and_then(|unit| unit.parse().ok()));
             }
             Held::By(format!("container {}", one.thing.name))
         }
@@ -454,7 +469,6 @@ fn bind(wanted: &HostPort) -> Bound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ports::Whose;
     use crate::engine::inventory::AnyContainer;
     use crate::engine::inventory::Thing;
 
@@ -495,7 +509,7 @@ mod tests {
         assert_eq!(by(holder("q", "0.0.0.0", true)), other);
         assert_eq!(by(holder("q", "127.0.0.2", true)), Held::ByNoContainer);
         assert_eq!(by(holder("q", "127.0.0.1", false)), Held::ByNoContainer);
-        assert_eq!(by(holder("p", "127.0.0.1", true)), Held::ByUs);
+        assert_eq!(by(holder("p", "127.0.0.1", true)), Held::ByUs(None));
         // A copy of ours carries our label too.
         let strangers = [Stranger::Container("other".to_owned())].into();
         assert_eq!(by_with(holder("p", "127.0.0.1", true), strangers), other);
@@ -528,6 +542,21 @@ mod tests {
         config
     }
 
+    fn observed() -> crate::reconcile::observed::Container {
+        crate::reconcile::observed::Container {
+            id: "2".to_owned(),
+            name: "p-octopus-server-2".to_owned(),
+            unit: UnitId::Node(2),
+            digest: crate::spec::Digest(String::new()),
+            image: String::new(),
+            image_id: String::new(),
+            run: crate::reconcile::observed::Run::Created,
+            networks: BTreeSet::new(),
+            network_mode: String::new(),
+            engine_restarts: false,
+        }
+    }
+
     fn built(config: &Config) -> StackSpec {
         let around = crate::spec::build::BuildInput {
             project: &ProjectName::given("p").unwrap(),
@@ -544,13 +573,67 @@ mod tests {
         let address = held.local_addr().unwrap();
         let taken = |own: &[SocketAddr]| {
             let (config, project) = (door(address.port(), None), ProjectName::given("p").unwrap());
-            let (all, none) = (Inventory::default(), BTreeSet::new());
-            let found = held_ports(&config, &project, &all, &none, own).taken;
+            let (all, seen) = (Inventory::default(), Observed::default());
+            let found = held_ports(&config, &project, &all, &seen, own).taken;
             let of_it = found.into_iter().filter(|one| one.port == address.port());
             of_it.map(|one| one.key).collect::<Vec<_>>()
         };
         assert_eq!(taken(&[]), ["OCTOPUS_PORT"]);
         assert_eq!(taken(&[address]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_node_does_not_wait_for_a_port_that_a_later_one_has() {
+        let mut config = Config::default();
+        config.octopus.nodes = 2;
+        config.octopus.port = 9081;
+        let held = |unit: &str, port: u16| AnyContainer {
+            thing: Thing {
+                name: unit.to_owned(),
+                labels: [(labels::PROJECT, "p"), (labels::UNIT, unit)]
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .into(),
+            },
+            runs: true,
+            ports: vec![HeldPort {
+                ip: "127.0.0.1".parse().unwrap(),
+                port,
+            }],
+            ..AnyContainer::default()
+        };
+        let refused = |config: &Config, image: &str, ports: [u16; 2]| {
+            let containers = [
+                ("octopus-server-1", ports[0]),
+                ("octopus-server-2", ports[1]),
+            ];
+            let all = Inventory {
+                containers: containers.map(|(unit, port)| held(unit, port)).into(),
+                ..Inventory::default()
+            };
+            let mut seen = Observed::default();
+            seen.containers.push(crate::reconcile::observed::Container {
+                unit: UnitId::Node(2),
+                image: image.to_owned(),
+                ..observed()
+            });
+            let project = ProjectName::given("p").unwrap();
+            let taken = held_ports(config, &project, &all, &seen, &[]).taken;
+            taken.into_iter().map(|one| one.port).collect::<Vec<_>>()
+        };
+        let image = config.octopus.reference();
+        assert_eq!(refused(&config, &image, [9080, 9081]), [9081]);
+        assert_eq!(
+            refused(&config, &image, [9082, 9083]),
+            [0; 0],
+            "it is done before"
+        );
+        assert_eq!(
+            refused(&config, "another:1", [9080, 9081]),
+            [0; 0],
+            "all end"
+        );
+        config.octopus.nodes = 1;
+        assert_eq!(refused(&config, &image, [9080, 9081]), [0; 0], "it goes");
     }
 
     #[test]

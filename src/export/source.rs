@@ -111,6 +111,23 @@ mod tests {
     }
 
     #[test]
+    fn where_one_definition_makes_all_nodes_none_has_a_cap_of_its_own() {
+        let mut config = Config::default();
+        config.octopus.nodes = 2;
+        config.octopus.node_task_caps = [(1, 0)].into();
+        let source = Source {
+            config: &config,
+            project: &ProjectName::given("p").unwrap(),
+            working_dir: "/",
+            master_key: &Secret::new("k"),
+            ran: None,
+            has_data: true,
+        };
+        let has_cap = |stack: StackSpec| stack.nodes[0].env.contains_key("TASK_CAP");
+        assert!(has_cap(source.stack()) && !has_cap(source.stack_of_equals()));
+    }
+
+    #[test]
     fn versions_and_digests_do_not_move() {
         for (tag, expected) in [
             ("latest", true),

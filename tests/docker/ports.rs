@@ -117,4 +117,25 @@ fn ports_that_cannot_be_had_are_told_by_plan_and_up_before_anything_is_made() {
     let made = stack.witness.containers(&stack.label());
     assert_eq!(made, Vec::<String>::new());
     assert_eq!(stack.front_doors(), []);
+    // A node that would wait for the port of a later one would wait for ever.
+    stack.unset("OCTOPUS_NODE_PORT_BASE");
+    stack.set("OCTOPUS_POLLING_PORT_BASE", &polling.to_string());
+    stack.run(&["up"]).ok();
+    let started = stack.started();
+    stack.set("OCTOPUS_POLLING_PORT_BASE", &(polling + 1).to_string());
+    for words in [&["plan"], &["up"]] {
+        refused(
+            words,
+            &[
+                "OCTOPUS_POLLING_PORT_BASE",
+                NODE_2,
+                "`octo-local down` first",
+            ],
+        );
+    }
+    assert_eq!(stack.started(), started);
+    stack.run(&["down"]).ok();
+    stack.run(&["up"]).ok();
+    is_answered_by(polling + 1, "octopus");
+    stack.run(&["down"]).ok();
 }
