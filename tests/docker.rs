@@ -10,6 +10,7 @@ mod front_door;
 mod interrupt;
 mod ours;
 mod persons;
+mod places;
 mod refuse;
 mod restore;
 mod sick;

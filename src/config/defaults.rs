@@ -17,6 +17,7 @@ use super::SqlConfig;
 use super::Timing;
 use super::backup::BackupConfig;
 use super::front_door::FrontDoorConfig;
+use super::storage::Places;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -33,6 +34,7 @@ impl Default for Config {
             log_max_files: 3,
             backup: BackupConfig::default(),
             front_door: FrontDoorConfig::default(),
+            storage: Places::new(),
         }
     }
 }

@@ -93,6 +93,12 @@ pub const KEYS: &[Key] = &[
     unset("TLS_KEY"),
     unset("HTTPS_PORT"),
     key("HOLD_TIMEOUT", "0"),
+    unset("SQL_DATA"),
+    unset("REPOSITORY"),
+    unset("ARTIFACTS"),
+    unset("TASK_LOGS"),
+    unset("EVENT_EXPORTS"),
+    unset("IMPORT"),
 ];
 
 /// The prefixes of what stand-ins honour: fault switches and delays.

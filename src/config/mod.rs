@@ -12,6 +12,7 @@ pub mod password;
 pub mod project;
 pub mod read;
 pub mod secret;
+pub mod storage;
 pub mod timing;
 pub mod values;
 pub mod vendor;
@@ -85,6 +86,8 @@ pub struct Config {
     pub backup: backup::BackupConfig,
     /// The one address for all nodes.
     pub front_door: front_door::FrontDoorConfig,
+    /// Where a person wants data to be.
+    pub storage: storage::Places,
 }
 
 /// The SQL Server container.

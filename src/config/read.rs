@@ -6,6 +6,7 @@ mod database;
 mod front_door;
 mod octopus;
 mod secrets;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod vendors;
@@ -113,6 +114,7 @@ impl Reader<'_> {
         let sql = self.sql();
         let database = self.database(sql.as_ref());
         let octopus = self.octopus();
+        let storage = self.storage(sql.is_some());
         let front_door = self.front_door();
         self.ports(sql.as_ref(), &octopus, &front_door);
         Config {
@@ -126,6 +128,7 @@ impl Reader<'_> {
             log_max_files: self.parsed("LOG_MAX_FILES", "a number from 1", |n: &u32| *n > 0),
             backup: self.backup(),
             front_door,
+            storage,
         }
     }
 

@@ -9,6 +9,8 @@ use super::Secret;
 use super::Timing;
 use super::front_door::FrontDoorConfig;
 use super::read::generated_database;
+use super::storage::KINDS;
+use super::storage::Places;
 use super::timing::shown;
 
 /// Every known variable with the value it has here, empty where it has none, and the vendors' that
@@ -17,6 +19,7 @@ pub fn values(config: &Config) -> BTreeMap<String, Secret> {
     let mut values = stack(config);
     values.extend(timing(&config.timing));
     values.extend(front_door(&config.front_door));
+    values.extend(storage(&config.storage));
     let mut values: BTreeMap<String, Secret> = values
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
@@ -162,6 +165,13 @@ fn front_door(door: &FrontDoorConfig) -> Vec<(&'static str, Secret)> {
     ]
 }
 
+fn storage(places: &Places) -> impl Iterator<Item = (&'static str, Secret)> {
+    KINDS.iter().map(|kind| {
+        let place = places.get(kind.key).map(ToString::to_string);
+        (kind.variable, Secret::new(place.unwrap_or_default()))
+    })
+}
+
 fn pull(pull: Pull) -> &'static str {
     match pull {
         Pull::Missing => "missing",
@@ -262,6 +272,12 @@ mod tests {
         ("TLS_KEY", "tls/key.pem"),
         ("HTTPS_PORT", "8443"),
         ("HOLD_TIMEOUT", "15s"),
+        ("SQL_DATA", "shop_sqlvolume"),
+        ("REPOSITORY", "/srv/repository"),
+        ("ARTIFACTS", "./artifacts"),
+        ("TASK_LOGS", "logs"),
+        ("EVENT_EXPORTS", "exports"),
+        ("IMPORT", "./import"),
         ("ENABLE_USAGE", "N"),
         ("MSSQL_COLLATION", "Latin1_General_CI_AS"),
     ];

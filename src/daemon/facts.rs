@@ -19,11 +19,13 @@ use super::admit::Ports;
 use super::admit::Sibling;
 use super::admit::Taken;
 use super::admit::foreign;
+use super::admit::has_data;
 use super::admit::has_directory;
 use super::admit::is_our_container;
 use super::admit::kinship;
 use super::admit::volume_users;
 use super::message::Denied;
+use super::places;
 use super::ports;
 use super::store;
 use super::store::Data;
@@ -130,6 +132,11 @@ impl Question {
             facts.ports = held_ports(&self.spec, &all, strangers, &self.own_listeners);
         }
         facts.ports.certificate = bad_certificate(&self.spec);
+        let found = places::look(&self.engine, &self.config, &self.spec).await?;
+        facts.ports.places = found.problems;
+        if let Some(look) = found.data {
+            facts.has_data = has_data(look);
+        }
         // What runs says something about the data only where it runs on that data.
         let same_data = self
             .applied_data
@@ -284,12 +291,8 @@ fn of_inventory(
     let volume = volumes.find(|labelled| is_ours(labelled));
     let made_in = container.map(|labelled| labelled.get(labels::WORKING_DIR).cloned());
     let made_in = made_in.map(Option::unwrap_or_default);
-    let has_data = match Data::of(spec) {
-        Data::Volume(name) => all.volumes.iter().any(|volume| volume.name == name),
-        Data::External { .. } => false,
-    };
     Facts {
-        has_data,
+        has_data: Data::of(spec).is_in(all),
         is_demo: container.or(volume).map(is_demo),
         other_dir: made_in.filter(|dir| *dir != spec.working_dir && !name_on_purpose),
         foreign: foreign(spec, all),
@@ -362,7 +365,7 @@ fn held_ports(
     Ports {
         taken,
         no_such_address,
-        certificate: None,
+        ..Ports::default()
     }
 }
 

@@ -91,6 +91,7 @@ pub fn changes(
     let missing_volumes = wanted
         .volumes
         .iter()
+        .filter_map(|(key, storage)| Some((key, storage.ours()?)))
         .filter(|(_, name)| !seen.volumes.contains(*name));
     changes.extend(missing_volumes.map(|(key, name)| {
         let is_database = key == SQL_DATA && wanted.sql.is_some();

@@ -109,7 +109,7 @@ impl Scene {
         let seen = Observed {
             containers: containers.collect(),
             networks: [("net".to_owned(), spec.network.clone())].into(),
-            volumes: spec.volumes.values().cloned().collect(),
+            volumes: spec.our_volumes().map(str::to_owned).collect(),
             images: spec
                 .images()
                 .into_iter()

@@ -83,10 +83,7 @@ pub(in crate::daemon) fn kinship(
         return None;
     }
     let data = Data::of(its_spec);
-    let has_data = match &data {
-        Data::Volume(name) => all.volumes.iter().any(|volume| volume.name == *name),
-        Data::External { .. } => false,
-    };
+    let has_data = data.is_in(all);
     let same_secrets = its_config.octopus.admin_password == config.octopus.admin_password
         && its_config.sql.as_ref().map(|sql| &sql.sa_password)
             == config.sql.as_ref().map(|sql| &sql.sa_password);
@@ -150,7 +147,7 @@ pub(in crate::daemon) fn foreign(spec: &StackSpec, all: &Inventory) -> Vec<Forei
     let has_network = all.networks.iter().any(|one| is_ours(one, project));
     let is_wanted = |kind: &str, name: &str| match kind {
         "container" => spec.containers().any(|wanted| wanted.name == name),
-        "volume" => spec.volumes.values().any(|wanted| wanted == name),
+        "volume" => spec.our_volumes().any(|wanted| wanted == name),
         _ => spec.network == name && !has_network,
     };
     things(all)
@@ -170,18 +167,18 @@ fn things(all: &Inventory) -> impl Iterator<Item = (&'static str, &Thing, bool)>
     containers.chain(volumes).chain(networks)
 }
 
-/// Running containers of others that use our SQL volume.
+/// Running containers of others that use the place of our SQL Server's data.
 pub(in crate::daemon) fn volume_users(
     spec: &StackSpec,
     all: &Inventory,
     strangers: &BTreeSet<Stranger>,
 ) -> Vec<String> {
-    let Data::Volume(volume) = Data::of(spec) else {
+    let Some(storage) = spec.data() else {
         return Vec::new();
     };
     let uses = all.containers.iter().filter(|one| {
         one.runs
-            && one.volumes.contains(&volume)
+            && one.mounts.contains(storage.source())
             && !is_our_container(&one.thing, spec.project.as_str(), strangers)
     });
     uses.map(|one| one.thing.name.clone()).collect()
@@ -358,6 +355,7 @@ mod tests {
     use super::*;
     use crate::engine::inventory::AnyContainer;
     use crate::spec::ContainerSpec;
+    use crate::spec::Storage;
 
     fn thing(name: &str, labels: &[(&str, &str)]) -> Thing {
         Thing {
@@ -416,7 +414,7 @@ mod tests {
         let on_the_data = |name: &str| AnyContainer {
             thing: thing(name, &[(labels::PROJECT, "shop")]),
             runs: true,
-            volumes: [volume.clone()].into(),
+            mounts: [volume.clone()].into(),
             ..AnyContainer::default()
         };
         let all = Inventory {
@@ -426,7 +424,7 @@ mod tests {
         let spec = StackSpec {
             project: ProjectName::given("shop").unwrap(),
             sql: Some(ContainerSpec::default()),
-            volumes: [("sql-data".to_owned(), volume.clone())].into(),
+            volumes: [("sql-data".to_owned(), Storage::Ours(volume.clone()))].into(),
             ..StackSpec::default()
         };
         let strangers = [Stranger::Container("trial".to_owned())].into();

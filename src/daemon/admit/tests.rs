@@ -509,6 +509,7 @@ fn all_problems_of_the_host_come_at_once_and_none_advises_to_remove() {
             }],
             no_such_address: vec![("BIND_ADDRESS".into(), "192.0.2.7".parse().unwrap())],
             certificate: Some(("TLS_KEY".into(), "it is another's".into())),
+            places: vec![problem("SQL_DATA", "it is gone", "bring it back")],
         },
         host: Some((1_000_000_000, "aarch64".into())),
         ..Facts::default()
@@ -522,6 +523,7 @@ fn all_problems_of_the_host_come_at_once_and_none_advises_to_remove() {
         "SQL_PORT",
         "BIND_ADDRESS",
         "TLS_KEY",
+        "SQL_DATA",
         "memory",
         "processor",
     ];

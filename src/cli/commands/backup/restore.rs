@@ -261,7 +261,13 @@ async fn empty_volumes(
     }
     let parts = set.manifest.parts.iter();
     let keys: Vec<&str> = parts.filter_map(|part| part.kind.volume()).collect();
-    for name in keys.iter().filter_map(|key| spec.volumes.get(*key)) {
+    for storage in keys.iter().filter_map(|key| spec.volumes.get(*key)) {
+        let Some(name) = storage.ours() else {
+            print::tell(format_args!(
+                "note: {storage} is not octo-local's: the set's files take the place of those of the same name, others stay"
+            ));
+            continue;
+        };
         if observed.volumes.contains(name) {
             engine.remove_volume(name).await?;
         }

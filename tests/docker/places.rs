@@ -1,0 +1,97 @@
+//! Data in places that a person chose: used as they are, never labelled, never removed.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::quick;
+use crate::kit::foreign::ForeignVolume;
+use crate::kit::http;
+use crate::kit::stack::Stack;
+
+const NODE: &str = "octopus-server-1";
+
+fn installation(stack: &Stack) -> String {
+    let (status, body) = http::get(stack.port(NODE), "/api", "").unwrap();
+    assert_eq!(status, 200, "{body}");
+    let api: serde_json::Value = serde_json::from_str(&body).unwrap();
+    api["InstallationId"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn data_is_where_a_person_wants_it_and_outlives_down_with_volumes() {
+    let stack = quick("places", 1);
+    let theirs = ForeignVolume::create(&format!("{}-theirs", stack.name));
+    std::fs::create_dir(stack.dir().join("sql")).unwrap();
+    stack.set("SQL_DATA", "./sql");
+    stack.set("ARTIFACTS", theirs.name());
+    let planned = stack.run(&["plan"]).with(2).out;
+    assert!(
+        !planned.contains(theirs.name()) && !planned.contains("_sql-data"),
+        "{planned}"
+    );
+    stack.run(&["up"]).ok();
+    let there = installation(&stack);
+    assert!(stack.dir().join("sql/data/master.mdf").exists());
+    let made = stack.witness.volumes(&stack.label());
+    assert_eq!(
+        made.iter().filter(|name| !name.contains("lease")).count(),
+        4,
+        "{made:?}"
+    );
+    assert!(theirs.labels().is_empty(), "it is not labelled");
+    let node = stack.witness.inspect(&stack.container(NODE)).unwrap();
+    let mounts = node.mounts.unwrap();
+    let artifacts = mounts
+        .iter()
+        .find(|mount| mount.destination.as_deref() == Some("/artifacts"));
+    assert_eq!(artifacts.unwrap().name.as_deref(), Some(theirs.name()));
+
+    stack.run(&["plan"]).ok();
+    let down = stack.run(&["down", "--volumes", "--yes"]).ok();
+    for stays in ["is not octo-local's: it stays", theirs.name(), "/sql"] {
+        assert!(down.err.contains(stays), "{stays}: {}", down.err);
+    }
+    assert!(theirs.exists() && stack.dir().join("sql/data/master.mdf").exists());
+    stack.run(&["up"]).ok();
+    assert_eq!(
+        installation(&stack),
+        there,
+        "it is the same database, with its key"
+    );
+    stack.run(&["down", "--volumes", "--yes"]).ok();
+}
+
+#[test]
+fn places_that_are_not_there_or_cannot_be_written_are_refused_before_anything_is_made() {
+    let stack = quick("no-places", 1);
+    let refused = |says: &[&str]| {
+        for command in ["plan", "up"] {
+            let ended = stack.run(&[command]).with(78);
+            for words in says {
+                assert!(ended.err.contains(words), "{words}: {}", ended.err);
+            }
+        }
+        assert_eq!(stack.witness.volumes(&stack.label()), Vec::<String>::new());
+    };
+    stack.set("SQL_DATA", "./sql");
+    stack.set("ARTIFACTS", "octo-test-no-such-volume");
+    stack.set("DISABLE_DIND", "Y");
+    stack.set("CONTAINER_USER", "999:999");
+    let shut = stack.dir().join("logs");
+    std::fs::create_dir(&shut).unwrap();
+    std::fs::set_permissions(&shut, std::fs::Permissions::from_mode(0o700)).unwrap();
+    stack.set("TASK_LOGS", "./logs");
+    refused(&[
+        "SQL_DATA=",
+        "there is no such directory",
+        "ARTIFACTS=octo-test-no-such-volume: there is no volume of this name",
+        "TASK_LOGS=",
+        "runs as user 999 and may not write there",
+    ]);
+    // Nobody knows the key of what is in it.
+    std::fs::create_dir(stack.dir().join("sql")).unwrap();
+    std::fs::write(stack.dir().join("sql/master.mdf"), "").unwrap();
+    for key in ["ARTIFACTS", "CONTAINER_USER"] {
+        stack.unset(key);
+    }
+    refused(&["MASTER_KEY", "nothing knows the key"]);
+}
