@@ -41,7 +41,8 @@
 //! of the stack: the core decides what it is fed, and it goes on with that when the daemon dies.
 //!
 //! What leaves this host as files for another tool, a cluster or docker compose, is made of the same
-//! configuration by [`mod@export`], purely; the command line only writes it.
+//! configuration by [`mod@export`], purely; the command line only writes it. What comes from docker
+//! compose is recognised by [`adopt`], purely; the command line looks and carries out, step by step.
 //!
 //! The daemon and the simulation in the tests own the same [`daemon::core::Core`]: when to look,
 //! whom to probe, which wish counts, what a failure means is decided there. What
@@ -94,6 +95,8 @@ pub mod config;
 pub mod spec;
 
 pub mod export;
+
+pub mod adopt;
 
 pub mod reconcile;
 
