@@ -231,6 +231,7 @@ fn up(more: &[(&str, &str)]) -> Box<UpRequest> {
         generated: None,
         endpoint: None,
         fresh: false,
+        giving_way: None,
     })
 }
 

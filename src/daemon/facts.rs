@@ -25,6 +25,7 @@ use super::admit::is_our_container;
 use super::admit::kinship;
 use super::admit::volume_users;
 use super::message::Denied;
+use super::message::GivingWay;
 use super::places;
 use super::ports;
 use super::store;
@@ -35,6 +36,7 @@ use crate::config::Secret;
 use crate::config::project::ProjectName;
 use crate::engine::Engine;
 use crate::engine::EngineError;
+use crate::engine::inventory::AnyContainer;
 use crate::engine::inventory::HeldPort;
 use crate::engine::inventory::Inventory;
 use crate::reconcile::Observed;
@@ -77,6 +79,8 @@ pub(super) struct Question {
     pub(super) applied_data: Option<Data>,
     /// Where what is kept of each project is.
     pub(super) state_root: PathBuf,
+    /// What gives way before this is applied.
+    pub(super) giving_way: Option<GivingWay>,
     /// Where this project's own front door listens.
     pub(super) own_listeners: Vec<SocketAddr>,
 }
@@ -118,7 +122,10 @@ impl Question {
     }
 
     async fn facts(&self) -> Result<Facts, EngineError> {
-        let all = self.engine.inventory().await?;
+        let mut all = self.engine.inventory().await?;
+        if let Some(leaving) = &self.giving_way {
+            give_way(&mut all, leaving, &self.spec);
+        }
         let strangers = &self.seen.strangers;
         let mut facts = of_inventory(&self.spec, self.name_on_purpose, &all, strangers);
         facts.elsewhere.clone_from(&self.elsewhere);
@@ -137,6 +144,7 @@ impl Question {
         if let Some(look) = found.data {
             facts.has_data = has_data(look);
         }
+        facts.has_data |= self.giving_way.is_some();
         // What runs says something about the data only where it runs on that data.
         let same_data = self
             .applied_data
@@ -242,6 +250,22 @@ impl Question {
             Some(_) | None => Ok(None),
         }
     }
+}
+
+/// What will be gone by then is in nobody's way: its containers count as the project's own, which
+/// give back what they hold in time.
+fn give_way(all: &mut Inventory, leaving: &GivingWay, spec: &StackSpec) {
+    let is_leaving = |one: &&mut AnyContainer| leaving.containers.contains(&one.thing.name);
+    for one in all.containers.iter_mut().filter(is_leaving) {
+        one.thing.labels = [
+            (labels::PROJECT, spec.project.as_str()),
+            (labels::WORKING_DIR, &spec.working_dir),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+    }
+    all.networks
+        .retain(|network| leaving.network.as_ref() != Some(&network.name));
 }
 
 fn is_refusal(error: &sql::SqlError) -> bool {
@@ -447,7 +471,6 @@ fn bind(wanted: &Port) -> Bound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::inventory::AnyContainer;
     use crate::engine::inventory::Thing;
 
     fn port(ip: &str, host: u16) -> Port {

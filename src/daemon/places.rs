@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::spec::StackSpec;
 use crate::spec::Storage;
+use crate::spec::labels;
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -38,11 +39,14 @@ pub(super) async fn look(
             Storage::Ours(_) => continue,
             Storage::Theirs(name) => match engine.volume(name).await? {
                 None => Look::Absent,
+                Some(volume) if is_ours(&volume, spec) => Look::Ours,
                 Some(volume) if engine.endpoint.is_local() => {
                     // One that this process may not enter is there all the same.
                     match directory(&volume.mountpoint) {
                         there @ Look::There { .. } => there,
-                        Look::Unknown | Look::Absent | Look::NoDirectory => Look::Unknown,
+                        Look::Unknown | Look::Absent | Look::NoDirectory | Look::Ours => {
+                            Look::Unknown
+                        }
                     }
                 }
                 Some(_) => Look::Unknown,
@@ -62,6 +66,11 @@ pub(super) async fn look(
         }
     }
     Ok(found)
+}
+
+fn is_ours(volume: &bollard::models::Volume, spec: &StackSpec) -> bool {
+    let label = volume.labels.get(labels::PROJECT);
+    label.map(String::as_str) == Some(spec.project.as_str())
 }
 
 /// What this process sees of a directory.

@@ -79,6 +79,7 @@ impl Wish {
                 generated: None,
                 endpoint: None,
                 fresh: false,
+                giving_way: None,
             })),
             Self::Down { volumes } => Request::Down {
                 volumes: *volumes,

@@ -135,6 +135,7 @@ impl Resolved {
             generated: self.generated,
             endpoint: Some(context.endpoint()),
             fresh,
+            giving_way: None,
         }
     }
 }

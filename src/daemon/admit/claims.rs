@@ -285,11 +285,11 @@ fn of_foreign(foreign: &Foreign) -> Problem {
         format!(
             "a {kind} of this name exists that is not octo-local's: it belongs to {owner}{holds}"
         ),
-        "use another project name with -p; the README's \"Coming from docker compose\" says how to bring its data over",
+        "`octo-local adopt` takes a compose stack over with its data; or use another project name with -p",
     )
 }
 
-/// The way that was tried by hand: with a project beside, so that the old one stays as it is.
+/// Data that comes along, or a new database that is meant.
 fn beside(asked: &Asked<'_>, claims: &Claims) -> Problem {
     let project = &asked.spec.project;
     let mut told = problem(
@@ -298,13 +298,8 @@ fn beside(asked: &Asked<'_>, claims: &Claims) -> Problem {
             "this machine has what looks like this project's data, and `up` would make a new, empty database beside it: {}",
             claims.told()
         ),
-        format!(
-            "to bring the data over: (1) put its MASTER_KEY into .env, as `show-master-key` in the old container tells it; \
-             (2) stop the old stack, and keep it; (3) `octo-local -p NEW up`, then `octo-local -p NEW down`; (4) copy the \
-             old volumes' files, owners kept, in place of those in NEW_sql-data (from {project}_sqlvolume or its like), \
-             NEW_repository, NEW_artifacts, NEW_task-logs and NEW_event-exports; (5) `octo-local -p NEW up`. If a new, \
-             empty database is meant: -p NEW, or --fresh"
-        ),
+        "`octo-local adopt` takes the old stack over with its data, and `octo-local adopt --plan` says how; if a new, empty \
+         database is meant: -p NEW, or --fresh",
     );
     told.value = Some(project.to_string());
     told

@@ -22,6 +22,8 @@ pub enum Look {
     Absent,
     /// There is something else.
     NoDirectory,
+    /// A volume of the project's own.
+    Ours,
     /// It is there.
     There {
         /// The user and the group that it belongs to.
@@ -85,6 +87,7 @@ impl Runner {
 pub fn has_data(look: Look) -> bool {
     match look {
         Look::Unknown
+        | Look::Ours
         | Look::There {
             is_empty: false, ..
         } => true,
@@ -108,6 +111,10 @@ pub fn unfit(kind: &Kind, storage: &Storage, look: Look, runner: &Runner) -> Opt
             format!(
                 "correct it, make it with `docker volume create {name}`, or leave it out for one of octo-local's own"
             ),
+        )),
+        (_, Look::Ours) => Some(told(
+            "it is a volume of octo-local's own, and would be taken for somebody else's".to_owned(),
+            "leave the variable out: it is used anyway".to_owned(),
         )),
         (Storage::Directory(path), Look::Absent) => Some(told(
             "there is no such directory on this host".to_owned(),
@@ -210,7 +217,7 @@ mod tests {
             unfit(&KINDS[0], storage, look, &Runner::of_sql(None)).is_some()
         };
         let theirs = Storage::Theirs("shop_sqlvolume".to_owned());
-        assert!(of(&theirs, Look::Absent));
+        assert!(of(&theirs, Look::Absent) && of(&theirs, Look::Ours));
         assert!(!of(&theirs, there((0, 0), 0o40755)) && !of(&theirs, Look::Unknown));
         assert!(!of(&Storage::Ours("p_sql-data".to_owned()), Look::Absent));
     }

@@ -422,10 +422,10 @@ fn nobody_ends_up_with_an_empty_database_beside_their_data() {
     assert_eq!(found, ["project name"]);
     for word in [
         "p_sqlvolume",
-        "show-master-key",
+        "`octo-local adopt`",
+        "adopt --plan",
         "-p NEW",
         "--fresh",
-        "NEW_sql-data",
     ] {
         assert!(words.contains(word), "{word}: {words}");
     }
