@@ -1,5 +1,6 @@
 //! The product on the real engine: what a person types, what the engine then shows.
 
+mod adopt;
 mod backup;
 mod crash;
 mod down;

@@ -95,11 +95,10 @@ pub fn build(config: &Config, around: &BuildInput<'_>) -> StackSpec {
 
 /// Where a kind of data is: where a person wants it, else in a volume of the project's own.
 fn storage(config: &Config, around: &BuildInput<'_>, key: &str) -> Storage {
-    let ours = format!("{}_{key}", around.project);
     match config.storage.get(key) {
-        Some(Place::Volume(name)) if *name != ours => Storage::Theirs(name.clone()),
+        Some(Place::Volume(name)) => Storage::Theirs(name.clone()),
         Some(Place::Directory(path)) => Storage::Directory(directory(around.working_dir, path)),
-        Some(Place::Volume(_)) | None => Storage::Ours(ours),
+        None => Storage::Ours(format!("{}_{key}", around.project)),
     }
 }
 

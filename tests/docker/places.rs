@@ -95,3 +95,46 @@ fn places_that_are_not_there_or_cannot_be_written_are_refused_before_anything_is
     }
     refused(&["MASTER_KEY", "nothing knows the key"]);
 }
+
+#[test]
+fn a_place_that_is_gone_is_named_and_no_empty_one_is_made() {
+    let stack = quick("gone-place", 1);
+    let theirs = ForeignVolume::create(&format!("{}-theirs", stack.name));
+    std::fs::create_dir(stack.dir().join("sql")).unwrap();
+    stack.set("SQL_DATA", "./sql");
+    stack.set("ARTIFACTS", theirs.name());
+    stack.run(&["up"]).ok();
+    stack.run(&["down"]).ok();
+    let (sql, away) = (stack.dir().join("sql"), stack.dir().join("away"));
+    std::fs::rename(&sql, &away).unwrap();
+    let name = theirs.name().to_owned();
+    drop(theirs);
+    let refused = stack.run(&["up"]).with(78);
+    for says in [
+        "there is no such directory",
+        "there is no volume of this name",
+    ] {
+        assert!(refused.err.contains(says), "{says}: {}", refused.err);
+    }
+    // An empty directory is no database either.
+    let theirs = ForeignVolume::create(&name);
+    std::fs::create_dir(&sql).unwrap();
+    stack.run(&["up"]).with(78).says("was here and is gone");
+    std::fs::remove_dir(&sql).unwrap();
+    std::fs::rename(&away, &sql).unwrap();
+    stack.run(&["up"]).ok();
+
+    // A daemon that makes a container while it is gone makes nothing in its place.
+    let node = stack.container(NODE);
+    stack.run(&["stop", NODE]).ok();
+    stack.witness.remove(&node);
+    drop(theirs);
+    let started = stack.run(&["start"]).with(1);
+    assert!(started.err.contains(&name), "{}", started.err);
+    let made = stack.witness.docker().inspect_volume(&name);
+    assert!(stack.witness.wait(made).is_err(), "no empty volume is made");
+    let theirs = ForeignVolume::create(&name);
+    stack.wait_for("ready");
+    stack.run(&["down", "--volumes", "--yes"]).ok();
+    assert!(theirs.exists());
+}

@@ -11,7 +11,9 @@ impl Reader<'_> {
     pub(super) fn storage(&mut self, has_sql: bool) -> Places {
         let mut places = Places::new();
         let mut first_at = BTreeMap::new();
-        for kind in KINDS {
+        // A demo's stand-ins open volumes of their own, and nobody's data.
+        let kinds = KINDS.iter().filter(|_| self.input.demo.is_none());
+        for kind in kinds {
             let Some(text) = self.given(kind.variable).map(str::to_owned) else {
                 continue;
             };
