@@ -10,7 +10,7 @@
 //! 2. **Docker is the store.** Labels say what is ours and which definition made it, so a restarted
 //!    daemon adopts what runs. A unit's phase is derived on each pass. The one small state file
 //!    keeps what Docker cannot: the last applied configuration, the operator's wishes, generated
-//!    secrets.
+//!    secrets. An adoption has a file of its own ([`adopt::record`]).
 //! 3. **Effects are thin.** What talks to Docker, SQL Server, a node, the disk or a person makes
 //!    one call, one conversion, one error. It decides nothing.
 //!
@@ -77,7 +77,8 @@
 //! 6. A restart of the daemon restarts no healthy container.
 //! 7. When faults stop, the stack reaches the desired state, or stops with one named cause; then
 //!    the plan is empty.
-//! 8. What is not labelled as ours is never changed or removed.
+//! 8. What is not labelled as ours is never changed or removed, save by an adoption, which says what
+//!    it does and asks.
 //! 9. One daemon acts for a project on an engine: the one that has the lease there.
 //!
 //! # Modules

@@ -73,9 +73,7 @@ impl Found {
 /// be adopted.
 pub fn find(from: &str, all: &[Seen]) -> Result<Found, Vec<Problem>> {
     let of_project = |one: &&Seen| {
-        one.project() == Some(from)
-            && !one.labels.contains_key(labels::PROJECT)
-            && !one.is_one_off()
+        one.is_of(from) && !one.labels.contains_key(labels::PROJECT) && !one.is_one_off()
     };
     let members: Vec<&Seen> = all.iter().filter(of_project).collect();
     let with = |role: Role| {

@@ -138,9 +138,9 @@ impl Seen {
         (!seen.id.is_empty()).then_some(seen)
     }
 
-    /// The compose project that it is of.
-    pub fn project(&self) -> Option<&str> {
-        self.labels.get(COMPOSE_PROJECT).map(String::as_str)
+    /// Whether it is of a compose project: by its label, or by its name where nobody labelled it.
+    pub fn is_of(&self, project: &str) -> bool {
+        is_of(project, &self.name, &self.labels)
     }
 
     /// Whether compose made it for one command.
@@ -181,6 +181,30 @@ impl Seen {
         }
         self
     }
+}
+
+/// Whether a container is of a compose project: by its label, or by its name where nobody labelled
+/// it.
+pub fn is_of(project: &str, name: &str, labels: &BTreeMap<String, String>) -> bool {
+    match labels.get(COMPOSE_PROJECT) {
+        Some(label) => label == project,
+        None => is_named_as_of(project, name),
+    }
+}
+
+/// Whether a container is named as compose names a project's: with `_` between the words in its first
+/// version, with `-` in its second.
+pub fn is_named_as_of(project: &str, name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(project) else {
+        return false;
+    };
+    ['_', '-'].into_iter().any(|separator| {
+        let mut parts = rest.rsplit(separator);
+        let number = parts.next().unwrap_or_default();
+        rest.starts_with(separator)
+            && number.parse::<u16>().is_ok()
+            && parts.next().is_some_and(|service| !service.is_empty())
+    })
 }
 
 fn entries<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {

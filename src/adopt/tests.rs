@@ -275,6 +275,15 @@ fn relatives_are_recognised_by_image_mounts_and_environment() {
     node["Config"]["Env"] = json!([]);
     let found = super::found::find("shop", &[seen(&db), seen(&node)]).unwrap();
     assert_eq!(found.nodes[0].name, "octo");
+    // Made by hand, without labels, as compose names its own.
+    let [mut db, mut node] = article();
+    (db["Config"]["Labels"], node["Config"]["Labels"]) = (json!({}), json!(null));
+    assert_eq!(
+        found_in(&[db.clone(), node.clone()]).map(|found| found.from),
+        Ok("shop".to_owned())
+    );
+    db["Name"] = json!("/shopping_db_1");
+    assert!(refused(&[db, node]).contains("none of its containers is a SQL Server"));
 }
 
 #[test]

@@ -305,7 +305,11 @@ fn password(asked: &Asked<'_>, stored: &Stored, facts: &Facts, problems: &mut Ve
     if !facts.has_data {
         return;
     }
-    let kept = stored.sa_password.as_ref();
+    // It is the password of what was applied, which may be elsewhere.
+    let data = Data::of(asked.spec);
+    let of_this = |applied: &StackSpec| Data::of(applied) == data;
+    let is_of_this = stored.spec.as_ref().is_none_or(of_this);
+    let kept = stored.sa_password.as_ref().filter(|_| is_of_this);
     let why = match facts.sa_login {
         Login::Accepted => return,
         Login::Refused => {

@@ -22,21 +22,23 @@ use super::Engine;
 use super::EngineError;
 use super::QUICK;
 use super::SLOW;
-use super::observe::filter;
+use super::holders::ALL;
 use super::wire;
 use crate::adopt::Seen;
 use crate::adopt::record::OldNetwork;
-use crate::adopt::seen::COMPOSE_PROJECT;
 use crate::adopt::seen::Restart;
+use crate::adopt::seen::is_of;
 use crate::spec::labels;
 
 impl Engine {
-    /// The containers that carry the label of a compose project, without what their images set.
+    /// The containers of a compose project, without what their images set.
     pub async fn of_compose(&self, project: &str) -> Result<Vec<Seen>, EngineError> {
-        let label = format!("{COMPOSE_PROJECT}={project}");
-        let listed = self.list_containers(true, &filter("label", &label)).await?;
+        let listed = self.list_containers(true, ALL).await?;
         let mut all = Vec::new();
         for one in listed {
+            if !is_of(project, one.name(), &one.labels) {
+                continue;
+            }
             let Some(seen) = self.seen(&one.id).await? else {
                 continue;
             };

@@ -46,6 +46,27 @@ fn data_is_where_a_person_wants_it_and_outlives_down_with_volumes() {
     assert_eq!(artifacts.unwrap().name.as_deref(), Some(theirs.name()));
 
     stack.run(&["plan"]).ok();
+    // What a set brings back is what was there, and what is not octo-local's is not emptied.
+    let put = |name: &str| {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(1);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, &b"1"[..]).unwrap();
+        super::backup::put(&stack, NODE, "/artifacts", tar.into_inner().unwrap());
+    };
+    let has = |name: &str| {
+        let files = super::backup::get(&stack, NODE, "/artifacts/.");
+        files.iter().any(|file| file.0 == format!("./{name}"))
+    };
+    put("saved");
+    stack.run(&["backup", "--name", "one"]).ok();
+    put("later");
+    let restore = ["backup", "restore", "one", "--force", "--yes"];
+    stack.run(&restore).ok().says("others stay");
+    assert!(has("saved") && has("later"));
+    assert_eq!(installation(&stack), there);
+
     let down = stack.run(&["down", "--volumes", "--yes"]).ok();
     for stays in ["is not octo-local's: it stays", theirs.name(), "/sql"] {
         assert!(down.err.contains(stays), "{stays}: {}", down.err);

@@ -9,6 +9,8 @@ use std::path::Path;
 use super::Asked;
 use super::Facts;
 use super::problem;
+use crate::adopt::seen;
+use crate::adopt::seen::COMPOSE_PROJECT;
 use crate::config::Config;
 use crate::config::Problem;
 use crate::config::project::ProjectName;
@@ -20,8 +22,6 @@ use crate::reconcile::observed::Stranger;
 use crate::spec::StackSpec;
 use crate::spec::labels;
 
-/// The project of docker compose that something belongs to (docker/compose `pkg/api/labels.go`).
-const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 /// So many things are named in one message; the rest are counted.
 const NAMED: usize = 12;
 
@@ -217,20 +217,11 @@ impl Claims {
 }
 
 fn is_named_as_of(project: &str, kind: &str, name: &str) -> bool {
-    let Some(rest) = name.strip_prefix(project) else {
-        return false;
-    };
-    let is_instance = |separator: char| {
-        let mut parts = rest.rsplit(separator);
-        let number = parts.next().unwrap_or_default();
-        rest.starts_with(separator)
-            && number.parse::<u16>().is_ok()
-            && parts.next().is_some_and(|service| !service.is_empty())
-    };
+    let rest = name.strip_prefix(project);
     match kind {
-        "container" => is_instance('_') || is_instance('-'),
-        "volume" => rest.len() > 1 && rest.starts_with('_'),
-        _ => rest == "_default",
+        "container" => seen::is_named_as_of(project, name),
+        "volume" => rest.is_some_and(|rest| rest.len() > 1 && rest.starts_with('_')),
+        _ => rest == Some("_default"),
     }
 }
 

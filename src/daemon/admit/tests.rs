@@ -533,3 +533,37 @@ fn all_problems_of_the_host_come_at_once_and_none_advises_to_remove() {
         assert!(!words.contains(advice), "{words}");
     }
 }
+
+#[test]
+fn a_password_of_data_elsewhere_binds_nobody_and_a_chosen_place_that_lost_its_data_is_told() {
+    let chosen = config(&[("SQL_DATA", "/srv/sql"), ("MASTER_KEY", KEY)], false);
+    let own = config(&[], false);
+    let stored = Stored {
+        sa_password: Some(Secret::new("0ld-password")),
+        spec: Some(spec(&own)),
+        ..Stored::default()
+    };
+    let facts = Facts {
+        has_data: true,
+        ..Facts::default()
+    };
+    assert!(ask(&chosen, &stored, &facts, false).is_ok());
+    let (keys, _) = refused(ask(&own, &stored, &facts, false));
+    assert!(keys.contains(&"SA_PASSWORD".to_owned()), "{keys:?}");
+
+    let mut stored = Stored {
+        spec: Some(spec(&chosen)),
+        ..Stored::default()
+    };
+    let data = Data::of(&spec(&chosen));
+    assert_eq!(data, Data::Directory("/srv/sql".to_owned()));
+    stored.keys.set(&Secret::new(KEY), false, &data);
+    stored.key_proven(&Secret::new(KEY), &data);
+    let (keys, words) = refused(ask(&chosen, &stored, &Facts::default(), false));
+    assert_eq!(keys, ["/srv/sql"]);
+    assert!(words.contains("is the disk mounted?"), "{words}");
+    assert!(ask(&chosen, &stored, &Facts::default(), true).is_ok());
+    // It is not octo-local's, so it does not go with `down --volumes`, nor does what is known of it.
+    let left = stored.data_deleted();
+    assert!(left.had_data(&data));
+}

@@ -27,6 +27,8 @@ use crate::cli::terminal::print;
 use crate::config::image::is_same;
 use crate::engine::Engine;
 use crate::octopus;
+use crate::octopus::drain;
+use crate::octopus::drain::Wanted;
 use crate::spec::build::SQL_DATA;
 use crate::sql;
 
@@ -36,6 +38,8 @@ const SQL_LIMIT: Duration = Duration::from_secs(300);
 const NODE_LIMIT: Duration = Duration::from_secs(600);
 /// The port of its container that a node serves on.
 const WEB: u16 = 8080;
+/// How long a command in a node may take.
+const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 /// How many lines of a node that ended are shown.
 const LAST_LINES: u32 = 5;
 /// How long one question to it may take, and how often it is asked.
@@ -103,10 +107,11 @@ fn tell(record: &Record) {
     print::line(format_args!(
         "back      {names}, under their old names; what ran is started"
     ));
-    for copy in &record.copies {
+    let copied = record.copies.iter().map(|copy| copy.path.as_str());
+    let copied = copied.collect::<Vec<_>>().join(", ");
+    if !copied.is_empty() {
         print::line(format_args!(
-            "note      what changed in {} since the adoption is in octo-local's volume, which stays, and not in the old container",
-            copy.path
+            "note      what changed in {copied} since the adoption is in octo-local's volumes, which stay, and not in the old containers"
         ));
     }
 }
@@ -189,6 +194,7 @@ async fn take(engine: &Engine, record: &Record, step: Back) -> Outcome {
                 wait_for_sql(engine, &id).await;
             } else {
                 wait_for_node(engine, &id, name).await?;
+                let_it_work(engine, &id, name).await?;
             }
         }
     }
@@ -235,6 +241,21 @@ async fn wait_for_node(engine: &Engine, id: &str, name: &str) -> Outcome {
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
+    Ok(())
+}
+
+/// Ours was drained before it ended, and the flag is in the database, under the node's name: on data
+/// that both used, the old node would take no task.
+async fn let_it_work(engine: &Engine, id: &str, name: &str) -> Outcome {
+    for command in drain::commands(Wanted::Working) {
+        let ran = engine.exec(id, &command, COMMAND_LIMIT).await?;
+        if ran.code == Some(0) {
+            return Ok(());
+        }
+    }
+    print::tell(format_args!(
+        "note: nobody could tell {name} to take tasks; where Octopus shows the node as drained (Configuration, Nodes), clear that"
+    ));
     Ok(())
 }
 
