@@ -64,16 +64,10 @@ impl OldStack {
             let separator = shape.separator;
             format!("{project}{separator}{service}{separator}1")
         };
-        let labels = |key: &str, value: &str| {
-            HashMap::from([
-                (PROJECT.to_owned(), project.to_owned()),
-                (format!("com.docker.compose.{key}"), value.to_owned()),
-            ])
-        };
         let sources = shape.mounts.iter().flatten().map(|(source, _)| source);
         let volumes = sources
             .filter(|source| !source.starts_with('/'))
-            .map(|source| ForeignVolume::labelled(source, labels("volume", source)))
+            .map(|source| ForeignVolume::labelled(source, labels(project, "volume", source)))
             .collect();
         let old = Self {
             names: [name(db), name(node)],
@@ -85,88 +79,69 @@ impl OldStack {
         };
         let network = NetworkCreateRequest {
             name: format!("{project}_default"),
-            labels: Some(labels("network", "default")),
+            labels: Some(labels(project, "network", "default")),
             ..NetworkCreateRequest::default()
         };
         let made = old.witness.docker().create_network(network);
         old.witness.wait(made).unwrap();
-        let sql_env = [
-            ("ACCEPT_EULA", "Y"),
-            ("SA_PASSWORD", SA_PASSWORD),
-            ("STANDIN_SQL_START_DELAY_MS", "0"),
-            ("STANDIN_SQL_LOGIN_DELAY_MS", "0"),
-        ];
-        let connection =
-            format!("Server={db},1433;Database=OctopusDeploy;User=sa;Password={SA_PASSWORD};");
-        let mut node_env = vec![
-            ("ACCEPT_EULA", "Y"),
-            ("ADMIN_USERNAME", "admin"),
-            ("ADMIN_EMAIL", "octopus@example.local"),
-            ("ADMIN_PASSWORD", ADMIN_PASSWORD),
-            ("OCTOPUS_SERVER_NODE_NAME", "octo-old"),
-            ("DB_CONNECTION_STRING", connection.as_str()),
-            ("DISABLE_DIND", "Y"),
-            ("STANDIN_OCTOPUS_MIGRATE_MS", "0"),
-            ("STANDIN_OCTOPUS_STOP_MS", "0"),
-        ];
-        node_env.extend(&shape.env);
+        old.create(
+            0,
+            shape,
+            Images::sql(),
+            sql_env(),
+            &[(stack.port("db"), 1433)],
+        );
         let mut ports = vec![(old.port, 8080)];
         ports.extend(&shape.ports);
-        let tag = format!("{}:{}", Images::octopus(), TAGS[0]);
-        for (number, image, env, ports) in [
-            (
-                0,
-                Images::sql(),
-                &sql_env[..],
-                vec![(stack.port("db"), 1433)],
-            ),
-            (1, tag, &node_env[..], ports),
-        ] {
-            let service = shape.services[number];
-            let body = ContainerCreateBody {
-                image: Some(image),
-                env: Some(
-                    env.iter()
-                        .map(|(key, value)| format!("{key}={value}"))
-                        .collect(),
-                ),
-                labels: Some(labels("service", service)),
-                open_stdin: Some(true),
-                host_config: Some(HostConfig {
-                    binds: Some(
-                        shape.mounts[number]
-                            .iter()
-                            .map(|(source, target)| format!("{source}:{target}"))
-                            .collect(),
-                    ),
-                    port_bindings: Some(ports.into_iter().map(published).collect()),
-                    network_mode: Some(format!("{project}_default")),
-                    restart_policy: Some(RestartPolicy {
-                        name: Some(RestartPolicyNameEnum::ALWAYS),
-                        maximum_retry_count: None,
-                    }),
-                    ..HostConfig::default()
-                }),
-                networking_config: Some(NetworkingConfig {
-                    endpoints_config: Some(HashMap::from([(
-                        format!("{project}_default"),
-                        EndpointSettings {
-                            aliases: Some(vec![service.to_owned()]),
-                            ..EndpointSettings::default()
-                        },
-                    )])),
-                }),
-                ..ContainerCreateBody::default()
-            };
-            let options = query::CreateContainerOptionsBuilder::default()
-                .name(&old.names[number])
-                .build();
-            let made = old.witness.docker().create_container(Some(options), body);
-            old.witness.wait(made).unwrap();
-            old.witness.start(&old.names[number]);
-        }
+        let image = format!("{}:{}", Images::octopus(), TAGS[0]);
+        old.create(1, shape, image, node_env(db, &shape.env), &ports);
         old.wait_until_it_serves();
         old
+    }
+
+    /// Makes the container of a service, by its number, and starts it.
+    fn create(
+        &self,
+        number: usize,
+        shape: &Shape,
+        image: String,
+        env: Vec<String>,
+        ports: &[(u16, u16)],
+    ) {
+        let (service, network) = (shape.services[number], format!("{}_default", self.project));
+        let mounts = shape.mounts[number].iter();
+        let binds = mounts.map(|(source, target)| format!("{source}:{target}"));
+        let endpoint = EndpointSettings {
+            aliases: Some(vec![service.to_owned()]),
+            ..EndpointSettings::default()
+        };
+        let body = ContainerCreateBody {
+            image: Some(image),
+            env: Some(env),
+            labels: Some(labels(&self.project, "service", service)),
+            open_stdin: Some(true),
+            host_config: Some(HostConfig {
+                binds: Some(binds.collect()),
+                port_bindings: Some(ports.iter().map(published).collect()),
+                network_mode: Some(network.clone()),
+                restart_policy: Some(RestartPolicy {
+                    name: Some(RestartPolicyNameEnum::ALWAYS),
+                    maximum_retry_count: None,
+                }),
+                ..HostConfig::default()
+            }),
+            networking_config: Some(NetworkingConfig {
+                endpoints_config: Some(HashMap::from([(network, endpoint)])),
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let name = &self.names[number];
+        let options = query::CreateContainerOptionsBuilder::default()
+            .name(name)
+            .build();
+        let made = self.witness.docker().create_container(Some(options), body);
+        self.witness.wait(made).unwrap();
+        self.witness.start(name);
     }
 
     pub(crate) fn wait_until_it_serves(&self) {
@@ -219,7 +194,46 @@ impl OldStack {
     }
 }
 
-fn published((host, container): (u16, u16)) -> (String, Option<Vec<PortBinding>>) {
+fn labels(project: &str, key: &str, value: &str) -> HashMap<String, String> {
+    HashMap::from([
+        (PROJECT.to_owned(), project.to_owned()),
+        (format!("com.docker.compose.{key}"), value.to_owned()),
+    ])
+}
+
+fn lines(env: &[(&str, &str)]) -> Vec<String> {
+    let lines = env.iter().map(|(key, value)| format!("{key}={value}"));
+    lines.collect()
+}
+
+fn sql_env() -> Vec<String> {
+    lines(&[
+        ("ACCEPT_EULA", "Y"),
+        ("SA_PASSWORD", SA_PASSWORD),
+        ("STANDIN_SQL_START_DELAY_MS", "0"),
+        ("STANDIN_SQL_LOGIN_DELAY_MS", "0"),
+    ])
+}
+
+fn node_env(db: &str, more: &[(&str, &str)]) -> Vec<String> {
+    let connection =
+        format!("Server={db},1433;Database=OctopusDeploy;User=sa;Password={SA_PASSWORD};");
+    let mut env = lines(&[
+        ("ACCEPT_EULA", "Y"),
+        ("ADMIN_USERNAME", "admin"),
+        ("ADMIN_EMAIL", "octopus@example.local"),
+        ("ADMIN_PASSWORD", ADMIN_PASSWORD),
+        ("OCTOPUS_SERVER_NODE_NAME", "octo-old"),
+        ("DB_CONNECTION_STRING", &connection),
+        ("DISABLE_DIND", "Y"),
+        ("STANDIN_OCTOPUS_MIGRATE_MS", "0"),
+        ("STANDIN_OCTOPUS_STOP_MS", "0"),
+    ]);
+    env.extend(lines(more));
+    env
+}
+
+fn published((host, container): &(u16, u16)) -> (String, Option<Vec<PortBinding>>) {
     let binding = PortBinding {
         host_ip: Some("127.0.0.1".to_owned()),
         host_port: Some(host.to_string()),
