@@ -122,7 +122,7 @@ impl OldStack {
             open_stdin: Some(true),
             host_config: Some(HostConfig {
                 binds: Some(binds.collect()),
-                port_bindings: Some(ports.iter().map(published).collect()),
+                port_bindings: Some(ports.iter().copied().map(published).collect()),
                 network_mode: Some(network.clone()),
                 restart_policy: Some(RestartPolicy {
                     name: Some(RestartPolicyNameEnum::ALWAYS),
@@ -233,7 +233,7 @@ fn node_env(db: &str, more: &[(&str, &str)]) -> Vec<String> {
     env
 }
 
-fn published((host, container): &(u16, u16)) -> (String, Option<Vec<PortBinding>>) {
+fn published((host, container): (u16, u16)) -> (String, Option<Vec<PortBinding>>) {
     let binding = PortBinding {
         host_ip: Some("127.0.0.1".to_owned()),
         host_port: Some(host.to_string()),
