@@ -3,6 +3,7 @@
 
 mod drain;
 mod faults;
+mod places;
 mod scene;
 mod strangers;
 mod told;
