@@ -10,7 +10,7 @@
 //! 2. **Docker is the store.** Labels say what is ours and which definition made it, so a restarted
 //!    daemon adopts what runs. A unit's phase is derived on each pass. The one small state file
 //!    keeps what Docker cannot: the last applied configuration, the operator's wishes, generated
-//!    secrets.
+//!    secrets. An adoption has a file of its own ([`adopt::record`]).
 //! 3. **Effects are thin.** What talks to Docker, SQL Server, a node, the disk or a person makes
 //!    one call, one conversion, one error. It decides nothing.
 //!
@@ -41,7 +41,8 @@
 //! of the stack: the core decides what it is fed, and it goes on with that when the daemon dies.
 //!
 //! What leaves this host as files for another tool, a cluster or docker compose, is made of the same
-//! configuration by [`mod@export`], purely; the command line only writes it.
+//! configuration by [`mod@export`], purely; the command line only writes it. What comes from docker
+//! compose is recognised by [`adopt`], purely; the command line looks and carries out, step by step.
 //!
 //! The daemon and the simulation in the tests own the same [`daemon::core::Core`]: when to look,
 //! whom to probe, which wish counts, what a failure means is decided there. What
@@ -77,7 +78,8 @@
 //! 6. A restart of the daemon restarts no healthy container.
 //! 7. When faults stop, the stack reaches the desired state, or stops with one named cause; then
 //!    the plan is empty.
-//! 8. What is not labelled as ours is never changed or removed.
+//! 8. What is not labelled as ours is never changed or removed, save by an adoption, which says what
+//!    it does and asks.
 //! 9. One daemon acts for a project on an engine: the one that has the lease there.
 //!
 //! # Modules
@@ -95,6 +97,8 @@ pub mod config;
 pub mod spec;
 
 pub mod export;
+
+pub mod adopt;
 
 pub mod reconcile;
 

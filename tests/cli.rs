@@ -1,6 +1,7 @@
 //! The command line as people and scripts meet it: words, exit codes, terminals, and what it says
 //! without a daemon, without an engine, with a broken `.env`.
 
+mod adopt;
 mod backup;
 mod codes;
 mod drift;

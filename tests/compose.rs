@@ -11,6 +11,7 @@ use octo_local::config::read::read;
 use octo_local::dotenv::interpolate::interpolate;
 use octo_local::spec::ContainerSpec;
 use octo_local::spec::StackSpec;
+use octo_local::spec::Storage;
 use octo_local::spec::UnitId;
 use octo_local::spec::build::BuildInput;
 use octo_local::spec::build::build;
@@ -120,7 +121,11 @@ fn assert_same(
         .collect();
     assert_eq!(environment(service, vars), env, "{name}");
     let mounts = wanted.mounts.iter().map(|(path, volume)| {
-        let key = volume.strip_prefix(&format!("{PROJECT}_")).unwrap();
+        let key = volume
+            .ours()
+            .unwrap()
+            .strip_prefix(&format!("{PROJECT}_"))
+            .unwrap();
         format!("{key}:{path}")
     });
     assert_eq!(texts(&service["volumes"]), mounts.collect(), "{name}");
@@ -181,11 +186,11 @@ fn assert_equal(more: &[(&str, &str)]) {
             ["default"]
         );
     }
-    let volumes: BTreeMap<String, String> = file["volumes"]
+    let volumes: BTreeMap<String, Storage> = file["volumes"]
         .as_object()
         .unwrap()
         .keys()
-        .map(|key| (key.clone(), format!("{PROJECT}_{key}")))
+        .map(|key| (key.clone(), Storage::Ours(format!("{PROJECT}_{key}"))))
         .collect();
     assert_eq!(volumes, stack.volumes);
     assert_eq!(stack.network, format!("{PROJECT}_default"));

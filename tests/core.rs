@@ -257,6 +257,7 @@ fn up(more: &[(&str, &str)]) -> Box<UpRequest> {
         endpoint: None,
         fresh: false,
         no_backup: false,
+        giving_way: None,
     })
 }
 

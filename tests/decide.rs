@@ -3,6 +3,7 @@
 
 mod drain;
 mod faults;
+mod places;
 mod roster;
 pub(crate) mod scene;
 mod strangers;

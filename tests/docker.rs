@@ -1,5 +1,6 @@
 //! The product on the real engine: what a person types, what the engine then shows.
 
+mod adopt;
 mod backup;
 mod crash;
 mod down;
@@ -10,6 +11,7 @@ mod front_door;
 mod interrupt;
 mod ours;
 mod persons;
+mod places;
 mod ports;
 mod refuse;
 mod restore;

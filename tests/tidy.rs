@@ -9,11 +9,12 @@ use std::path::PathBuf;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The modules that must not touch the world.
-const PURE: [&str; 6] = [
+const PURE: [&str; 7] = [
     "dotenv",
     "config",
     "spec",
     "export",
+    "adopt",
     "reconcile",
     "daemon/core",
 ];

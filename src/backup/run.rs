@@ -404,7 +404,7 @@ impl ServerFile {
 pub(super) fn path_of(kind: Kind, spec: &StackSpec) -> Option<&str> {
     let volume = spec.volumes.get(kind.volume()?)?;
     let mounts = &spec.nodes.first()?.mounts;
-    let (path, _) = mounts.iter().find(|(_, name)| *name == volume)?;
+    let (path, _) = mounts.iter().find(|(_, mounted)| *mounted == volume)?;
     Some(path)
 }
 

@@ -93,6 +93,8 @@ pub enum Command {
     Backup(BackupFlags),
     /// Write the stack as files for another tool: a Kubernetes cluster, or docker compose
     Export(ExportFlags),
+    /// Take over a docker compose stack of SQL Server and Octopus Server with its data, or go back
+    Adopt(AdoptFlags),
     /// Write a commented `.env` with generated passwords
     Init,
     /// Print a systemd unit that supervises this project from boot on
@@ -396,6 +398,29 @@ pub struct UpgradeFlags {
     /// How to show progress
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+}
+
+/// What `adopt` takes.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct AdoptFlags {
+    /// The compose project [default: the one of this project's name]
+    #[arg(long, value_name = "PROJECT")]
+    pub from: Option<String>,
+    /// Only say what was found and what would be done
+    #[arg(long)]
+    pub plan: bool,
+    /// Go back to the old containers
+    #[arg(long, conflicts_with_all = ["from", "plan", "forget"])]
+    pub undo: bool,
+    /// Remove the old containers: from then on there is no way back
+    #[arg(long, conflicts_with_all = ["from", "plan"])]
+    pub forget: bool,
+    /// Make no backup first
+    #[arg(long)]
+    pub no_backup: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// What `down` takes.

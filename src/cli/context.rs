@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::adopt::Record;
 use crate::api::client::Client;
+use crate::cli::adopted;
 use crate::cli::args::Args;
 use crate::cli::environment::environment;
 use crate::cli::outcome::CONFIGURATION;
+use crate::cli::outcome::FAILED;
 use crate::cli::outcome::Failure;
 use crate::cli::outcome::USAGE;
 use crate::cli::supervisor;
@@ -39,6 +42,8 @@ pub struct Context {
     pub directory_on_purpose: bool,
     /// The project's files.
     pub paths: Paths,
+    /// What is kept of its adoption, or why that cannot be read.
+    pub adopted: Result<Option<Record>, String>,
     /// The daemon, if there is one.
     pub client: Client,
 }
@@ -68,6 +73,7 @@ impl Context {
             name_on_purpose,
             files,
             directory_on_purpose,
+            adopted: adopted::read(&paths.adopted()),
             paths,
             client,
         })
@@ -75,7 +81,27 @@ impl Context {
 
     /// All variables, or what is wrong with a file.
     pub fn variables(&self) -> Result<Variables, Failure> {
-        self.files.read(&self.env)
+        let mut variables = self.files.read(&self.env)?;
+        if let Some(record) = self.adopted()? {
+            adopted::fill_in(&mut variables, &record.variables);
+        }
+        Ok(variables)
+    }
+
+    /// What is kept of its adoption.
+    pub fn adopted(&self) -> Result<Option<&Record>, Failure> {
+        let kept = self.adopted.as_ref();
+        kept.map(Option::as_ref)
+            .map_err(|why| Failure::new(FAILED, why.as_str()))
+    }
+
+    /// Refuses while an adoption, or the way back, is not finished: nothing may run on data that is
+    /// half moved.
+    pub fn must_not_be_moving(&self) -> Result<(), Failure> {
+        match self.adopted()?.and_then(Record::in_the_way) {
+            Some(why) => Err(Failure::new(CONFIGURATION, why)),
+            None => Ok(()),
+        }
     }
 
     /// Where the engine is that is meant.

@@ -13,6 +13,7 @@
 //!
 //! A name that compose has and octo-local has not gets a tip in `tips.rs` instead.
 
+pub mod adopted;
 pub mod args;
 pub mod boot;
 pub mod candidates;
@@ -37,6 +38,7 @@ pub use args::Command;
 use context::Context;
 pub use outcome::Outcome;
 
+use commands::adopt;
 use commands::backup;
 use commands::config;
 use commands::down;
@@ -77,7 +79,11 @@ pub async fn run(args: Args) -> Outcome {
         return web::web(flags).await;
     }
     let context = Context::new(&args)?;
+    if starts_something(&args.command) {
+        context.must_not_be_moving()?;
+    }
     match args.command {
+        Command::Adopt(flags) => adopt::adopt(context, &flags).await,
         Command::Up(flags) => up::up(&context, &flags).await,
         Command::Plan(flags) => plan::plan(&context, &flags).await,
         Command::Down(flags) => down::down(&context, &flags).await,
@@ -107,6 +113,18 @@ pub async fn run(args: Args) -> Outcome {
         | Command::Standin { .. }
         | Command::Web(_) => Ok(()),
     }
+}
+
+/// Whether a command may start something on the data, or reads it as a whole.
+fn starts_something(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Up(_)
+            | Command::Plan(_)
+            | Command::Start(_)
+            | Command::Restart(_)
+            | Command::Backup(_)
+    )
 }
 
 /// The variable with which a shell asks for candidates: the registered script sets it.

@@ -19,6 +19,7 @@ use super::backup::BackupConfig;
 use super::front_door::FrontDoorConfig;
 use super::keys;
 use super::ports::PortsConfig;
+use super::storage::Places;
 
 impl Default for Config {
     fn default() -> Self {
@@ -34,6 +35,7 @@ impl Default for Config {
             backup: BackupConfig::default(),
             front_door: FrontDoorConfig::default(),
             ports: PortsConfig::default(),
+            storage: Places::new(),
         }
     }
 }

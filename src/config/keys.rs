@@ -101,6 +101,12 @@ pub const KEYS: &[Key] = &[
     unset("OCTOPUS_POLLING_PORT_BASE"),
     unset("OCTOPUS_POLLING_BIND_ADDRESS"),
     unset("OCTOPUS_GRPC_PORT"),
+    unset("SQL_DATA"),
+    unset("REPOSITORY"),
+    unset("ARTIFACTS"),
+    unset("TASK_LOGS"),
+    unset("EVENT_EXPORTS"),
+    unset("IMPORT"),
 ];
 
 /// The prefixes of what stand-ins honour: fault switches and delays.

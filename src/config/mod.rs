@@ -14,6 +14,7 @@ pub mod ports;
 pub mod project;
 pub mod read;
 pub mod secret;
+pub mod storage;
 pub mod timing;
 pub mod values;
 pub mod vendor;
@@ -89,6 +90,8 @@ pub struct Config {
     pub front_door: front_door::FrontDoorConfig,
     /// Ports beside those of SQL Server and the web address.
     pub ports: ports::PortsConfig,
+    /// Where a person wants data to be.
+    pub storage: storage::Places,
 }
 
 /// The SQL Server container.

@@ -7,6 +7,7 @@ mod front_door;
 mod octopus;
 mod ports;
 mod secrets;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod vendors;
@@ -112,6 +113,7 @@ impl Reader<'_> {
         let sql = self.sql();
         let database = self.database(sql.as_ref());
         let octopus = self.octopus();
+        let storage = self.storage(sql.is_some());
         let front_door = self.front_door();
         let ports = self.ports();
         self.clashes(&Chosen {
@@ -132,6 +134,7 @@ impl Reader<'_> {
             backup: self.backup(),
             front_door,
             ports,
+            storage,
         }
     }
 

@@ -12,6 +12,8 @@ use super::front_door::FrontDoorConfig;
 use super::keys;
 use super::ports::PortsConfig;
 use super::read::generated_database;
+use super::storage::KINDS;
+use super::storage::Places;
 use super::timing::shown;
 
 /// Every known variable with the value it has here, empty where it has none, and the vendors' that
@@ -21,6 +23,7 @@ pub fn values(config: &Config) -> BTreeMap<String, Secret> {
     values.extend(timing(&config.timing));
     values.extend(front_door(&config.front_door));
     values.extend(ports(&config.ports));
+    values.extend(storage(&config.storage));
     let mut values: BTreeMap<String, Secret> = values
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
@@ -215,6 +218,13 @@ fn ports(ports: &PortsConfig) -> Vec<(&'static str, Secret)> {
     ]
 }
 
+fn storage(places: &Places) -> impl Iterator<Item = (&'static str, Secret)> {
+    KINDS.iter().map(|kind| {
+        let place = places.get(kind.key).map(ToString::to_string);
+        (kind.variable, Secret::new(place.unwrap_or_default()))
+    })
+}
+
 fn pull(pull: Pull) -> &'static str {
     match pull {
         Pull::Missing => "missing",
@@ -323,6 +333,12 @@ mod tests {
         ("HOLD_TIMEOUT", "15s"),
         ("FRONT_DOOR_TRUSTED_PROXIES", "10.0.0.0/8,192.0.2.7"),
         ("FRONT_DOOR_ACCESS_LOG", "on"),
+        ("SQL_DATA", "shop_sqlvolume"),
+        ("REPOSITORY", "/srv/repository"),
+        ("ARTIFACTS", "./artifacts"),
+        ("TASK_LOGS", "logs"),
+        ("EVENT_EXPORTS", "exports"),
+        ("IMPORT", "./import"),
         ("ENABLE_USAGE", "N"),
         ("MSSQL_COLLATION", "Latin1_General_CI_AS"),
     ];

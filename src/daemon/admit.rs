@@ -5,6 +5,7 @@
 mod claims;
 mod host;
 mod key;
+mod places;
 mod versions;
 
 use std::net::IpAddr;
@@ -28,6 +29,10 @@ pub(super) use claims::has_directory;
 pub(super) use claims::is_our_container;
 pub(super) use claims::kinship;
 pub(super) use claims::volume_users;
+pub use places::Look;
+pub use places::Runner;
+pub use places::has_data;
+pub use places::unfit;
 
 /// What is asked to be applied.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +81,7 @@ pub struct Taken {
     pub holder: String,
 }
 
-/// What of the host's ports, addresses and certificates cannot be had.
+/// What of the host's ports, addresses, certificates and places of data cannot be had.
 #[derive(Clone, Debug, Default)]
 pub struct Ports {
     /// Ports that are taken.
@@ -85,6 +90,8 @@ pub struct Ports {
     pub no_such_address: Vec<(String, IpAddr)>,
     /// What is wrong with the front door's certificate, after the variable that it is about.
     pub certificate: Option<(String, String)>,
+    /// What is wrong with the places that a person wants data to be in.
+    pub places: Vec<Problem>,
 }
 
 /// What is known of versions of Octopus Server beside what is kept.
@@ -101,7 +108,8 @@ pub struct Versions {
 /// What was found out about the host and the data before anything is touched.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// A volume of the name of the project's SQL volume exists.
+    /// A volume of the name of the project's SQL volume exists, or there is something in the place
+    /// that a person chose for it.
     pub has_data: bool,
     /// The external database exists; none when it could not be asked.
     pub external_database: Option<bool>,
@@ -235,15 +243,24 @@ fn place(asked: &Asked<'_>, stored: &Stored, facts: &Facts, problems: &mut Vec<P
     let data = Data::of(asked.spec);
     // A `down --volumes` that was broken off took it away because that was asked for.
     let is_meant = asked.fresh || stored.wish == Wish::Down { volumes: true };
-    if data.is_volume() && !facts.has_data && stored.had_data(&data) && !is_meant {
-        let Data::Volume(volume) = &data else { return };
-        problems.push(problem(
+    if facts.has_data || !stored.had_data(&data) || is_meant {
+        return;
+    }
+    match &data {
+        Data::Volume(volume) => problems.push(problem(
             volume,
             "the volume with this project's database is gone from this Docker Engine, and `up` would make a new, empty \
              database in its place; the master key is still kept",
             "bring the volume back (is the engine's data directory mounted? is it the right engine?), restore a backup into \
              a volume of this name, or ask with --fresh if a new, empty database is meant",
-        ));
+        )),
+        Data::Theirs(place) | Data::Directory(place) => problems.push(problem(
+            place,
+            "this project's database was here and is gone, and `up` would make a new, empty one in its place; the master \
+             key is still kept",
+            "bring it back (is the disk mounted?), or ask with --fresh if a new, empty database is meant",
+        )),
+        Data::External { .. } => {}
     }
 }
 
@@ -290,7 +307,11 @@ fn password(asked: &Asked<'_>, stored: &Stored, facts: &Facts, problems: &mut Ve
     if !facts.has_data {
         return;
     }
-    let kept = stored.sa_password.as_ref();
+    // It is the password of what was applied, which may be elsewhere.
+    let data = Data::of(asked.spec);
+    let of_this = |applied: &StackSpec| Data::of(applied) == data;
+    let is_of_this = stored.spec.as_ref().is_none_or(of_this);
+    let kept = stored.sa_password.as_ref().filter(|_| is_of_this);
     let why = match facts.sa_login {
         Login::Accepted => return,
         Login::Refused => {

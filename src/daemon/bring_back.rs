@@ -28,6 +28,7 @@ use crate::engine::observe::ObservationCache;
 use crate::reconcile::Observed;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
+use crate::spec::storage::Storage;
 
 /// Why data is back in part only.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +83,8 @@ pub async fn observe(engine: &Engine, spec: &StackSpec) -> Result<Observed, Engi
 }
 
 /// What the set has takes the place of what the volumes had: they are made anew, and a container
-/// that only mounts them takes the files.
+/// that only mounts them takes the files. In a place that is not ours the set's files take the
+/// place of those of the same name, and others stay.
 async fn empty_volumes(
     engine: &Engine,
     set: &Opened,
@@ -101,7 +103,8 @@ async fn empty_volumes(
     }
     let parts = set.manifest.parts.iter();
     let keys: Vec<&str> = parts.filter_map(|part| part.kind.volume()).collect();
-    for name in keys.iter().filter_map(|key| spec.volumes.get(*key)) {
+    let places = keys.iter().filter_map(|key| spec.volumes.get(*key));
+    for name in places.filter_map(Storage::ours) {
         if observed.volumes.contains(name) {
             engine.remove_volume(name).await?;
         }

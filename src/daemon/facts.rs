@@ -19,11 +19,14 @@ use super::admit::Ports;
 use super::admit::Sibling;
 use super::admit::Taken;
 use super::admit::foreign;
+use super::admit::has_data;
 use super::admit::has_directory;
 use super::admit::is_our_container;
 use super::admit::kinship;
 use super::admit::volume_users;
 use super::message::Denied;
+use super::message::GivingWay;
+use super::places;
 use super::ports;
 use super::store;
 use super::store::Data;
@@ -35,6 +38,7 @@ use crate::config::ports::Whose;
 use crate::config::project::ProjectName;
 use crate::engine::Engine;
 use crate::engine::EngineError;
+use crate::engine::inventory::AnyContainer;
 use crate::engine::inventory::HeldPort;
 use crate::engine::inventory::Inventory;
 use crate::reconcile::Observed;
@@ -75,6 +79,8 @@ pub(super) struct Question {
     pub(super) applied_data: Option<Data>,
     /// Where what is kept of each project is.
     pub(super) state_root: PathBuf,
+    /// What gives way before this is applied.
+    pub(super) giving_way: Option<GivingWay>,
     /// Where this project's own front door listens.
     pub(super) own_listeners: Vec<SocketAddr>,
 }
@@ -116,7 +122,10 @@ impl Question {
     }
 
     async fn facts(&self) -> Result<Facts, EngineError> {
-        let all = self.engine.inventory().await?;
+        let mut all = self.engine.inventory().await?;
+        if let Some(leaving) = &self.giving_way {
+            give_way(&mut all, leaving, &self.spec);
+        }
         let strangers = &self.seen.strangers;
         let mut facts = of_inventory(&self.spec, self.name_on_purpose, &all, strangers);
         facts.elsewhere.clone_from(&self.elsewhere);
@@ -136,6 +145,12 @@ impl Question {
             );
         }
         facts.ports.certificate = bad_certificate(&self.spec);
+        let found = places::look(&self.engine, &self.config, &self.spec).await?;
+        facts.ports.places = found.problems;
+        if let Some(look) = found.data {
+            facts.has_data = has_data(look);
+        }
+        facts.has_data |= self.giving_way.is_some();
         // What runs says something about the data only where it runs on that data.
         let same_data = self
             .applied_data
@@ -270,6 +285,22 @@ impl Question {
     }
 }
 
+/// What will be gone by then is in nobody's way: its containers count as the project's own, which
+/// give back what they hold in time.
+fn give_way(all: &mut Inventory, leaving: &GivingWay, spec: &StackSpec) {
+    let is_leaving = |one: &&mut AnyContainer| leaving.containers.contains(&one.thing.name);
+    for one in all.containers.iter_mut().filter(is_leaving) {
+        one.thing.labels = [
+            (labels::PROJECT, spec.project.as_str()),
+            (labels::WORKING_DIR, &spec.working_dir),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+    }
+    all.networks
+        .retain(|network| leaving.network.as_ref() != Some(&network.name));
+}
+
 fn is_refusal(error: &sql::SqlError) -> bool {
     matches!(
         error,
@@ -317,12 +348,8 @@ fn of_inventory(
     let volume = volumes.find(|labelled| is_ours(labelled));
     let made_in = container.map(|labelled| labelled.get(labels::WORKING_DIR).cloned());
     let made_in = made_in.map(Option::unwrap_or_default);
-    let has_data = match Data::of(spec) {
-        Data::Volume(name) => all.volumes.iter().any(|volume| volume.name == name),
-        Data::External { .. } => false,
-    };
     Facts {
-        has_data,
+        has_data: Data::of(spec).is_in(all),
         is_demo: container.or(volume).map(is_demo),
         other_dir: made_in.filter(|dir| *dir != spec.working_dir && !name_on_purpose),
         foreign: foreign(spec, all),
@@ -370,7 +397,7 @@ fn held_ports(
     Ports {
         taken,
         no_such_address,
-        certificate: None,
+        ..Ports::default()
     }
 }
 
@@ -469,7 +496,6 @@ fn bind(wanted: &HostPort) -> Bound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::inventory::AnyContainer;
     use crate::engine::inventory::Thing;
 
     fn port(ip: &str, port: u16) -> HostPort {

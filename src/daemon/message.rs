@@ -256,6 +256,18 @@ pub struct UpRequest {
     /// Another version is applied without a backup, so there is no way back from it.
     #[serde(default)]
     pub no_backup: bool,
+    /// What gives way before this is applied: an adoption asks whether it may be.
+    #[serde(default)]
+    pub giving_way: Option<GivingWay>,
+}
+
+/// A stack of somebody else that ends and whose data comes along.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivingWay {
+    /// Its containers, by name.
+    pub containers: BTreeSet<String>,
+    /// Its network, by name, if that goes.
+    pub network: Option<String>,
 }
 
 /// An `up` that was taken.
@@ -299,6 +311,8 @@ pub struct Inquiry {
     pub applied_data: Option<Data>,
     /// Where this project's own front door listens.
     pub own_listeners: Vec<SocketAddr>,
+    /// What gives way before the configuration is applied.
+    pub giving_way: Option<GivingWay>,
 }
 
 /// What was found out about a configuration.

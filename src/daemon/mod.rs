@@ -16,6 +16,7 @@ pub mod journal;
 mod log;
 pub mod message;
 pub mod paths;
+pub(crate) mod places;
 pub mod ports;
 pub mod pressure;
 pub mod run;

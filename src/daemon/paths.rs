@@ -108,6 +108,11 @@ impl Paths {
         self.state.join("state.json")
     }
 
+    /// What is kept of an adoption.
+    pub fn adopted(&self) -> PathBuf {
+        self.state.join("adopted.json")
+    }
+
     /// The daemon's log.
     pub fn log(&self) -> PathBuf {
         self.state.join("daemon.log")

@@ -555,6 +555,7 @@ impl Shell {
                         seen: inquiry.seen,
                         ready: inquiry.ready,
                         applied_data: inquiry.applied_data,
+                        giving_way: inquiry.giving_way,
                         own_listeners: inquiry.own_listeners,
                         state_root,
                     };

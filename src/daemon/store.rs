@@ -248,7 +248,7 @@ impl Stored {
     }
 
     /// What remains to be kept of a stack whose data was deleted because that was asked for: its
-    /// keys, for the backups, and what ran on databases that are somebody else's. A key that no
+    /// keys, for the backups, and what ran on data that is somebody else's. A key that no
     /// node ever came up with goes into the history, so that it is not taken for the right one.
     #[must_use]
     pub fn data_deleted(&self) -> Self {
@@ -258,10 +258,10 @@ impl Stored {
         if keys.current.as_ref().is_some_and(is_unproven) {
             keys.replaced.extend(keys.current.take());
         }
-        let is_external = |ran: &&Ran| ran.data.as_ref().is_some_and(|data| !data.is_volume());
+        let stays = |ran: &&Ran| ran.data.as_ref().is_some_and(|data| !data.is_volume());
         Self {
             keys,
-            ran: self.ran.iter().filter(is_external).cloned().collect(),
+            ran: self.ran.iter().filter(stays).cloned().collect(),
             ..Self::default()
         }
     }

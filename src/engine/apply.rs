@@ -1,5 +1,6 @@
 //! Carries out one action each. Idempotent: what is already so counts as done.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use bollard::models::ContainerUpdateBody;
 use bollard::models::EndpointSettings;
 use bollard::models::HostConfig;
 use bollard::models::HostConfigLogConfig;
+use bollard::models::Mount;
+use bollard::models::MountType;
 use bollard::models::NetworkConnectRequest;
 use bollard::models::NetworkCreateRequest;
 use bollard::models::NetworkingConfig;
@@ -28,6 +31,7 @@ use super::START;
 use super::holders::InUse;
 use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
+use crate::spec::Storage;
 use crate::spec::labels;
 
 impl Engine {
@@ -50,7 +54,7 @@ impl Engine {
         let key = spec
             .volumes
             .iter()
-            .find(|(_, known)| *known == name)
+            .find(|(_, known)| known.ours() == Some(name))
             .map_or("", |(key, _)| key.as_str());
         let request = VolumeCreateRequest {
             name: Some(name.to_owned()),
@@ -251,6 +255,29 @@ fn no_restarts() -> RestartPolicy {
     }
 }
 
+/// The volumes among what is mounted.
+pub(super) fn binds_of(mounts: &BTreeMap<String, Storage>) -> Vec<String> {
+    let volumes = mounts.iter();
+    volumes
+        .filter_map(|(path, storage)| Some(format!("{}:{path}", storage.volume()?)))
+        .collect()
+}
+
+/// The directories among it. So mounted, one that is gone is refused; by `binds`, the engine would
+/// make an empty one.
+pub(super) fn directories_of(mounts: &BTreeMap<String, Storage>) -> Vec<Mount> {
+    let directory = |(path, storage): (&String, &Storage)| match storage {
+        Storage::Directory(source) => Some(Mount {
+            target: Some(path.clone()),
+            source: Some(source.clone()),
+            typ: Some(MountType::BIND),
+            ..Mount::default()
+        }),
+        Storage::Ours(_) | Storage::Theirs(_) => None,
+    };
+    mounts.iter().filter_map(directory).collect()
+}
+
 fn endpoint_of(wanted: &ContainerSpec) -> EndpointSettings {
     let mut aliases = wanted.aliases.clone();
     aliases.push(wanted.unit.service().to_owned());
@@ -316,13 +343,8 @@ fn host_config(network_name: &str, wanted: &ContainerSpec) -> HostConfig {
         ("max-file", wanted.log_max_files.to_string()),
     ];
     HostConfig {
-        binds: Some(
-            wanted
-                .mounts
-                .iter()
-                .map(|(path, volume)| format!("{volume}:{path}"))
-                .collect(),
-        ),
+        binds: Some(binds_of(&wanted.mounts)),
+        mounts: Some(directories_of(&wanted.mounts)).filter(|mounts| !mounts.is_empty()),
         port_bindings: Some(ports.collect()),
         extra_hosts: Some(wanted.extra_hosts.clone()).filter(|hosts| !hosts.is_empty()),
         network_mode: Some(network_name.to_owned()),

@@ -11,7 +11,10 @@ use bollard::query_parameters::CreateContainerOptionsBuilder;
 use super::Engine;
 use super::EngineError;
 use super::SLOW;
+use super::apply::binds_of;
+use super::apply::directories_of;
 use crate::config::project::ProjectName;
+use crate::spec::Storage;
 
 /// The project whose volumes it carries.
 const CARRIES_FOR: &str = "octo-local.carries-for";
@@ -22,13 +25,10 @@ impl Engine {
         &self,
         project: &ProjectName,
         image: &str,
-        mounts: &BTreeMap<String, String>,
+        mounts: &BTreeMap<String, Storage>,
     ) -> Result<String, EngineError> {
         self.remove_carrier(project).await?;
         let name = name_of(project);
-        let binds = mounts
-            .iter()
-            .map(|(path, volume)| format!("{volume}:{path}"));
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),
             labels: Some(HashMap::from([(
@@ -36,7 +36,8 @@ impl Engine {
                 project.to_string(),
             )])),
             host_config: Some(HostConfig {
-                binds: Some(binds.collect()),
+                binds: Some(binds_of(mounts)),
+                mounts: Some(directories_of(mounts)),
                 network_mode: Some("none".to_owned()),
                 ..HostConfig::default()
             }),

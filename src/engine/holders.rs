@@ -14,7 +14,7 @@ use super::wire;
 use crate::config::project::ProjectName;
 
 /// The filter that every container passes.
-const ALL: &str = "{}";
+pub(super) const ALL: &str = "{}";
 
 impl Engine {
     /// Every running container that publishes a host port, with the ports.

@@ -46,8 +46,8 @@ pub struct AnyContainer {
     pub thing: Thing,
     /// Its process runs, or is frozen.
     pub runs: bool,
-    /// The named volumes that it mounts.
-    pub volumes: BTreeSet<String>,
+    /// The volumes, by name, and the directories of the host that it mounts.
+    pub mounts: BTreeSet<String>,
     /// The ports of the host that it holds.
     pub ports: Vec<HeldPort>,
 }
@@ -115,6 +115,28 @@ impl Engine {
         })
     }
 
+    /// A volume, whosever it is; none where there is no such one.
+    pub async fn volume(&self, name: &str) -> Result<Option<bollard::models::Volume>, EngineError> {
+        let call = self.docker.inspect_volume(name);
+        let attempt = || format!("inspect volume {name}");
+        match self.call(attempt, QUICK, call).await {
+            Ok(volume) => Ok(Some(volume)),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The user that an image names; none where it is not there.
+    pub async fn image_user(&self, image: &str) -> Result<Option<String>, EngineError> {
+        let call = self.docker.inspect_image(image);
+        let attempt = || format!("inspect image {image}");
+        match self.call(attempt, QUICK, call).await {
+            Ok(answer) => Ok(answer.config.map(|config| config.user.unwrap_or_default())),
+            Err(error) if !error.is_unreachable() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The version that an image says of itself; none where it says nothing or is not there.
     pub async fn image_version(&self, image: &str) -> Result<Option<String>, EngineError> {
         let call = self.docker.inspect_image(image);
@@ -137,7 +159,7 @@ impl Engine {
 fn container_of(summary: ContainerSummary) -> AnyContainer {
     let name = summary.names.unwrap_or_default().into_iter().next();
     let state = summary.state.map(|state| state.to_string());
-    let volumes = summary.mounts.unwrap_or_default().into_iter();
+    let mounts = summary.mounts.unwrap_or_default().into_iter();
     let ports = summary.ports.unwrap_or_default().into_iter();
     AnyContainer {
         thing: Thing {
@@ -146,8 +168,8 @@ fn container_of(summary: ContainerSummary) -> AnyContainer {
         },
         runs: state
             .is_some_and(|word| matches!(word.as_str(), "running" | "paused" | "restarting")),
-        volumes: volumes
-            .filter_map(|mount| mount.name.filter(|name| !name.is_empty()))
+        mounts: mounts
+            .filter_map(|mount| mount.name.filter(|name| !name.is_empty()).or(mount.source))
             .collect(),
         ports: ports
             .filter(|port| port.typ.is_none_or(|kind| kind == PortSummaryTypeEnum::TCP))

@@ -9,6 +9,7 @@ pub mod apply;
 pub mod archive;
 pub mod carrier;
 pub mod connect;
+pub mod copy;
 pub mod credentials;
 pub mod exec;
 pub mod holders;
@@ -24,6 +25,7 @@ pub mod registry;
 mod shown;
 #[cfg(test)]
 mod silence;
+pub mod theirs;
 pub mod watch;
 mod wire;
 

@@ -331,19 +331,17 @@ impl Engine {
         Ok(environment_in(&self.inspected(id).await?))
     }
 
-    /// How to reach the SQL Server in a container, read off its environment and published port.
+    /// How to reach the SQL Server in a container, read off its environment and its published port,
+    /// or its address on a bridge of this host where it publishes none.
     pub async fn database_of(&self, id: &str) -> Option<crate::spec::DatabaseTarget> {
         let answer = self.inspected(id).await.ok()?;
-        let password = environment_in(&answer).remove("MSSQL_SA_PASSWORD")?;
-        let ports = answer.network_settings.ports;
-        let binding = ports.get("1433/tcp")?.as_ref()?.first()?.clone();
-        let host = match binding.host_ip.as_str() {
-            "" | "0.0.0.0" | "::" => "127.0.0.1".to_owned(),
-            _ => binding.host_ip,
-        };
+        let mut env = environment_in(&answer);
+        let password = env.remove("MSSQL_SA_PASSWORD");
+        let password = password.or_else(|| env.remove("SA_PASSWORD"))?;
+        let (host, port) = address_in(&answer)?;
         Some(crate::spec::DatabaseTarget {
             host,
-            port: binding.host_port.parse().ok()?,
+            port,
             user: "sa".to_owned(),
             password: crate::config::Secret::new(password),
             database: String::new(),
@@ -375,6 +373,22 @@ impl Engine {
 
 fn is_demo(found: &BTreeMap<String, String>) -> bool {
     found.get(labels::DEMO).map(String::as_str) == Some("Y")
+}
+
+fn address_in(answer: &shown::Inspected) -> Option<(String, u16)> {
+    const SQL: u16 = 1433;
+    let settings = &answer.network_settings;
+    let bindings = settings.ports.get("1433/tcp").and_then(Option::as_ref);
+    let Some(binding) = bindings.and_then(|bindings| bindings.first()) else {
+        let mut networks = settings.networks.values();
+        let endpoint = networks.find(|endpoint| !endpoint.ip_address.is_empty())?;
+        return Some((endpoint.ip_address.clone(), SQL));
+    };
+    let host = match binding.host_ip.as_str() {
+        "" | "0.0.0.0" | "::" => "127.0.0.1".to_owned(),
+        ip => ip.to_owned(),
+    };
+    Some((host, binding.host_port.parse().ok()?))
 }
 
 fn environment_in(answer: &shown::Inspected) -> BTreeMap<String, String> {

@@ -112,6 +112,9 @@ pub(super) struct NetworkSettings {
 pub(super) struct Endpoint {
     #[serde(deserialize_with = "lenient", rename = "NetworkID")]
     pub(super) network_id: String,
+    /// Its address there, while it runs.
+    #[serde(deserialize_with = "lenient", rename = "IPAddress")]
+    pub(super) ip_address: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

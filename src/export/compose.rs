@@ -14,6 +14,7 @@ use crate::config::Secret;
 use crate::config::keys;
 use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
+use crate::spec::Storage;
 use crate::spec::UnitId;
 
 /// The compose file's name.
@@ -136,12 +137,12 @@ fn project(source: &Source<'_>, stack: &StackSpec) -> Project {
         name: None,
         external: false,
     };
-    let volumes = stack.volumes.iter().map(|(key, name)| {
+    let volumes = stack.volumes.iter().filter_map(|(key, storage)| {
         let volume = Volume {
-            name: name.clone(),
-            external: source.has_data,
+            name: storage.volume()?.to_owned(),
+            external: source.has_data || storage.ours().is_none(),
         };
-        (key.clone(), volume)
+        Some((key.clone(), volume))
     });
     Project {
         services: services.collect(),
@@ -164,9 +165,13 @@ fn extra_network(number: usize) -> String {
 
 fn service(stack: &StackSpec, container: &ContainerSpec) -> Service {
     let own = container.unit.service() == service_name(container.unit);
-    let volumes = container.mounts.iter().map(|(path, volume)| {
-        let key = stack.volumes.iter().find(|(_, name)| *name == volume);
-        let key = key.map_or(volume, |(key, _)| key);
+    let volumes = container.mounts.iter().map(|(path, storage)| {
+        if let Storage::Directory(directory) = storage {
+            return escaped(&format!("{directory}:{path}"));
+        }
+        let mut known = stack.volumes.iter();
+        let key = known.find(|(_, known)| *known == storage);
+        let key = key.map_or(storage.source(), |(key, _)| key);
         format!("{key}:{path}")
     });
     Service {

@@ -20,9 +20,9 @@ use super::API_LIMIT;
 use crate::config::Secret;
 
 /// The name under which the vendor's images keep the one instance in a container.
-const INSTANCE: &str = "OctopusServer";
+pub(super) const INSTANCE: &str = "OctopusServer";
 /// The programs of the vendor's images, the usual one first; older images have only the library.
-const PROGRAMS: [&[&str]; 2] = [
+pub(super) const PROGRAMS: [&[&str]; 2] = [
     &["/Octopus/Octopus.Server"],
     &["dotnet", "/Octopus/Octopus.Server.dll"],
 ];

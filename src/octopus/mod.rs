@@ -3,6 +3,7 @@
 //! curl.
 
 pub mod drain;
+pub mod master_key;
 
 use std::net::SocketAddr;
 use std::time::Duration;

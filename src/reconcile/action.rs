@@ -289,6 +289,8 @@ pub enum TroubleKind {
     Engine,
     /// A data volume is mounted by a container that is not ours: nothing was asked of the engine.
     VolumeInUse,
+    /// A volume that a person named is not there: nothing was asked of the engine.
+    PlaceGone,
     /// The image is not there, and the configuration forbids to fetch it.
     MayNotPull,
     /// A volume or network of that name is not ours.

@@ -56,6 +56,8 @@ pub enum Cause {
     NameTaken,
     /// Another container uses our data volume.
     VolumeInUse,
+    /// A directory or a volume that a person chose is not there.
+    PlaceGone,
     /// Something else listens on a port that we publish.
     PortTaken,
     /// The disk is full.
@@ -137,6 +139,7 @@ const ENGINE_WORDS: &[(&[&str], Cause)] = &[
     (&["no space left on device"], Cause::DiskFull),
     (&["oom-killed"], Cause::OutOfMemory),
     (&["cannot allocate memory"], Cause::OutOfMemory),
+    (&["bind source path does not exist"], Cause::PlaceGone),
     (&["no such image"], Cause::ImageMissing),
     (&["pull access denied"], Cause::ImageMissing),
     (&["manifest unknown"], Cause::ImageMissing),
@@ -421,6 +424,7 @@ impl Cause {
             | Self::DiskFull
             | Self::ImageMissing
             | Self::NoSubnet
+            | Self::PlaceGone
             | Self::VolumeInUse => Class::Host,
             Self::OutOfMemory
             | Self::DatabaseUnreachable
@@ -455,6 +459,7 @@ impl Cause {
             Self::NodesCollided => "two nodes upgraded, or two versions used, the database at once",
             Self::NameTaken => "something of that name exists that is not ours",
             Self::VolumeInUse => "another container uses the data volume",
+            Self::PlaceGone => "a directory or volume that is to be mounted is not there",
             Self::PortTaken => "the port is taken",
             Self::DiskFull => "the disk is full",
             Self::ImageMissing => "the image is not there and cannot be fetched",
@@ -515,6 +520,9 @@ impl Cause {
                 "what has the name may hold data: leave it, and choose another project name with -p"
             }
             Self::VolumeInUse => "stop the other container that mounts the volume",
+            Self::PlaceGone => {
+                "bring it back (is its disk mounted?), or correct SQL_DATA, REPOSITORY, ARTIFACTS, TASK_LOGS, EVENT_EXPORTS, IMPORT"
+            }
             Self::PortTaken => {
                 "stop what holds it, or choose another port (OCTOPUS_PORT, SQL_PORT)"
             }

@@ -438,6 +438,7 @@ fn failure_of(action: &Action, trouble: &Trouble) -> Failure {
     let cause = match trouble.kind {
         TroubleKind::Engine => looked_up(),
         TroubleKind::VolumeInUse => Cause::VolumeInUse,
+        TroubleKind::PlaceGone => Cause::PlaceGone,
         TroubleKind::MayNotPull => Cause::ImageMissing,
         TroubleKind::NotOurs => Cause::NameTaken,
         TroubleKind::InUse => Cause::EngineError,

@@ -35,6 +35,7 @@ use crate::spec::ContainerSpec;
 use crate::spec::Digest;
 use crate::spec::Role;
 use crate::spec::StackSpec;
+use crate::spec::Storage;
 use crate::spec::UnitId;
 use crate::spec::build::SQL_DATA;
 pub(super) use fit::Fit;
@@ -243,11 +244,10 @@ impl<'a> Pass<'a> {
             }
         }
         for name in spec
-            .volumes
-            .values()
+            .our_volumes()
             .filter(|name| !self.seen.volumes.contains(*name))
         {
-            self.act(Action::CreateVolume(name.clone()));
+            self.act(Action::CreateVolume(name.to_owned()));
         }
         let next = self.desired.wanted_next.iter().map(String::as_str);
         let needed = self.needed.iter().copied().chain(next);
@@ -301,6 +301,7 @@ impl<'a> Pass<'a> {
             wanted
                 .mounts
                 .values()
+                .filter_map(Storage::ours)
                 .all(|volume| self.seen.volumes.contains(volume))
         };
         !self.seen.networks.is_empty()
@@ -411,6 +412,7 @@ impl<'a> Pass<'a> {
         let has_data = spec
             .volumes
             .get(SQL_DATA)
+            .and_then(Storage::ours)
             .is_none_or(|data| self.seen.volumes.contains(data));
         has_data
             && pinned == Some(&migrated.image_id)

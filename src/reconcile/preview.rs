@@ -50,7 +50,8 @@ pub enum Step {
 
 fn missing_volumes(wanted: &StackSpec, seen: &Observed) -> impl Iterator<Item = Change> {
     let volumes = wanted.volumes.iter();
-    let missing = volumes.filter(|(_, name)| !seen.volumes.contains(*name));
+    let ours = volumes.filter_map(|(key, storage)| Some((key, storage.ours()?)));
+    let missing = ours.filter(|(_, name)| !seen.volumes.contains(*name));
     missing.map(|(key, name)| {
         let is_database = key == SQL_DATA && wanted.sql.is_some();
         let why = if is_database {

@@ -450,7 +450,7 @@ impl State {
     /// What was known of data that is gone says nothing about what comes in its place.
     fn forget_lost_data(&mut self) {
         let spec = self.desired.spec.as_ref();
-        let data = spec.and_then(|spec| spec.volumes.get(SQL_DATA));
+        let data = spec.and_then(|spec| spec.volumes.get(SQL_DATA)?.ours());
         if data.is_some_and(|data| !self.seen.volumes.contains(data)) {
             self.records.durable.migrated = None;
             self.records.durable.roster.clear();
@@ -659,8 +659,8 @@ impl State {
             Action::RemoveVolume(_) => self.tell(&subject, "removed"),
             Action::CreateVolume(name) => {
                 let spec = self.desired.spec.as_ref();
-                let data = spec.and_then(|spec| spec.volumes.get(SQL_DATA));
-                self.records.durable.is_data_new |= data == Some(name);
+                let data = spec.and_then(|spec| spec.volumes.get(SQL_DATA)?.ours());
+                self.records.durable.is_data_new |= data == Some(name.as_str());
                 self.tell(&subject, "created");
             }
             Action::Examine(..)

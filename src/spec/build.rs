@@ -1,12 +1,15 @@
 //! Configuration to desired state: names, environments, mounts and ports, with no choice left open.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
 
 use super::ContainerSpec;
 use super::DatabaseTarget;
 use super::FrontDoorSpec;
 use super::Port;
 use super::StackSpec;
+use super::Storage;
 use super::UnitId;
 use crate::config::Config;
 use crate::config::Secret;
@@ -14,19 +17,13 @@ use crate::config::SqlConfig;
 use crate::config::ports::HostPort;
 use crate::config::ports::Whose;
 use crate::config::project::ProjectName;
+use crate::config::storage::KINDS;
+use crate::config::storage::Place;
 use crate::config::vendor;
 
 /// The key of the volume that holds SQL Server's data.
 pub const SQL_DATA: &str = "sql-data";
-/// Volumes that all nodes share, by key and path (octopus.com/docs, Linux container;
-/// `/eventExports` is newer than the article).
-const SHARED: [(&str, &str); 4] = [
-    ("repository", "/repository"),
-    ("artifacts", "/artifacts"),
-    ("task-logs", "/taskLogs"),
-    ("event-exports", "/eventExports"),
-];
-/// More volumes that all nodes share, where a variable has them use it.
+/// What all nodes share besides, where a variable has them use it.
 const CLUSTER_SHARED: (&str, &str) = ("cluster-shared", "/clusterShared");
 const EXECUTIONS_SHARED: (&str, &str) = ("executions-cluster-shared", "/executionsClusterShared");
 /// The names by which containers of other setups reach the host (docs.docker.com, networking).
@@ -51,9 +48,9 @@ pub fn build(config: &Config, around: &BuildInput<'_>) -> StackSpec {
     let project = around.project;
     let mut volumes = BTreeMap::new();
     let mut volume = |key: &str| {
-        let name = format!("{project}_{key}");
-        volumes.insert(key.to_owned(), name.clone());
-        name
+        let storage = storage(config, around, key);
+        volumes.insert(key.to_owned(), storage.clone());
+        storage
     };
     let sql = config
         .sql
@@ -65,10 +62,13 @@ pub fn build(config: &Config, around: &BuildInput<'_>) -> StackSpec {
         (EXECUTIONS_SHARED, vendor::has_executions_shared(extra)),
     ];
     let more = more.iter().filter(|(_, wanted)| *wanted);
-    let shared: BTreeMap<String, String> = SHARED
+    let shared: BTreeMap<String, Storage> = KINDS
         .iter()
-        .chain(more.map(|(volume, _)| volume))
-        .map(|(key, path)| ((*path).to_owned(), volume(key)))
+        .filter(|kind| !kind.of_sql)
+        .filter(|kind| !kind.optional || config.storage.contains_key(kind.key))
+        .map(|kind| (kind.key, kind.path))
+        .chain(more.map(|(volume, _)| *volume))
+        .map(|(key, path)| (path.to_owned(), volume(key)))
         .collect();
     let nodes = (1..=config.octopus.nodes)
         .map(|number| {
@@ -91,6 +91,21 @@ pub fn build(config: &Config, around: &BuildInput<'_>) -> StackSpec {
         timing: config.timing.clone(),
         admin_username: config.octopus.admin_username.clone(),
     }
+}
+
+/// Where a kind of data is: where a person wants it, else in a volume of the project's own.
+fn storage(config: &Config, around: &BuildInput<'_>, key: &str) -> Storage {
+    match config.storage.get(key) {
+        Some(Place::Volume(name)) => Storage::Theirs(name.clone()),
+        Some(Place::Directory(path)) => Storage::Directory(directory(around.working_dir, path)),
+        None => Storage::Ours(format!("{}_{key}", around.project)),
+    }
+}
+
+/// A path as an engine takes it: absolute, with nothing in it that means nothing.
+fn directory(working_dir: &str, path: &str) -> String {
+    let path: PathBuf = Path::new(working_dir).join(path).components().collect();
+    path.display().to_string()
 }
 
 fn database(config: &Config, sql: Option<&ContainerSpec>) -> DatabaseTarget {
@@ -129,7 +144,7 @@ fn sql_container(
     config: &Config,
     sql: &SqlConfig,
     project: &ProjectName,
-    data: String,
+    data: Storage,
 ) -> ContainerSpec {
     let mut env = sql.extra.clone();
     env.extend([
@@ -174,7 +189,7 @@ fn node_container(
     config: &Config,
     around: &BuildInput<'_>,
     number: u8,
-    mounts: BTreeMap<String, String>,
+    mounts: BTreeMap<String, Storage>,
 ) -> ContainerSpec {
     let octopus = &config.octopus;
     let unit = UnitId::Node(number);

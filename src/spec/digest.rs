@@ -45,6 +45,7 @@ mod tests {
     use super::*;
     use crate::config::Secret;
     use crate::spec::Port;
+    use crate::spec::Storage;
     use crate::spec::UnitId;
 
     #[test]
@@ -58,7 +59,7 @@ mod tests {
                 ("ACCEPT_EULA".into(), Secret::new("Y")),
                 ("TASK_CAP".into(), Secret::new("5")),
             ]),
-            mounts: BTreeMap::from([("/cache".into(), "p_cache-2".into())]),
+            mounts: BTreeMap::from([("/cache".into(), Storage::Ours("p_cache-2".into()))]),
             ports: vec![Port {
                 container: 8080,
                 host_ip: "127.0.0.1".parse().unwrap(),

@@ -10,6 +10,7 @@ pub mod diff;
 pub mod digest;
 pub mod front_door;
 pub mod labels;
+pub mod storage;
 pub mod unit;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use crate::config::ports::loopback;
 use crate::config::project::ProjectName;
 pub use digest::Digest;
 pub use front_door::FrontDoorSpec;
+pub use storage::Storage;
 pub use unit::Role;
 pub use unit::UnitId;
 
@@ -43,8 +45,8 @@ pub struct StackSpec {
     pub working_dir: String,
     /// The network all containers join.
     pub network: String,
-    /// Every named volume, as `key -> name`.
-    pub volumes: BTreeMap<String, String>,
+    /// Where each kind of data is, by its key.
+    pub volumes: BTreeMap<String, Storage>,
     /// The SQL Server container; `None` when the database is somebody else's.
     pub sql: Option<ContainerSpec>,
     /// Where and as whom the daemon asks the database whether it is well.
@@ -77,8 +79,8 @@ pub struct ContainerSpec {
     pub hostname: String,
     /// The environment. All of it may be secret, so none of it can be formatted.
     pub env: BTreeMap<String, Secret>,
-    /// Named volumes, by path in the container.
-    pub mounts: BTreeMap<String, String>,
+    /// What is mounted, by path in the container.
+    pub mounts: BTreeMap<String, Storage>,
     /// Published ports.
     pub ports: Vec<Port>,
     /// Names on the network besides the container's own.
@@ -177,6 +179,18 @@ impl StackSpec {
     /// The definition of one unit.
     pub fn container(&self, unit: UnitId) -> Option<&ContainerSpec> {
         self.containers().find(|container| container.unit == unit)
+    }
+
+    /// The volumes that are ours: what is to be made, and what may be removed.
+    pub fn our_volumes(&self) -> impl Iterator<Item = &str> {
+        self.volumes.values().filter_map(Storage::ours)
+    }
+
+    /// Where SQL Server's data is; none where the database is somebody else's.
+    pub fn data(&self) -> Option<&Storage> {
+        self.volumes
+            .get(build::SQL_DATA)
+            .filter(|_| self.sql.is_some())
     }
 
     /// Every image, once.

@@ -549,7 +549,9 @@ fn a_refused_login_on_new_data_is_not_believed_while_the_server_may_still_set_it
 fn new_data_is_what_we_made_until_its_server_served() {
     let mut scene = Scene::all_ready();
     assert!(!scene.state.records.durable.is_data_new);
-    let data = scene.state.desired.spec.as_ref().unwrap().volumes["sql-data"].clone();
+    let data = scene.state.desired.spec.as_ref().unwrap().volumes["sql-data"]
+        .source()
+        .to_owned();
     scene.change(|seen| assert!(seen.volumes.remove(&data)));
     let create = Action::CreateVolume(data.clone());
     scene.state.begin(&create, scene.now);

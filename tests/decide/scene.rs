@@ -109,7 +109,7 @@ pub(crate) fn running_as(spec: &StackSpec) -> Observed {
     Observed {
         containers: containers.collect(),
         networks: [("net".to_owned(), spec.network.clone())].into(),
-        volumes: spec.volumes.values().cloned().collect(),
+        volumes: spec.our_volumes().map(str::to_owned).collect(),
         images: images
             .map(|image| (image.to_owned(), format!("id of {image}")))
             .collect(),

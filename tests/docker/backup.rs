@@ -74,24 +74,32 @@ pub(super) fn odd_files() -> Vec<u8> {
 }
 
 pub(super) fn put(stack: &Stack, unit: &str, path: &str, tar: Vec<u8>) {
+    put_into(stack, &stack.container(unit), path, tar);
+}
+
+/// The same by the container's name.
+pub(super) fn put_into(stack: &Stack, name: &str, path: &str, tar: Vec<u8>) {
     let docker = stack.witness.docker();
     let options = UploadToContainerOptionsBuilder::default()
         .path(path)
         .build();
     let body = bollard::body_full(tar.into());
-    let name = stack.container(unit);
-    let call = docker.upload_to_container(&name, Some(options), body);
+    let call = docker.upload_to_container(name, Some(options), body);
     stack.witness.wait(call).unwrap();
 }
 
 /// A directory of a container, read past the product.
 pub(super) fn get(stack: &Stack, unit: &str, path: &str) -> Vec<Entry> {
+    get_out_of(stack, &stack.container(unit), path)
+}
+
+/// The same by the container's name.
+pub(super) fn get_out_of(stack: &Stack, name: &str, path: &str) -> Vec<Entry> {
     let options = DownloadFromContainerOptionsBuilder::default()
         .path(path)
         .build();
     let docker = stack.witness.docker();
-    let name = stack.container(unit);
-    let mut stream = docker.download_from_container(&name, Some(options));
+    let mut stream = docker.download_from_container(name, Some(options));
     let bytes = stack.witness.wait(async {
         let mut bytes = Vec::new();
         while let Some(piece) = stream.next().await {

@@ -11,6 +11,7 @@ use octo_local::export::File;
 use octo_local::export::compose;
 use octo_local::export::file::Access;
 use octo_local::spec::StackSpec;
+use octo_local::spec::Storage;
 use octo_local::spec::UnitId;
 use serde_json::Value;
 
@@ -87,6 +88,7 @@ fn variants() -> Vec<Config> {
         config(&[("OCTOPUS_NODES", "3"), ("LOG_MAX_SIZE", "1m")]),
         config(&external),
         config(&dind),
+        config(&[("SQL_DATA", "/srv/sql"), ("ARTIFACTS", "theirs")]),
     ]
 }
 
@@ -112,10 +114,14 @@ fn assert_same(stack: &StackSpec, file: &Value) {
         assert_eq!(called, container.name);
         for (path, volume) in &container.mounts {
             let mounts = service["volumes"].as_array().unwrap();
+            if let Storage::Directory(directory) = volume {
+                assert!(mounts.contains(&format!("{directory}:{path}").into()));
+                continue;
+            }
             let key = mounts
                 .iter()
                 .find_map(|mount| mount.as_str().unwrap().strip_suffix(&format!(":{path}")));
-            assert_eq!(file["volumes"][key.unwrap()]["name"], volume.as_str());
+            assert_eq!(file["volumes"][key.unwrap()]["name"], volume.source());
             assert_eq!(file["volumes"][key.unwrap()]["external"], true);
         }
         let ports = service["ports"].as_array().unwrap();

@@ -8,6 +8,7 @@ use bollard::models::ContainerCreateBody;
 use bollard::models::HostConfig;
 use bollard::models::NetworkCreateRequest;
 use bollard::models::PortBinding;
+use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters as query;
 
 use super::docker::Witness;
@@ -176,5 +177,65 @@ impl Drop for ForeignNetwork {
 impl Drop for Foreign {
     fn drop(&mut self) {
         self.witness.remove(&self.name);
+    }
+}
+
+/// A volume of somebody else, with these labels. Dropping it takes it away; whatever mounts it must
+/// be gone by then.
+pub(crate) struct ForeignVolume {
+    name: String,
+    witness: Witness,
+}
+
+impl ForeignVolume {
+    /// One without labels.
+    pub(crate) fn create(name: &str) -> Self {
+        Self::labelled(name, HashMap::new())
+    }
+
+    /// One with these labels.
+    pub(crate) fn labelled(name: &str, labels: HashMap<String, String>) -> Self {
+        let volume = Self {
+            name: name.to_owned(),
+            witness: Witness::new(),
+        };
+        let request = VolumeCreateRequest {
+            name: Some(name.to_owned()),
+            labels: Some(labels),
+            ..VolumeCreateRequest::default()
+        };
+        let call = volume.witness.docker().create_volume(request);
+        volume.witness.wait(call).unwrap();
+        volume
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is still there.
+    pub(crate) fn exists(&self) -> bool {
+        self.inspected().is_some()
+    }
+
+    /// Its labels.
+    pub(crate) fn labels(&self) -> HashMap<String, String> {
+        self.inspected().unwrap().labels
+    }
+
+    fn inspected(&self) -> Option<bollard::models::Volume> {
+        let call = self.witness.docker().inspect_volume(&self.name);
+        self.witness.wait(call).ok()
+    }
+}
+
+impl Drop for ForeignVolume {
+    fn drop(&mut self) {
+        let call = self
+            .witness
+            .docker()
+            .remove_volume(&self.name, None::<query::RemoveVolumeOptions>);
+        let _ = self.witness.wait(call);
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod docker_cli;
 pub(crate) mod foreign;
 pub(crate) mod http;
 pub(crate) mod images;
+pub(crate) mod old_stack;
 pub(crate) mod private;
 pub(crate) mod process;
 pub(crate) mod recorder;

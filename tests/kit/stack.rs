@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::cell::RefMut;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -55,6 +56,8 @@ pub(crate) struct Stack {
     disk: RefCell<Option<Disk>>,
     dir: TempDir,
     vars: RefCell<BTreeMap<String, String>>,
+    /// Those that are not in `.env`.
+    unwritten: RefCell<BTreeSet<String>>,
     /// What must never be shown.
     secrets: RefCell<Vec<String>>,
     shown: RefCell<String>,
@@ -114,6 +117,7 @@ impl Stack {
             disk: RefCell::default(),
             dir: tempfile::Builder::new().prefix("octo-").tempdir().unwrap(),
             vars: RefCell::default(),
+            unwritten: RefCell::default(),
             secrets: RefCell::default(),
             shown: RefCell::default(),
         };
@@ -216,9 +220,32 @@ impl Stack {
         self.write_env();
     }
 
+    /// Takes a variable out of `.env` that the test itself still goes by, as it does by ports.
+    pub(crate) fn unset_in_env_alone(&self, key: &str) {
+        self.unwritten.borrow_mut().insert(key.to_owned());
+        self.write_env();
+    }
+
+    /// Sets a variable for a while. Gives what it was.
+    pub(crate) fn replace(&self, key: &str, value: &str) -> Option<String> {
+        let before = self.vars.borrow().get(key).cloned();
+        self.set(key, value);
+        before
+    }
+
+    /// Sets it to what it was.
+    pub(crate) fn put_back(&self, key: &str, before: Option<String>) {
+        match before {
+            Some(value) => self.set(key, &value),
+            None => self.unset(key),
+        }
+    }
+
     fn write_env(&self) {
         let mut text = String::new();
-        for (key, value) in self.vars.borrow().iter() {
+        let unwritten = self.unwritten.borrow();
+        let vars = self.vars.borrow();
+        for (key, value) in vars.iter().filter(|(key, _)| !unwritten.contains(*key)) {
             writeln!(text, "{key}='{value}'").unwrap();
         }
         std::fs::write(self.dir().join(".env"), text).unwrap();

@@ -10,6 +10,7 @@ use octo_local::reconcile::action::Trouble;
 use octo_local::reconcile::action::TroubleKind;
 use octo_local::spec::ContainerSpec;
 use octo_local::spec::StackSpec;
+use octo_local::spec::Storage;
 use octo_local::spec::UnitId;
 
 use super::process::Phase;
@@ -300,15 +301,16 @@ impl Sim {
             return refused("network not found");
         };
         let networks = [network.name.clone()].into();
-        let missing: Vec<&String> = wanted
+        let missing: Vec<&str> = wanted
             .mounts
             .values()
+            .filter_map(Storage::volume)
             .filter(|name| !self.world.volumes.contains_key(*name))
             .collect();
         for name in missing {
             // The engine makes what is missing, without labels.
             self.world.volumes.insert(
-                name.clone(),
+                name.to_owned(),
                 Volume {
                     ours: false,
                     data: None,
@@ -594,7 +596,11 @@ fn made_of(wanted: &ContainerSpec) -> Made {
         of: Some((wanted.unit, wanted.digest())),
         image: String::new(),
         image_id: String::new(),
-        volumes: wanted.mounts.values().cloned().collect(),
+        volumes: wanted
+            .mounts
+            .values()
+            .map(|storage| storage.source().to_owned())
+            .collect(),
         ports: wanted.ports.iter().map(|port| port.host).collect(),
         privileged: wanted.privileged,
         mark,

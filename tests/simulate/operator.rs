@@ -85,6 +85,7 @@ impl Wish {
                 endpoint: None,
                 fresh: false,
                 no_backup: env.no_backup,
+                giving_way: None,
             })),
             Self::Down { volumes } => Request::Down {
                 volumes: *volumes,

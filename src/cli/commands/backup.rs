@@ -2,7 +2,7 @@
 //! a backup directory, and whether every byte of a set is what was written: they only read, and need
 //! neither daemon nor engine.
 
-mod create;
+pub(in crate::cli::commands) mod create;
 mod restore;
 
 use std::path::PathBuf;

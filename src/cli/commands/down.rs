@@ -27,6 +27,7 @@ use crate::engine::observe::ObservationCache;
 use crate::reconcile::status::GoalWord;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::Verdict;
+use crate::spec::Storage;
 
 /// What Ctrl-C says: the wish was taken, and the daemon keeps it.
 const GOES_ON: &str =
@@ -52,10 +53,23 @@ pub async fn down(context: &Context, flags: &DownFlags) -> Outcome {
     interruptible(GOES_ON, carry_out(context, flags)).await
 }
 
+/// What the stack uses and `--volumes` leaves as it is.
+async fn not_ours(context: &Context) -> Vec<Storage> {
+    let spec = context.applied().await.and_then(|stored| stored.spec);
+    let used = spec.map(|spec| spec.volumes.into_values());
+    let used = used.into_iter().flatten();
+    used.filter(|storage| storage.ours().is_none()).collect()
+}
+
 /// Asks for it, also the daemon that comes in the place of one that was killed over it.
 async fn carry_out(context: &Context, flags: &DownFlags) -> Outcome {
     let mut progress = Progress::new(Format::Table);
     let endpoint = Some(context.endpoint());
+    let stays = if flags.volumes {
+        not_ours(context).await
+    } else {
+        Vec::new()
+    };
     let body = DownBody {
         volumes: flags.volumes,
         timeout_s: flags.timeout,
@@ -76,6 +90,11 @@ async fn carry_out(context: &Context, flags: &DownFlags) -> Outcome {
                 "; the data stays"
             };
             print::tell(format_args!("{} is down{data}", context.project));
+            for storage in &stays {
+                print::tell(format_args!(
+                    "  note      {storage} is not octo-local's: it stays, with what is in it"
+                ));
+            }
             for note in last.iter().flat_map(|status| &status.notes) {
                 print::tell(format_args!(
                     "  note      {}",

@@ -1,5 +1,6 @@
 //! One file a command, named as it is typed.
 
+pub mod adopt;
 pub mod backup;
 mod change_units;
 pub mod config;

@@ -146,6 +146,7 @@ impl Resolved {
             endpoint: Some(context.endpoint()),
             fresh: flags.fresh,
             no_backup: flags.no_backup,
+            giving_way: None,
         }
     }
 }

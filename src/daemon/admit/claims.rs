@@ -9,6 +9,8 @@ use std::path::Path;
 use super::Asked;
 use super::Facts;
 use super::problem;
+use crate::adopt::seen;
+use crate::adopt::seen::COMPOSE_PROJECT;
 use crate::config::Config;
 use crate::config::Problem;
 use crate::config::project::ProjectName;
@@ -20,8 +22,6 @@ use crate::reconcile::observed::Stranger;
 use crate::spec::StackSpec;
 use crate::spec::labels;
 
-/// The project of docker compose that something belongs to (docker/compose `pkg/api/labels.go`).
-const COMPOSE_PROJECT: &str = "com.docker.compose.project";
 /// So many things are named in one message; the rest are counted.
 const NAMED: usize = 12;
 
@@ -83,10 +83,7 @@ pub(in crate::daemon) fn kinship(
         return None;
     }
     let data = Data::of(its_spec);
-    let has_data = match &data {
-        Data::Volume(name) => all.volumes.iter().any(|volume| volume.name == *name),
-        Data::External { .. } => false,
-    };
+    let has_data = data.is_in(all);
     let same_secrets = its_config.octopus.admin_password == config.octopus.admin_password
         && its_config.sql.as_ref().map(|sql| &sql.sa_password)
             == config.sql.as_ref().map(|sql| &sql.sa_password);
@@ -150,7 +147,7 @@ pub(in crate::daemon) fn foreign(spec: &StackSpec, all: &Inventory) -> Vec<Forei
     let has_network = all.networks.iter().any(|one| is_ours(one, project));
     let is_wanted = |kind: &str, name: &str| match kind {
         "container" => spec.containers().any(|wanted| wanted.name == name),
-        "volume" => spec.volumes.values().any(|wanted| wanted == name),
+        "volume" => spec.our_volumes().any(|wanted| wanted == name),
         _ => spec.network == name && !has_network,
     };
     things(all)
@@ -170,18 +167,18 @@ fn things(all: &Inventory) -> impl Iterator<Item = (&'static str, &Thing, bool)>
     containers.chain(volumes).chain(networks)
 }
 
-/// Running containers of others that use our SQL volume.
+/// Running containers of others that use the place of our SQL Server's data.
 pub(in crate::daemon) fn volume_users(
     spec: &StackSpec,
     all: &Inventory,
     strangers: &BTreeSet<Stranger>,
 ) -> Vec<String> {
-    let Data::Volume(volume) = Data::of(spec) else {
+    let Some(storage) = spec.data() else {
         return Vec::new();
     };
     let uses = all.containers.iter().filter(|one| {
         one.runs
-            && one.volumes.contains(&volume)
+            && one.mounts.contains(storage.source())
             && !is_our_container(&one.thing, spec.project.as_str(), strangers)
     });
     uses.map(|one| one.thing.name.clone()).collect()
@@ -220,20 +217,11 @@ impl Claims {
 }
 
 fn is_named_as_of(project: &str, kind: &str, name: &str) -> bool {
-    let Some(rest) = name.strip_prefix(project) else {
-        return false;
-    };
-    let is_instance = |separator: char| {
-        let mut parts = rest.rsplit(separator);
-        let number = parts.next().unwrap_or_default();
-        rest.starts_with(separator)
-            && number.parse::<u16>().is_ok()
-            && parts.next().is_some_and(|service| !service.is_empty())
-    };
+    let rest = name.strip_prefix(project);
     match kind {
-        "container" => is_instance('_') || is_instance('-'),
-        "volume" => rest.len() > 1 && rest.starts_with('_'),
-        _ => rest == "_default",
+        "container" => seen::is_named_as_of(project, name),
+        "volume" => rest.is_some_and(|rest| rest.len() > 1 && rest.starts_with('_')),
+        _ => rest == Some("_default"),
     }
 }
 
@@ -288,11 +276,11 @@ fn of_foreign(foreign: &Foreign) -> Problem {
         format!(
             "a {kind} of this name exists that is not octo-local's: it belongs to {owner}{holds}"
         ),
-        "use another project name with -p; the README's \"Coming from docker compose\" says how to bring its data over",
+        "`octo-local adopt` takes a compose stack over with its data; or use another project name with -p",
     )
 }
 
-/// The way that was tried by hand: with a project beside, so that the old one stays as it is.
+/// Data that comes along, or a new database that is meant.
 fn beside(asked: &Asked<'_>, claims: &Claims) -> Problem {
     let project = &asked.spec.project;
     let mut told = problem(
@@ -301,13 +289,8 @@ fn beside(asked: &Asked<'_>, claims: &Claims) -> Problem {
             "this machine has what looks like this project's data, and `up` would make a new, empty database beside it: {}",
             claims.told()
         ),
-        format!(
-            "to bring the data over: (1) put its MASTER_KEY into .env, as `show-master-key` in the old container tells it; \
-             (2) stop the old stack, and keep it; (3) `octo-local -p NEW up`, then `octo-local -p NEW down`; (4) copy the \
-             old volumes' files, owners kept, in place of those in NEW_sql-data (from {project}_sqlvolume or its like), \
-             NEW_repository, NEW_artifacts, NEW_task-logs and NEW_event-exports; (5) `octo-local -p NEW up`. If a new, \
-             empty database is meant: -p NEW, or --fresh"
-        ),
+        "`octo-local adopt` takes the old stack over with its data, and `octo-local adopt --plan` says how; if a new, empty \
+         database is meant: -p NEW, or --fresh",
     );
     told.value = Some(project.to_string());
     told
@@ -358,6 +341,7 @@ mod tests {
     use super::*;
     use crate::engine::inventory::AnyContainer;
     use crate::spec::ContainerSpec;
+    use crate::spec::Storage;
 
     fn thing(name: &str, labels: &[(&str, &str)]) -> Thing {
         Thing {
@@ -416,7 +400,7 @@ mod tests {
         let on_the_data = |name: &str| AnyContainer {
             thing: thing(name, &[(labels::PROJECT, "shop")]),
             runs: true,
-            volumes: [volume.clone()].into(),
+            mounts: [volume.clone()].into(),
             ..AnyContainer::default()
         };
         let all = Inventory {
@@ -426,7 +410,7 @@ mod tests {
         let spec = StackSpec {
             project: ProjectName::given("shop").unwrap(),
             sql: Some(ContainerSpec::default()),
-            volumes: [("sql-data".to_owned(), volume.clone())].into(),
+            volumes: [("sql-data".to_owned(), Storage::Ours(volume.clone()))].into(),
             ..StackSpec::default()
         };
         let strangers = [Stranger::Container("trial".to_owned())].into();

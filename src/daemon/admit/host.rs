@@ -33,6 +33,7 @@ pub(super) fn judge(config: &Config, facts: &Facts, problems: &mut Vec<Problem>)
         let fix = "give PEM files that belong together and that the daemon's user may read; paths are relative to the project directory";
         problem(key, why.as_str(), fix)
     }));
+    problems.extend(facts.ports.places.iter().cloned());
     let Some((memory, architecture)) = facts.host.as_ref().filter(|_| !config.demo) else {
         return;
     };

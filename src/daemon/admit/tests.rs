@@ -522,10 +522,10 @@ fn nobody_ends_up_with_an_empty_database_beside_their_data() {
     assert_eq!(found, ["project name"]);
     for word in [
         "p_sqlvolume",
-        "show-master-key",
+        "`octo-local adopt`",
+        "adopt --plan",
         "-p NEW",
         "--fresh",
-        "NEW_sql-data",
     ] {
         assert!(words.contains(word), "{word}: {words}");
     }
@@ -609,6 +609,7 @@ fn all_problems_of_the_host_come_at_once_and_none_advises_to_remove() {
             }],
             no_such_address: vec![("BIND_ADDRESS".into(), "192.0.2.7".parse().unwrap())],
             certificate: Some(("TLS_KEY".into(), "it is another's".into())),
+            places: vec![problem("SQL_DATA", "it is gone", "bring it back")],
         },
         host: Some((1_000_000_000, "aarch64".into())),
         ..Facts::default()
@@ -622,6 +623,7 @@ fn all_problems_of_the_host_come_at_once_and_none_advises_to_remove() {
         "SQL_PORT",
         "BIND_ADDRESS",
         "TLS_KEY",
+        "SQL_DATA",
         "memory",
         "processor",
     ];
@@ -644,4 +646,38 @@ fn one_external_database_is_one_however_it_is_spelled() {
     assert_eq!(data("tcp:SQL.example.com.,1433", "OCTOPUS"), plain);
     assert_ne!(data("sql.example.com,1434", "Octopus"), plain);
     assert_ne!(data("sql.example.com", "Octopus2"), plain);
+}
+
+#[test]
+fn a_password_of_data_elsewhere_binds_nobody_and_a_chosen_place_that_lost_its_data_is_told() {
+    let chosen = config(&[("SQL_DATA", "/srv/sql"), ("MASTER_KEY", KEY)], false);
+    let own = config(&[], false);
+    let stored = Stored {
+        sa_password: Some(Secret::new("0ld-password")),
+        spec: Some(spec(&own)),
+        ..Stored::default()
+    };
+    let facts = Facts {
+        has_data: true,
+        ..Facts::default()
+    };
+    assert!(ask(&chosen, &stored, &facts, false).is_ok());
+    let (keys, _) = refused(ask(&own, &stored, &facts, false));
+    assert!(keys.contains(&"SA_PASSWORD".to_owned()), "{keys:?}");
+
+    let mut stored = Stored {
+        spec: Some(spec(&chosen)),
+        ..Stored::default()
+    };
+    let data = Data::of(&spec(&chosen));
+    assert_eq!(data, Data::Directory("/srv/sql".to_owned()));
+    stored.keys.set(&Secret::new(KEY), false, &data);
+    stored.key_proven(&Secret::new(KEY), &data);
+    let (keys, words) = refused(ask(&chosen, &stored, &Facts::default(), false));
+    assert_eq!(keys, ["/srv/sql"]);
+    assert!(words.contains("is the disk mounted?"), "{words}");
+    assert!(ask(&chosen, &stored, &Facts::default(), true).is_ok());
+    // It is not octo-local's, so it does not go with `down --volumes`, nor does what is known of it.
+    let left = stored.data_deleted();
+    assert!(left.had_data(&data));
 }

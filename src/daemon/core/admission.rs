@@ -290,7 +290,7 @@ impl Core {
     pub(super) fn has_its_data(&self, spec: &StackSpec) -> bool {
         match Data::of(spec) {
             Data::Volume(name) => self.state.seen.volumes.contains(&name),
-            Data::External { .. } => true,
+            Data::Theirs(_) | Data::Directory(_) | Data::External { .. } => true,
         }
     }
 

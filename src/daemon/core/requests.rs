@@ -324,6 +324,7 @@ impl Core {
                 .map(|(unit, _)| *unit)
                 .collect(),
             applied_data: kept.spec.as_ref().map(Data::of),
+            giving_way: request.giving_way.clone(),
             own_listeners: self.own_listeners(),
         }
     }

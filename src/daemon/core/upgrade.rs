@@ -75,7 +75,9 @@ impl Core {
         let is_same =
             ran.image == to && id.is_none_or(|id| ran.image_id.is_empty() || *id == ran.image_id);
         // Somebody else's database is backed up where it is.
-        let is_ours = data.is_volume() && Data::of(&before.spec) == data && self.has_its_data(spec);
+        let is_ours = !matches!(data, Data::External { .. })
+            && Data::of(&before.spec) == data
+            && self.has_its_data(spec);
         if is_same || !is_ours || request.no_backup {
             return None;
         }

@@ -5,8 +5,10 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::config::Secret;
+use crate::engine::inventory::Inventory;
 use crate::reconcile::observed::Instance;
 use crate::spec::StackSpec;
+use crate::spec::Storage;
 use crate::spec::build::SQL_DATA;
 
 /// How many replaced keys are kept. A key is 40 bytes and is replaced by a person's hand; beyond
@@ -21,6 +23,10 @@ const DATABASES: usize = 16;
 pub enum Data {
     /// The volume of this name, of a SQL Server of the stack's own.
     Volume(String),
+    /// The same in a volume that a person named, whosever it is.
+    Theirs(String),
+    /// The same in a directory of the host.
+    Directory(String),
     /// Somebody else's database.
     External {
         /// [`DatabaseTarget::server`](crate::spec::DatabaseTarget::server).
@@ -34,12 +40,26 @@ impl Data {
     /// The data that a desired state runs on.
     pub fn of(spec: &StackSpec) -> Self {
         if spec.sql.is_some() {
-            return Self::Volume(spec.volumes.get(SQL_DATA).cloned().unwrap_or_default());
+            return match spec.volumes.get(SQL_DATA).cloned().unwrap_or_default() {
+                Storage::Ours(name) => Self::Volume(name),
+                Storage::Theirs(name) => Self::Theirs(name),
+                Storage::Directory(path) => Self::Directory(path),
+            };
         }
         let target = &spec.database;
         Self::External {
             server: target.server(),
             database: target.database.to_lowercase(),
+        }
+    }
+
+    /// Whether an engine has the volume that it is in. Of a directory the engine knows nothing.
+    pub fn is_in(&self, all: &Inventory) -> bool {
+        match self {
+            Self::Volume(name) | Self::Theirs(name) => {
+                all.volumes.iter().any(|volume| volume.name == *name)
+            }
+            Self::Directory(_) | Self::External { .. } => false,
         }
     }
 
@@ -52,7 +72,8 @@ impl Data {
 impl std::fmt::Display for Data {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Volume(name) => write!(out, "volume {name}"),
+            Self::Volume(name) | Self::Theirs(name) => write!(out, "volume {name}"),
+            Self::Directory(path) => write!(out, "directory {path}"),
             Self::External { server, database } => write!(out, "database {database} on {server}"),
         }
     }

@@ -99,6 +99,7 @@ mod tests {
     use super::*;
     use crate::spec::ContainerSpec;
     use crate::spec::StackSpec;
+    use crate::spec::Storage;
     use crate::spec::build::SQL_DATA;
 
     fn stored() -> Stored {
@@ -109,7 +110,7 @@ mod tests {
         let spec = StackSpec {
             sql: Some(ContainerSpec::default()),
             nodes: vec![node(1), node(2)],
-            volumes: [(SQL_DATA.to_owned(), "p_sql-data".to_owned())].into(),
+            volumes: [(SQL_DATA.to_owned(), Storage::Ours("p_sql-data".to_owned()))].into(),
             ..StackSpec::default()
         };
         let data = Data::of(&spec);

@@ -20,9 +20,11 @@ use crate::reconcile::action::Trouble;
 use crate::reconcile::action::TroubleKind;
 use crate::reconcile::cause;
 use crate::reconcile::observed::Instance;
+use crate::spec::ContainerSpec;
 use crate::spec::DatabaseTarget;
 use crate::spec::Port;
 use crate::spec::StackSpec;
+use crate::spec::Storage;
 use crate::spec::UnitId;
 use crate::sql;
 use crate::standin;
@@ -205,30 +207,45 @@ impl ActionContext {
         let Some(spec) = spec.filter(|_| unit == UnitId::Sql) else {
             return Ok(());
         };
-        let Some(volume) = spec.volumes.get(crate::spec::build::SQL_DATA) else {
+        let Some(data) = spec.data() else {
             return Ok(());
         };
-        let users = self.engine.foreign_users(&spec.project, volume).await?;
+        let users = self
+            .engine
+            .foreign_users(&spec.project, data.source())
+            .await?;
         if users.is_empty() {
             return Ok(());
         }
-        let words = format!(
-            "the data volume {volume} is mounted by {}",
-            users.join(", ")
-        );
+        let words = format!("the data ({data}) is mounted by {}", users.join(", "));
         Err(Failed::known(TroubleKind::VolumeInUse, words))
     }
 
     /// A tag that was moved since the last `up` must not slip in another version next to the one
     /// that runs.
-    async fn create(&self, spec: &StackSpec, unit: UnitId) -> Result<(), EngineError> {
+    async fn create(&self, spec: &StackSpec, unit: UnitId) -> Result<(), Failed> {
         let (Some(wanted), Some(network)) = (spec.container(unit), &self.input.network) else {
             return Ok(());
         };
+        self.refuse_lost_places(wanted).await?;
         let image = self.input.moved.get(&wanted.image).unwrap_or(&wanted.image);
-        self.engine
-            .create_container(spec, wanted, network, image)
-            .await
+        let made = self.engine.create_container(spec, wanted, network, image);
+        Ok(made.await?)
+    }
+
+    /// The engine makes a new, empty volume in the place of one that is gone. A directory that is
+    /// gone it refuses itself.
+    async fn refuse_lost_places(&self, wanted: &ContainerSpec) -> Result<(), Failed> {
+        for storage in wanted.mounts.values() {
+            let Storage::Theirs(name) = storage else {
+                continue;
+            };
+            if self.engine.volume(name.as_str()).await?.is_none() {
+                let words = format!("there is no volume {name}");
+                return Err(Failed::known(TroubleKind::PlaceGone, words));
+            }
+        }
+        Ok(())
     }
 
     /// A demo's images are in no registry: they are made of this program, as `up --demo` made them.

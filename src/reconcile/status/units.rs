@@ -21,6 +21,7 @@ use crate::reconcile::record::Blocked;
 use crate::reconcile::record::UnitRecord;
 use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
+use crate::spec::Storage;
 use crate::spec::UnitId;
 
 /// One unit, for people.
@@ -193,7 +194,8 @@ impl Around<'_> {
     /// Why a container that is wanted cannot be made: its image, its network or a volume is not
     /// there.
     fn blocked(&self, wanted: &ContainerSpec) -> Option<(&Subject, &Blocked)> {
-        let volumes = wanted.mounts.values().cloned().map(Subject::Volume);
+        let volumes = wanted.mounts.values().filter_map(Storage::ours);
+        let volumes = volumes.map(|name| Subject::Volume(name.to_owned()));
         let mut parts = [Subject::Image(wanted.image.clone()), Subject::Network]
             .into_iter()
             .chain(volumes);

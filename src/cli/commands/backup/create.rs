@@ -121,7 +121,7 @@ async fn make(
 }
 
 /// Tells where the run is, as long as it is somewhere else than the last time.
-pub(super) async fn tell(receiver: watch::Receiver<Progress>) {
+pub(in crate::cli::commands) async fn tell(receiver: watch::Receiver<Progress>) {
     let mut told = String::new();
     loop {
         tokio::time::sleep(TELL_EVERY).await;

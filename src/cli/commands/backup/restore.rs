@@ -34,6 +34,7 @@ use crate::engine::Engine;
 use crate::reconcile::Observed;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
+use crate::spec::build::SQL_DATA;
 use crate::sql;
 
 /// Brings a set back.
@@ -177,6 +178,12 @@ fn confirm(context: &Context, set: &Opened) -> Outcome {
 /// From here on the data is neither what it was nor what the set is, until the end.
 async fn bring_back(context: &Context, engine: &Engine, set: &Opened, spec: &StackSpec) -> Outcome {
     tell_the_daemon(context, RestoreStep::Begin(set.name.to_string())).await?;
+    let of_nodes = spec.volumes.iter().filter(|(key, _)| *key != SQL_DATA);
+    for (_, place) in of_nodes.filter(|(_, place)| place.ours().is_none()) {
+        print::tell(format_args!(
+            "note: {place} is not octo-local's: the set's files take the place of those of the same name, others stay"
+        ));
+    }
     let (sender, receiver) = watch::channel(Progress::default());
     let telling = tokio::spawn(super::create::tell(receiver));
     let result = bring_back::bring_back(engine, set, spec, &sender).await;

@@ -1,0 +1,122 @@
+//! Looks at the places that a person wants data to be in, as far as this host shows them.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use super::admit::Look;
+use super::admit::Runner;
+use super::admit::unfit;
+use crate::config::Config;
+use crate::config::Problem;
+use crate::config::storage::KINDS;
+use crate::engine::Engine;
+use crate::engine::EngineError;
+use crate::spec::StackSpec;
+use crate::spec::Storage;
+use crate::spec::labels;
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    /// What is wrong with them.
+    pub(super) problems: Vec<Problem>,
+    /// The place of SQL Server's data, where it is not a volume of the project's own.
+    pub(super) data: Option<Look>,
+}
+
+/// Looks at each.
+pub(super) async fn look(
+    engine: &Engine,
+    config: &Config,
+    spec: &StackSpec,
+) -> Result<Places, EngineError> {
+    let mut found = Places::default();
+    for kind in &KINDS {
+        let Some(storage) = spec.volumes.get(kind.key) else {
+            continue;
+        };
+        let look = match storage {
+            Storage::Ours(_) => continue,
+            Storage::Theirs(name) => match engine.volume(name).await? {
+                None => Look::Absent,
+                Some(volume) if is_ours(&volume, spec) => Look::Ours,
+                Some(volume) if engine.endpoint.is_local() => {
+                    // One that this process may not enter is there all the same.
+                    match directory(&volume.mountpoint) {
+                        there @ Look::There { .. } => there,
+                        Look::Unknown | Look::Absent | Look::NoDirectory | Look::Ours => {
+                            Look::Unknown
+                        }
+                    }
+                }
+                Some(_) => Look::Unknown,
+            },
+            Storage::Directory(path) if engine.endpoint.is_local() => directory(path),
+            Storage::Directory(_) => Look::Unknown,
+        };
+        let runner = match &spec.sql {
+            Some(sql) if kind.of_sql => {
+                Runner::of_sql(engine.image_user(&sql.image).await?.as_deref())
+            }
+            Some(_) | None => Runner::of_nodes(config.octopus.user.as_deref()),
+        };
+        found.problems.extend(unfit(kind, storage, look, &runner));
+        if kind.of_sql {
+            found.data = Some(look);
+        }
+    }
+    Ok(found)
+}
+
+fn is_ours(volume: &bollard::models::Volume, spec: &StackSpec) -> bool {
+    let label = volume.labels.get(labels::PROJECT);
+    label.map(String::as_str) == Some(spec.project.as_str())
+}
+
+/// What this process sees of a directory.
+fn directory(path: &str) -> Look {
+    let path = Path::new(path);
+    let seen = match std::fs::metadata(path) {
+        Ok(seen) => seen,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Look::Absent,
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+            return Look::NoDirectory;
+        }
+        Err(_) => return Look::Unknown,
+    };
+    if !seen.is_dir() {
+        return Look::NoDirectory;
+    }
+    // A file system of its own begins with this.
+    let is_data = |name: &std::ffi::OsStr| name != "lost+found";
+    let is_empty = match std::fs::read_dir(path) {
+        Ok(entries) => !entries.flatten().any(|entry| is_data(&entry.file_name())),
+        Err(_) => false,
+    };
+    Look::There {
+        owner: (seen.uid(), seen.gid()),
+        mode: seen.mode(),
+        is_empty,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_seen_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let look = |name: &str| directory(&dir.path().join(name).display().to_string());
+        let is_empty = |look| matches!(look, Look::There { is_empty: true, .. });
+        std::fs::create_dir_all(dir.path().join("new/lost+found")).unwrap();
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        assert!(is_empty(look("new")));
+        assert!(!is_empty(look("")) && matches!(look(""), Look::There { .. }));
+        assert_eq!(look("gone"), Look::Absent);
+        assert_eq!(
+            (look("file"), look("file/in")),
+            (Look::NoDirectory, Look::NoDirectory)
+        );
+    }
+}
