@@ -5,6 +5,7 @@
 mod claims;
 mod host;
 mod key;
+mod owners;
 mod versions;
 
 use std::net::IpAddr;
@@ -28,6 +29,8 @@ pub(super) use claims::has_directory;
 pub(super) use claims::is_our_container;
 pub(super) use claims::kinship;
 pub(super) use claims::volume_users;
+pub use owners::Directory;
+pub use owners::Owners;
 
 /// What is asked to be applied.
 #[derive(Clone, Copy, Debug)]
@@ -129,8 +132,10 @@ pub struct Facts {
     pub elsewhere: Option<(String, String)>,
     /// Memory of the engine's host, in bytes, and its processor.
     pub host: Option<(u64, String)>,
-    /// The versions that images of Octopus Server say of themselves.
+    /// What is known of versions of Octopus Server.
     pub versions: Versions,
+    /// Whose the nodes' directories are, where nodes are to run as somebody.
+    pub owners: Owners,
 }
 
 impl Facts {
@@ -171,6 +176,7 @@ pub fn admit(asked: &Asked<'_>, stored: &Stored, facts: &Facts) -> Result<Admitt
     password(asked, stored, facts, &mut problems);
     versions::judge(asked, stored, facts, &mut problems, &mut notes);
     host::judge(asked.config, facts, &mut problems);
+    owners::judge(asked, facts, &mut problems);
     newness(asked, facts, &mut notes);
     let key = key::choose(asked, stored, facts, &mut problems);
     match key {

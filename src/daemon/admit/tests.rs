@@ -645,3 +645,46 @@ fn one_external_database_is_one_however_it_is_spelled() {
     assert_ne!(data("sql.example.com,1434", "Octopus"), plain);
     assert_ne!(data("sql.example.com", "Octopus2"), plain);
 }
+
+#[test]
+fn a_user_that_may_not_write_what_is_there_is_told_before_a_node_is_replaced() {
+    let owned = |uid, mode| Facts {
+        owners: Owners {
+            directories: vec![Directory {
+                path: "/repository".to_owned(),
+                uid,
+                gid: 0,
+                mode,
+            }],
+            passwd: "octopus:x:999:999::/:/bin/sh".to_owned(),
+        },
+        ..data()
+    };
+    let asked = |user: &str| {
+        config(
+            &[
+                ("CONTAINER_USER", user),
+                ("DISABLE_DIND", "Y"),
+                ("MASTER_KEY", KEY),
+            ],
+            false,
+        )
+    };
+    let (found, words) = refused(ask(&asked("octopus"), &made(true), &owned(0, 0o755), false));
+    assert_eq!(found, ["CONTAINER_USER"]);
+    for part in ["octopus, uid 999,", "/repository", "chown -R 999"] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+    for (user, facts) in [
+        ("octopus", owned(999, 0o755)),
+        ("octopus", owned(0, 0o777)),
+        ("root", owned(0, 0o755)),
+        ("somebody", owned(0, 0o755)),
+    ] {
+        assert_eq!(
+            keys(&asked(user), &made(true), &facts),
+            Vec::<String>::new(),
+            "{user}"
+        );
+    }
+}
