@@ -66,6 +66,15 @@ pub struct NodeKey {
     pub serves: bool,
 }
 
+/// What an existing node shows.
+#[derive(Clone, Debug, Default)]
+pub struct NodeFacts {
+    /// The master key in its environment.
+    pub key: Option<NodeKey>,
+    /// Whose its directories are, where nodes are to run as somebody.
+    pub owners: Owners,
+}
+
 /// A port that something else holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
@@ -116,8 +125,8 @@ pub struct Facts {
     pub is_demo: Option<bool>,
     /// What the running SQL Server says of the configured `sa` password.
     pub sa_login: Login,
-    /// The master key in an existing node's environment.
-    pub node_key: Option<NodeKey>,
+    /// What an existing node shows.
+    pub node: NodeFacts,
     /// What has a name that is to be ours, and belongs to somebody else.
     pub foreign: Vec<Foreign>,
     /// Running containers of others that use our SQL volume.
@@ -134,8 +143,6 @@ pub struct Facts {
     pub host: Option<(u64, String)>,
     /// What is known of versions of Octopus Server.
     pub versions: Versions,
-    /// Whose the nodes' directories are, where nodes are to run as somebody.
-    pub owners: Owners,
 }
 
 impl Facts {

@@ -142,7 +142,7 @@ impl Question {
             .as_ref()
             .is_none_or(|data| *data == Data::of(&self.spec));
         if same_data {
-            facts.node_key = self.node_key().await;
+            facts.node.key = self.node_key().await;
         }
         if !self.spec.demo {
             facts.host = self.engine.host().await.ok();
@@ -152,7 +152,7 @@ impl Question {
                 facts.versions.node = self.node_version().await?;
             }
         }
-        facts.owners = tokio::time::timeout(OWNERS_LIMIT, self.owners())
+        facts.node.owners = tokio::time::timeout(OWNERS_LIMIT, self.owners())
             .await
             .unwrap_or_default();
         Ok(facts)

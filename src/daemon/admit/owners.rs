@@ -40,10 +40,10 @@ pub(super) fn judge(asked: &Asked<'_>, facts: &Facts, problems: &mut Vec<Problem
     let Some(name) = asked.spec.nodes.first().and_then(|node| node.user.as_ref()) else {
         return;
     };
-    let Some(user) = user_of(name, &facts.owners.passwd) else {
+    let Some(user) = user_of(name, &facts.node.owners.passwd) else {
         return;
     };
-    let all = facts.owners.directories.iter();
+    let all = facts.node.owners.directories.iter();
     let closed: Vec<&str> = all
         .filter(|directory| !may_write(user, directory))
         .map(|directory| directory.path.as_str())

@@ -87,6 +87,13 @@ fn keys(config: &Config, stored: &Stored, facts: &Facts) -> Vec<String> {
     refused(ask(config, stored, facts, false)).0
 }
 
+fn node_with(key: NodeKey) -> NodeFacts {
+    NodeFacts {
+        key: Some(key),
+        ..NodeFacts::default()
+    }
+}
+
 fn volume() -> Data {
     Data::Volume("p_sql-data".to_owned())
 }
@@ -200,7 +207,7 @@ fn a_wrong_key_once_does_not_refuse_the_right_one() {
     assert_eq!(asked(&wrong), ["MASTER_KEY"]);
     assert_eq!(asked(&wrong.data_deleted()), ["MASTER_KEY"]);
     let node_has_it = Facts {
-        node_key: Some(NodeKey {
+        node: node_with(NodeKey {
             key: Secret::new(KEY),
             serves: false,
         }),
@@ -224,7 +231,7 @@ fn a_key_binds_only_the_data_that_a_node_came_up_on() {
     assert_eq!(key(&given, &made(true), &with_database(true)), known(OTHER));
     let own = config(&[("MASTER_KEY", OTHER)], false);
     let serving = Facts {
-        node_key: Some(NodeKey {
+        node: node_with(NodeKey {
             key: Secret::new(KEY),
             serves: true,
         }),
@@ -649,14 +656,17 @@ fn one_external_database_is_one_however_it_is_spelled() {
 #[test]
 fn a_user_that_may_not_write_what_is_there_is_told_before_a_node_is_replaced() {
     let owned = |uid, mode| Facts {
-        owners: Owners {
-            directories: vec![Directory {
-                path: "/repository".to_owned(),
-                uid,
-                gid: 0,
-                mode,
-            }],
-            passwd: "octopus:x:999:999::/:/bin/sh".to_owned(),
+        node: NodeFacts {
+            key: None,
+            owners: Owners {
+                directories: vec![Directory {
+                    path: "/repository".to_owned(),
+                    uid,
+                    gid: 0,
+                    mode,
+                }],
+                passwd: "octopus:x:999:999::/:/bin/sh".to_owned(),
+            },
         },
         ..data()
     };
