@@ -560,7 +560,7 @@ fn odd_facts() -> Vec<fn(&mut Facts)> {
             }];
         },
         |facts| {
-            facts.node_key = Some(NodeKey {
+            facts.node.key = Some(NodeKey {
                 key: Secret::new("BBBBBBBBBBBBBBBBBBBBBB=="),
                 serves: true,
             });

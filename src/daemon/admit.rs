@@ -5,6 +5,7 @@
 mod claims;
 mod host;
 mod key;
+mod owners;
 mod places;
 mod versions;
 
@@ -29,6 +30,8 @@ pub(super) use claims::has_directory;
 pub(super) use claims::is_our_container;
 pub(super) use claims::kinship;
 pub(super) use claims::volume_users;
+pub use owners::Directory;
+pub use owners::Owners;
 pub use places::Look;
 pub use places::Runner;
 pub use places::has_data;
@@ -66,6 +69,15 @@ pub struct NodeKey {
     pub key: Secret,
     /// The node serves, so it is the database's.
     pub serves: bool,
+}
+
+/// What an existing node shows.
+#[derive(Clone, Debug, Default)]
+pub struct NodeFacts {
+    /// The master key in its environment.
+    pub key: Option<NodeKey>,
+    /// Whose its directories are, where nodes are to run as somebody.
+    pub owners: Owners,
 }
 
 /// A port that something else holds.
@@ -121,8 +133,8 @@ pub struct Facts {
     pub is_demo: Option<bool>,
     /// What the running SQL Server says of the configured `sa` password.
     pub sa_login: Login,
-    /// The master key in an existing node's environment.
-    pub node_key: Option<NodeKey>,
+    /// What an existing node shows.
+    pub node: NodeFacts,
     /// What has a name that is to be ours, and belongs to somebody else.
     pub foreign: Vec<Foreign>,
     /// Running containers of others that use our SQL volume.
@@ -137,7 +149,7 @@ pub struct Facts {
     pub elsewhere: Option<(String, String)>,
     /// Memory of the engine's host, in bytes, and its processor.
     pub host: Option<(u64, String)>,
-    /// The versions that images of Octopus Server say of themselves.
+    /// What is known of versions of Octopus Server.
     pub versions: Versions,
 }
 
@@ -179,6 +191,7 @@ pub fn admit(asked: &Asked<'_>, stored: &Stored, facts: &Facts) -> Result<Admitt
     password(asked, stored, facts, &mut problems);
     versions::judge(asked, stored, facts, &mut problems, &mut notes);
     host::judge(asked.config, facts, &mut problems);
+    owners::judge(asked, facts, &mut problems);
     newness(asked, facts, &mut notes);
     let key = key::choose(asked, stored, facts, &mut problems);
     match key {

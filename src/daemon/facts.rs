@@ -11,10 +11,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::admit::Claims;
+use super::admit::Directory;
 use super::admit::Facts;
 use super::admit::Known;
 use super::admit::Login;
 use super::admit::NodeKey;
+use super::admit::Owners;
 use super::admit::Ports;
 use super::admit::Sibling;
 use super::admit::Taken;
@@ -54,6 +56,9 @@ use crate::web::tls::BadCertificate;
 
 /// How long a question to a database may take when a request waits for it.
 const DATABASE_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long it may take to see whose directories are, in a handful of calls.
+const OWNERS_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a request waits for an engine that does not answer: a call may break, and an engine may
 /// just be starting.
@@ -157,7 +162,7 @@ impl Question {
             .as_ref()
             .is_none_or(|data| *data == Data::of(&self.spec));
         if same_data {
-            facts.node_key = self.node_key().await;
+            facts.node.key = self.node_key().await;
         }
         if !self.spec.demo {
             facts.host = self.engine.host().await.ok();
@@ -167,6 +172,9 @@ impl Question {
                 facts.versions.node = self.node_version().await?;
             }
         }
+        facts.node.owners = tokio::time::timeout(OWNERS_LIMIT, self.owners())
+            .await
+            .unwrap_or_default();
         Ok(facts)
     }
 
@@ -252,6 +260,32 @@ impl Question {
             }
             Some(_) | None => Ok(None),
         }
+    }
+
+    /// Whose the directories are that nodes have, as one of them shows it. A question without an
+    /// answer is no reason to refuse anything.
+    async fn owners(&self) -> Owners {
+        let wanted = self.spec.nodes.first().filter(|node| node.user.is_some());
+        let mut nodes = self.seen.containers.iter();
+        let there = nodes.find(|one| one.unit != UnitId::Sql);
+        let (Some(wanted), Some(there)) = (wanted, there) else {
+            return Owners::default();
+        };
+        let mut owners = Owners::default();
+        if let Ok(Some(file)) = self.engine.first_entry(&there.id, "/etc/passwd").await {
+            owners.passwd = String::from_utf8_lossy(&file.content).into_owned();
+        }
+        for path in wanted.mounts.keys() {
+            if let Ok(Some(entry)) = self.engine.first_entry(&there.id, path).await {
+                owners.directories.push(Directory {
+                    path: path.clone(),
+                    uid: entry.uid,
+                    gid: entry.gid,
+                    mode: entry.mode,
+                });
+            }
+        }
+        owners
     }
 
     /// The versions that were installed on the database, as it says itself: what is kept here may be

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use super::Engine;
 use super::EngineError;
+use super::QUICK;
 
 /// A stream that brings or takes nothing for this long is given up: a disk that is that slow serves
 /// nobody.
@@ -49,6 +50,41 @@ impl Engine {
             };
             Some((item, (stream, engine, attempt)))
         })
+    }
+
+    /// The first thing of an archive of a path in a container: a directory alone, or a file with the
+    /// beginning of its content. None where there is no such path. What comes after it is not waited
+    /// for.
+    pub async fn first_entry(
+        &self,
+        container: &str,
+        path: &str,
+    ) -> Result<Option<Entry>, EngineError> {
+        let attempt = || format!("read {path} of the container");
+        let reading = async {
+            let stream = self.archive(container, path);
+            tokio::pin!(stream);
+            let mut bytes = Vec::new();
+            while let Some(piece) = stream.next().await {
+                match piece {
+                    Ok(piece) => bytes.extend_from_slice(&piece),
+                    Err(error) if error.is_absent() => return Ok(None),
+                    Err(error) => return Err(error),
+                }
+                if let Some(entry) = entry_in(&bytes, false) {
+                    return Ok(Some(entry));
+                }
+            }
+            Ok(entry_in(&bytes, true))
+        };
+        tokio::time::timeout(QUICK, reading)
+            .await
+            .unwrap_or_else(|_| {
+                Err(EngineError::TimedOut {
+                    attempt: attempt(),
+                    limit: QUICK,
+                })
+            })
     }
 
     /// Unpacks a tar stream into a directory that is there. What is in the way is replaced; what is
@@ -90,9 +126,95 @@ impl Engine {
     }
 }
 
+/// A thing in an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its owner.
+    pub uid: u64,
+    /// Its group.
+    pub gid: u64,
+    /// Its permissions.
+    pub mode: u32,
+    /// The beginning of its content, for a file.
+    pub content: Vec<u8>,
+}
+
+/// A header and content come in so many bytes each time.
+const BLOCK: usize = 512;
+/// So much of a file's content is read.
+const CONTENT: usize = 64 * 1024;
+
+/// The first entry in these bytes, once they hold enough of it. Headers that only go before another
+/// one (long names, extended attributes) are none.
+fn entry_in(bytes: &[u8], is_all: bool) -> Option<Entry> {
+    let mut at = 0;
+    loop {
+        let header = tar::Header::from_byte_slice(bytes.get(at..at + BLOCK)?);
+        let size = usize::try_from(header.entry_size().ok()?).ok()?;
+        at += BLOCK;
+        let kind = header.entry_type();
+        let is_before_another = kind.is_pax_local_extensions()
+            || kind.is_pax_global_extensions()
+            || kind.is_gnu_longname()
+            || kind.is_gnu_longlink();
+        if is_before_another {
+            at = at.checked_add(size.checked_next_multiple_of(BLOCK)?)?;
+            continue;
+        }
+        let wanted = at + size.min(CONTENT);
+        if bytes.len() < wanted && !is_all {
+            return None;
+        }
+        return Some(Entry {
+            uid: header.uid().ok()?,
+            gid: header.gid().ok()?,
+            mode: header.mode().ok()?,
+            content: bytes[at..wanted.min(bytes.len())].to_vec(),
+        });
+    }
+}
+
 fn silent(attempt: String) -> EngineError {
     EngineError::TimedOut {
         attempt,
         limit: ARCHIVE_SILENCE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_entry_is_read_however_much_comes_behind_it() {
+        let mut archive = tar::Builder::new(Vec::new());
+        let extended = [("SCHILY.xattr.user.a", "b".as_bytes())];
+        archive.append_pax_extensions(extended).unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.set_uid(999);
+        header.set_gid(998);
+        header.set_mode(0o640);
+        header.set_size(4);
+        archive
+            .append_data(&mut header, "etc/passwd", "root".as_bytes())
+            .unwrap();
+        header.set_uid(7);
+        archive
+            .append_data(&mut header, "other", "more".as_bytes())
+            .unwrap();
+        let bytes = archive.into_inner().unwrap();
+        let entry = Entry {
+            uid: 999,
+            gid: 998,
+            mode: 0o640,
+            content: b"root".to_vec(),
+        };
+        assert_eq!(entry_in(&bytes, false), Some(entry.clone()));
+        let begun = (0..bytes.len()).find(|&end| entry_in(&bytes[..end], false).is_some());
+        assert_eq!(begun, Some(3 * BLOCK + 4), "as soon as it is there");
+        assert_eq!(entry_in(&bytes[..BLOCK], true), None);
+        for end in 0..bytes.len() {
+            let _ = entry_in(&bytes[..end], true);
+        }
     }
 }

@@ -60,6 +60,20 @@ fn f64_company_on_the_data_volume_is_refused_and_not_touched() {
     stack.run(&["up"]).ok();
 }
 
+#[test]
+fn a_user_that_may_not_write_the_volumes_is_refused_while_nodes_serve() {
+    let stack = quick("user", 2);
+    stack.set("DISABLE_DIND", "Y");
+    stack.run(&["up"]).ok();
+    stack.set("CONTAINER_USER", "1000:1000");
+    let why = "1000:1000, uid 1000, may not write what is there already: ";
+    refuses(&stack, &["plan"], why);
+    refuses(&stack, &["up"], why);
+    assert_eq!(stack.status()["verdict"], "ready");
+    stack.set("CONTAINER_USER", "root");
+    stack.run(&["up"]).ok();
+}
+
 /// The program in another directory of the same name.
 fn elsewhere(stack: &Stack, words: &[&str]) -> Ended {
     let parent = tempfile::tempdir().unwrap();

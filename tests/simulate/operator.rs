@@ -241,7 +241,7 @@ impl Sim {
         let mut nodes = inquiry.seen.containers.iter();
         let node = nodes.find(|one| one.unit != UnitId::Sql);
         let key = node.and_then(|node| Some(self.world.containers.get(&node.id)?.key.clone()));
-        facts.node_key = key.map(|key| NodeKey {
+        facts.node.key = key.map(|key| NodeKey {
             key: Secret::new(key),
             serves: false,
         });

@@ -57,7 +57,7 @@ pub(super) fn choose(
 /// The key that a node came up with on this data: no other one can be right.
 fn bound<'a>(stored: &'a Stored, facts: &'a Facts, data: &Data) -> Option<&'a Secret> {
     let proven = stored.keys.proven_for(data).map(|known| &known.key);
-    let serving = facts.node_key.as_ref().filter(|node| node.serves);
+    let serving = facts.node.key.as_ref().filter(|node| node.serves);
     proven.or(serving.map(|node| &node.key))
 }
 
@@ -74,7 +74,7 @@ fn kept<'a>(
     let current = stored.keys.current.as_ref();
     let is_trusted = |known: &&Key| known.generated || known.proven;
     let reused = current.filter(is_trusted).filter(|_| is_new == Some(true));
-    let of_node = facts.node_key.as_ref().map(|node| &node.key);
+    let of_node = facts.node.key.as_ref().map(|node| &node.key);
     let is_unheard_of =
         |key: &&Secret| stored.keys.find(key).is_none_or(|known| is_trusted(&known));
     made.or(reused)

@@ -87,6 +87,13 @@ fn keys(config: &Config, stored: &Stored, facts: &Facts) -> Vec<String> {
     refused(ask(config, stored, facts, false)).0
 }
 
+fn node_with(key: NodeKey) -> NodeFacts {
+    NodeFacts {
+        key: Some(key),
+        ..NodeFacts::default()
+    }
+}
+
 fn volume() -> Data {
     Data::Volume("p_sql-data".to_owned())
 }
@@ -200,7 +207,7 @@ fn a_wrong_key_once_does_not_refuse_the_right_one() {
     assert_eq!(asked(&wrong), ["MASTER_KEY"]);
     assert_eq!(asked(&wrong.data_deleted()), ["MASTER_KEY"]);
     let node_has_it = Facts {
-        node_key: Some(NodeKey {
+        node: node_with(NodeKey {
             key: Secret::new(KEY),
             serves: false,
         }),
@@ -224,7 +231,7 @@ fn a_key_binds_only_the_data_that_a_node_came_up_on() {
     assert_eq!(key(&given, &made(true), &with_database(true)), known(OTHER));
     let own = config(&[("MASTER_KEY", OTHER)], false);
     let serving = Facts {
-        node_key: Some(NodeKey {
+        node: node_with(NodeKey {
             key: Secret::new(KEY),
             serves: true,
         }),
@@ -680,4 +687,50 @@ fn a_password_of_data_elsewhere_binds_nobody_and_a_chosen_place_that_lost_its_da
     // It is not octo-local's, so it does not go with `down --volumes`, nor does what is known of it.
     let left = stored.data_deleted();
     assert!(left.had_data(&data));
+}
+
+#[test]
+fn a_user_that_may_not_write_what_is_there_is_told_before_a_node_is_replaced() {
+    let owned = |uid, mode| Facts {
+        node: NodeFacts {
+            key: None,
+            owners: Owners {
+                directories: vec![Directory {
+                    path: "/repository".to_owned(),
+                    uid,
+                    gid: 0,
+                    mode,
+                }],
+                passwd: "octopus:x:999:999::/:/bin/sh".to_owned(),
+            },
+        },
+        ..data()
+    };
+    let asked = |user: &str| {
+        config(
+            &[
+                ("CONTAINER_USER", user),
+                ("DISABLE_DIND", "Y"),
+                ("MASTER_KEY", KEY),
+            ],
+            false,
+        )
+    };
+    let (found, words) = refused(ask(&asked("octopus"), &made(true), &owned(0, 0o755), false));
+    assert_eq!(found, ["CONTAINER_USER"]);
+    for part in ["octopus, uid 999,", "/repository", "chown -R 999"] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+    for (user, facts) in [
+        ("octopus", owned(999, 0o755)),
+        ("octopus", owned(0, 0o777)),
+        ("root", owned(0, 0o755)),
+        ("somebody", owned(0, 0o755)),
+    ] {
+        assert_eq!(
+            keys(&asked(user), &made(true), &facts),
+            Vec::<String>::new(),
+            "{user}"
+        );
+    }
 }
