@@ -73,6 +73,9 @@ impl Sim {
             }
         };
         self.trace(|| format!("backup {set}: {result:?}"));
+        if result.is_ok() {
+            self.forgave();
+        }
         let result = result.map(|()| BackedUp {
             name: set,
             removed: Vec::new(),
@@ -124,6 +127,7 @@ impl Sim {
             }),
             Ok(()) => {
                 self.world.sets.half = false;
+                self.forgave();
                 let version = saved
                     .schema
                     .map(|version| version / 100)
@@ -219,6 +223,9 @@ impl Sim {
             let is_half = kept.backups.upgrades.rolling_back.is_some();
             if !is_half || self.is_over() {
                 return;
+            }
+            if self.daemon.is_none() {
+                self.begin_daemon(true, true);
             }
             self.command(super::operator::Wish::RollBack);
             let limit = self.now + 120_000;

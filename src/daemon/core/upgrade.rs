@@ -23,6 +23,7 @@ use crate::daemon::store::Upgrading;
 use crate::reconcile::Goal;
 use crate::reconcile::Observed;
 use crate::reconcile::Phase;
+use crate::reconcile::cause::Class;
 use crate::reconcile::phase::phase_of;
 use crate::reconcile::plan::no_node_runs;
 use crate::reconcile::preview::Change;
@@ -176,7 +177,6 @@ impl Core {
                     format!("{to} does not come up: back to {from}, as UPGRADE_ROLLBACK says"),
                 );
                 self.keeping.edit(Stored::begin_rollback);
-                self.state.records.forgive();
                 self.derive();
             }
         }
@@ -200,7 +200,8 @@ impl Core {
         })
     }
 
-    /// Whether a node is beyond another try by itself, or failed again and again.
+    /// Whether a node is beyond another try by itself, or failed again and again. What only the host
+    /// lacks is not the version's fault.
     fn a_node_failed(&self) -> bool {
         let nodes = self.state.desired.spec.iter().flat_map(|spec| &spec.nodes);
         let phase = |unit| {
@@ -212,9 +213,11 @@ impl Core {
                 self.now.mono,
             )
         };
-        nodes
-            .map(|node| phase(node.unit))
-            .any(|phase| matches!(phase, Phase::Failed(_) | Phase::CrashLoop { .. }))
+        nodes.map(|node| phase(node.unit)).any(|phase| match phase {
+            Phase::CrashLoop { .. } => true,
+            Phase::Failed(cause) => cause.class() == Class::Permanent,
+            _ => false,
+        })
     }
 
     /// Whether no node runs nor can, and the database serves: what is read or written now is whole.
