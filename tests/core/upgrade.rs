@@ -222,6 +222,51 @@ fn a_backup_that_fails_leaves_what_ran() {
 }
 
 #[test]
+fn a_database_that_cannot_serve_is_not_waited_for() {
+    let mut bench = asked();
+    nodes_ended(&mut bench);
+    assert_eq!(saves(&bench), 1, "it serves");
+    let mut next = Bench::new(bench.core.stored().clone(), false);
+    next.seen = bench.seen.clone();
+    next.now = bench.now;
+    for container in &mut next.seen.containers {
+        container.run = Run::Exited {
+            started_at: "1".to_owned(),
+            code: 1,
+            oom: false,
+            error: String::new(),
+        };
+    }
+    next.settle();
+    let instance = next
+        .seen
+        .container(UnitId::Sql)
+        .unwrap()
+        .instance()
+        .unwrap();
+    let examined = octo_local::reconcile::Action::Examine(UnitId::Sql, instance);
+    let outcome = Outcome {
+        lines: vec![
+            "ERROR: Unable to set system administrator password: Password validation failed"
+                .to_owned(),
+        ],
+        exit: Some((1, false, String::new())),
+    };
+    next.on(Event::Done(examined, Ok(outcome)));
+    next.settle();
+    assert_eq!(
+        (tag(&next).as_str(), step(&next)),
+        ("2026.1.1", None),
+        "{:?}",
+        next.core.status(Mono(next.now))
+    );
+    let told = next.core.status(Mono(next.now)).notes;
+    let is_it =
+        |note: &Note| matches!(note, Note::VersionKept { why } if why.contains("--no-backup"));
+    assert!(told.iter().any(is_it), "{told:?}");
+}
+
+#[test]
 fn an_up_with_what_was_before_takes_a_waiting_upgrade_back() {
     let mut bench = asked();
     let id = bench.ask(Request::Up(up(&[])));

@@ -129,3 +129,35 @@ fn a_password_is_known_to_be_right_once_it_was_let_in_itself() {
         assert_eq!(known, is_known, "{string:?}");
     }
 }
+
+#[test]
+fn an_engine_that_goes_away_while_facts_are_gathered_is_asked_again_for_two_seconds() {
+    let gathers = |bench: &Bench| {
+        let is_it = |effect: &&Effect| matches!(effect, Effect::Gather(..));
+        bench.effects.iter().filter(is_it).count()
+    };
+    let broken = |bench: &mut Bench, id| {
+        bench.effects.clear();
+        bench.on(Event::Gathered {
+            id,
+            asker_left: false,
+            found: Err(Denied::Engine("it does not answer any more".to_owned())),
+        });
+        assert!(!bench.is_taken(id));
+    };
+    let mut bench = Bench::awake(Stored::default());
+    let id = bench.ask(Request::Up(up(&[])));
+    broken(&mut bench, id);
+    assert!(!bench.answers.contains_key(&id), "{:?}", bench.answers);
+    bench.now += Duration::from_millis(200);
+    bench.settle();
+    assert_eq!(gathers(&bench), 1, "{:?}", bench.effects);
+    bench.gathered(id, "AAAAAAAAAAAAAAAAAAAAAA==");
+    assert!(bench.is_taken(id), "{:?}", bench.answers);
+
+    let id = bench.ask(Request::Plan(up(&[("OCTOPUS_NODES", "2")])));
+    bench.now += Duration::from_secs(3);
+    broken(&mut bench, id);
+    let told = format!("{:?}", bench.answers[&id]);
+    assert!(told.contains("it does not answer any more"), "{told}");
+}

@@ -37,7 +37,9 @@ pub(super) enum Journey {
 impl Journey {
     fn words(self) -> &'static [&'static str] {
         match self {
-            Self::Cold | Self::Change | Self::Version => &["up"],
+            Self::Cold | Self::Change => &["up"],
+            // The fake engine has no files to back up.
+            Self::Version => &["up", "--no-backup"],
             Self::Down => &["down"],
             Self::DownWithData => &["down", "--volumes", "--yes"],
         }

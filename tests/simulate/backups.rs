@@ -237,6 +237,24 @@ impl Sim {
         });
     }
 
+    /// Where nothing could be backed up since SQL Server does not serve, the `up` that mends it does
+    /// without.
+    pub(super) fn insists_without_a_backup(&mut self) -> bool {
+        let kept = self
+            .daemon
+            .as_ref()
+            .map(|daemon| daemon.stored().backups.upgrades.clone());
+        let refused = kept.is_some_and(|upgrades| upgrades.failure.is_some());
+        if refused && self.env.mistake.is_none() {
+            let env = super::operator::Env {
+                no_backup: true,
+                ..self.good_env()
+            };
+            self.command(super::operator::Wish::Up(env));
+        }
+        refused && self.env.mistake.is_none()
+    }
+
     fn is_rolling_back(&self) -> bool {
         self.daemon.as_ref().is_some_and(|daemon| {
             let upgrades = &daemon.stored().backups.upgrades;

@@ -67,6 +67,10 @@ impl Sim {
                     }
                     // A frozen daemon cannot know better yet.
                     let since = *failed_since.get_or_insert(self.now.max(begun));
+                    if self.now.saturating_sub(since) >= FINAL && self.insists_without_a_backup() {
+                        failed_since = None;
+                        continue;
+                    }
                     if self.now.saturating_sub(since) >= FINAL {
                         return self.check_failed(&status);
                     }

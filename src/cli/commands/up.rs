@@ -334,7 +334,8 @@ fn failure(context: &Context, status: &Status) -> Failure {
         lines.extend(fix.map(|fix| format!("{}: {fix}", unit.unit)));
     }
     lines.extend(what_happens_next(status));
-    let is_way_back = |note: &&Note| matches!(note, Note::UpgradeFailed { .. });
+    let is_way_back =
+        |note: &&Note| matches!(note, Note::UpgradeFailed { .. } | Note::VersionKept { .. });
     let back = status.notes.iter().filter(is_way_back);
     lines.extend(back.map(|note| format!("fix: {note}")));
     Failure {

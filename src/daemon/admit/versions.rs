@@ -43,7 +43,10 @@ pub(super) fn judge(
                 "{} is older than {before}, which last ran on this database; a database cannot go back",
                 if wanted == *tag { tag.clone() } else { format!("{tag}, which is {wanted},") }
             ),
-            format!("use {before} or newer, or restore a backup into a new project"),
+            format!(
+                "use {before} or newer; `octo-local rollback` goes back from the last upgrade; or restore a backup into a new \
+                 project"
+            ),
         )),
         Comparison::Unknown if wanted != before => notes.push(format!(
             "nobody can say whether {wanted} is older than {before}, which last ran on this database (a database cannot go \

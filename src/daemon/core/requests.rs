@@ -339,12 +339,16 @@ impl Core {
         let Some(considered) = self.requests.considered.remove(&id) else {
             return;
         };
-        let Considered {
-            request, purpose, ..
-        } = considered;
+        let waited = self.now.mono.since(considered.asked_at);
+        let purpose = considered.purpose;
         match found {
             _ if asker_left && purpose == Purpose::Apply => self.go_on_as_before(),
-            Ok(found) => self.conclude(id, purpose, request, Evidence::Found(found)),
+            // It may just be starting anew: after the next look it is asked again.
+            Err(Denied::Engine(_)) if waited < ENGINE_PATIENCE => {
+                self.looks.want_by(self.now.mono.after(ASK_AGAIN));
+                self.requests.waiting.push((id, considered));
+            }
+            Ok(found) => self.conclude(id, purpose, considered.request, Evidence::Found(found)),
             Err(denied) => self.refuse(id, purpose, denied),
         }
     }

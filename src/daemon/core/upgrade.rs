@@ -28,6 +28,7 @@ use crate::reconcile::phase::phase_of;
 use crate::reconcile::plan::no_node_runs;
 use crate::reconcile::preview::Change;
 use crate::reconcile::preview::Step;
+use crate::reconcile::record::UnitRecord;
 use crate::reconcile::status::Note;
 use crate::reconcile::status::VersionChange;
 use crate::reconcile::status::VersionStep;
@@ -141,7 +142,22 @@ impl Core {
     /// Begins the step that is next, and notices what came of the last one.
     pub(super) fn go_on_with_version_change(&mut self) {
         let upgrades = &self.keeping.stored().backups.upgrades;
-        if upgrades.waiting().is_some() {
+        if upgrades.waiting().is_some()
+            && let Some(cause) = self
+                .state
+                .records
+                .get(UnitId::Sql)
+                .and_then(UnitRecord::gave_up)
+        {
+            let why = format!(
+                "SQL Server does not serve ({}), so the data cannot be backed up: mend that with the version of \
+                 before, or say --no-backup",
+                cause.title()
+            );
+            self.tell("", why.clone());
+            self.keeping.edit(|stored| stored.give_up_upgrade(&why));
+            self.derive();
+        } else if upgrades.waiting().is_some() {
             if !self.learned.scheduled.is_made() && self.is_data_at_rest() {
                 self.learned.scheduled.begins();
                 self.learned.version.saves = true;
