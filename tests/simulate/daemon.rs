@@ -370,7 +370,7 @@ impl Sim {
         let runs = self.world.ours().any(|(_, _, made)| made.moves());
         let early = leave != Leave::End || (runs && goal != octo_local::reconcile::Goal::Hold);
         self.left_early |= early;
-        self.ended_with = Some(goal);
+        (self.ended_with, self.ended_at) = (Some(goal), self.now);
         self.trace(|| format!("the daemon ends{}", if early { " early" } else { "" }));
         if let Some(given) = daemon.given {
             let _ = self.disk.save(&given);

@@ -258,10 +258,16 @@ impl Sim {
             .map(|daemon| daemon.state().desired.goal)
             .or(self.ended_with);
         let Some(Goal::Down { volumes: all }) = goal else {
+            // What somebody else starts after the end, nobody can see.
+            let is_later = |made: &super::world::Made| {
+                let process = made.process.as_ref();
+                let later = process.is_some_and(|one| !one.by_us && one.began > self.ended_at);
+                self.daemon.is_none() && later
+            };
             let running = self
                 .world
                 .ours()
-                .find(|(_, _, made)| made.moves())
+                .find(|(_, _, made)| made.moves() && !is_later(made))
                 .map(|(_, unit, _)| unit);
             return self.must(running.is_none(), || {
                 format!("halted, and {running:?} runs")

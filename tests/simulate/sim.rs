@@ -94,6 +94,8 @@ pub(super) struct Sim {
     pub(super) unseen_version: bool,
     /// What the last daemon that ended worked towards.
     pub(super) ended_with: Option<Goal>,
+    /// When it ended.
+    pub(super) ended_at: Ms,
     /// The engine did something that everybody had given up on.
     pub(super) did_late: bool,
     /// The last daemon left before it was done, because the engine did not answer or somebody would
@@ -191,6 +193,7 @@ impl Sim {
             name_was_taken: false,
             unseen_version: false,
             ended_with: None,
+            ended_at: 0,
             did_late: false,
             left_early: false,
             trace: tracing.then(Vec::new),

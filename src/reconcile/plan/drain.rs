@@ -13,6 +13,7 @@ use crate::reconcile::observed::Instance;
 use crate::reconcile::observed::Run;
 use crate::reconcile::record::CONFIRMED_WITHIN;
 use crate::reconcile::record::DRAIN_MARGIN;
+use crate::reconcile::record::Drain;
 use crate::reconcile::record::DrainStep;
 use crate::reconcile::record::UnitRecord;
 use crate::spec::Role;
@@ -119,8 +120,12 @@ impl<'a> Pass<'a> {
             let is_wished = self.desired.drained.contains(&container.unit);
             let is_its = record.instance() == Some(&instance);
             let health = record.health();
+            // A daemon that died asked it, and nobody heard whether its tasks ended.
+            let unheard = record
+                .drain_of(&instance)
+                .filter(|drain| drain.step == DrainStep::Asked && health.drained);
             let differs = if is_wished {
-                health.ready
+                health.ready || unheard.is_some()
             } else {
                 health.drained
             };
@@ -137,7 +142,10 @@ impl<'a> Pass<'a> {
             match until.filter(|until| self.now < *until) {
                 Some(until) => self.wake_at(until),
                 None if is_wished => {
-                    self.drain(container, instance, spec.timing.drain_timeout, None);
+                    let left =
+                        |drain: &Drain| drain.until.since(self.now).saturating_sub(DRAIN_MARGIN);
+                    let wait = unheard.map_or(spec.timing.drain_timeout, left);
+                    self.drain(container, instance, wait, None);
                 }
                 None => self.act(Action::Undrain(container.unit, instance)),
             }
