@@ -107,6 +107,21 @@ fn is_the_same(stack: &Stack, there: &str, wanted: &[Entry]) {
     stack.assert_no_violation();
 }
 
+/// `--forget` removes the old containers, and none of the volumes that only their images wanted.
+fn forgets(stack: &Stack, old: &OldStack) {
+    let kept = old.names.iter().map(|name| format!("{name}{KEPT}"));
+    let unnamed: Vec<String> = kept
+        .flat_map(|name| stack.witness.unnamed_volumes(&name))
+        .collect();
+    stack.run(&["adopt", "--forget", "--yes"]).ok();
+    for volume in &unnamed {
+        assert!(stack.witness.remove_volume(volume), "{volume} stayed");
+    }
+    for name in &old.names {
+        assert!(stack.witness.inspect(&format!("{name}{KEPT}")).is_none());
+    }
+}
+
 #[test]
 fn named_volumes_are_used_as_they_are_and_the_old_stack_can_come_back() {
     let stack = quick("adopt-vendor", 1);
@@ -163,10 +178,7 @@ fn named_volumes_are_used_as_they_are_and_the_old_stack_can_come_back() {
     stack.run(&["up"]).with(78).says("octo-local adopt");
 
     stack.run(&["adopt", "--yes", "--no-backup"]).ok();
-    stack.run(&["adopt", "--forget", "--yes"]).ok();
-    for name in &old.names {
-        assert!(stack.witness.inspect(&format!("{name}{KEPT}")).is_none());
-    }
+    forgets(&stack, &old);
     stack
         .run(&["adopt", "--undo", "--yes"])
         .with(1)

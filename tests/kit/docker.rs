@@ -211,6 +211,21 @@ impl Witness {
             .unwrap()
     }
 
+    /// The volumes without a name of their own that a container mounts: those that its image wants.
+    pub(crate) fn unnamed_volumes(&self, container: &str) -> Vec<String> {
+        let mounts = self.inspect(container).and_then(|found| found.mounts);
+        let names = mounts.into_iter().flatten().filter_map(|one| one.name);
+        let is_unnamed =
+            |name: &String| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        names.filter(is_unnamed).collect()
+    }
+
+    /// Removes a volume; false where there is none, or it is in use.
+    pub(crate) fn remove_volume(&self, name: &str) -> bool {
+        let none = None::<query::RemoveVolumeOptions>;
+        self.wait(self.docker.remove_volume(name, none)).is_ok()
+    }
+
     /// Removes everything with this label, volumes too.
     pub(crate) fn sweep(&self, label: &str) {
         for name in self.containers(label) {
@@ -220,10 +235,7 @@ impl Witness {
             let _ = self.wait(self.docker.remove_network(&id));
         }
         for name in self.volumes(label) {
-            let _ = self.wait(
-                self.docker
-                    .remove_volume(&name, None::<query::RemoveVolumeOptions>),
-            );
+            self.remove_volume(&name);
         }
     }
 }
