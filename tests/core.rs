@@ -27,6 +27,7 @@ use octo_local::daemon::core::Setup;
 use octo_local::daemon::message::About;
 use octo_local::daemon::message::Answer;
 use octo_local::daemon::message::DoorWish;
+use octo_local::daemon::message::DownPace;
 use octo_local::daemon::message::Effect;
 use octo_local::daemon::message::Event;
 use octo_local::daemon::message::Found;
@@ -264,7 +265,7 @@ fn up(more: &[(&str, &str)]) -> Box<UpRequest> {
 fn down(volumes: bool) -> Request {
     Request::Down {
         volumes,
-        node_grace: None,
+        pace: DownPace::default(),
         endpoint: None,
     }
 }

@@ -93,8 +93,11 @@ impl Identity {
 pub struct DownBody {
     /// The data too.
     pub volumes: bool,
-    /// Seconds that nodes get.
+    /// Seconds that nodes get in all, from now on.
     pub timeout_s: Option<u64>,
+    /// Tasks that run are not waited for.
+    #[serde(default)]
+    pub skips_tasks: bool,
     /// The engine that is meant.
     #[serde(default)]
     pub endpoint: Option<Endpoint>,

@@ -33,6 +33,7 @@ use super::UnitsBody;
 use crate::daemon::message::About;
 use crate::daemon::message::Answer;
 use crate::daemon::message::Denied;
+use crate::daemon::message::DownPace;
 use crate::daemon::message::Event;
 use crate::daemon::message::Request;
 use crate::daemon::message::UpRequest;
@@ -195,11 +196,15 @@ async fn down(State(shared): State<Shared>, Json(body): Json<DownBody>) -> Respo
     let DownBody {
         volumes,
         timeout_s,
+        skips_tasks,
         endpoint,
     } = body;
     let request = Request::Down {
         volumes,
-        node_grace: timeout_s.map(Duration::from_secs),
+        pace: DownPace {
+            within: timeout_s.map(Duration::from_secs),
+            skips_tasks,
+        },
         endpoint,
     };
     respond(ask(&shared, request).await)

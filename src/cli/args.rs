@@ -432,7 +432,8 @@ pub struct DownFlags {
     /// Do not ask before removing data
     #[arg(long)]
     pub yes: bool,
-    /// Seconds that a node gets to stop
+    /// Seconds that nodes get in all, to finish their tasks and to stop [default: DRAIN_TIMEOUT,
+    /// then NODE_STOP_GRACE]; SQL Server always gets its own
     #[arg(short = 't', long, value_name = "SECONDS")]
     pub timeout: Option<u64>,
     /// Taken for compose's sake: what the configuration does not name is always removed

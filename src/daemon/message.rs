@@ -30,6 +30,7 @@ use crate::reconcile::action::Trouble;
 use crate::reconcile::health::Probe;
 use crate::reconcile::observed::Instance;
 use crate::reconcile::preview::Change;
+use crate::spec::ContainerSpec;
 use crate::spec::DatabaseTarget;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
@@ -100,6 +101,8 @@ pub enum Event {
     Leased(Result<(), NoLease>),
     /// A node was asked for its version; it is empty where none was told.
     VersionRead(Ran),
+    /// Octopus Server was asked how many tasks run on a run of a node; none where it did not say so.
+    TasksCounted(UnitId, Instance, Option<u64>),
     /// A backup ended: what was made, or why there is none.
     BackedUp(BackupFor, Result<BackedUp, String>),
     /// The data of before an upgrade came back, or did not.
@@ -175,8 +178,8 @@ pub enum Request {
     Down {
         /// The data too.
         volumes: bool,
-        /// How long nodes get to stop, in place of what was configured.
-        node_grace: Option<Duration>,
+        /// How long nodes may take.
+        pace: DownPace,
         /// The engine that is meant.
         endpoint: Option<Endpoint>,
     },
@@ -193,6 +196,15 @@ pub enum Request {
     Stored,
     /// Leave without touching a container: a newer daemon takes over.
     Handover,
+}
+
+/// How long nodes may take to end in a `down`, in the place of what is configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DownPace {
+    /// All of them, from now on, for their tasks and their end.
+    pub within: Option<Duration>,
+    /// Tasks that run are not waited for.
+    pub skips_tasks: bool,
 }
 
 /// What is to be done about units.
@@ -383,6 +395,8 @@ pub enum Effect {
     ReadPressure,
     /// Ask a node that serves for its version. Ends with [`Event::VersionRead`].
     AskVersion(SocketAddr, Ran),
+    /// Ask Octopus Server how many tasks run on a node. Ends with [`Event::TasksCounted`].
+    CountTasks(UnitId, Instance, Box<ContainerSpec>),
     /// Find out what must be known of a configuration. Ends with [`Event::Gathered`].
     Gather(RequestId, Box<Inquiry>),
     /// Make a backup of what is kept. Ends with [`Event::BackedUp`].

@@ -27,6 +27,7 @@ use super::guard::guarded;
 use super::journal::Journal;
 use super::message::ActionInput;
 use super::message::Answer;
+use super::message::BackupFor;
 use super::message::Denied;
 use super::message::DoorWish;
 use super::message::Effect;
@@ -46,10 +47,12 @@ use super::state_writer::StateDisk as _;
 use super::state_writer::StateFile;
 use super::state_writer::StateWriter;
 use super::store::Ran;
+use super::store::Stored;
 use super::tasks::back_up;
 use super::tasks::execute::ActionContext;
 use super::tasks::front_door;
 use super::tasks::lease;
+use super::tasks::node_tasks;
 use super::tasks::observe;
 use super::tasks::observe::Looked;
 use super::tasks::pressure;
@@ -356,18 +359,17 @@ impl Shell {
                 instance,
                 target,
                 limit,
-            } => self.spawn_and_tell(
-                "probe",
-                async move { probe::probe(&target, limit).await },
-                move |probe| {
+            } => {
+                let work = async move { probe::probe(&target, limit).await };
+                self.spawn_and_tell("probe", work, move |probe| {
                     Input::Event(Event::Probed {
                         number,
                         unit,
                         instance,
                         probe: probe.unwrap_or_else(Probe::Unknown),
                     })
-                },
-            ),
+                });
+            }
             Effect::ReadLog(unit, instance) => self.read_log(unit, instance),
             Effect::Lease(step) => self.lease(step),
             Effect::ReadPressure => {
@@ -382,26 +384,14 @@ impl Shell {
                     Input::Event(Event::VersionRead(Ran { version, ..ran }))
                 });
             }
-            Effect::BackUp(of, stored) => {
-                let (engine, paths) = (self.contact.engine.clone(), self.paths.clone());
-                let work = back_up::make(engine, paths, of, *stored);
-                self.spawn_and_tell("backup", work, move |made| {
-                    Input::Event(Event::BackedUp(of, made.unwrap_or_else(Err)))
+            Effect::CountTasks(unit, instance, node) => {
+                let work = async move { node_tasks::running(&node).await };
+                self.spawn_and_tell("count tasks", work, move |told| {
+                    Input::Event(Event::TasksCounted(unit, instance, told.ok().flatten()))
                 });
             }
-            Effect::BringBack(stored) => {
-                let (engine, paths) = (self.contact.engine.clone(), self.paths.clone());
-                let work = bring_back::roll_back(engine, paths, *stored);
-                self.spawn_and_tell("bring back", work, |back| {
-                    // What ended without a word may have begun.
-                    let broken = |why| NotBroughtBack {
-                        why,
-                        is_touched: true,
-                    };
-                    let back = back.unwrap_or_else(|why| Err(broken(why)));
-                    Input::Event(Event::BroughtBack(back))
-                });
-            }
+            Effect::BackUp(of, stored) => self.back_up(of, *stored),
+            Effect::BringBack(stored) => self.bring_back(*stored),
             Effect::Gather(id, inquiry) => self.gather(id, *inquiry),
             Effect::Save { number, stored } => self.writer.write(number, stored),
             Effect::Reply(id, answer) => {
@@ -414,6 +404,28 @@ impl Shell {
             Effect::FrontDoor(wish) => self.keep_the_front_door(wish),
             Effect::Leave(_) => {}
         }
+    }
+
+    fn back_up(&self, of: BackupFor, stored: Stored) {
+        let (engine, paths) = (self.contact.engine.clone(), self.paths.clone());
+        let work = back_up::make(engine, paths, of, stored);
+        self.spawn_and_tell("backup", work, move |made| {
+            Input::Event(Event::BackedUp(of, made.unwrap_or_else(Err)))
+        });
+    }
+
+    fn bring_back(&self, stored: Stored) {
+        let (engine, paths) = (self.contact.engine.clone(), self.paths.clone());
+        let work = bring_back::roll_back(engine, paths, stored);
+        self.spawn_and_tell("bring back", work, |back| {
+            // What ended without a word may have begun.
+            let broken = |why| NotBroughtBack {
+                why,
+                is_touched: true,
+            };
+            let back = back.unwrap_or_else(|why| Err(broken(why)));
+            Input::Event(Event::BroughtBack(back))
+        });
     }
 
     fn follow_events(&mut self) {

@@ -1,5 +1,6 @@
-//! What the API knows of nodes, and draining one: it finishes the tasks that it runs and takes no more. The flag is in the
-//! database and outlives the node's restarts, so whoever sets it has to clear it again.
+//! What the API knows of nodes, and draining one: it finishes the tasks that it runs and takes no
+//! more. The flag is in the database and outlives the node's restarts, so whoever sets it has to
+//! clear it again.
 //!
 //! There are two ways: the vendor's command in the container (octopus.com/docs,
 //! "Octopus.Server.exe command line: node"), and the node's row in the API, where the flag is called

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use super::Mono;
 use super::observed::Instance;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
@@ -34,6 +36,36 @@ pub struct Desired {
     pub wanted_next: BTreeSet<String>,
     /// Somebody asked twice to end: nodes get no more grace.
     pub hurry: bool,
+    /// What a person said for this `down` about how long nodes may take to end.
+    pub deadlines: NodeDeadlines,
+}
+
+/// Until when nodes may take to end, in the place of what is configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeDeadlines {
+    /// From then on tasks that run are not waited for.
+    pub tasks: Option<Mono>,
+    /// From then on no node gets any more grace.
+    pub end: Option<Mono>,
+}
+
+impl NodeDeadlines {
+    /// All nodes have `within` from now on for their tasks and for their end, which keeps at most
+    /// half of it, or as much as is configured if that is less. Without one only what `skips_tasks`
+    /// says differs from what is configured.
+    pub fn new(
+        within: Option<Duration>,
+        skips_tasks: bool,
+        stop_grace: Duration,
+        now: Mono,
+    ) -> Self {
+        let tasks =
+            within.map(|within| now.after(within.saturating_sub(stop_grace.min(within / 2))));
+        Self {
+            tasks: if skips_tasks { Some(now) } else { tasks },
+            end: within.map(|within| now.after(within)),
+        }
+    }
 }
 
 impl Desired {
@@ -82,6 +114,7 @@ impl Default for Desired {
             refresh: BTreeSet::new(),
             wanted_next: BTreeSet::new(),
             hurry: false,
+            deadlines: NodeDeadlines::default(),
         }
     }
 }

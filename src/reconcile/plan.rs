@@ -179,7 +179,9 @@ impl<'a> Pass<'a> {
             if container.unit.is_server() || self.no_node_runs() {
                 self.end(container, Why::Down);
             }
-            if self.desired.hurry && container.unit.is_server() && self.is_stopping(container.unit)
+            if container.unit.is_server()
+                && self.is_stopping(container.unit)
+                && self.gives_no_more_grace()
             {
                 self.kill(container);
             }

@@ -200,6 +200,8 @@ pub struct Drain {
     pub until: Mono,
     /// How far it is.
     pub step: DrainStep,
+    /// How many tasks ran on it when Octopus Server was last asked.
+    pub tasks: Option<u64>,
 }
 
 /// How far a drain is.

@@ -90,6 +90,9 @@ pub(super) struct Signalled {
 /// those of a container's processes, change nothing that is looked at.
 const REPEATS: u8 = 3;
 
+/// The exit code of a process that SIGKILL ended.
+const SIGKILLED: i64 = 137;
+
 type Ended = (Action, Result<Outcome, Trouble>);
 
 /// What came of taking something in, for those who act on it or tell it.
@@ -265,6 +268,7 @@ impl State {
             instance: instance.clone(),
             until,
             step: DrainStep::Asked,
+            tasks: None,
         });
         match why {
             Some(why) => self.tell(&unit, format!("draining: {why}")),
@@ -303,6 +307,7 @@ impl State {
                     instance: instance.clone(),
                     until: now,
                     step: DrainStep::Undone { at: now },
+                    tasks: None,
                 });
                 self.tell(unit, "takes tasks again");
             }
@@ -346,7 +351,16 @@ impl State {
             instance,
             until,
             step: DrainStep::Asked,
+            tasks: None,
         });
+    }
+
+    /// Octopus Server was asked how many tasks run on a node that finishes them.
+    pub fn on_tasks_counted(&mut self, unit: UnitId, instance: &Instance, tasks: Option<u64>) {
+        let drain = self.records.of(unit).drain.as_mut();
+        if let Some(drain) = drain.filter(|drain| drain.instance == *instance) {
+            drain.tasks = tasks.or(drain.tasks);
+        }
     }
 
     fn step_of_drain(&mut self, unit: UnitId, instance: &Instance, step: DrainStep) {
@@ -635,7 +649,7 @@ impl State {
                 self.tell(unit, "created");
             }
             Action::Remove(unit, _) => self.tell(unit, "removed"),
-            Action::Stop { unit, .. } => self.tell(unit, "stopped"),
+            Action::Stop { unit, .. } => self.tell(unit, self.how_it_stopped(*unit)),
             Action::Kill(unit, _) => self.tell(unit, "killed: somebody would not wait"),
             Action::Connect(unit, _) => {
                 // What could not be reached meanwhile was not deaf.
@@ -667,6 +681,27 @@ impl State {
             | Action::Drain { .. }
             | Action::Undrain(..)
             | Action::TakeOff { .. } => {}
+        }
+    }
+
+    /// How a unit that was stopped ended. SQL Server that was killed leaves its databases to be
+    /// recovered.
+    fn how_it_stopped(&self, unit: UnitId) -> String {
+        let run = self.seen.container(unit).map(|container| &container.run);
+        match (unit.role(), run) {
+            (Role::Database, Some(Run::Exited { code: 0, .. })) => {
+                "stopped: it shut down cleanly".to_owned()
+            }
+            (
+                Role::Database,
+                Some(Run::Exited {
+                    code: SIGKILLED, ..
+                }),
+            ) => {
+                "stopped, not cleanly: it was killed, and recovers its databases at its next start"
+                    .to_owned()
+            }
+            (Role::Database | Role::Server, _) => "stopped".to_owned(),
         }
     }
 

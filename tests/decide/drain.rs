@@ -8,6 +8,7 @@ use octo_local::reconcile::Goal;
 use octo_local::reconcile::action::Outcome;
 use octo_local::reconcile::action::Trouble;
 use octo_local::reconcile::action::Why;
+use octo_local::reconcile::desired::NodeDeadlines;
 use octo_local::reconcile::health::Miss;
 use octo_local::reconcile::health::Probe;
 use octo_local::reconcile::record::DRAIN_MARGIN;
@@ -63,6 +64,12 @@ fn begin(scene: &mut Scene, unit: UnitId) -> Action {
     let action = scene.plan().into_iter().find(is_it).unwrap();
     scene.state.begin(&action, scene.now);
     action
+}
+
+fn reason_of(scene: &Scene, unit: UnitId) -> String {
+    let units = scene.status().units;
+    let unit = units.into_iter().find(|status| status.unit == unit);
+    unit.unwrap().reason
 }
 
 fn refused() -> Trouble {
@@ -133,6 +140,86 @@ fn whoever_asks_twice_waits_for_no_tasks() {
     begin(&mut scene, TWO);
     scene.state.desired.hurry = true;
     assert_eq!(scene.stops(), [(ONE, None), (TWO, None)]);
+}
+
+#[test]
+fn a_down_in_so_many_seconds_bounds_tasks_and_end_together() {
+    let mut scene = scene();
+    scene.state.desired.goal = Goal::Down { volumes: false };
+    let within = Some(Duration::from_secs(60));
+    let grace = scene.state.timing().node_stop_grace;
+    scene.state.desired.deadlines = NodeDeadlines::new(within, false, grace, scene.now);
+    let half = Duration::from_secs(30);
+    let both = [(ONE, half, Some(Why::Down)), (TWO, half, Some(Why::Down))];
+    assert_eq!(drains(&scene), both);
+    begin(&mut scene, ONE);
+    begin(&mut scene, TWO);
+    scene.probe(ONE, &drained());
+    let reason = reason_of(&scene, ONE);
+    assert!(reason.contains("at most 0:30 longer"), "{reason}");
+    let wakes = scene.state.plan(scene.now).wake_at.unwrap();
+    assert!(wakes <= scene.now.after(half));
+    scene.wait(29);
+    assert_eq!(scene.stops(), []);
+    scene.wait(1);
+    let stops = scene.plan();
+    for stop in &stops {
+        let Action::Stop { grace, .. } = stop else {
+            panic!("{stop:?}");
+        };
+        assert_eq!(*grace, half, "what is left of the time");
+        scene.state.begin(stop, scene.now);
+    }
+    assert_eq!(stops.len(), 2);
+    scene.wait(29);
+    assert!(scene.plan().is_empty());
+    scene.wait(1);
+    let kills = |action: &Action| matches!(action, Action::Kill(..));
+    assert_eq!(scene.plan().iter().filter(|one| kills(one)).count(), 2);
+}
+
+#[test]
+fn tasks_that_are_not_waited_for_cost_a_node_nothing_of_its_own_time() {
+    let mut scene = scene();
+    scene.state.desired.goal = Goal::Down { volumes: false };
+    begin(&mut scene, ONE);
+    begin(&mut scene, TWO);
+    assert_eq!(scene.stops(), []);
+    let grace = scene.state.timing().node_stop_grace;
+    scene.state.desired.deadlines = NodeDeadlines::new(None, true, grace, scene.now);
+    assert_eq!(scene.stops(), [(ONE, None), (TWO, None)]);
+    let is_whole =
+        |action: &Action| matches!(action, Action::Stop { grace: got, .. } if *got == grace);
+    assert!(scene.plan().iter().all(is_whole), "{:?}", scene.plan());
+}
+
+#[test]
+fn people_read_how_many_tasks_are_left() {
+    let mut scene = scene();
+    scene.state.desired.stopped.insert(ONE);
+    let Action::Drain { instance, .. } = begin(&mut scene, ONE) else {
+        panic!("no drain");
+    };
+    scene.probe(ONE, &drained());
+    let told = |scene: &Scene| reason_of(scene, ONE);
+    assert!(told(&scene).contains("finishes its tasks"));
+    scene.state.on_tasks_counted(ONE, &instance, Some(2));
+    assert!(
+        told(&scene).contains("finishes 2 tasks"),
+        "{}",
+        told(&scene)
+    );
+    scene.state.on_tasks_counted(ONE, &instance, None);
+    assert!(
+        told(&scene).contains("finishes 2 tasks"),
+        "what was known last"
+    );
+    scene.state.on_tasks_counted(ONE, &instance, Some(1));
+    assert!(
+        told(&scene).contains("finishes 1 task "),
+        "{}",
+        told(&scene)
+    );
 }
 
 #[test]

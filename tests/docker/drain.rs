@@ -151,3 +151,38 @@ fn where_nothing_can_be_run_in_the_container_the_api_is_asked() {
     stack.run(&["undrain", NODE_1]).ok();
     assert_eq!(ping(&stack, NODE_1), 200);
 }
+
+#[test]
+fn a_down_within_a_time_ends_then_and_sql_server_ends_cleanly() {
+    let stack = keyed("drain-within", 1);
+    stack.run(&["up"]).ok();
+    task(&stack, NODE_1, 600);
+    let begun = Instant::now();
+    stack.run(&["down", "--timeout", "4"]).ok();
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(60), "{took:?}");
+    assert_eq!(stack.recorded("db", "it shut down cleanly"), 1);
+}
+
+#[test]
+fn ctrl_c_in_a_drain_says_what_is_waited_for_and_the_second_one_skips_it() {
+    let stack = keyed("drain-ctrl-c", 1);
+    stack.run(&["up"]).ok();
+    task(&stack, NODE_1, 600);
+    let down = stack.spawn(&["down"]);
+    stack.wait_for_unit(NODE_1, "draining");
+    wait_until("its tasks are counted", || {
+        let reason = stack.unit(NODE_1)["reason"].as_str()?.to_owned();
+        reason.contains("finishes 1 task ").then_some(())
+    });
+    down.signal(Signal::INT);
+    down.wait_until_it_says("octopus-server-1: still at work on tasks; Ctrl-C again cuts");
+    assert_eq!(stack.unit(NODE_1)["phase"], "draining");
+    down.signal(Signal::INT);
+    stack
+        .end(down)
+        .ok()
+        .says("tasks that run are not waited for");
+    assert_eq!(stack.recorded("db", "it shut down cleanly"), 1);
+}

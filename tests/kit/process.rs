@@ -1,8 +1,12 @@
 //! The program under test as processes: run to its end, or left running and killed when dropped.
 
+use std::io::Read;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -59,9 +63,40 @@ impl Ended {
     }
 }
 
+/// What comes out of a pipe, read as it comes.
+struct Heard {
+    text: Arc<Mutex<Vec<u8>>>,
+    reading: JoinHandle<()>,
+}
+
+impl Heard {
+    fn of(mut pipe: impl Read + Send + 'static) -> Self {
+        let text = Arc::<Mutex<Vec<u8>>>::default();
+        let all = text.clone();
+        let reading = std::thread::spawn(move || {
+            let mut some = [0; 4096];
+            while let Ok(count @ 1..) = pipe.read(&mut some) {
+                all.lock().unwrap().extend_from_slice(&some[..count]);
+            }
+        });
+        Self { text, reading }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.text.lock().unwrap()).into_owned()
+    }
+
+    fn until_its_end(self) -> String {
+        self.reading.join().unwrap();
+        String::from_utf8_lossy(&self.text.lock().unwrap()).into_owned()
+    }
+}
+
 /// A command that goes on while the test does. Killed when dropped.
 pub(crate) struct Running {
     child: Option<Child>,
+    out: Option<Heard>,
+    err: Option<Heard>,
 }
 
 impl Running {
@@ -73,12 +108,23 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        Self { child: Some(child) }
+        Self::of(child)
     }
 
     /// One that was started elsewhere.
-    pub(crate) fn of(child: Child) -> Self {
-        Self { child: Some(child) }
+    pub(crate) fn of(mut child: Child) -> Self {
+        Self {
+            out: child.stdout.take().map(Heard::of),
+            err: child.stderr.take().map(Heard::of),
+            child: Some(child),
+        }
+    }
+
+    /// Waits until it says this on its standard error.
+    #[track_caller]
+    pub(crate) fn wait_until_it_says(&self, words: &str) {
+        let err = self.err.as_ref().unwrap();
+        wait_until(words, || err.so_far().contains(words).then_some(()));
     }
 
     fn pid(&self) -> Pid {
@@ -110,24 +156,28 @@ impl Running {
         })
     }
 
-    /// Waits for its end. The output must fit into a pipe's buffer of 64 KiB.
+    /// Waits for its end.
     #[track_caller]
     pub(crate) fn end(mut self) -> Ended {
         let mut child = self.child.take().unwrap();
         let give_up_at = Instant::now() + PATIENCE;
-        while child.try_wait().unwrap().is_none() {
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
             if Instant::now() >= give_up_at {
                 let _ = child.kill();
-                let output = child.wait_with_output().unwrap();
-                panic!("it goes on: {}", String::from_utf8_lossy(&output.stderr));
+                let _ = child.wait();
+                let err = self.err.as_ref().map(Heard::so_far);
+                panic!("it goes on: {}", err.unwrap_or_default());
             }
             std::thread::sleep(LOOK_EVERY);
-        }
-        let output = child.wait_with_output().unwrap();
+        };
+        let text = |heard: Option<Heard>| heard.map(Heard::until_its_end).unwrap_or_default();
         Ended {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+            code: status.code().unwrap_or(-1),
+            out: text(self.out.take()),
+            err: text(self.err.take()),
         }
     }
 }

@@ -345,7 +345,10 @@ impl Sim {
             Effect::Lease(step) => self.lease(step),
             Effect::BackUp(of, stored) => self.begin_backup(of, stored),
             Effect::BringBack(stored) => self.begin_to_bring_back(stored),
-            Effect::RemoveImages(_) | Effect::AskVersion(..) | Effect::FrontDoor(_) => {}
+            Effect::RemoveImages(_)
+            | Effect::AskVersion(..)
+            | Effect::CountTasks(..)
+            | Effect::FrontDoor(_) => {}
             Effect::Leave(leave) => self.end_daemon(leave),
         }
     }

@@ -1,6 +1,8 @@
 //! The person at the command line: an `.env` that changes, what is asked of the daemon, and what
 //! is true of the world when a configuration is considered.
 
+use std::time::Duration;
+
 use octo_local::config::Config;
 use octo_local::config::Input as Variables;
 use octo_local::config::Pull;
@@ -12,6 +14,7 @@ use octo_local::daemon::admit::NodeKey;
 use octo_local::daemon::admit::Taken;
 use octo_local::daemon::message::About;
 use octo_local::daemon::message::Denied;
+use octo_local::daemon::message::DownPace;
 use octo_local::daemon::message::Found;
 use octo_local::daemon::message::Inquiry;
 use octo_local::daemon::message::Request;
@@ -89,7 +92,10 @@ impl Wish {
             })),
             Self::Down { volumes } => Request::Down {
                 volumes: *volumes,
-                node_grace: None,
+                pace: DownPace {
+                    within: session.is_multiple_of(3).then_some(Duration::from_secs(45)),
+                    skips_tasks: session.is_multiple_of(5),
+                },
                 endpoint: None,
             },
             Self::Restart(units) => Request::Units(About::Restart, units.clone(), None),

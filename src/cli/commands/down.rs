@@ -1,6 +1,13 @@
 //! `down`: the daemon stops everything in order and removes it; the data stays unless a person asks
 //! in so many words.
 
+use std::time::Duration;
+
+use tokio::signal::unix::Signal;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tokio::time::Instant;
+
 use crate::api::DownBody;
 use crate::api::client::ClientError;
 use crate::api::client::Statuses;
@@ -15,9 +22,9 @@ use crate::cli::daemon_client::reattach::Next;
 use crate::cli::known;
 use crate::cli::outcome::FAILED;
 use crate::cli::outcome::Failure;
+use crate::cli::outcome::INTERRUPTED;
 use crate::cli::outcome::Outcome;
 use crate::cli::outcome::USAGE;
-use crate::cli::outcome::interruptible;
 use crate::cli::terminal::print;
 use crate::cli::terminal::progress::Progress;
 use crate::daemon::admit;
@@ -25,6 +32,7 @@ use crate::daemon::store;
 use crate::daemon::store::Wish;
 use crate::engine::observe::ObservationCache;
 use crate::reconcile::status::GoalWord;
+use crate::reconcile::status::PhaseWord;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::Verdict;
 use crate::spec::Storage;
@@ -50,7 +58,7 @@ pub async fn down(context: &Context, flags: &DownFlags) -> Outcome {
         known::tell_others(context);
         return Ok(());
     }
-    interruptible(GOES_ON, carry_out(context, flags)).await
+    carry_out(context, flags).await
 }
 
 /// What the stack uses and `--volumes` leaves as it is.
@@ -64,19 +72,22 @@ async fn not_ours(context: &Context) -> Vec<Storage> {
 /// Asks for it, also the daemon that comes in the place of one that was killed over it.
 async fn carry_out(context: &Context, flags: &DownFlags) -> Outcome {
     let mut progress = Progress::new(Format::Table);
-    let endpoint = Some(context.endpoint());
+    let unheard = |error| Failure::new(FAILED, format!("hear Ctrl-C: {error}"));
+    let mut asker = Asker {
+        volumes: flags.volumes,
+        deadline: flags
+            .timeout
+            .map(|seconds| Instant::now() + Duration::from_secs(seconds)),
+        patience: Patience::Waits,
+        keyboard: signal(SignalKind::interrupt()).map_err(unheard)?,
+    };
     let stays = if flags.volumes {
         not_ours(context).await
     } else {
         Vec::new()
     };
-    let body = DownBody {
-        volumes: flags.volumes,
-        timeout_s: flags.timeout,
-        endpoint,
-    };
     for _ in 0..=reattach::REPLACED {
-        let Some(end) = follow(context, &body, &mut progress).await? else {
+        let Some(end) = follow(context, &mut asker, &mut progress).await? else {
             continue;
         };
         let last = end.last.as_ref();
@@ -111,9 +122,8 @@ async fn carry_out(context: &Context, flags: &DownFlags) -> Outcome {
                 config: None,
                 last,
             },
-        )
-        .await;
-        match next {
+        );
+        match asker.unless_interrupted(next).await? {
             Next::AskAgain => progress.interject("the daemon is gone; another one goes on"),
             Next::Overruled => {
                 progress.end();
@@ -129,6 +139,86 @@ async fn carry_out(context: &Context, flags: &DownFlags) -> Outcome {
     ))
 }
 
+/// The person who asked for it, and may press Ctrl-C.
+struct Asker {
+    volumes: bool,
+    /// When nodes are to have ended, if that was said.
+    deadline: Option<Instant>,
+    patience: Patience,
+    keyboard: Signal,
+}
+
+/// How far somebody is who waits for nodes that finish their tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// They are waited for.
+    Waits,
+    /// Ctrl-C was pressed, and told whom it would cut off.
+    Told,
+    /// It was pressed again: they are not waited for.
+    Over,
+}
+
+/// What Ctrl-C means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Pressed {
+    /// Nobody follows any more; the daemon goes on.
+    Leave,
+    /// It is said what is waited for.
+    Tell(String),
+    /// Nodes that finish their tasks are not waited for any longer.
+    SkipTasks,
+}
+
+impl Patience {
+    fn on_pressed(&mut self, last: Option<&Status>) -> Pressed {
+        let drains = last.into_iter().flat_map(|status| &status.units);
+        let drains: Vec<String> = drains
+            .filter(|unit| unit.phase == PhaseWord::Draining)
+            .map(|unit| unit.unit.to_string())
+            .collect();
+        match self {
+            _ if drains.is_empty() => Pressed::Leave,
+            Self::Waits => {
+                *self = Self::Told;
+                Pressed::Tell(format!(
+                    "{}: still at work on tasks; Ctrl-C again cuts them off",
+                    drains.join(", ")
+                ))
+            }
+            Self::Told => {
+                *self = Self::Over;
+                Pressed::SkipTasks
+            }
+            Self::Over => Pressed::Leave,
+        }
+    }
+}
+
+impl Asker {
+    /// What the daemon is asked for, now.
+    fn body(&self, context: &Context) -> DownBody {
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        DownBody {
+            volumes: self.volumes,
+            timeout_s: self
+                .deadline
+                .map(|deadline| left(deadline).as_secs_f64().ceil() as u64),
+            skips_tasks: self.patience == Patience::Over,
+            endpoint: Some(context.endpoint()),
+        }
+    }
+
+    /// Does something, unless Ctrl-C is pressed.
+    async fn unless_interrupted<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        // Cancel-safe: the process ends with what was interrupted.
+        tokio::select! {
+            done = work => Ok(done),
+            _ = self.keyboard.recv() => Err(Failure::new(INTERRUPTED, GOES_ON)),
+        }
+    }
+}
+
 /// How a daemon that was asked went, or was done.
 struct End {
     generation: u64,
@@ -140,27 +230,39 @@ struct End {
 /// Follows one daemon. None: it went before it answered.
 async fn follow(
     context: &Context,
-    body: &DownBody,
+    asker: &mut Asker,
     progress: &mut Progress,
 ) -> Result<Option<End>, Failure> {
-    daemon_process::ensure(context).await?;
+    let body = asker.body(context);
     let asking = async {
-        let statuses = context.client.follow().await?;
-        Ok::<(Statuses, u64), ClientError>((
-            statuses,
-            context.client.post(route::DOWN, body).await?,
-        ))
+        daemon_process::ensure(context).await?;
+        let statuses = context.client.follow().await;
+        let answer = async { Ok((statuses?, context.client.post(route::DOWN, &body).await?)) };
+        Ok::<Result<(Statuses, u64), ClientError>, Failure>(answer.await)
     };
-    let (mut statuses, generation) = match asking.await {
+    let (mut statuses, mut generation) = match asker.unless_interrupted(asking).await?? {
         Err(ClientError::Absent | ClientError::Broken(_)) => return Ok(None),
         answer => answer?,
     };
     let mut last = None;
     loop {
-        // Cancel-safe: the stream keeps what it read; the tick is awaited again.
+        // Cancel-safe: the stream keeps what it read; the tick is awaited again, and a key that was
+        // pressed is kept.
         let status = tokio::select! {
             status = statuses.next() => status?,
             () = progress.tick() => continue,
+            _ = asker.keyboard.recv() => {
+                match asker.patience.on_pressed(last.as_ref()) {
+                    Pressed::Leave => return Err(Failure::new(INTERRUPTED, GOES_ON)),
+                    Pressed::Tell(line) => progress.interject(&line),
+                    Pressed::SkipTasks => {
+                        progress.interject("tasks that run are not waited for");
+                        let body = asker.body(context);
+                        generation = context.client.post(route::DOWN, &body).await?;
+                    }
+                }
+                continue;
+            }
         };
         let Some(status) = status else { break };
         if status.generation < generation {
@@ -222,4 +324,53 @@ async fn nothing_is_there(context: &Context, volumes: bool) -> Result<bool, Fail
     Ok(seen.containers.is_empty()
         && seen.networks.is_empty()
         && (!volumes || seen.volumes.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::UnitId;
+
+    fn status_of(phases: &[(u8, PhaseWord)]) -> Status {
+        let unit = |(node, phase): &(u8, PhaseWord)| {
+            let told = serde_json::json!({
+                "unit": UnitId::Node(*node), "container": "", "phase": phase, "reason": "",
+                "fix": null, "cause": null, "lines": [], "for_seconds": 0, "restarts": 0,
+                "retry_in_seconds": null, "image": "", "ports": [], "stopped": false,
+            });
+            serde_json::from_value(told).unwrap()
+        };
+        Status {
+            units: phases.iter().map(unit).collect(),
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn ctrl_c_leaves_unless_a_node_finishes_its_tasks() {
+        let stops = status_of(&[(1, PhaseWord::Stopping)]);
+        let mut patience = Patience::Waits;
+        assert_eq!(patience.on_pressed(None), Pressed::Leave);
+        assert_eq!(patience.on_pressed(Some(&stops)), Pressed::Leave);
+
+        let drains = status_of(&[(1, PhaseWord::Draining), (2, PhaseWord::Stopping)]);
+        let Pressed::Tell(line) = patience.on_pressed(Some(&drains)) else {
+            panic!("whom it would cut off is not told");
+        };
+        assert!(line.contains("octopus-server-1") && !line.contains("octopus-server-2"));
+        assert_eq!(patience.on_pressed(Some(&drains)), Pressed::SkipTasks);
+        assert_eq!(patience.on_pressed(Some(&drains)), Pressed::Leave);
+    }
+
+    #[test]
+    fn who_was_told_and_needs_not_wait_any_more_leaves() {
+        let drains = status_of(&[(1, PhaseWord::Draining)]);
+        let mut patience = Patience::Waits;
+        assert!(matches!(
+            patience.on_pressed(Some(&drains)),
+            Pressed::Tell(_)
+        ));
+        let over = status_of(&[(1, PhaseWord::Stopping)]);
+        assert_eq!(patience.on_pressed(Some(&over)), Pressed::Leave);
+    }
 }

@@ -71,13 +71,7 @@ impl Core {
                 .admit_up_in_order(id, &request, &by)
                 .map(|up| Admitted::Up(Box::new(up)))
                 .map_err(|denied| Answer::Up(Err(denied))),
-            Wished::Down {
-                volumes,
-                node_grace,
-            } => Ok(Admitted::Down {
-                volumes,
-                node_grace,
-            }),
+            Wished::Down { volumes, pace } => Ok(Admitted::Down { volumes, pace }),
             Wished::Restore(step) => {
                 let admitted = self.admit_restore(step);
                 admitted.map_err(|denied| Answer::Wished(Err(denied)))

@@ -12,6 +12,7 @@ use crate::daemon::message::Denied;
 use crate::daemon::message::RequestId;
 use crate::daemon::message::RestoreStep;
 use crate::daemon::store::Stored;
+use crate::reconcile::desired::NodeDeadlines;
 use crate::reconcile::plan::restart_wish;
 use crate::reconcile::status::Note;
 
@@ -141,12 +142,15 @@ impl Core {
                 };
                 self.tell("", format!("up: {}", counted(up.changes.len())));
             }
-            Admitted::Down {
-                volumes,
-                node_grace,
-            } => {
+            Admitted::Down { volumes, pace } => {
                 records.blocked.clear();
-                self.passing.node_grace = *node_grace;
+                let timing = self.state.timing();
+                self.passing.deadlines = NodeDeadlines::new(
+                    pace.within,
+                    pace.skips_tasks,
+                    timing.node_stop_grace,
+                    self.now.mono,
+                );
                 self.looks.invalidate_everything();
                 let what = if *volumes {
                     "down, with the data"

@@ -1,10 +1,9 @@
 //! The desired state: what is kept, and what is passing (a daemon that is ending, one that waits for
 //! its first request, data that is gone).
 
-use std::time::Duration;
-
 use super::Core;
 use crate::reconcile::Goal;
+use crate::reconcile::desired::NodeDeadlines;
 use crate::reconcile::status::Note;
 use crate::spec::UnitId;
 
@@ -19,8 +18,8 @@ pub(super) struct Passing {
     pub(super) lost_volume: Option<String>,
     /// What `down` asked for is true, with the data or without.
     pub(super) went_down: Option<bool>,
-    /// How long nodes get to stop in this `down`, in place of what was configured.
-    pub(super) node_grace: Option<Duration>,
+    /// Until when nodes may take to end in this `down`.
+    pub(super) deadlines: NodeDeadlines,
 }
 
 impl Core {
@@ -48,14 +47,12 @@ impl Core {
             self.learned.goal_since = Some(self.now.mono);
         }
         desired.hurry = self.shutdown.hurries();
+        desired.deadlines = passing.deadlines;
         desired.stopped.clone_from(&kept.stopped);
         desired.drained.clone_from(&kept.drains.drained);
         desired.images.clone_from(&kept.images);
         if desired.want(kept.spec.as_ref()) {
             self.state.records.units.remove(&UnitId::Sql);
-        }
-        if let (Some(spec), Some(grace)) = (&mut desired.spec, passing.node_grace) {
-            spec.timing.node_stop_grace = grace;
         }
     }
 

@@ -5,6 +5,7 @@ use crate::daemon::message::Effect;
 use crate::daemon::store::Wish;
 use crate::reconcile::Goal;
 use crate::reconcile::action::Subject;
+use crate::reconcile::desired::NodeDeadlines;
 use crate::reconcile::record::Durable;
 use crate::reconcile::status::Note;
 use crate::reconcile::status::is_down;
@@ -42,7 +43,7 @@ impl Core {
             *durable = Durable::default();
         }
         self.passing.went_down = Some(volumes);
-        self.passing.node_grace = None;
+        self.passing.deadlines = NodeDeadlines::default();
         self.derive();
         self.tell("", "the stack is down");
     }

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use super::Core;
 use super::millis;
 use super::schedule::Scheduled;
+use super::task_counts::TaskCounts;
 use super::upgrade::VersionWork;
 use crate::daemon::message::Effect;
 use crate::daemon::store::Data;
@@ -35,6 +36,8 @@ pub(super) struct Learned {
     pub(super) stops_to_come: BTreeMap<UnitId, Instance>,
     /// The next backup that is made by itself.
     pub(super) scheduled: Scheduled,
+    /// When nodes that finish their tasks were asked how many those are.
+    pub(super) task_counts: TaskCounts,
     /// What is under way of an upgrade or a rollback.
     pub(super) version: VersionWork,
 }

@@ -35,6 +35,7 @@ mod schedule;
 mod shortage;
 mod shutdown;
 mod sleep_detector;
+mod task_counts;
 mod tenure;
 mod upgrade;
 mod wish;
@@ -219,6 +220,9 @@ impl Core {
             Event::VersionRead(ran) => self.keeping.edit(|stored| {
                 stored.version_ran(ran);
             }),
+            Event::TasksCounted(unit, instance, tasks) => {
+                self.state.on_tasks_counted(unit, &instance, tasks);
+            }
             Event::BackedUp(of, result) => self.on_backed_up(of, result),
             Event::BroughtBack(result) => self.on_brought_back(result),
             Event::Saved { number, result } => {
@@ -269,6 +273,7 @@ impl Core {
         self.pass_on_news();
         self.end_hold();
         self.probe();
+        self.count_tasks_of_draining_nodes();
         if self.is_down() && self.passing.went_down.is_none() {
             self.finish_down();
         }
@@ -312,6 +317,7 @@ impl Core {
             self.requests.due_at(),
             self.tenure.due_at(self.requests.waits_for_the_lease()),
             self.requests_end_at(),
+            self.counts_tasks_at(),
             farewell,
             self.backup_due_at(),
         ];

@@ -15,6 +15,7 @@ use crate::daemon::admit;
 use crate::daemon::message::About;
 use crate::daemon::message::Answer;
 use crate::daemon::message::Denied;
+use crate::daemon::message::DownPace;
 use crate::daemon::message::Effect;
 use crate::daemon::message::Found;
 use crate::daemon::message::Inquiry;
@@ -77,10 +78,7 @@ enum Purpose {
 #[derive(Debug)]
 pub(super) enum Wished {
     Up(Box<UpRequest>, Evidence),
-    Down {
-        volumes: bool,
-        node_grace: Option<Duration>,
-    },
+    Down { volumes: bool, pace: DownPace },
     Units(About, Vec<UnitId>),
     Restore(RestoreStep),
     RollBack,
@@ -181,13 +179,10 @@ impl Core {
             Request::Plan(request) => self.consider(id, considered(request, Purpose::Preview)),
             Request::Down {
                 volumes,
-                node_grace,
+                pace,
                 endpoint,
             } => {
-                let wished = Wished::Down {
-                    volumes,
-                    node_grace,
-                };
+                let wished = Wished::Down { volumes, pace };
                 self.queue_if_here(id, wished, endpoint.as_ref());
             }
             Request::Units(about, units, endpoint) => {

@@ -2,10 +2,10 @@
 //! tried on a copy before the disk is asked to take it.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use crate::config::Config;
 use crate::config::Secret;
+use crate::daemon::message::DownPace;
 use crate::daemon::message::RestoreStep;
 use crate::daemon::store::Data;
 use crate::daemon::store::Stored;
@@ -25,8 +25,8 @@ pub(super) enum Admitted {
     Down {
         /// The data too.
         volumes: bool,
-        /// How long nodes get to stop, in place of what was configured.
-        node_grace: Option<Duration>,
+        /// How long nodes may take.
+        pace: DownPace,
     },
     /// Units are restarted.
     Restart(Vec<UnitId>),

@@ -1,5 +1,6 @@
-//! What Octopus Server is asked to do about a node. Drains it and undrains it: by the vendor's command in its container, and where nothing can be
-//! run there (hardened images, engines that cannot), by the API, if its key is known.
+//! What Octopus Server is asked about a node. Drains it and undrains it: by the vendor's command in
+//! its container, and where nothing can be run there (hardened images, engines that cannot), by the
+//! API, if its key is known.
 
 use std::time::Duration;
 
@@ -29,21 +30,13 @@ pub(in crate::daemon) async fn settle(
         Ok(()) => return Ok(()),
         Err(why) => why,
     };
-    let Some((node, key)) = node.and_then(|node| Some((node, node.env.get("ADMIN_API_KEY")?)))
-    else {
+    if node.is_none_or(|node| !node.env.contains_key("ADMIN_API_KEY")) {
         return Err(format!(
             "{why}; there is no ADMIN_API_KEY to ask the API with"
         ));
-    };
-    let name = node.env.get("OCTOPUS_SERVER_NODE_NAME");
-    let (Some(address), Some(name)) = (node.host_address(), name) else {
+    }
+    let Some(by_api) = node.and_then(api_about) else {
         return Err(why);
-    };
-    let by_api = drain::Api {
-        address,
-        key,
-        name: name.expose(),
-        limit: API_LIMIT,
     };
     let failed = |error: String| format!("{why}; over the API: {error}");
     match wanted {
@@ -61,6 +54,24 @@ pub(in crate::daemon) async fn settle(
             ended.unwrap_or(Ok(())).map_err(failed)
         }
     }
+}
+
+/// How many tasks run on a node, if it says so.
+pub(in crate::daemon) async fn running(node: &ContainerSpec) -> Option<u64> {
+    let counted = api_about(node)?.running_tasks().await;
+    counted
+        .inspect_err(|error| tracing::debug!(%error, "tasks that run were not counted"))
+        .ok()
+}
+
+/// A node's row in the API, asked of the node itself.
+fn api_about(node: &ContainerSpec) -> Option<drain::Api<'_>> {
+    Some(drain::Api {
+        address: node.host_address()?,
+        key: node.env.get("ADMIN_API_KEY")?,
+        name: node.env.get("OCTOPUS_SERVER_NODE_NAME")?.expose(),
+        limit: API_LIMIT,
+    })
 }
 
 /// Has one node take another, which left, off the list of nodes.

@@ -41,10 +41,13 @@ impl<'a> Pass<'a> {
         }
         let unknown = UnitRecord::default();
         let record = self.records.get(container.unit).unwrap_or(&unknown);
-        // It was told to end already.
-        if record.is_ending(&instance) {
+        // It was told to end already, or is not waited for any longer.
+        let deadline = self.desired.deadlines.tasks;
+        if record.is_ending(&instance) || deadline.is_some_and(|deadline| self.now >= deadline) {
             return true;
         }
+        let until_deadline =
+            |wait: Duration| deadline.map_or(wait, |deadline| wait.min(deadline.since(self.now)));
         let health = record.health();
         let is_its = record.instance() == Some(&instance);
         let answers = is_its && (health.ready || health.drained);
@@ -55,7 +58,8 @@ impl<'a> Pass<'a> {
                 .blocked
                 .contains_key(&Subject::Tasks(container.unit));
             if answers && !is_blocked {
-                self.drain(container, instance, timing.drain_timeout, Some(why));
+                let wait = until_deadline(timing.drain_timeout);
+                self.drain(container, instance, wait, Some(why));
             }
             return !answers || is_blocked;
         };
@@ -68,7 +72,8 @@ impl<'a> Pass<'a> {
             DrainStep::Asked => {
                 // Also what an earlier daemon began: it has what is left of the time.
                 let left = drain.until.since(self.now).saturating_sub(DRAIN_MARGIN);
-                self.wake_at(drain.until);
+                let left = until_deadline(left);
+                self.wake_at(deadline.map_or(drain.until, |deadline| deadline.min(drain.until)));
                 self.drain(container, instance, left, Some(why));
                 false
             }
@@ -76,6 +81,7 @@ impl<'a> Pass<'a> {
                 // Only what is as it is wanted is still probed.
                 let is_probed = self.digests.get(&container.unit) == Some(&container.digest);
                 let until = at.after(CONFIRMED_WITHIN).min(drain.until);
+                let until = deadline.map_or(until, |deadline| until.min(deadline));
                 let is_over = health.drained || !is_probed || self.now >= until;
                 if !is_over {
                     self.wake_at(until);

@@ -240,8 +240,22 @@ impl<'a> Pass<'a> {
             .unwrap_or_default();
         match unit.role() {
             Role::Database => timing.sql_stop_limit,
-            Role::Server => timing.node_stop_grace,
+            Role::Server => {
+                let end = self.desired.deadlines.end;
+                let full = timing.node_stop_grace;
+                end.map_or(full, |end| full.min(end.since(self.now)))
+            }
         }
+    }
+
+    /// Whether nodes that are being stopped get no more time. One that a stop was begun for with more
+    /// of it is told so at the deadline.
+    pub(super) fn gives_no_more_grace(&mut self) -> bool {
+        let Some(end) = self.desired.deadlines.end else {
+            return self.desired.hurry;
+        };
+        self.wake_at(end);
+        self.desired.hurry || self.now >= end
     }
 
     /// Ends what is being stopped already, at once.

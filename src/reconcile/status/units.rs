@@ -1,6 +1,7 @@
 //! One unit of the status: its phase in a word, why, what mends it, and when it is tried again.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -259,7 +260,8 @@ impl Around<'_> {
         blocked: Option<(&Subject, &Blocked)>,
         runs: bool,
     ) -> String {
-        if self.desired.stopped.contains(&unit) {
+        let drains = matches!(phase, Phase::Draining { .. });
+        if self.desired.stopped.contains(&unit) && !drains {
             return "stopped by the operator".to_owned();
         }
         if !runs && self.desired.rests(unit) {
@@ -280,7 +282,12 @@ impl Around<'_> {
             Phase::Failed(_) | Phase::BackingOff { .. } | Phase::CrashLoop { .. } | Phase::Dead => {
                 failed()
             }
-            Phase::Draining { until } => Some(draining(until.since(self.now))),
+            Phase::Draining { until } => {
+                let deadline = self.desired.deadlines.tasks;
+                let until = deadline.map_or(*until, |deadline| deadline.min(*until));
+                let tasks = record.drain.as_ref().and_then(|drain| drain.tasks);
+                Some(draining(until.since(self.now), tasks))
+            }
             Phase::Starting | Phase::Unready | Phase::Drained => probed().or_else(failed),
             Phase::Paused => Some("somebody paused the container; `docker unpause` it".to_owned()),
             Phase::Absent | Phase::Created | Phase::Stopping => {
@@ -297,10 +304,16 @@ impl Around<'_> {
     }
 }
 
-fn draining(left: std::time::Duration) -> String {
+/// The number of tasks is known where the API may be asked.
+fn draining(left: Duration, tasks: Option<u64>) -> String {
     let seconds = left.as_secs();
+    let tasks = match tasks {
+        None => "its tasks".to_owned(),
+        Some(1) => "1 task".to_owned(),
+        Some(tasks) => format!("{tasks} tasks"),
+    };
     format!(
-        "it finishes its tasks and takes no more, at most {}:{:02} longer",
+        "it finishes {tasks} and takes no more, at most {}:{:02} longer",
         seconds / 60,
         seconds % 60
     )
