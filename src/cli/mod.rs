@@ -99,7 +99,7 @@ pub async fn run(args: Args) -> Outcome {
         Command::Undrain(names) => drain::undrain(&context, &names.units).await,
         Command::Stop(names) => stop::stop(&context, &names.units).await,
         Command::Start(names) => start::start(&context, &names.units).await,
-        Command::Explain(flags) => explain::explain(&context, &flags).await,
+        Command::Explain(flags) => Box::pin(explain::explain(&context, &flags)).await,
         Command::Events(flags) => events::events(&context, &flags).await,
         Command::Backup(flags) => backup::backup(&context, &flags).await,
         Command::Export(flags) => export::export(&context, &flags).await,

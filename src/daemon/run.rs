@@ -94,10 +94,12 @@ pub async fn run(options: Options) -> Result<Leave, DaemonError> {
     let manager = tokio::spawn(service_manager::tell(beats, status.clone()));
     let server = tokio::spawn(api::server::serve(listener, queue, status, ended.clone()));
     // A panic ends the daemon with a word instead of tearing down the process.
-    let leave = guarded(shell.run(published)).await.unwrap_or_else(|words| {
-        tracing::error!("{words}");
-        Leave::Broken
-    });
+    let leave = guarded(Box::pin(shell.run(published)))
+        .await
+        .unwrap_or_else(|words| {
+            tracing::error!("{words}");
+            Leave::Broken
+        });
     // Whoever comes now finds no socket, and starts a daemon of its own.
     let _ = std::fs::remove_file(paths.socket());
     ended.cancel();

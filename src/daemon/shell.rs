@@ -283,7 +283,7 @@ impl Shell {
                 self.beats.end();
             }
             if let Some(how) = leave {
-                self.end().await;
+                Box::pin(self.end()).await;
                 return how;
             }
             self.take_in().await;

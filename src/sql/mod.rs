@@ -11,6 +11,7 @@ pub mod history;
 use std::future::Future;
 use std::time::Duration;
 
+use futures_util::TryFutureExt as _;
 use futures_util::TryStreamExt as _;
 use tiberius::AuthMethod;
 use tiberius::Client;
@@ -159,11 +160,9 @@ pub async fn login(
     ));
     // The server's certificate is made by itself at its first start; nobody could have signed it.
     config.trust_cert();
-    let client = async {
-        Client::connect(config, tcp.compat_write())
-            .await
-            .map_err(|error| error_of("log in", &error))
-    };
+    // Boxed: tiberius' futures are tens of kilobytes.
+    let client = Box::pin(Client::connect(config, tcp.compat_write()));
+    let client = client.map_err(|error| error_of("log in", &error));
     within("log in", limit, client).await
 }
 

@@ -64,7 +64,7 @@ pub async fn adopt(context: Context, flags: &AdoptFlags) -> Outcome {
 
 async fn begin(mut context: Context, flags: &AdoptFlags) -> Outcome {
     let engine = context.engine().await?;
-    let looking = look::look(&context, &engine, flags.from.as_deref());
+    let looking = Box::pin(look::look(&context, &engine, flags.from.as_deref()));
     let looked = interruptible("interrupted: nothing was touched", looking).await?;
     let lines = told::lines(
         &looked.found,
@@ -80,7 +80,7 @@ async fn begin(mut context: Context, flags: &AdoptFlags) -> Outcome {
     confirm(&context, flags, "Take it over?")?;
     create_state(&context)?;
     if !flags.no_backup {
-        let backing_up = look::back_up(&context, &engine, &looked);
+        let backing_up = Box::pin(look::back_up(&context, &engine, &looked));
         interruptible("interrupted: nothing was touched", backing_up).await?;
     }
     let record = Record::begin(&looked.found, looked.variables, looked.network);

@@ -78,7 +78,7 @@ impl Database {
     ) -> Result<u64, SqlError> {
         self.open().await?;
         let mut client = self.client.take().expect("open() left one");
-        let done = tokio::time::timeout(LIMIT, client.execute(text, values)).await;
+        let done = tokio::time::timeout(LIMIT, Box::pin(client.execute(text, values))).await;
         let changed = answer(done)?.total();
         self.client = Some(client);
         Ok(changed)
@@ -143,14 +143,15 @@ impl Database {
     /// back.
     async fn query(&mut self, text: &str, values: &[&dyn ToSql]) -> Result<Vec<Row>, SqlError> {
         let mut client = self.client.take().expect("open() left one");
-        let reading = async {
+        // Boxed: tiberius' futures are tens of kilobytes.
+        let reading = Box::pin(async {
             client
                 .query(text, values)
                 .await?
                 .into_row_stream()
                 .try_collect()
                 .await
-        };
+        });
         let rows = answer(tokio::time::timeout(LIMIT, reading).await)?;
         self.client = Some(client);
         Ok(rows)
@@ -221,7 +222,7 @@ async fn create_and_open(target: &DatabaseTarget) -> Result<Database, SqlError> 
         LIMIT,
     )
     .await?;
-    let _ = tokio::time::timeout(LIMIT, client.close()).await;
+    let _ = tokio::time::timeout(LIMIT, Box::pin(client.close())).await;
     let mut database = Database::new(target);
     database.open().await?;
     Ok(database)

@@ -70,7 +70,7 @@ pub(super) async fn undo(context: Context, flags: &AdoptFlags) -> Outcome {
         };
         down::down(&context, &flags).await?;
     }
-    interruptible(GOES_ON, go_back(&context, &engine, &record)).await?;
+    interruptible(GOES_ON, Box::pin(go_back(&context, &engine, &record))).await?;
     let path = context.paths.adopted();
     adopted::remove(&path)
         .map_err(|error| Failure::new(FAILED, format!("remove {}: {error}", path.display())))?;

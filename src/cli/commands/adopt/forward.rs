@@ -48,8 +48,9 @@ struct Work<'a> {
 
 /// Goes on until the stack is octo-local's and serves.
 pub(super) async fn go_on(context: Context, mut record: Record) -> Outcome {
-    interruptible(super::GOES_ON, move_out(&context, &mut record)).await?;
-    let up = up::up(&context, &UpFlags::default()).await;
+    let moving = Box::pin(move_out(&context, &mut record));
+    interruptible(super::GOES_ON, moving).await?;
+    let up = Box::pin(up::up(&context, &UpFlags::default())).await;
     up.map_err(|mut failure| {
         failure.lines.push(
             "the old stack is stopped and kept: `octo-local adopt` goes on, `octo-local adopt --undo` goes back to it"

@@ -42,7 +42,7 @@ pub(super) async fn create(context: &Context, flags: &BackupFlags) -> Outcome {
         without_secrets: flags.without_secrets,
         now: OffsetDateTime::now_utc(),
     };
-    let making = back_up(context, wanted);
+    let making = Box::pin(back_up(context, wanted));
     let name = interruptible("interrupted: no backup was made", making).await?;
     print::line(name);
     Ok(())

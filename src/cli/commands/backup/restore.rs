@@ -58,7 +58,7 @@ pub(super) async fn restore(context: &Context, flags: &RestoreFlags) -> Outcome 
         "interrupted: if nodes were stopped already they stay so until `octo-local backup restore {} --force` is done",
         set.name
     );
-    interruptible(&last_words, carry_out(context, &set, flags)).await
+    interruptible(&last_words, Box::pin(carry_out(context, &set, flags))).await
 }
 
 async fn carry_out(context: &Context, set: &Opened, flags: &RestoreFlags) -> Outcome {
