@@ -29,6 +29,7 @@ pub(super) use claims::foreign;
 pub(super) use claims::has_directory;
 pub(super) use claims::is_our_container;
 pub(super) use claims::kinship;
+pub(super) use claims::missing_networks;
 pub(super) use claims::volume_users;
 pub use owners::Directory;
 pub use owners::Owners;
@@ -139,6 +140,8 @@ pub struct Facts {
     pub foreign: Vec<Foreign>,
     /// Running containers of others that use our SQL volume.
     pub volume_users: Vec<String>,
+    /// The networks of others that nodes are to be on and that are not there.
+    pub missing_networks: Vec<String>,
     /// What looks like this project's data and is not known to be.
     pub claims: Claims,
     /// Other projects of octo-local on this machine that have to do with this one.

@@ -25,6 +25,7 @@ use super::admit::has_data;
 use super::admit::has_directory;
 use super::admit::is_our_container;
 use super::admit::kinship;
+use super::admit::missing_networks;
 use super::admit::volume_users;
 use super::message::Denied;
 use super::message::GivingWay;
@@ -43,6 +44,8 @@ use crate::engine::EngineError;
 use crate::engine::inventory::AnyContainer;
 use crate::engine::inventory::HeldPort;
 use crate::engine::inventory::Inventory;
+use crate::engine::inventory::Thing;
+use crate::engine::ours;
 use crate::reconcile::Observed;
 use crate::reconcile::observed::Stranger;
 use crate::spec::DatabaseTarget;
@@ -369,17 +372,14 @@ fn of_inventory(
     strangers: &BTreeSet<Stranger>,
 ) -> Facts {
     let project = spec.project.as_str();
-    let is_ours = |labelled: &BTreeMap<String, String>| {
-        labelled.get(labels::PROJECT).map(String::as_str) == Some(project)
-    };
     let is_demo = |labelled: &BTreeMap<String, String>| {
         labelled.get(labels::DEMO).map(String::as_str) == Some("Y")
     };
     let mut containers = all.containers.iter().map(|one| &one.thing);
     let container = containers.find(|thing| is_our_container(thing, project, strangers));
     let container = container.map(|thing| &thing.labels);
-    let mut volumes = all.volumes.iter().map(|one| &one.labels);
-    let volume = volumes.find(|labelled| is_ours(labelled));
+    let is_ours = |one: &&Thing| ours::is_volume(&spec.project, &one.name, &one.labels);
+    let volume = all.volumes.iter().find(is_ours).map(|one| &one.labels);
     let made_in = container.map(|labelled| labelled.get(labels::WORKING_DIR).cloned());
     let made_in = made_in.map(Option::unwrap_or_default);
     Facts {
@@ -388,6 +388,7 @@ fn of_inventory(
         other_dir: made_in.filter(|dir| *dir != spec.working_dir && !name_on_purpose),
         foreign: foreign(spec, all),
         volume_users: volume_users(spec, all, strangers),
+        missing_networks: missing_networks(spec, all),
         claims: Claims::of(&spec.project, all),
         ..Facts::default()
     }

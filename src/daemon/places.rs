@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use super::admit::Look;
 use super::admit::Runner;
@@ -11,9 +12,9 @@ use crate::config::Problem;
 use crate::config::storage::KINDS;
 use crate::engine::Engine;
 use crate::engine::EngineError;
+use crate::engine::ours;
 use crate::spec::StackSpec;
 use crate::spec::Storage;
-use crate::spec::labels;
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +43,7 @@ pub(super) async fn look(
                 Some(volume) if is_ours(&volume, spec) => Look::Ours,
                 Some(volume) if engine.endpoint.is_local() => {
                     // One that this process may not enter is there all the same.
-                    match directory(&volume.mountpoint) {
+                    match directory(volume.mountpoint).await {
                         there @ Look::There { .. } => there,
                         Look::Unknown | Look::Absent | Look::NoDirectory | Look::Ours => {
                             Look::Unknown
@@ -51,7 +52,7 @@ pub(super) async fn look(
                 }
                 Some(_) => Look::Unknown,
             },
-            Storage::Directory(path) if engine.endpoint.is_local() => directory(path),
+            Storage::Directory(path) if engine.endpoint.is_local() => directory(path.clone()).await,
             Storage::Directory(_) => Look::Unknown,
         };
         let runner = match &spec.sql {
@@ -69,13 +70,30 @@ pub(super) async fn look(
 }
 
 fn is_ours(volume: &bollard::models::Volume, spec: &StackSpec) -> bool {
-    let label = volume.labels.get(labels::PROJECT);
-    label.map(String::as_str) == Some(spec.project.as_str())
+    let labels = volume.labels.clone().into_iter().collect();
+    ours::is_volume(&spec.project, &volume.name, &labels)
 }
 
+/// How long a file system may take to tell about a directory: one on a network may be gone.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
 /// What this process sees of a directory.
-fn directory(path: &str) -> Look {
-    let path = Path::new(path);
+async fn directory(path: String) -> Look {
+    let looking = tokio::task::spawn_blocking(move || look_at(Path::new(&path)));
+    let look = tokio::time::timeout(ANSWERS_WITHIN, looking).await;
+    look.ok().and_then(Result::ok).unwrap_or(Look::Unknown)
+}
+
+/// Whether nothing is in a directory, or it is gone: a disk may not be mounted there.
+pub(super) async fn is_empty_or_gone(path: &str) -> bool {
+    match directory(path.to_owned()).await {
+        Look::Absent => true,
+        Look::There { is_empty, .. } => is_empty,
+        Look::NoDirectory | Look::Unknown | Look::Ours => false,
+    }
+}
+
+fn look_at(path: &Path) -> Look {
     let seen = match std::fs::metadata(path) {
         Ok(seen) => seen,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Look::Absent,
@@ -107,7 +125,7 @@ mod tests {
     #[test]
     fn a_directory_is_seen_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
-        let look = |name: &str| directory(&dir.path().join(name).display().to_string());
+        let look = |name: &str| look_at(&dir.path().join(name));
         let is_empty = |look| matches!(look, Look::There { is_empty: true, .. });
         std::fs::create_dir_all(dir.path().join("new/lost+found")).unwrap();
         std::fs::write(dir.path().join("file"), "").unwrap();

@@ -244,6 +244,38 @@ async fn a_hundred_thousand_containers_of_others_are_no_end() {
 }
 
 #[tokio::test]
+async fn what_makes_no_sense_in_an_inventory_costs_only_itself() {
+    let peer = peer(|path| match path {
+        path if path.starts_with("/containers/json") => {
+            let odd = r#"{"Id":"1","Names":["/odd"],"State":"stopped","Ports":[{"Type":"sctp","PublicPort":"x"}]}"#;
+            let fine = r#"{"Id":"2","Names":["/fine"],"State":"running","Mounts":[{"Type":"odd","Name":"v"}],
+                "Ports":[{"IP":"127.0.0.1","PublicPort":80,"Type":"tcp"},{"PublicPort":53,"Type":"udp"}]}"#;
+            Answer(200, format!("[{odd},7,{fine}]"), "")
+        }
+        path if path.starts_with("/volumes") => {
+            let volumes = r#"{"Volumes":[{"Name":"v","Scope":"elsewhere"},{"Name":7}]}"#;
+            Answer(200, volumes.to_owned(), "")
+        }
+        path if path.starts_with("/networks") => {
+            Answer(200, r#"[{"Name":"n","Id":"n","IPAM":7}]"#.to_owned(), "")
+        }
+        path => nothing(path),
+    })
+    .await;
+    let all = peer.engine.inventory().await.unwrap();
+    let names: Vec<&str> = all
+        .containers
+        .iter()
+        .map(|one| one.thing.name.as_str())
+        .collect();
+    assert_eq!(names, ["odd", "fine"]);
+    let fine = &all.containers[1];
+    assert!(fine.runs && fine.mounts.contains("v"));
+    assert_eq!((fine.ports.len(), fine.ports[0].port), (1, 80));
+    assert_eq!((all.volumes.len(), all.networks.len()), (1, 1));
+}
+
+#[tokio::test]
 async fn a_container_that_cannot_be_looked_at_costs_only_itself() {
     let peer = peer(|path| match path {
         path if path.starts_with("/containers/json") => {

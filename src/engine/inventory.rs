@@ -5,16 +5,14 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use bollard::models::ContainerSummary;
-use bollard::models::PortSummaryTypeEnum;
-use bollard::query_parameters::ListContainersOptionsBuilder;
-use bollard::query_parameters::ListNetworksOptions;
-use bollard::query_parameters::ListVolumesOptions;
-
 use super::Engine;
 use super::EngineError;
 use super::QUICK;
 use super::ours;
+use super::shown::Listed;
+use super::shown::ListedPort;
+use super::shown::Mount;
+use super::shown::Volume;
 
 /// Where an image says its version (opencontainers/image-spec, `annotations.md`).
 const IMAGE_VERSION: &str = "org.opencontainers.image.version";
@@ -72,44 +70,30 @@ impl HeldPort {
 }
 
 impl Engine {
-    /// Looks at everything.
+    /// Looks at everything. What makes no sense costs nobody but itself.
     pub async fn inventory(&self) -> Result<Inventory, EngineError> {
-        let options = ListContainersOptionsBuilder::default().all(true).build();
-        let containers = self.call(
-            || "list containers".to_owned(),
-            QUICK,
-            self.docker.list_containers(Some(options)),
-        );
-        let volumes = self.call(
-            || "list volumes".to_owned(),
-            QUICK,
-            self.docker.list_volumes(None::<ListVolumesOptions>),
-        );
-        let networks = self.call(
-            || "list networks".to_owned(),
-            QUICK,
-            self.docker.list_networks(None::<ListNetworksOptions>),
-        );
-        let (containers, volumes, networks) =
-            futures_util::future::try_join3(containers, volumes, networks).await?;
+        let (containers, volumes, networks) = futures_util::future::try_join3(
+            self.list_containers(true, "{}"),
+            self.list_volumes("{}"),
+            self.list_networks("{}"),
+        )
+        .await?;
+        // The right to act, and nobody's data.
+        let is_lease = |volume: &Volume| ours::is_any_lease(&volume.name, volume.labels.keys());
+        let volumes = volumes.into_iter().filter(|volume| !is_lease(volume));
         Ok(Inventory {
             containers: containers.into_iter().map(container_of).collect(),
             volumes: volumes
-                .volumes
-                .unwrap_or_default()
-                .into_iter()
-                // The right to act, and nobody's data.
-                .filter(|volume| !ours::is_any_lease(&volume.name, volume.labels.keys()))
                 .map(|volume| Thing {
                     name: volume.name,
-                    labels: volume.labels.into_iter().collect(),
+                    labels: volume.labels,
                 })
                 .collect(),
             networks: networks
                 .into_iter()
                 .map(|network| Thing {
-                    name: network.name.unwrap_or_default(),
-                    labels: network.labels.unwrap_or_default().into_iter().collect(),
+                    name: network.name,
+                    labels: network.labels,
                 })
                 .collect(),
         })
@@ -156,32 +140,43 @@ impl Engine {
     }
 }
 
-fn container_of(summary: ContainerSummary) -> AnyContainer {
-    let name = summary.names.unwrap_or_default().into_iter().next();
-    let state = summary.state.map(|state| state.to_string());
-    let mounts = summary.mounts.unwrap_or_default().into_iter();
-    let ports = summary.ports.unwrap_or_default().into_iter();
+fn container_of(listed: Listed) -> AnyContainer {
+    let runs = matches!(listed.state.as_str(), "running" | "paused" | "restarting");
+    let name = listed.name().to_owned();
+    let place = |mount: Mount| {
+        if mount.name.is_empty() {
+            mount.source
+        } else {
+            mount.name
+        }
+    };
+    let tcp = listed.ports.iter();
+    let tcp = tcp.filter(|port| matches!(port.r#type.as_str(), "" | "tcp"));
+    let held = |port: &ListedPort| {
+        // Some engines leave the address out where it is every address.
+        let ip = if port.ip.is_empty() {
+            "0.0.0.0"
+        } else {
+            &port.ip
+        };
+        Some(HeldPort {
+            ip: ip.parse().ok()?,
+            port: port.public_port?,
+        })
+    };
     AnyContainer {
+        runs,
+        ports: tcp.filter_map(held).collect(),
+        mounts: listed
+            .mounts
+            .into_iter()
+            .map(place)
+            .filter(|place| !place.is_empty())
+            .collect(),
         thing: Thing {
-            name: name.unwrap_or_default().trim_start_matches('/').to_owned(),
-            labels: summary.labels.unwrap_or_default().into_iter().collect(),
+            name,
+            labels: listed.labels,
         },
-        runs: state
-            .is_some_and(|word| matches!(word.as_str(), "running" | "paused" | "restarting")),
-        mounts: mounts
-            .filter_map(|mount| mount.name.filter(|name| !name.is_empty()).or(mount.source))
-            .collect(),
-        ports: ports
-            .filter(|port| port.typ.is_none_or(|kind| kind == PortSummaryTypeEnum::TCP))
-            .filter_map(|port| {
-                // Some engines leave the address out where it is every address.
-                let ip = port.ip.as_deref().filter(|ip| !ip.is_empty());
-                Some(HeldPort {
-                    ip: ip.unwrap_or("0.0.0.0").parse().ok()?,
-                    port: port.public_port?,
-                })
-            })
-            .collect(),
     }
 }
 

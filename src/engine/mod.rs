@@ -20,7 +20,7 @@ pub mod inventory;
 pub mod lease;
 pub mod logs;
 pub mod observe;
-mod ours;
+pub mod ours;
 pub mod registry;
 mod shown;
 #[cfg(test)]

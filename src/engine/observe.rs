@@ -263,7 +263,7 @@ impl Engine {
         .await?;
         let mut around = Around::default();
         for network in networks {
-            if network.name == ours::network_name(project) {
+            if ours::is_network(project, &network.name, &network.labels) {
                 around.networks.insert(network.id, network.name);
             } else {
                 around.strangers.insert(Stranger::Network(network.name));
@@ -273,7 +273,7 @@ impl Engine {
             if ours::is_lease(project, &volume.name) {
                 continue;
             }
-            if ours::is_volume(project, &volume) {
+            if ours::is_volume(project, &volume.name, &volume.labels) {
                 around.volumes.insert(volume.name);
             } else {
                 around.strangers.insert(Stranger::Volume(volume.name));
@@ -292,9 +292,17 @@ impl Engine {
         &self,
         project: &ProjectName,
     ) -> Result<Vec<shown::Network>, EngineError> {
-        let filters = filter("label", &label_of(project));
+        self.list_networks(&filter("label", &label_of(project)))
+            .await
+    }
+
+    /// The networks that pass a filter.
+    pub(super) async fn list_networks(
+        &self,
+        filters: &str,
+    ) -> Result<Vec<shown::Network>, EngineError> {
         let attempt = || "list networks".to_owned();
-        let query = [("filters", filters.as_str())];
+        let query = [("filters", filters)];
         let bytes = self.get(attempt, QUICK, "/networks", &query).await?;
         shown::entries(&bytes).ok_or_else(|| nonsense("list networks"))
     }
@@ -303,9 +311,17 @@ impl Engine {
         &self,
         project: &ProjectName,
     ) -> Result<Vec<shown::Volume>, EngineError> {
-        let filters = filter("label", &label_of(project));
+        self.list_volumes(&filter("label", &label_of(project)))
+            .await
+    }
+
+    /// The volumes that pass a filter.
+    pub(super) async fn list_volumes(
+        &self,
+        filters: &str,
+    ) -> Result<Vec<shown::Volume>, EngineError> {
         let attempt = || "list volumes".to_owned();
-        let query = [("filters", filters.as_str())];
+        let query = [("filters", filters)];
         let bytes = self.get(attempt, QUICK, "/volumes", &query).await?;
         shown::volumes(&bytes).ok_or_else(|| nonsense("list volumes"))
     }
@@ -366,7 +382,9 @@ impl Engine {
         project: &ProjectName,
     ) -> Result<Option<bool>, EngineError> {
         let listed = self.labelled_volumes(project).await?;
-        let first = listed.iter().find(|one| ours::is_volume(project, one));
+        let first = listed
+            .iter()
+            .find(|one| ours::is_volume(project, &one.name, &one.labels));
         Ok(first.map(|volume| is_demo(&volume.labels)))
     }
 }

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 
 use super::shown::Listed;
-use super::shown::Volume;
 use crate::config::project::ProjectName;
 use crate::spec::UnitId;
 use crate::spec::labels;
@@ -53,11 +52,15 @@ pub(super) fn is_container(project: &ProjectName, listed: &Listed) -> bool {
         && unit.is_some_and(|unit| container_name(project, unit) == listed.name())
 }
 
-/// Whether a volume is ours: it is named for the key in its label.
-pub(super) fn is_volume(project: &ProjectName, volume: &Volume) -> bool {
-    let key = volume.labels.get(VOLUME_KEY);
-    carries_label(project, &volume.labels)
-        && key.is_some_and(|key| format!("{project}_{key}") == volume.name)
+/// Whether a volume of this name and with these labels is ours: it is named for the key in its label.
+pub fn is_volume(project: &ProjectName, name: &str, labels: &BTreeMap<String, String>) -> bool {
+    let key = labels.get(VOLUME_KEY);
+    carries_label(project, labels) && key.is_some_and(|key| format!("{project}_{key}") == name)
+}
+
+/// Whether a network of this name and with these labels is ours.
+pub fn is_network(project: &ProjectName, name: &str, labels: &BTreeMap<String, String>) -> bool {
+    carries_label(project, labels) && name == network_name(project)
 }
 
 /// The name of the lease of this number.
@@ -134,16 +137,15 @@ mod tests {
     fn a_volume_is_ours_by_label_and_name_together_and_a_lease_is_no_data() {
         let is_ours = |name: &str, key: &str| {
             let labels = labelled(&[(labels::PROJECT, "shop"), (VOLUME_KEY, key)]);
-            let volume = Volume {
-                name: name.to_owned(),
-                labels,
-                ..Volume::default()
-            };
-            is_volume(&project(), &volume)
+            is_volume(&project(), name, &labels)
         };
         assert!(is_ours("shop_sql-data", "sql-data"));
         assert!(!is_ours("somebody-s_sql-data", "sql-data"));
         assert!(!is_ours("shop_sql-data-copy", "sql-data"));
+        let labels = labelled(&[(labels::PROJECT, "shop")]);
+        assert!(!is_volume(&project(), "shop_sql-data", &labels), "no key");
+        assert!(is_network(&project(), "shop_default", &labels));
+        assert!(!is_network(&project(), "shop_other", &labels));
         assert_eq!(
             lease_number(&project(), &lease_name(&project(), 17)),
             Some(17)

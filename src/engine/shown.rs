@@ -63,9 +63,22 @@ pub(super) struct Listed {
     #[serde(deserialize_with = "lenient")]
     pub(super) ports: Vec<ListedPort>,
     #[serde(deserialize_with = "lenient")]
+    pub(super) mounts: Vec<Mount>,
+    #[serde(deserialize_with = "lenient")]
     pub(super) host_config: HostConfig,
     #[serde(deserialize_with = "lenient")]
     pub(super) network_settings: NetworkSettings,
+}
+
+/// Something of the engine's or the host's that a container uses.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Mount {
+    /// A volume's.
+    #[serde(deserialize_with = "lenient")]
+    pub(super) name: String,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) source: String,
 }
 
 /// A port in a list.

@@ -3,6 +3,7 @@
 
 use super::quick;
 use crate::kit::foreign::Foreign;
+use crate::kit::foreign::ForeignNetwork;
 use crate::kit::images::TAGS;
 use crate::kit::process::wait_until;
 use crate::kit::stack::SA_PASSWORD;
@@ -97,6 +98,31 @@ fn a_database_that_a_newer_version_had_takes_no_older_one_from_a_host_that_never
     version(newer);
     stack.run(&["up"]).ok();
     stack.assert_no_violation();
+}
+
+#[test]
+fn a_server_on_the_docker_host_and_networks_of_others_are_reached_by_name() {
+    let (stack, foreign) = stack("external-host");
+    start(&stack, &foreign);
+    let port = stack.port("db");
+    stack.set("OCTOPUS_NODES", "1");
+    let target = format!(
+        "Server=host.docker.internal,{port};Database=OctopusDeploy;User Id=sa;Password={SA_PASSWORD}"
+    );
+    stack.set("DB_CONNECTION_STRING", &target);
+    let others = format!("{}-others", stack.name);
+    stack.set("EXTRA_NETWORKS", &others);
+    for command in ["plan", "up"] {
+        stack.run(&[command]).with(78).says(&others);
+    }
+    let _network = ForeignNetwork::named(&stack, &others).unwrap();
+    stack.run(&["up"]).ok();
+    let node = stack.witness.inspect(&stack.container(NODE_1)).unwrap();
+    let hosts = node.host_config.unwrap().extra_hosts.unwrap();
+    assert_eq!(hosts, ["host.docker.internal:host-gateway"]);
+    let networks = node.network_settings.unwrap().networks.unwrap();
+    assert!(networks.contains_key(&others), "{networks:?}");
+    stack.run(&["down"]).ok();
 }
 
 /// Fault 55, where the database is not ours to repair: its nodes are not judged without it, and a

@@ -49,8 +49,8 @@ impl Foreign {
         foreign
     }
 
-    /// A SQL Server that is published on a port of the engine's own bridge, which containers and
-    /// the host can reach and nobody else. It does not run yet. Gives the bridge's address too.
+    /// A SQL Server that is published on a port of the engine's own bridge and of loopback, which
+    /// containers and the host can reach and nobody else. It does not run yet. Gives the bridge's address too.
     pub(crate) fn sql_at(stack: &Stack, port: u16) -> (Self, String) {
         let bridge = stack
             .witness
@@ -67,13 +67,13 @@ impl Foreign {
         let first: std::net::Ipv4Addr = subnet.split('/').next().unwrap().parse().unwrap();
         // The engine gives its bridge the first address of the range.
         let address = std::net::Ipv4Addr::from(u32::from(first) + 1).to_string();
-        let binding = PortBinding {
-            host_ip: Some(address.clone()),
+        let binding = |address: &str| PortBinding {
+            host_ip: Some(address.to_owned()),
             host_port: Some(port.to_string()),
         };
         let port_bindings = Some(HashMap::from([(
             "1433/tcp".to_owned(),
-            Some(vec![binding]),
+            Some(vec![binding(&address), binding("127.0.0.1")]),
         )]));
         let host = HostConfig {
             port_bindings,

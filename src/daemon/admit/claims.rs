@@ -18,6 +18,7 @@ use crate::daemon::store::Data;
 use crate::daemon::store::Stored;
 use crate::engine::inventory::Inventory;
 use crate::engine::inventory::Thing;
+use crate::engine::ours;
 use crate::reconcile::observed::Stranger;
 use crate::spec::StackSpec;
 use crate::spec::labels;
@@ -112,8 +113,31 @@ fn label<'a>(thing: &'a Thing, key: &str) -> Option<&'a str> {
     thing.labels.get(key).map(String::as_str)
 }
 
-fn is_ours(thing: &Thing, project: &str) -> bool {
-    label(thing, labels::PROJECT) == Some(project)
+/// What may be ours, each by the rules of its kind: a label alone proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Container,
+    Volume,
+    Network,
+}
+
+impl Kind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Volume => "volume",
+            Self::Network => "network",
+        }
+    }
+
+    fn is_ours(self, thing: &Thing, project: &ProjectName) -> bool {
+        match self {
+            // Asked only of one that has a name of ours.
+            Self::Container => label(thing, labels::PROJECT) == Some(project.as_str()),
+            Self::Volume => ours::is_volume(project, &thing.name, &thing.labels),
+            Self::Network => ours::is_network(project, &thing.name, &thing.labels),
+        }
+    }
 }
 
 /// Whether a container is ours. One that was made from an image of ours (`docker commit`) carries our
@@ -124,11 +148,14 @@ pub(in crate::daemon) fn is_our_container(
     strangers: &BTreeSet<Stranger>,
 ) -> bool {
     let is_stranger = strangers.contains(&Stranger::Container(thing.name.clone()));
-    is_ours(thing, project) && !is_stranger
+    label(thing, labels::PROJECT) == Some(project) && !is_stranger
 }
 
-fn owner(labels: &BTreeMap<String, String>) -> String {
+fn owner(labels: &BTreeMap<String, String>, asked: &ProjectName) -> String {
     match (labels.get(labels::PROJECT), labels.get(COMPOSE_PROJECT)) {
+        (Some(project), _) if project == asked.as_str() => {
+            "somebody who gave it this project's label".to_owned()
+        }
         (Some(project), _) => format!("octo-local's project {project}"),
         (None, Some(project)) => format!("the compose project {project}"),
         (None, None) => "somebody who gave it no label".to_owned(),
@@ -137,34 +164,43 @@ fn owner(labels: &BTreeMap<String, String>) -> String {
 
 /// Everything that has a name which is to be ours, and is not ours.
 pub(in crate::daemon) fn foreign(spec: &StackSpec, all: &Inventory) -> Vec<Foreign> {
-    let project = spec.project.as_str();
-    let foreign = |kind: &'static str, thing: &Thing| Foreign {
-        kind,
-        name: thing.name.clone(),
-        owner: owner(&thing.labels),
-    };
+    let project = &spec.project;
     // Networks are chosen by their ID: a second one of the name is in nobody's way.
-    let has_network = all.networks.iter().any(|one| is_ours(one, project));
-    let is_wanted = |kind: &str, name: &str| match kind {
-        "container" => spec.containers().any(|wanted| wanted.name == name),
-        "volume" => spec.our_volumes().any(|wanted| wanted == name),
-        _ => spec.network == name && !has_network,
+    let is_network = |one: &Thing| Kind::Network.is_ours(one, project);
+    let has_network = all.networks.iter().any(is_network);
+    let is_wanted = |kind: Kind, name: &str| match kind {
+        Kind::Container => spec.containers().any(|wanted| wanted.name == name),
+        Kind::Volume => spec.our_volumes().any(|wanted| wanted == name),
+        Kind::Network => spec.network == name && !has_network,
     };
     things(all)
-        .filter(|(kind, thing, _)| is_wanted(kind, &thing.name) && !is_ours(thing, project))
-        .map(|(kind, thing, _)| foreign(kind, thing))
+        .filter(|(kind, thing, _)| is_wanted(*kind, &thing.name) && !kind.is_ours(thing, project))
+        .map(|(kind, thing, _)| Foreign {
+            kind: kind.name(),
+            name: thing.name.clone(),
+            owner: owner(&thing.labels, project),
+        })
         .collect()
 }
 
 /// All things with their kind, and whether each runs.
-fn things(all: &Inventory) -> impl Iterator<Item = (&'static str, &Thing, bool)> {
-    let containers = all
-        .containers
-        .iter()
-        .map(|one| ("container", &one.thing, one.runs));
-    let volumes = all.volumes.iter().map(|one| ("volume", one, false));
-    let networks = all.networks.iter().map(|one| ("network", one, false));
+fn things(all: &Inventory) -> impl Iterator<Item = (Kind, &Thing, bool)> {
+    let containers = all.containers.iter();
+    let containers = containers.map(|one| (Kind::Container, &one.thing, one.runs));
+    let volumes = all.volumes.iter().map(|one| (Kind::Volume, one, false));
+    let networks = all.networks.iter().map(|one| (Kind::Network, one, false));
     containers.chain(volumes).chain(networks)
+}
+
+/// The networks of others that nodes are to be on and that this engine does not have.
+pub(in crate::daemon) fn missing_networks(spec: &StackSpec, all: &Inventory) -> Vec<String> {
+    let wanted = spec
+        .nodes
+        .first()
+        .into_iter()
+        .flat_map(|node| &node.networks);
+    let is_there = |name: &str| all.networks.iter().any(|network| network.name == name);
+    wanted.filter(|name| !is_there(name)).cloned().collect()
 }
 
 /// Running containers of others that use the place of our SQL Server's data.
@@ -189,17 +225,17 @@ impl Claims {
     /// name, and what nobody labelled and is named as compose names a project's things (its first
     /// version with `_` between the words, its second with `-` for containers).
     pub fn of(project: &ProjectName, all: &Inventory) -> Self {
-        let project = project.as_str();
         let found = things(all).filter(|(kind, thing, _)| {
             match (label(thing, labels::PROJECT), label(thing, COMPOSE_PROJECT)) {
                 (Some(_), _) => false,
-                (None, Some(compose)) => compose == project,
-                (None, None) => is_named_as_of(project, kind, &thing.name),
+                (None, Some(compose)) => compose == project.as_str(),
+                (None, None) => is_named_as_of(project.as_str(), *kind, &thing.name),
             }
         });
         let told = found.map(|(kind, thing, runs)| {
             let runs = if runs { " (it runs)" } else { "" };
-            format!("{kind} {}{runs} of {}", thing.name, owner(&thing.labels))
+            let owner = owner(&thing.labels, project);
+            format!("{} {}{runs} of {owner}", kind.name(), thing.name)
         });
         Self(told.collect())
     }
@@ -216,12 +252,12 @@ impl Claims {
     }
 }
 
-fn is_named_as_of(project: &str, kind: &str, name: &str) -> bool {
+fn is_named_as_of(project: &str, kind: Kind, name: &str) -> bool {
     let rest = name.strip_prefix(project);
     match kind {
-        "container" => seen::is_named_as_of(project, name),
-        "volume" => rest.is_some_and(|rest| rest.len() > 1 && rest.starts_with('_')),
-        _ => rest == Some("_default"),
+        Kind::Container => seen::is_named_as_of(project, name),
+        Kind::Volume => rest.is_some_and(|rest| rest.len() > 1 && rest.starts_with('_')),
+        Kind::Network => rest == Some("_default"),
     }
 }
 
@@ -240,6 +276,13 @@ pub(super) fn judge(
             name,
             "this container runs on the SQL data volume; two servers on one volume destroy it",
             "stop it (its data stays), or use another project name with -p",
+        ));
+    }
+    for network in &facts.missing_networks {
+        problems.push(problem(
+            "EXTRA_NETWORKS",
+            format!("there is no network {network} on this engine"),
+            "bring up what it belongs to first, or correct the name (`docker network ls` shows them)",
         ));
     }
     let same_database = |one: &&Sibling| one.kinship == Kinship::SameDatabase;
@@ -356,42 +399,75 @@ mod tests {
     #[test]
     fn what_compose_left_in_either_style_looks_like_the_projects() {
         let ours = ProjectName::given("shop").unwrap();
-        let of = |kind: &str, thing: Thing| {
+        let of = |kind: Kind, thing: Thing| {
             let mut all = Inventory::default();
             match kind {
-                "container" => all.containers.push(AnyContainer {
+                Kind::Container => all.containers.push(AnyContainer {
                     thing,
                     ..AnyContainer::default()
                 }),
-                "volume" => all.volumes.push(thing),
-                _ => all.networks.push(thing),
+                Kind::Volume => all.volumes.push(thing),
+                Kind::Network => all.networks.push(thing),
             }
             !Claims::of(&ours, &all).0.is_empty()
         };
         let compose = [(COMPOSE_PROJECT, "shop")];
         let another = [(COMPOSE_PROJECT, "shop_b")];
         let labelled = [(labels::PROJECT, "shop"), (COMPOSE_PROJECT, "shop")];
-        for kind in ["container", "volume", "network"] {
-            assert!(of(kind, thing("whatever", &compose)), "{kind}");
-            assert!(!of(kind, thing("shop_b_1", &another)), "{kind}");
-            assert!(!of(kind, thing("shop_db_1", &labelled)), "{kind}");
-            assert!(!of(kind, thing("other", &[])), "{kind}");
+        for kind in [Kind::Container, Kind::Volume, Kind::Network] {
+            assert!(of(kind, thing("whatever", &compose)), "{kind:?}");
+            assert!(!of(kind, thing("shop_b_1", &another)), "{kind:?}");
+            assert!(!of(kind, thing("shop_db_1", &labelled)), "{kind:?}");
+            assert!(!of(kind, thing("other", &[])), "{kind:?}");
         }
         for (kind, name, expected) in [
-            ("container", "shop_db_1", true),
-            ("container", "shop-db-1", true),
-            ("container", "shop-octopus-server-2", true),
-            ("container", "shop-foreign", false),
-            ("container", "shopping_db_1", false),
-            ("container", "shop-1", false),
-            ("volume", "shop_sqlvolume", true),
-            ("volume", "shopping_sqlvolume", false),
-            ("volume", "shop", false),
-            ("network", "shop_default", true),
-            ("network", "shop_front", false),
+            (Kind::Container, "shop_db_1", true),
+            (Kind::Container, "shop-db-1", true),
+            (Kind::Container, "shop-octopus-server-2", true),
+            (Kind::Container, "shop-foreign", false),
+            (Kind::Container, "shopping_db_1", false),
+            (Kind::Container, "shop-1", false),
+            (Kind::Volume, "shop_sqlvolume", true),
+            (Kind::Volume, "shopping_sqlvolume", false),
+            (Kind::Volume, "shop", false),
+            (Kind::Network, "shop_default", true),
+            (Kind::Network, "shop_front", false),
         ] {
-            assert_eq!(of(kind, thing(name, &[])), expected, "{kind} {name}");
+            assert_eq!(of(kind, thing(name, &[])), expected, "{kind:?} {name}");
         }
+    }
+
+    #[test]
+    fn what_only_carries_our_label_is_in_the_way_of_what_is_to_have_its_name() {
+        let spec = StackSpec {
+            project: ProjectName::given("shop").unwrap(),
+            network: "shop_default".to_owned(),
+            volumes: [(
+                "sql-data".to_owned(),
+                Storage::Ours("shop_sql-data".to_owned()),
+            )]
+            .into(),
+            ..StackSpec::default()
+        };
+        let label = (labels::PROJECT, "shop");
+        let key = ("com.docker.compose.volume", "sql-data");
+        let names = |volume: Thing, network: Thing| -> Vec<String> {
+            let all = Inventory {
+                volumes: vec![volume],
+                networks: vec![network, thing("shop_default", &[])],
+                ..Inventory::default()
+            };
+            let foreign = foreign(&spec, &all).into_iter();
+            foreign
+                .map(|one| format!("{} {}", one.name, one.owner))
+                .collect()
+        };
+        let made_by_hand = thing("shop_sql-data", &[label]);
+        let in_the_way = names(made_by_hand, thing("shop_other", &[label]));
+        assert_eq!(in_the_way.len(), 2, "{in_the_way:?}");
+        assert!(in_the_way[0].contains("somebody who gave it this project's label"));
+        let ours = thing("shop_sql-data", &[label, key]);
+        assert_eq!(names(ours, thing("shop_default", &[label])), [""; 0]);
     }
 
     #[test]
