@@ -112,7 +112,8 @@ pub enum Run {
 }
 
 /// One run of one container.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Instance {
     /// The container.
     pub id: String,

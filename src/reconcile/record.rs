@@ -253,7 +253,8 @@ pub struct Durable {
 }
 
 /// A version that served on a database, which it therefore has migrated.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Migrated {
     /// The ID of the image.
     pub image_id: String,

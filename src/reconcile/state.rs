@@ -645,7 +645,10 @@ impl State {
                 self.tell(unit, "started");
             }
             Action::Create(unit) => {
-                self.records.of(*unit).clear_host_failure();
+                let record = self.records.of(*unit);
+                record.clear_host_failure();
+                // They were another container's.
+                record.restarts = 0;
                 self.tell(unit, "created");
             }
             Action::Remove(unit, _) => self.tell(unit, "removed"),

@@ -304,6 +304,33 @@ fn a_node_that_cannot_be_undrained_is_asked_again_and_the_last_one_that_serves_i
 }
 
 #[test]
+fn who_waits_for_a_node_that_stays_drained_is_told_so_in_the_end() {
+    let mut scene = scene();
+    scene.probe(ONE, &drained());
+    let run = scene.instance(TWO);
+    scene.state.desired.restart.insert(TWO, run);
+    for tries in 1..=5 {
+        assert_eq!(scene.verdict(), Verdict::Working, "{tries}");
+        while undrains(&scene).is_empty() {
+            scene.wait(1);
+        }
+        let undrain = begin(&mut scene, ONE);
+        scene.end(undrain, Err(refused()));
+    }
+    assert_eq!(scene.verdict(), Verdict::Failed);
+    let detail = scene.status().detail;
+    assert!(
+        detail.contains("octopus-server-1: it is drained, and could not"),
+        "{detail}"
+    );
+    assert_eq!(scene.stops(), [], "the last one that serves is kept");
+    scene.wait(60);
+    assert_eq!(undrains(&scene), [ONE], "it is tried on");
+    scene.probe(ONE, &Probe::Ready);
+    assert_eq!(drains(&scene), [(TWO, TIMEOUT, Some(Why::Restarted))]);
+}
+
+#[test]
 fn a_drain_that_an_earlier_daemon_began_has_what_is_left_of_its_time() {
     let mut scene = scene().adopted();
     let until = scene.now.after(Duration::from_secs(45));

@@ -252,6 +252,14 @@ impl Around<'_> {
         status
     }
 
+    /// Why a node takes no tasks that nobody wished drained, once it was told to in vain.
+    fn cannot_be_undrained(&self, unit: UnitId) -> Option<String> {
+        let blocked = self.records.blocked.get(&Subject::Tasks(unit))?;
+        let is_wished = self.desired.drained.contains(&unit);
+        let words = &blocked.failure.detail;
+        (!is_wished).then(|| format!("it is drained, and could not be told to take tasks: {words}"))
+    }
+
     fn reason(
         &self,
         unit: UnitId,
@@ -288,7 +296,14 @@ impl Around<'_> {
                 let tasks = record.drain.as_ref().and_then(|drain| drain.tasks);
                 Some(draining(until.since(self.now), tasks))
             }
-            Phase::Starting | Phase::Unready | Phase::Drained => probed().or_else(failed),
+            Phase::Drained => self.cannot_be_undrained(unit).or_else(probed),
+            // While a server of ours begins, that is how it begins.
+            Phase::Starting
+                if record.health().refused_since.is_some() && !self.is_external(unit) =>
+            {
+                Some("takes no logins yet".to_owned())
+            }
+            Phase::Starting | Phase::Unready => probed().or_else(failed),
             Phase::Paused => Some("somebody paused the container; `docker unpause` it".to_owned()),
             Phase::Absent | Phase::Created | Phase::Stopping => {
                 let busy = self.records.busy.get(&Subject::Unit(unit));

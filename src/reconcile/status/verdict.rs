@@ -13,6 +13,7 @@ use crate::reconcile::Desired;
 use crate::reconcile::Goal;
 use crate::reconcile::Observed;
 use crate::reconcile::UnitRecords;
+use crate::reconcile::action::Subject;
 use crate::reconcile::cause::Class;
 use crate::reconcile::observed::Container;
 use crate::reconcile::record::UnitRecord;
@@ -230,6 +231,9 @@ fn judge_up(
         .copied()
         .filter(|unit| !is_settled(unit, desired))
         .collect();
+    if let Some(detail) = stays_drained(status, desired, records) {
+        return J::new(Verdict::Failed, "failed", detail);
+    }
     if let Some(detail) = blocked(status, records) {
         return if waiting.is_empty() && !status.units.is_empty() {
             J::new(Verdict::ChangeWaits, "ready, and a change waits", detail)
@@ -294,6 +298,28 @@ fn is_settled(unit: &UnitStatus, desired: &Desired) -> bool {
         | PhaseWord::Stopped => return false,
     };
     is_drained == desired.drained.contains(&unit.unit)
+}
+
+/// How often a node that nobody wished drained is told in vain to take tasks, before that is a
+/// failure: others wait for it, and whoever follows an `up` waits for them.
+const UNDRAIN_TRIES: u32 = 5;
+
+/// A node that takes no tasks, although nobody wished that, and cannot be told to.
+fn stays_drained(status: &Status, desired: &Desired, records: &UnitRecords) -> Option<String> {
+    let tries = |unit: &UnitStatus| {
+        let blocked = records.blocked.get(&Subject::Tasks(unit.unit));
+        blocked.map_or(0, |blocked| blocked.failures)
+    };
+    let stays = |unit: &&UnitStatus| {
+        unit.phase == PhaseWord::Drained
+            && !desired.drained.contains(&unit.unit)
+            && tries(unit) >= UNDRAIN_TRIES
+    };
+    let unit = status.units.iter().find(stays)?;
+    Some(format!(
+        "{}: {}; the daemon goes on trying",
+        unit.unit, unit.reason
+    ))
 }
 
 /// What cannot be done, by its name and cause; what the engine said of it is told once, with the
