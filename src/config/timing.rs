@@ -61,6 +61,18 @@ pub struct Timing {
 }
 
 /// What `config::keys` says.
+/// What an orderly end takes besides what is waited for: removing, the engine's own pace, one SIGKILL
+/// each.
+const BETWEEN: Duration = Duration::from_secs(30);
+
+impl Timing {
+    /// What an orderly end of the whole stack may take: nodes are drained together, then stop
+    /// together, then SQL Server does.
+    pub fn orderly_end(&self) -> Duration {
+        self.drain_timeout + self.node_stop_grace + self.sql_stop_limit + BETWEEN
+    }
+}
+
 impl Default for Timing {
     fn default() -> Self {
         Self {

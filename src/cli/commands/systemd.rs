@@ -31,9 +31,6 @@ const RESTART_STEPS: u32 = 254;
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// The engine that is looked for where nothing else is said.
 const USUAL_ENGINE: &str = "unix:///var/run/docker.sock";
-/// What stopping takes besides the graces of nodes and SQL Server: removing, the engine's own pace,
-/// one SIGKILL each.
-const STOP_MARGIN: Duration = Duration::from_secs(30);
 /// Begins an engine's address that is a file: no other machine's, so a unit beside ours starts it.
 const SOCKET: &str = "unix://";
 
@@ -108,7 +105,7 @@ async fn facts(context: &Context) -> Result<Facts, String> {
         engine_is_local: endpoint.0.starts_with(SOCKET),
         is_system: rustix::process::geteuid().is_root(),
         version: version().await,
-        stop_limit: stop_limit(&timing(context).await),
+        stop_limit: timing(context).await.orderly_end(),
     };
     let paths = [
         &facts.program,
@@ -182,11 +179,6 @@ async fn timing(context: &Context) -> Timing {
             .map(|resolved| resolved.config),
     };
     config.map(|config| config.timing).unwrap_or_default()
-}
-
-/// Nodes are drained together, then stop together, then SQL Server does.
-fn stop_limit(timing: &Timing) -> Duration {
-    timing.drain_timeout + timing.node_stop_grace + timing.sql_stop_limit + STOP_MARGIN
 }
 
 fn unit(facts: &Facts) -> String {

@@ -24,6 +24,8 @@ const PANIC_WINDOW: Duration = Duration::from_secs(60);
 pub(super) struct Shutdown {
     /// How often it was asked to end.
     asked: u32,
+    /// When it is over at the latest, if it was.
+    by: Option<Mono>,
     /// How to leave at once, if it is to.
     leaving: Option<Leave>,
     panics: Vec<Mono>,
@@ -91,7 +93,14 @@ impl Shutdown {
 }
 
 impl Core {
+    /// When an end that was asked for is over at the latest: more time is not asked for.
+    pub fn ends_by(&self) -> Option<Mono> {
+        self.shutdown.by
+    }
+
     pub(super) fn on_terminated(&mut self) {
+        let by = self.now.mono.after(self.state.timing().orderly_end());
+        self.shutdown.by.get_or_insert(by);
         match self.shutdown.on_asked() {
             Asked::StopInOrder => self.tell("", "asked to end: the stack stops in order"),
             Asked::Hurry => self.tell("", "asked again: nodes get no more grace"),
