@@ -23,6 +23,7 @@ use octo_local::daemon::admit::Login;
 use octo_local::daemon::admit::NodeKey;
 use octo_local::daemon::admit::Taken;
 use octo_local::daemon::core::Core;
+use octo_local::daemon::core::Duty;
 use octo_local::daemon::core::Setup;
 use octo_local::daemon::message::About;
 use octo_local::daemon::message::Answer;
@@ -76,23 +77,23 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(stored: Stored, held: bool) -> Self {
-        Self::beginning_at(Duration::ZERO, stored, held)
+    fn new(stored: Stored, duty: Duty) -> Self {
+        Self::beginning_at(Duration::ZERO, stored, duty)
     }
 
     /// One whose daemon begins at this time.
-    fn beginning_at(now: Duration, stored: Stored, held: bool) -> Self {
-        Self::loaded(now, Loaded::Fine(Box::new(stored)), held)
+    fn beginning_at(now: Duration, stored: Stored, duty: Duty) -> Self {
+        Self::loaded(now, Loaded::Fine(Box::new(stored)), duty)
     }
 
-    fn loaded(now: Duration, loaded: Loaded, held: bool) -> Self {
+    fn loaded(now: Duration, loaded: Loaded, duty: Duty) -> Self {
         let setup = Setup {
             project: ProjectName::given("p").unwrap(),
             endpoint: Endpoint("unix:///nowhere".to_owned()),
             host_name: "octo.example".to_owned(),
             state_file: "state.json".to_owned(),
-            ends_when_down: held,
-            held,
+            ends_when_down: duty != Duty::Supervise,
+            duty,
             next_backup: |pattern, after_ms| {
                 octo_local::backup::schedule::next_due(pattern, after_ms, &chrono::Utc)
             },
@@ -118,7 +119,7 @@ impl Bench {
 
     /// One that has looked once.
     fn awake(stored: Stored) -> Self {
-        let mut bench = Self::new(stored, false);
+        let mut bench = Self::new(stored, Duty::Supervise);
         bench.settle();
         bench
     }
@@ -406,13 +407,29 @@ fn an_interrupted_start_is_held_also_by_the_next_daemon() {
 }
 
 #[test]
-fn a_daemon_that_was_started_for_a_plan_goes_without_a_trace() {
-    let mut bench = Bench::new(Stored::default(), true);
-    bench.settle();
-    let id = bench.ask(Request::Plan(up(&[])));
-    bench.gathered(id, "AAAAAAAAAAAAAAAAAAAAAA==");
-    assert!(matches!(bench.answers[&id], Answer::Plan(Ok(_))));
-    assert_eq!((bench.left, bench.writes), (Some(Leave::End), 0));
+fn who_only_answers_changes_nothing_whatever_was_kept_and_goes() {
+    let kept = known::ready_with(&[("FRONT_DOOR", "on")])
+        .core
+        .stored()
+        .clone();
+    for stored in [Stored::default(), kept] {
+        let mut bench = Bench::new(stored.clone(), Duty::Answer);
+        bench.settle();
+        known::wait(&mut bench, 60_000);
+        let id = bench.ask(Request::Plan(up(&[("TASK_CAP", "7")])));
+        let facts = Facts {
+            has_data: stored.spec.is_some(),
+            ..Facts::default()
+        };
+        bench.found(id, facts);
+        let answer = &bench.answers[&id];
+        assert!(matches!(answer, Answer::Plan(Ok(_))), "{answer:?}");
+        assert_eq!((bench.left, bench.writes), (Some(Leave::End), 0));
+        assert_eq!((bench.leases.len(), bench.door.len()), (0, 0));
+        let is_question =
+            |effect: &Effect| matches!(effect, Effect::Gather(..) | Effect::Look { .. });
+        assert!(bench.effects.iter().all(is_question), "{:?}", bench.effects);
+    }
 }
 
 #[test]
@@ -424,13 +441,17 @@ fn a_refused_password_is_asked_again_with_growing_waits() {
 
 /// Each question brings somebody else's server the password again.
 #[test]
-fn a_server_that_answers_nonsense_is_asked_again_with_growing_waits() {
-    let nonsense = || Probe::Failure(Miss::Broken, "a bad token".to_owned());
-    let logins = logins_in_ten_minutes(nonsense);
-    assert!(
-        (60..=140).contains(&logins),
-        "{logins} logins in ten minutes"
-    );
+fn a_server_that_does_not_serve_is_asked_again_with_growing_waits() {
+    let answers = [
+        Probe::Failure(Miss::Broken, "a bad token".to_owned()),
+        Probe::Failure(Miss::Gone, "closed in the login".to_owned()),
+        Probe::Alive("error 40615: not from this address".to_owned()),
+        Probe::Suspect("suspect database: O".to_owned()),
+    ];
+    for answer in answers {
+        let logins = logins_in_ten_minutes(|| answer.clone());
+        assert!((60..=140).contains(&logins), "{answer:?}: {logins} logins");
+    }
 }
 
 /// How often an external database that answers so is asked.

@@ -183,22 +183,6 @@ impl Context {
             (RUNTIME_DIR, base(&self.paths.runtime)),
         ]
     }
-
-    /// The same project with its state and socket under another directory.
-    #[must_use]
-    pub fn with_places_in(&self, dir: &Path) -> Self {
-        let mut env = self.env.clone();
-        for (key, name) in [(STATE_DIR, "state"), (RUNTIME_DIR, "run")] {
-            env.insert(key.to_owned(), dir.join(name).display().to_string());
-        }
-        let paths = Paths::of(&self.project, &env);
-        Self {
-            client: Client::at(paths.socket()),
-            env,
-            paths,
-            ..self.clone()
-        }
-    }
 }
 
 /// The variable that says where state is kept.

@@ -53,6 +53,12 @@ impl Journal {
         Self { entries, written }
     }
 
+    /// Nothing is written down.
+    pub fn nowhere() -> Self {
+        let ((entries, _), (_, written)) = (sync_channel(0), sync_channel(0));
+        Self { entries, written }
+    }
+
     /// Writes one entry soon.
     pub fn write(&self, subject: &str, what: &str) {
         let entry = Entry {

@@ -457,6 +457,8 @@ pub struct ActionInput {
     /// The image, by ID, that a reference stood for at the last `up`, where it stands for another
     /// one now.
     pub moved: BTreeMap<String, String>,
+    /// A database is known to have been in the place of the data.
+    pub had_data: bool,
     /// When the run that is examined was asked to start, and the one after it: its own words lie
     /// between. The engine's start time is taken after the first of them.
     pub asked: Span,

@@ -1,4 +1,5 @@
-//! The daemon's process: its lock, its log, its signals, its socket, and the shell with its core between them.
+//! The daemon's process: its lock, its log, its signals, its socket, and the shell with its core
+//! between them.
 
 use std::collections::BTreeMap;
 use std::os::unix::net::SocketAddr;
@@ -9,12 +10,17 @@ use std::sync::Arc;
 use sha2::Digest as _;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use super::beats::Beats;
+use super::core::Duty;
 use super::guard::guarded;
 use super::log;
+use super::message::Answer;
 use super::message::Event;
 use super::message::Leave;
+use super::message::Request;
 use super::paths::Paths;
 use super::service_manager;
 use super::shell::Input;
@@ -83,11 +89,15 @@ pub async fn run(options: Options) -> Result<Leave, DaemonError> {
         paths: paths.clone(),
         env: options.env.clone(),
         ends_when_down: options.detached,
-        held: options.held,
+        duty: if options.held {
+            Duty::AwaitRequest
+        } else {
+            Duty::Supervise
+        },
         beats: beats.clone(),
         front_door: front_door(&paths),
     });
-    let (published, status) = tokio::sync::watch::channel(Status::default());
+    let (published, status) = watch::channel(Status::default());
     tracing::info!(project = %options.project, version = env!("CARGO_PKG_VERSION"), "the daemon begins");
     let signals = tokio::spawn(signals(queue.clone()));
     let ended = tokio_util::sync::CancellationToken::new();
@@ -111,6 +121,32 @@ pub async fn run(options: Options) -> Result<Leave, DaemonError> {
     // Open status streams end with the token; this only lets the last line leave.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), server).await;
     Ok(leave)
+}
+
+/// Answers a request as the daemon of this project would, in this process and once: there is no
+/// lock, no name, no lease and no file of it. `None` where it ended without an answer.
+pub async fn answer(
+    project: &ProjectName,
+    env: &BTreeMap<String, String>,
+    request: Request,
+) -> Option<Answer> {
+    let paths = Paths::of(project, env);
+    let (shell, queue) = Shell::new(ShellSetup {
+        project: project.clone(),
+        endpoint: connect::endpoint(env),
+        env: env.clone(),
+        ends_when_down: true,
+        duty: Duty::Answer,
+        beats: Arc::default(),
+        front_door: front_door(&paths),
+        paths,
+    });
+    let (reply, answer) = oneshot::channel();
+    // The queue is as long as the shell lives.
+    let _ = queue.send(Input::Asked(request, reply)).await;
+    let (published, _) = watch::channel(Status::default());
+    let _ = guarded(Box::pin(shell.run(published))).await;
+    answer.await.ok()
 }
 
 /// The user that the front door runs as where the daemon is root: nobody, on every Linux.
@@ -202,6 +238,7 @@ pub fn holder_of_name(project: &ProjectName, endpoint: &Endpoint) -> Option<Hold
 
 /// The abstract name that one daemon of a project on an engine holds, whoever runs it.
 pub fn name_on_host(project: &ProjectName, endpoint: &Endpoint) -> String {
+    let endpoint = endpoint.canonical();
     let name = sha2::Sha256::digest(format!("{project}@{endpoint}"));
     let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("octo-local/{name}")
@@ -253,6 +290,21 @@ mod tests {
         ] {
             assert_eq!(is_believed(uid, own), believed, "{uid} to {own}");
         }
+    }
+
+    #[test]
+    fn spellings_of_one_engine_have_one_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (socket, link) = (dir.path().join("docker.sock"), dir.path().join("link.sock"));
+        std::fs::write(&socket, "").unwrap();
+        std::os::unix::fs::symlink(&socket, &link).unwrap();
+        let project = ProjectName::given("p").unwrap();
+        let name = |text: String| name_on_host(&project, &Endpoint(text));
+        let unix = |path: &std::path::Path| name(format!("unix://{}", path.display()));
+        assert_eq!(unix(&socket), unix(&link));
+        let tcp = |scheme: &str| name(format!("{scheme}://127.0.0.1:2375"));
+        assert_eq!(tcp("tcp"), tcp("http"));
+        assert_ne!(unix(&socket), tcp("tcp"));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tracing::Instrument as _;
 use super::beats::Beats;
 use super::bring_back;
 use super::core::Core;
+use super::core::Duty;
 use super::core::Setup;
 use super::facts::Question;
 use super::guard::guarded;
@@ -46,6 +47,7 @@ use super::paths::Paths;
 use super::state_writer::StateDisk as _;
 use super::state_writer::StateFile;
 use super::state_writer::StateWriter;
+use super::store;
 use super::store::Ran;
 use super::store::Stored;
 use super::tasks::back_up;
@@ -72,6 +74,7 @@ use crate::reconcile::health::Probe;
 use crate::reconcile::observed::Instance;
 use crate::reconcile::status::Status;
 use crate::spec::UnitId;
+use crate::sql::kept_login::KeptLogin;
 use crate::web::link::Start;
 
 /// How many inputs may wait. Senders wait when it is full: nothing is lost, and nothing grows.
@@ -117,8 +120,8 @@ pub struct ShellSetup {
     pub env: BTreeMap<String, String>,
     /// Whether the daemon ends when the stack is down.
     pub ends_when_down: bool,
-    /// Whether it starts nothing before it is asked to.
-    pub held: bool,
+    /// What it is for.
+    pub duty: Duty,
     /// Where it shows that it advances.
     pub beats: Arc<Beats>,
     /// How the front door is started.
@@ -153,6 +156,8 @@ struct Contact {
     engine: Option<Engine>,
     cache: ObservationCache,
     lease: Option<Lease>,
+    /// The database's probe has it.
+    login: Arc<KeptLogin>,
 }
 
 /// Who waits for an answer.
@@ -222,20 +227,31 @@ impl Shell {
     pub fn new(setup: ShellSetup) -> (Self, mpsc::Sender<Input>) {
         let (queue, inputs) = mpsc::channel(QUEUE);
         let clock = Clock::begin();
-        let mut file = StateFile(setup.paths.store());
-        let loaded = file.load();
-        let told = queue.clone();
-        let writer = StateWriter::begin(file, move |number, result| {
+        let (store, told) = (setup.paths.store(), queue.clone());
+        let tell = move |number, result| {
             // Fails only when the daemon has ended, and then nobody waits.
             let _ = told.blocking_send(Input::Event(Event::Saved { number, result }));
-        });
+        };
+        let (loaded, writer, journal) = match setup.duty {
+            Duty::Answer => (
+                store::peek(&store),
+                StateWriter::nowhere(),
+                Journal::nowhere(),
+            ),
+            Duty::Supervise | Duty::AwaitRequest => {
+                let mut file = StateFile(store);
+                let loaded = file.load();
+                let journal = Journal::at(setup.paths.events());
+                (loaded, StateWriter::begin(file, tell), journal)
+            }
+        };
         let core_setup = Setup {
             project: setup.project.clone(),
             endpoint: setup.endpoint.clone(),
             host_name: host_name(),
             state_file: setup.paths.store().display().to_string(),
             ends_when_down: setup.ends_when_down,
-            held: setup.held,
+            duty: setup.duty,
             next_backup: |pattern, after_ms| schedule::next_due(pattern, after_ms, &chrono::Local),
         };
         let shell = Self {
@@ -247,6 +263,7 @@ impl Shell {
                 engine: None,
                 cache: ObservationCache::default(),
                 lease: None,
+                login: Arc::default(),
             },
             askers: Askers::default(),
             front_door: FrontDoor {
@@ -254,7 +271,7 @@ impl Shell {
                 wished: None,
             },
             writer,
-            journal: Journal::at(setup.paths.events()),
+            journal,
             paths: setup.paths,
             beats: setup.beats,
             tasks: TaskTracker::new(),
@@ -279,8 +296,8 @@ impl Shell {
             }
             self.publish(&published);
             self.beats.driver();
-            if self.core.is_ending() {
-                self.beats.end();
+            if let Some(by) = self.core.ends_by() {
+                self.beats.end(self.clock.instant(by));
             }
             if let Some(how) = leave {
                 Box::pin(self.end()).await;
@@ -360,7 +377,8 @@ impl Shell {
                 target,
                 limit,
             } => {
-                let work = async move { probe::probe(&target, limit).await };
+                let login = self.contact.login.clone();
+                let work = async move { probe::probe(&login, &target, limit).await };
                 self.spawn_and_tell("probe", work, move |probe| {
                     Input::Event(Event::Probed {
                         number,

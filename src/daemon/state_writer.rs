@@ -58,6 +58,12 @@ impl StateWriter {
         Self { writes, ended }
     }
 
+    /// What is to be kept is not.
+    pub(super) fn nowhere() -> Self {
+        let ((writes, _), (_, ended)) = (channel(), channel());
+        Self { writes, ended }
+    }
+
     /// Writes this after what was asked for before.
     pub(super) fn write(&self, number: u64, stored: Box<Stored>) {
         let _ = self.writes.send((number, stored));

@@ -7,6 +7,7 @@
 
 pub mod backup;
 pub mod history;
+pub mod kept_login;
 
 use std::future::Future;
 use std::time::Duration;
@@ -28,6 +29,9 @@ use crate::spec::DatabaseTarget;
 
 /// Login failed.
 pub const LOGIN_FAILED: u32 = 18456;
+/// A login that is known, and not let in: locked out (18486), its password expired (18487) or to be
+/// changed (18488), disabled (18470). Trying it again keeps a lock-out going.
+const LOGIN_BARRED: [u32; 4] = [18470, 18486, 18487, 18488];
 /// The server upgrades its own databases; only an administrator on its console may connect.
 const SCRIPT_UPGRADE: u32 = 18401;
 /// A database does not exist, or the login may not use it.
@@ -270,6 +274,9 @@ fn judge_error(error: &SqlError) -> Probe {
         } => Probe::Refused(format!(
             "takes no logins of ours, or none yet: error 18456: {message}"
         )),
+        SqlError::Server { code, message } if LOGIN_BARRED.contains(code) => {
+            Probe::Refused(format!("lets the login not in: error {code}: {message}"))
+        }
         SqlError::Server {
             code: SCRIPT_UPGRADE,
             ..
@@ -472,6 +479,16 @@ mod tests {
             message: "Login failed".into(),
         };
         assert!(matches!(judge_error(&refused), Probe::Refused(_)));
+        for code in LOGIN_BARRED {
+            let barred = SqlError::Server {
+                code,
+                message: "Login failed".into(),
+            };
+            let Probe::Refused(why) = judge_error(&barred) else {
+                panic!("{code} is asked again and again");
+            };
+            assert!(why.contains(&code.to_string()));
+        }
         let silent = SqlError::TimedOut {
             phase: "log in",
             limit: Duration::from_secs(2),

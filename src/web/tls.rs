@@ -128,12 +128,31 @@ impl Files {
 
 /// Reads both files.
 pub fn read(paths: &CertificateFiles) -> Result<Tls, BadCertificate> {
-    let text =
-        |path: &std::path::Path| fs::read_to_string(path).map_err(|error| unreadable(path, &error));
+    let text = |path: &std::path::Path| text(path).map_err(|error| unreadable(path, &error));
     Ok(Tls {
         certificate: text(&paths.certificate)?,
         key: text(&paths.key)?,
     })
+}
+
+/// Chains of certificates have some kilobytes; what is larger is none.
+const FILE_LIMIT: u64 = 1024 * 1024;
+
+/// A small regular file: a pipe or a device would keep whoever reads it waiting, or never end.
+fn text(path: &std::path::Path) -> std::io::Result<String> {
+    use std::io::Read as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = fs::File::options();
+    let not_waiting = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = options.read(true).custom_flags(not_waiting).open(path)?;
+    let kind = file.metadata()?;
+    if !kind.is_file() || kind.len() > FILE_LIMIT {
+        let why = format!("it is no regular file of at most {} KiB", FILE_LIMIT / 1024);
+        return Err(std::io::Error::other(why));
+    }
+    let mut text = String::new();
+    file.take(FILE_LIMIT).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn unreadable(path: &std::path::Path, error: &std::io::Error) -> BadCertificate {
@@ -153,6 +172,23 @@ mod tests {
             certificate: made.cert.pem(),
             key: made.signing_key.serialize_pem(),
         }
+    }
+
+    #[test]
+    fn only_a_small_regular_file_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pipe, fine) = (dir.path().join("pipe"), dir.path().join("fine"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+        fs::write(&fine, "x").unwrap();
+        for path in [
+            pipe.as_path(),
+            std::path::Path::new("/dev/zero"),
+            dir.path(),
+        ] {
+            let told = text(path).unwrap_err().to_string();
+            assert!(told.contains("no regular file"), "{told}");
+        }
+        assert_eq!(text(&fine).unwrap(), "x");
     }
 
     #[test]

@@ -69,9 +69,7 @@ fn ctrl_c_starts_nothing_further_and_is_130() {
         "the next `up` goes on where it was"
     );
     let down = stack.spawn(&["down", "-t", "5"]);
-    wait_until("it goes down", || {
-        (stack.status()["message"] == "going down").then_some(())
-    });
+    stack.wait_for_unit("octopus-server-1", "stopping");
     down.signal(Signal::INT);
     stack
         .end(down)

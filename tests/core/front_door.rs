@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use octo_local::daemon::core::Duty;
 use octo_local::daemon::core::REQUESTS_END_WITHIN;
 use octo_local::daemon::message::About;
 use octo_local::daemon::message::Event;
@@ -165,7 +166,7 @@ fn each_node_says_where_tentacles_that_poll_reach_it() {
 #[test]
 fn one_that_was_left_behind_is_told_nothing_before_each_node_answered() {
     let before = ready();
-    let mut bench = Bench::new(before.core.stored().clone(), false);
+    let mut bench = Bench::new(before.core.stored().clone(), Duty::Supervise);
     bench.seen = before.seen.clone();
     bench.settle();
     assert_eq!(bench.door, []);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use octo_local::daemon::admit::Facts;
+use octo_local::daemon::core::Duty;
 use octo_local::daemon::core::judged;
 use octo_local::daemon::message::About;
 use octo_local::daemon::message::Effect;
@@ -144,7 +145,7 @@ fn a_node_that_finishes_its_tasks_has_the_rest_of_its_time_with_the_next_daemon(
     let until = bench.core.state().drains().find(|(unit, _)| *unit == TWO);
     let until = until.expect("it drains").1.until;
     let later = bench.now + Duration::from_secs(10);
-    let mut next = Bench::beginning_at(later, kept, false);
+    let mut next = Bench::beginning_at(later, kept, Duty::Supervise);
     next.seen = running_as(&next.core.stored().spec.clone().unwrap());
     next.on(Event::StreamOpened);
     let goes_on = next.core.state().drains().find(|(unit, _)| *unit == TWO);
@@ -195,7 +196,7 @@ fn an_answer_that_came_late_because_this_process_did_not_run_says_nothing_of_the
 
 #[test]
 fn a_configuration_is_judged_by_an_engine_that_was_looked_at() {
-    let mut bench = Bench::new(Stored::default(), true);
+    let mut bench = Bench::new(Stored::default(), Duty::AwaitRequest);
     let request = Event::Requested(super::RequestId(1), Request::Up(up(&[])));
     let effects = bench.core.on(request, moment(bench.now));
     let gathers = |effect: &Effect| matches!(effect, Effect::Gather(..));
@@ -225,7 +226,7 @@ fn saved(bench: &mut Bench) {
 /// Else the next daemon would find a `down` that is done, and go on with it.
 #[test]
 fn a_daemon_ends_once_the_disk_has_that_the_stack_is_down() {
-    let mut bench = Bench::new(applied().core.stored().clone(), true);
+    let mut bench = Bench::new(applied().core.stored().clone(), Duty::AwaitRequest);
     bench.settle();
     bench.disk_takes_its_time = true;
     let id = bench.ask(down(false));
@@ -303,6 +304,23 @@ fn what_serves_by_an_earlier_definition_says_nothing_of_the_next_one() {
 }
 
 #[test]
+fn an_end_has_the_time_that_everything_in_it_may_take_and_no_more() {
+    let mut bench = applied_with(&[("NODE_STOP_GRACE", "20s"), ("SQL_STOP_LIMIT", "30s")]);
+    assert_eq!(bench.core.ends_by(), None);
+    bench.on(Event::Terminated);
+    let begun = moment(bench.now).mono;
+    let allowed = Duration::from_secs(20 + 30 + 30);
+    assert_eq!(bench.core.ends_by(), Some(begun.after(allowed)));
+    bench.now += Duration::from_secs(50);
+    bench.on(Event::Terminated);
+    assert_eq!(
+        bench.core.ends_by(),
+        Some(begun.after(allowed)),
+        "the first word counts"
+    );
+}
+
+#[test]
 fn a_daemon_that_ends_gives_the_lease_back() {
     let mut bench = applied();
     assert_eq!(bench.leases, [LeaseStep::Take]);
@@ -320,7 +338,7 @@ fn a_copy_of_what_was_kept_counts_only_if_it_is_what_runs() {
         let made = applied_with(&[("TASK_CAP", cap)]);
         let copy = Some(Box::new(kept.clone()));
         let loaded = Loaded::Quarantined("aside".to_owned(), copy);
-        let mut bench = Bench::loaded(Duration::ZERO, loaded, false);
+        let mut bench = Bench::loaded(Duration::ZERO, loaded, Duty::Supervise);
         bench.seen = running_as(&made.core.stored().spec.clone().unwrap());
         bench.settle();
         wait(&mut bench, 1_000);

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use octo_local::daemon::core::Duty;
 use octo_local::daemon::message::Effect;
 use octo_local::daemon::message::Event;
 use octo_local::daemon::message::Request;
@@ -118,7 +119,7 @@ fn a_run_is_ended_only_once_the_disk_has_that_it_is_we_who_end_it() {
         };
         let effects = bench.core.on(saved, moment(bench.now));
         assert_eq!(stops(&effects), [NODE], "a full disk keeps nobody waiting");
-        let next = Bench::new(*stored, false);
+        let next = Bench::new(*stored, Duty::Supervise);
         let known = &next.core.state().records.durable;
         assert_eq!(known.ended_by_us.get(&NODE), node.as_ref());
     }
@@ -234,7 +235,7 @@ fn what_nobody_wished_to_run_is_not_kept_running() {
         ..ready().core.stored().clone()
     };
     let spec = kept.spec.clone().unwrap();
-    let mut bench = Bench::new(kept, false);
+    let mut bench = Bench::new(kept, Duty::Supervise);
     bench.seen = running_as(&spec);
     bench.settle();
     answer(&mut bench, |_, _| Some(Probe::Ready));

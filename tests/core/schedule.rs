@@ -1,5 +1,6 @@
 //! Backups that are made by themselves: when one is begun, and what is kept of it.
 
+use octo_local::daemon::core::Duty;
 use octo_local::daemon::message::BackedUp;
 use octo_local::daemon::message::BackupFor;
 use octo_local::reconcile::status::Note;
@@ -23,7 +24,7 @@ fn go_on_with(before: &Bench, pattern: &str) -> Bench {
         config: Some(config(&[("BACKUP_SCHEDULE", pattern)])),
         ..before.core.stored().clone()
     };
-    let mut bench = Bench::new(stored, false);
+    let mut bench = Bench::new(stored, Duty::Supervise);
     bench.seen = before.seen.clone();
     bench.now = before.now;
     bench.settle();
@@ -86,7 +87,7 @@ fn one_is_begun_when_it_is_due_and_the_next_only_after_it() {
 #[test]
 fn what_was_missed_is_made_up_for_once_also_by_another_daemon() {
     let bench = scheduled(AT_THREE);
-    let mut next = Bench::new(bench.core.stored().clone(), false);
+    let mut next = Bench::new(bench.core.stored().clone(), Duty::Supervise);
     next.seen = bench.seen.clone();
     next.now = Duration::from_secs(10 * 24 * HOUR);
     next.settle();

@@ -1,6 +1,7 @@
 //! Upgrades and rollbacks: what is applied when, who rests meanwhile, and what is kept of the way
 //! back.
 
+use octo_local::daemon::core::Duty;
 use octo_local::daemon::message::BackedUp;
 use octo_local::daemon::message::BackupFor;
 use octo_local::daemon::message::NotBroughtBack;
@@ -40,7 +41,7 @@ fn serving() -> Bench {
 
 /// Another daemon of what is kept, which sees what the one before saw.
 fn next_daemon(before: &Bench, stored: Stored) -> Bench {
-    let mut bench = Bench::new(stored, false);
+    let mut bench = Bench::new(stored, Duty::Supervise);
     bench.seen = before.seen.clone();
     bench.now = before.now;
     bench.settle();
@@ -226,7 +227,7 @@ fn a_database_that_cannot_serve_is_not_waited_for() {
     let mut bench = asked();
     nodes_ended(&mut bench);
     assert_eq!(saves(&bench), 1, "it serves");
-    let mut next = Bench::new(bench.core.stored().clone(), false);
+    let mut next = Bench::new(bench.core.stored().clone(), Duty::Supervise);
     next.seen = bench.seen.clone();
     next.now = bench.now;
     for container in &mut next.seen.containers {

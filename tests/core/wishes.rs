@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use octo_local::daemon::core::Duty;
 use octo_local::daemon::message::About;
 use octo_local::daemon::message::Answer;
 use octo_local::daemon::message::Denied;
@@ -100,7 +101,7 @@ fn nothing_is_applied_over_a_state_file_that_must_not_be_written() {
         (unreadable(), "input/output error"),
         (Loaded::Newer(99, None), "99"),
     ] {
-        let mut bench = Bench::loaded(Duration::ZERO, loaded, false);
+        let mut bench = Bench::loaded(Duration::ZERO, loaded, Duty::Supervise);
         bench.settle();
         let one = bench.ask(Request::Up(up(&[])));
         let other = bench.ask(Request::Plan(up(&[])));

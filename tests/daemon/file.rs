@@ -4,6 +4,7 @@ use octo_local::daemon::store::FORM;
 use rustix::process::Signal;
 
 use super::attended;
+use crate::kit::process::wait_until;
 
 #[test]
 fn f18_a_damaged_state_file_is_set_aside_and_nothing_moves() {
@@ -44,7 +45,7 @@ fn f18_without_any_state_the_stack_is_known_from_its_labels_and_left_as_it_is() 
     std::fs::remove_file(stack.state().join("state.json.copy")).unwrap();
     std::fs::write(stack.state().join("state.json"), "damaged").unwrap();
     let daemon = stack.spawn(&["daemon"]);
-    let status = crate::kit::process::wait_until("the daemon looked", || {
+    let status = wait_until("the daemon looked", || {
         let looked = |status: &serde_json::Value| status["units"].as_array().unwrap().len() == 2;
         Some(stack.status()).filter(|status| status["supervised"] == true && looked(status))
     });
@@ -89,7 +90,7 @@ fn f20_a_state_file_of_a_newer_octo_local_is_obeyed_and_never_written() {
     stack
         .witness
         .kill(&stack.container("octopus-server-1"), "KILL");
-    crate::kit::process::wait_until("it is repaired", || {
+    wait_until("it is repaired", || {
         (stack.started() != before).then_some(())
     });
     stack.wait_for("ready");
@@ -102,7 +103,8 @@ fn f20_a_state_file_of_a_newer_octo_local_is_obeyed_and_never_written() {
 fn f19_a_state_directory_that_is_deleted_costs_no_supervision() {
     let (stack, daemon) = attended("deleted", 1);
     let before = stack.started();
-    std::fs::remove_dir_all(stack.state()).unwrap();
+    // Whatever the daemon writes meanwhile goes too.
+    wait_until("it is gone", || std::fs::remove_dir_all(stack.state()).ok());
     stack.run(&["stop", "octopus-server-1"]).ok();
     let status = stack.status();
     assert!(
@@ -142,7 +144,7 @@ fn f16_f17_a_stale_lock_of_another_process_and_a_stale_socket_stop_nobody() {
         "nobody listens behind the socket"
     );
     let daemon = stack.spawn(&["daemon"]);
-    crate::kit::process::wait_until("the daemon answers", || {
+    wait_until("the daemon answers", || {
         (stack.status()["supervised"] == true).then_some(())
     });
     daemon.signal(Signal::TERM);

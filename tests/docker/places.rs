@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use super::quick;
 use crate::kit::foreign::ForeignVolume;
 use crate::kit::http;
+use crate::kit::process::wait_until;
 use crate::kit::stack::Stack;
 
 const NODE: &str = "octopus-server-1";
@@ -158,4 +159,35 @@ fn a_place_that_is_gone_is_named_and_no_empty_one_is_made() {
     stack.wait_for("ready");
     stack.run(&["down", "--volumes", "--yes"]).ok();
     assert!(theirs.exists());
+}
+
+/// A disk that is not mounted at boot leaves an empty directory.
+#[test]
+fn an_empty_directory_in_the_place_of_the_data_gets_no_new_database() {
+    let stack = quick("unmounted", 1);
+    let (sql, away) = (stack.dir().join("sql"), stack.dir().join("away"));
+    std::fs::create_dir(&sql).unwrap();
+    stack.set("SQL_DATA", "./sql");
+    stack.run(&["up"]).ok();
+    let there = installation(&stack);
+    stack.run(&["stop", "db", NODE]).ok();
+    std::fs::rename(&sql, &away).unwrap();
+    std::fs::create_dir(&sql).unwrap();
+    let start = stack.run(&["start", "db", NODE]);
+    start.with(1).says("is its disk mounted?");
+    let told = wait_until("db says what it misses", || {
+        let db = stack.unit("db");
+        (db["cause"] == "place-gone").then(|| db["reason"].as_str().unwrap().to_owned())
+    });
+    assert!(told.contains("is its disk mounted?"), "{told}");
+    assert_eq!(
+        std::fs::read_dir(&sql).unwrap().count(),
+        0,
+        "nothing is made in it"
+    );
+    std::fs::remove_dir(&sql).unwrap();
+    std::fs::rename(&away, &sql).unwrap();
+    stack.run(&["start"]).ok();
+    stack.wait_for_unit(NODE, "ready");
+    assert_eq!(installation(&stack), there);
 }

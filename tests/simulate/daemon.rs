@@ -7,6 +7,7 @@ use std::time::Duration;
 use octo_local::config::Secret;
 use octo_local::config::project::ProjectName;
 use octo_local::daemon::core::Core;
+use octo_local::daemon::core::Duty;
 use octo_local::daemon::core::Setup;
 use octo_local::daemon::message::Answer;
 use octo_local::daemon::message::Effect;
@@ -119,7 +120,11 @@ impl Sim {
             host_name: "octo.example".to_owned(),
             state_file: "state.json".to_owned(),
             ends_when_down,
-            held,
+            duty: if held {
+                Duty::AwaitRequest
+            } else {
+                Duty::Supervise
+            },
             next_backup: |_, _| None,
         };
         self.invariants.daemon_began();

@@ -1,6 +1,5 @@
 //! `plan`: what `up` would do and why.
 
-use crate::api::route;
 use serde::Serialize;
 
 use crate::cli::args::Format;
@@ -71,7 +70,7 @@ async fn consider(context: &Context, flags: &PlanFlags) -> Result<Shown, Failure
     let request = resolved.into_request(context, &flags.overrides);
     Ok(Shown {
         schema: SCHEMA,
-        changes: daemon_process::ask_only(context, route::PLAN, &request).await?,
+        changes: daemon_process::preview(context, request).await?,
         variables: variables.unwrap_or_default(),
     })
 }

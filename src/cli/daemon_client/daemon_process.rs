@@ -22,11 +22,15 @@ use crate::cli::outcome::Outcome;
 use crate::cli::outcome::RUNS_ALREADY;
 use crate::cli::outcome::TIMED_OUT;
 use crate::cli::supervisor;
+use crate::daemon::message::Answer;
 use crate::daemon::message::Leave;
+use crate::daemon::message::Request;
+use crate::daemon::message::UpRequest;
 use crate::daemon::run;
 use crate::daemon::run::DaemonError;
 use crate::daemon::store;
 use crate::daemon::store::Stored;
+use crate::reconcile::preview::Change;
 use crate::reconcile::status::GoalWord;
 use crate::service_manager;
 use crate::service_manager::Word;
@@ -193,17 +197,13 @@ fn runs_this_program(context: &Context) -> bool {
     matches!((program("self"), theirs), (Ok(ours), Ok(theirs)) if ours == theirs)
 }
 
-/// Asks the daemon, and leaves everything as it was: one that answers is neither replaced nor ended,
-/// whatever its age, and one that is started to answer works on a copy of what is kept and leaves
-/// again.
-pub async fn ask_only<T: DeserializeOwned>(
-    context: &Context,
-    path: &str,
-    body: &impl Serialize,
-) -> Result<T, Failure> {
+/// Says what applying a configuration would do, and leaves everything as it was: a daemon that
+/// answers is neither replaced nor ended, whatever its age, and where there is none this process
+/// answers itself.
+pub async fn preview(context: &Context, request: UpRequest) -> Result<Vec<Change>, Failure> {
     match context.client.identity().await {
         Ok(identity) if identity.form == Identity::own().form => {
-            return Ok(context.client.post(path, body).await?);
+            return Ok(context.client.post(route::PLAN, &request).await?);
         }
         Ok(_) => {
             let line = "this project's daemon is of another version, which cannot be asked this; \
@@ -213,59 +213,13 @@ pub async fn ask_only<T: DeserializeOwned>(
         Err(ClientError::Absent) => {}
         Err(error) => return Err(error.into()),
     }
-    let dir = tempfile::Builder::new().prefix("octo-local-").tempdir();
-    let dir = dir.map_err(|error| Failure::new(FAILED, format!("make a directory: {error}")))?;
-    let aside = context.with_places_in(dir.path());
-    copy_state(context, &aside).map_err(|error| {
-        Failure::new(
-            FAILED,
-            format!("copy {}: {error}", context.paths.state.display()),
-        )
-    })?;
-    start(&aside, true).await?;
-    let answer = aside.client.post(path, body).await;
-    let _: Result<bool, _> = aside.client.post(route::HANDOVER, &()).await;
-    let deadline = Instant::now() + LEAVES_WITHIN;
-    while aside.client.identity().await.is_ok() && Instant::now() < deadline {
-        tokio::time::sleep(ASK_EVERY).await;
+    must_be_nobody_elses(context)?;
+    let request = Request::Plan(Box::new(request));
+    let answer = Box::pin(run::answer(&context.project, &context.env, request)).await;
+    match answer {
+        Some(Answer::Plan(changes)) => changes.map_err(|denied| ClientError::Denied(denied).into()),
+        Some(_) | None => Err(Failure::new(BUG, "a question about changes got no answer")),
     }
-    Ok(answer?)
-}
-
-/// What is kept, for a daemon that only answers.
-fn copy_state(context: &Context, aside: &Context) -> std::io::Result<()> {
-    aside.paths.create()?;
-    let Ok(entries) = std::fs::read_dir(&context.paths.state) else {
-        return Ok(());
-    };
-    let store = context.paths.store();
-    let prefix = store
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name.to_string_lossy().starts_with(&prefix) && entry.file_type()?.is_file() {
-            std::fs::copy(entry.path(), aside.paths.state.join(name))?;
-        }
-    }
-    link_other_projects(context, aside)
-}
-
-/// What is refused depends on the data of other projects too, of which a daemon only reads.
-fn link_other_projects(context: &Context, aside: &Context) -> std::io::Result<()> {
-    let entries = std::fs::read_dir(context.paths.root())
-        .into_iter()
-        .flatten();
-    for name in entries.flatten().map(|entry| entry.file_name()) {
-        if name.to_str() != Some(context.project.as_str()) {
-            let to = aside.paths.root().join(&name);
-            std::os::unix::fs::symlink(context.paths.root().join(&name), to)?;
-        }
-    }
-    Ok(())
 }
 
 /// Whether a daemon that nobody asks for anything goes on with what the one before was at. An older
@@ -291,13 +245,19 @@ pub async fn successor(context: &Context) -> bool {
     false
 }
 
+/// Another user's daemon looks after the stack.
+fn must_be_nobody_elses(context: &Context) -> Result<(), Failure> {
+    let other = supervisor::another(&context.project, &context.endpoint());
+    other.map_or(Ok(()), |other| {
+        Err(Failure::new(FAILED, other.line(context.project.as_str())))
+    })
+}
+
 /// Starts a daemon and waits until it answers. One that is held starts nothing by itself before the
 /// request that it was started for. One that is leaving still holds the lock for a moment: the new
 /// one then ends with [`TIMED_OUT`], and another is started.
 async fn start(context: &Context, held: bool) -> Result<(), Failure> {
-    if let Some(other) = supervisor::another(&context.project, &context.endpoint()) {
-        return Err(Failure::new(FAILED, other.line(context.project.as_str())));
-    }
+    must_be_nobody_elses(context)?;
     context.paths.create().map_err(|error| {
         Failure::new(
             FAILED,

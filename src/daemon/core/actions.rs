@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use super::Core;
 use crate::daemon::message::ActionInput;
 use crate::daemon::message::Effect;
+use crate::daemon::store::Data;
 use crate::engine::logs::Span;
 use crate::reconcile::Action;
 use crate::reconcile::action::Verb;
@@ -84,6 +85,10 @@ impl Core {
                 .collect(),
             network: self.state.seen.network().map(str::to_owned),
             moved: self.state.moved_images(),
+            had_data: kept
+                .spec
+                .as_ref()
+                .is_some_and(|spec| kept.had_data(&Data::of(spec))),
             asked,
         }
     }

@@ -88,11 +88,22 @@ pub struct Setup {
     pub state_file: String,
     /// The daemon ends when the stack is down: `up` started it. One that systemd started stays.
     pub ends_when_down: bool,
-    /// It starts nothing before it is asked to: a request follows.
-    pub held: bool,
+    /// What it is for.
+    pub duty: Duty,
     /// When a backup of this pattern is due next after a time, both in milliseconds since 1970:
     /// the host's time zone is part of it.
     pub next_backup: fn(&str, u64) -> Option<u64>,
+}
+
+/// What a core is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// It supervises, from its first look on.
+    Supervise,
+    /// It supervises too, and starts nothing before it is asked to: a request follows.
+    AwaitRequest,
+    /// It answers one request, out of what it reads and sees. It changes nothing, and leaves.
+    Answer,
 }
 
 /// Everything that the daemon knows and wishes.
@@ -129,7 +140,7 @@ impl Core {
     pub fn new(setup: Setup, loaded: Loaded, now: Moment) -> Self {
         let (keeping, notes) = Keeping::begin(loaded);
         let passing = Passing {
-            awaits_request: setup.held,
+            awaits_request: setup.duty != Duty::Supervise,
             ..Passing::default()
         };
         let seed = seed_of(&setup.project);
@@ -250,6 +261,9 @@ impl Core {
     /// Decides what is to be done now, by what was taken in so far.
     pub fn decide(&mut self, now: Moment) -> Vec<Effect> {
         self.notice_time(now);
+        if self.setup.duty == Duty::Answer {
+            return self.look_and_answer();
+        }
         if let Some(kept) = self.keeping.give_up_late_write(now.mono) {
             self.on_kept(&kept);
         }
@@ -300,6 +314,14 @@ impl Core {
             self.out.extend(self.keeping.write_at_the_end(now.mono));
             self.out.push(Effect::Leave(leave));
         }
+        std::mem::take(&mut self.out)
+    }
+
+    /// What one does that only answers.
+    fn look_and_answer(&mut self) -> Vec<Effect> {
+        self.answer_those_who_waited_long();
+        self.begin_look();
+        self.out.extend(self.shutdown.leaving().map(Effect::Leave));
         std::mem::take(&mut self.out)
     }
 

@@ -11,7 +11,6 @@ use crate::config::Timing;
 use crate::daemon::message::Effect;
 use crate::daemon::message::ProbeTarget;
 use crate::reconcile::Mono;
-use crate::reconcile::health::Miss;
 use crate::reconcile::health::Probe;
 use crate::reconcile::observed::Container;
 use crate::reconcile::observed::Instance;
@@ -54,8 +53,8 @@ struct Pace {
     /// Something suggests that the next answer differs from the last: ask at once.
     nudged: bool,
     refusals: u32,
-    /// Answers in a row that made no sense.
-    nonsense: u32,
+    /// Answers in a row that were not success.
+    unready: u32,
     log: LogMark,
 }
 
@@ -98,7 +97,7 @@ impl ProbePacing {
                 due: now,
                 nudged: false,
                 refusals: 0,
-                nonsense: 0,
+                unready: 0,
                 log: LogMark::default(),
             };
             (unit, pace)
@@ -174,10 +173,14 @@ impl ProbePacing {
             | Probe::Drained(_)
             | Probe::Failure(..) => 0,
         };
-        pace.nonsense = match &probe {
-            Probe::Failure(Miss::Broken, _) => pace.nonsense.saturating_add(1),
-            Probe::Unknown(_) => pace.nonsense,
-            _ => 0,
+        pace.unready = match &probe {
+            Probe::Ready => 0,
+            Probe::Unknown(_) => pace.unready,
+            Probe::Alive(_)
+            | Probe::Suspect(_)
+            | Probe::Drained(_)
+            | Probe::Failure(..)
+            | Probe::Refused(_) => pace.unready.saturating_add(1),
         };
         if !pace.nudged {
             pace.due = now.after(pace.pause(&probe, took, timing, now));
@@ -239,10 +242,10 @@ impl Pace {
         };
         match (probe, self.started) {
             (Probe::Refused(_), _) => self.pause_after_refusal(timing),
-            // It is somebody else's server, and each question brings it the password again.
-            (Probe::Failure(Miss::Broken, _), _) if self.instance.is_none() => {
-                growing(self.nonsense, REFUSED_STARTING, timing)
-            }
+            (Probe::Ready, _) => steady,
+            // It is somebody else's server, and each question brings it the password again, which
+            // keeps an account locked out that is.
+            (_, _) if self.instance.is_none() => growing(self.unready, REFUSED_STARTING, timing),
             (Probe::Failure(..), true) => AFTER_MISS.min(steady).saturating_sub(took),
             (_, true) => steady,
             (_, false) => starting,

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Core;
+use super::Duty;
 use super::looks::EngineView;
 use super::wish::Admitted;
 use crate::config::Secret;
@@ -379,6 +380,9 @@ impl Core {
         let kept = self.keeping.stored();
         if !self.passing.awaits_request || !self.requests.is_idle() {
             return;
+        }
+        if self.setup.duty == Duty::Answer {
+            return self.shutdown.leave(Leave::End);
         }
         let is_elsewhere = kept.elsewhere(here).is_some();
         let has_nothing = is_elsewhere || kept.spec.is_none();

@@ -194,7 +194,8 @@ impl KeyRing {
 }
 
 /// A run of a node that finishes its tasks before it ends.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct KeptDrain {
     /// Which.
     pub run: Instance,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::daemon::message::ActionInput;
+use crate::daemon::places;
 use crate::daemon::ports;
 use crate::daemon::tasks::node_tasks as tasks;
 use crate::engine::Engine;
@@ -161,6 +162,7 @@ impl ActionContext {
             (Action::TakeOff { node, by }, Some(spec)) => tasks::take_off(spec, node, *by).await?,
             (Action::Start(unit, id), spec) => {
                 self.refuse_company(*unit, spec.as_ref()).await?;
+                self.refuse_lost_data(*unit, spec.as_ref()).await?;
                 engine.start_container(id).await?;
             }
             (
@@ -228,9 +230,26 @@ impl ActionContext {
             return Ok(());
         };
         self.refuse_lost_places(wanted).await?;
+        self.refuse_lost_data(unit, Some(spec)).await?;
         let image = self.input.moved.get(&wanted.image).unwrap_or(&wanted.image);
         let made = self.engine.create_container(spec, wanted, network, image);
         Ok(made.await?)
+    }
+
+    /// An empty directory where the data was is a disk that is not mounted: SQL Server would begin a
+    /// new database beside it, and Octopus Server fill it.
+    async fn refuse_lost_data(&self, unit: UnitId, spec: Option<&StackSpec>) -> Result<(), Failed> {
+        let is_at_risk = unit.is_database() && self.input.had_data;
+        let data = spec.filter(|_| is_at_risk).and_then(StackSpec::data);
+        let Some(Storage::Directory(path)) = data else {
+            return Ok(());
+        };
+        if !self.engine.endpoint.is_local() || !places::is_empty_or_gone(path).await {
+            return Ok(());
+        }
+        let words =
+            format!("there is nothing in {path}, where the database was; is its disk mounted?");
+        Err(Failed::known(TroubleKind::PlaceGone, words))
     }
 
     /// The engine makes a new, empty volume in the place of one that is gone. A directory that is

@@ -7,7 +7,7 @@ use crate::daemon::message::ProbeTarget;
 use crate::engine::Engine;
 use crate::octopus;
 use crate::reconcile::health::Probe;
-use crate::sql;
+use crate::sql::kept_login::KeptLogin;
 
 /// So many of the last lines of a starting unit's log tell whether it moves, and whether SQL Server
 /// says that it is open, also beside lines of refused logins.
@@ -32,9 +32,13 @@ pub(in crate::daemon) async fn version(address: SocketAddr) -> Option<String> {
 }
 
 /// Asks a database or a node.
-pub(in crate::daemon) async fn probe(target: &ProbeTarget, limit: Duration) -> Probe {
+pub(in crate::daemon) async fn probe(
+    login: &KeptLogin,
+    target: &ProbeTarget,
+    limit: Duration,
+) -> Probe {
     match target {
-        ProbeTarget::Database(target) => sql::probe(target, limit).await,
+        ProbeTarget::Database(target) => login.probe(target, limit).await,
         ProbeTarget::Node(address) => octopus::ping(*address, limit).await,
     }
 }

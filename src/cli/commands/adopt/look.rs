@@ -15,7 +15,6 @@ use crate::adopt::found;
 use crate::adopt::record::OldNetwork;
 use crate::adopt::variables;
 use crate::adopt::variables::Variables;
-use crate::api::route;
 use crate::backup::Directory;
 use crate::backup::Progress;
 use crate::backup::run;
@@ -41,7 +40,6 @@ use crate::octopus::master_key;
 use crate::reconcile::Observed;
 use crate::reconcile::observed::Container;
 use crate::reconcile::observed::Run;
-use crate::reconcile::preview::Change;
 use crate::spec::Digest;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
@@ -269,12 +267,13 @@ async fn admitted(
         containers: found.containers().map(|one| one.name.clone()).collect(),
         network: network.map(|network| network.name.clone()),
     });
-    let _: Vec<Change> = daemon_process::ask_only(&context, route::PLAN, &request).await?;
+    let working_dir = request.working_dir.clone();
+    daemon_process::preview(&context, request).await?;
     let spec = build(
         &config,
         &BuildInput {
             project: &context.project,
-            working_dir: &request.working_dir,
+            working_dir: &working_dir,
             master_key: &Secret::default(),
             may_be_privileged: true,
         },
