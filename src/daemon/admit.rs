@@ -350,7 +350,7 @@ fn newness(asked: &Asked<'_>, facts: &Facts, notes: &mut Vec<String>) {
     let data = Data::of(asked.spec);
     match facts.makes_database(asked.config) {
         Some(true) if !asked.config.demo => notes.push(format!(
-            "the database is new and empty: there is no {data} yet"
+            "the database is new and empty: there is none in {data} yet"
         )),
         Some(false) if asked.fresh => notes.push(format!(
             "--fresh changes nothing: there is a database already ({data}), and it is used; -p NAME makes another one"

@@ -40,9 +40,19 @@ pub(in crate::daemon) async fn make(
         .await
         .map_err(|error| error.to_string())?;
     let name = made.manifest.name.to_string();
-    let removed = made.removed.map_err(|error| {
-        format!("backup {name} is made, and older ones cannot be removed: {error}")
-    })?;
+    let removed = match (made.removed, of) {
+        (Ok(removed), _) => removed,
+        (Err(error), BackupFor::Schedule) => {
+            return Err(format!(
+                "backup {name} is made, and older ones cannot be removed: {error}"
+            ));
+        }
+        // The upgrade has its way back.
+        (Err(error), BackupFor::Upgrade) => {
+            tracing::warn!(%error, "sets of earlier upgrades are not removed");
+            Vec::new()
+        }
+    };
     Ok(BackedUp {
         name,
         removed: removed.iter().map(ToString::to_string).collect(),
