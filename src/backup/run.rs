@@ -53,7 +53,7 @@ use crate::sql::SqlError;
 const ASK: Duration = Duration::from_secs(15);
 /// Where SQL Server keeps backups when it does not say: the directory of its data, which its image
 /// makes.
-const DATA: &str = "/var/opt/mssql/data";
+pub(super) const DATA: &str = "/var/opt/mssql/data";
 /// Room for the manifest, and for what grows while it is read.
 const MARGIN: u64 = 64 * 1024 * 1024;
 

@@ -160,20 +160,27 @@ pub enum BackupCommand {
     /// Bring a set back: database, files and master key, as they were when it was made
     Restore(RestoreFlags),
     /// Read every byte of a set; exit code 1 when one is not what was written
-    Verify {
-        /// The set's name, as `backup list` shows it
-        #[arg(value_name = "NAME")]
-        name: String,
-        /// The directory [default: BACKUP_DIR, else `backups` in the project's state]
-        #[arg(long, value_name = "DIR")]
-        from: Option<PathBuf>,
-        /// A file of age identities, to open an encrypted set
-        #[arg(long, value_name = "FILE")]
-        identity: Option<PathBuf>,
-        /// How to show the result
-        #[arg(long, value_enum, default_value_t = Format::Table)]
-        format: Format,
-    },
+    Verify(VerifyFlags),
+}
+
+/// What `backup verify` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct VerifyFlags {
+    /// The set's name, as `backup list` shows it
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The directory [default: BACKUP_DIR, else `backups` in the project's state]
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+    /// A file of age identities, to open an encrypted set
+    #[arg(long, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
+    /// Have the SQL Server that runs restore the set's database beside its own, check and drop it
+    #[arg(long)]
+    pub restore_test: bool,
+    /// How to show the result
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
 }
 
 /// What `backup restore` takes.

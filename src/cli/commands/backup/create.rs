@@ -68,7 +68,10 @@ pub(in crate::cli::commands) async fn back_up(
 }
 
 /// The engine that the stack is on, and no other.
-pub(super) async fn engine(context: &Context, stored: &Stored) -> Result<Engine, Failure> {
+pub(in crate::cli::commands) async fn engine(
+    context: &Context,
+    stored: &Stored,
+) -> Result<Engine, Failure> {
     let here = context.endpoint();
     if let Some(there) = stored
         .endpoint
