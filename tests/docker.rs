@@ -9,6 +9,7 @@ mod edit;
 mod external;
 mod front_door;
 mod interrupt;
+mod master_key;
 mod ours;
 mod persons;
 mod places;

@@ -85,6 +85,12 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Show the key that the database is encrypted with, or whether it fits the data
+    MasterKey {
+        /// What to do
+        #[command(subcommand)]
+        command: MasterKeyCommand,
+    },
     /// Explain what a unit is doing, why, and what happens next
     Explain(ExplainFlags),
     /// Show what the daemon saw and did
@@ -124,6 +130,24 @@ pub enum Command {
         /// sql or octopus, and its arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
+    },
+}
+
+/// What can be done about the master key.
+#[derive(Clone, Debug, Subcommand)]
+pub enum MasterKeyCommand {
+    /// Print the key, also while the stack is down
+    Show {
+        /// How to show it
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+    /// Ask the nodes that serve whether it is the one that the data is encrypted with; exit code 1 when
+    /// it is not, or nothing shows that it is
+    Verify {
+        /// How to show the result
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
     },
 }
 

@@ -24,6 +24,7 @@ pub mod demo;
 pub mod drift;
 pub mod environment;
 pub mod known;
+pub mod node_key;
 pub mod outcome;
 pub mod panic_hook;
 pub mod passwords;
@@ -49,6 +50,7 @@ use commands::export;
 use commands::init;
 use commands::logs;
 use commands::ls;
+use commands::master_key;
 use commands::plan;
 use commands::restart;
 use commands::rollback;
@@ -88,6 +90,7 @@ pub async fn run(args: Args) -> Outcome {
         Command::Plan(flags) => plan::plan(&context, &flags).await,
         Command::Down(flags) => down::down(&context, &flags).await,
         Command::Upgrade(flags) => upgrade::upgrade(&context, &flags).await,
+        Command::MasterKey { command } => master_key::master_key(&context, &command).await,
         Command::Rollback { yes } => rollback::rollback(&context, yes).await,
         Command::Status(flags) => status::status(&context, &flags).await,
         Command::Ls { format, .. } => ls::ls(&context, format).await,

@@ -12,6 +12,7 @@ pub mod export;
 pub mod init;
 pub mod logs;
 pub mod ls;
+pub mod master_key;
 pub mod plan;
 pub mod restart;
 pub mod rollback;
