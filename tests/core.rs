@@ -6,6 +6,7 @@ mod front_door;
 mod interrupted;
 mod known;
 mod restore;
+mod sa_password;
 mod schedule;
 mod upgrade;
 mod wishes;

@@ -16,6 +16,7 @@ mod places;
 mod ports;
 mod refuse;
 mod restore;
+mod sa_password;
 mod scale;
 mod sick;
 mod sql;

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::BODY_LIMIT;
 use super::DownBody;
 use super::Identity;
+use super::PasswordBody;
 use super::RestoreBody;
 use super::RollbackBody;
 use super::UnitsBody;
@@ -88,6 +89,7 @@ pub async fn serve(
         .route(route::UNDRAIN, post(undrain))
         .route(route::RESTORE, post(restore))
         .route(route::ROLLBACK, post(roll_back))
+        .route(route::SA_PASSWORD, post(sa_password))
         .route(route::CANCEL, post(cancel))
         .route(route::SESSION_END, post(session_end))
         .route(route::HANDOVER, post(handover))
@@ -235,6 +237,10 @@ async fn roll_back(State(shared): State<Shared>, Json(body): Json<RollbackBody>)
 
 async fn restore(State(shared): State<Shared>, Json(body): Json<RestoreBody>) -> Response {
     respond(ask(&shared, Request::Restore(body.step, body.endpoint)).await)
+}
+
+async fn sa_password(State(shared): State<Shared>, Json(body): Json<PasswordBody>) -> Response {
+    respond(ask(&shared, Request::Password(body.step, body.endpoint)).await)
 }
 
 async fn cancel(State(shared): State<Shared>, Json(session): Json<u64>) -> Response {

@@ -91,6 +91,12 @@ pub enum Command {
         #[command(subcommand)]
         command: MasterKeyCommand,
     },
+    /// Change the password of SQL Server's login sa, everywhere at once
+    SaPassword {
+        /// What to do
+        #[command(subcommand)]
+        command: SaPasswordCommand,
+    },
     /// Explain what a unit is doing, why, and what happens next
     Explain(ExplainFlags),
     /// Show what the daemon saw and did
@@ -149,6 +155,27 @@ pub enum MasterKeyCommand {
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
     },
+}
+
+/// What can be done about the password of `sa`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SaPasswordCommand {
+    /// Give SQL Server, `.env` and all containers a new one; nodes finish their tasks and are out meanwhile
+    Rotate(RotateFlags),
+}
+
+/// What `sa-password rotate` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RotateFlags {
+    /// Ask for the new password on the terminal, instead of making one
+    #[arg(long, conflicts_with = "stdin")]
+    pub ask: bool,
+    /// Read the new password from the first line of standard input
+    #[arg(long)]
+    pub stdin: bool,
+    /// Do not ask whether it is meant
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// What `backup` takes.

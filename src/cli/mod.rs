@@ -22,6 +22,7 @@ pub mod context;
 pub mod daemon_client;
 pub mod demo;
 pub mod drift;
+pub mod env_file;
 pub mod environment;
 pub mod known;
 pub mod node_key;
@@ -54,6 +55,7 @@ use commands::master_key;
 use commands::plan;
 use commands::restart;
 use commands::rollback;
+use commands::sa_password;
 use commands::secrets;
 use commands::start;
 use commands::status;
@@ -91,6 +93,7 @@ pub async fn run(args: Args) -> Outcome {
         Command::Down(flags) => down::down(&context, &flags).await,
         Command::Upgrade(flags) => upgrade::upgrade(&context, &flags).await,
         Command::MasterKey { command } => master_key::master_key(&context, &command).await,
+        Command::SaPassword { command } => sa_password::sa_password(&context, &command).await,
         Command::Rollback { yes } => rollback::rollback(&context, yes).await,
         Command::Status(flags) => status::status(&context, &flags).await,
         Command::Ls { format, .. } => ls::ls(&context, format).await,

@@ -27,6 +27,7 @@ use super::guard::guarded;
 use super::journal::Journal;
 use super::message::ActionInput;
 use super::message::Answer;
+use super::message::BackupFor;
 use super::message::Denied;
 use super::message::DoorWish;
 use super::message::Effect;
@@ -39,13 +40,16 @@ use super::message::Leave;
 use super::message::Moment;
 use super::message::NoLease;
 use super::message::NotBroughtBack;
+use super::message::PasswordNotChanged;
 use super::message::Request;
 use super::message::RequestId;
 use super::paths::Paths;
 use super::state_writer::StateDisk as _;
 use super::state_writer::StateFile;
 use super::state_writer::StateWriter;
+use super::store::PasswordChange;
 use super::store::Ran;
+use super::store::Stored;
 use super::tasks::back_up;
 use super::tasks::execute::ActionContext;
 use super::tasks::front_door;
@@ -54,6 +58,7 @@ use super::tasks::observe;
 use super::tasks::observe::Looked;
 use super::tasks::pressure;
 use super::tasks::probe;
+use super::tasks::sa_password;
 use crate::backup::schedule;
 use crate::config::Secret;
 use crate::config::project::ProjectName;
@@ -382,25 +387,10 @@ impl Shell {
                     Input::Event(Event::VersionRead(Ran { version, ..ran }))
                 });
             }
-            Effect::BackUp(of, stored) => {
-                let (engine, paths) = (self.contact.engine.clone(), self.paths.clone());
-                let work = back_up::make(engine, paths, of, *stored);
-                self.spawn_and_tell("backup", work, move |made| {
-                    Input::Event(Event::BackedUp(of, made.unwrap_or_else(Err)))
-                });
-            }
-            Effect::BringBack(stored) => {
-                let (engine, paths) = (self.contact.engine.clone(), self.paths.clone());
-                let work = bring_back::roll_back(engine, paths, *stored);
-                self.spawn_and_tell("bring back", work, |back| {
-                    // What ended without a word may have begun.
-                    let broken = |why| NotBroughtBack {
-                        why,
-                        is_touched: true,
-                    };
-                    let back = back.unwrap_or_else(|why| Err(broken(why)));
-                    Input::Event(Event::BroughtBack(back))
-                });
+            Effect::BackUp(of, stored) => self.back_up(of, *stored),
+            Effect::BringBack(stored) => self.bring_back(*stored),
+            Effect::ChangePassword { container, change } => {
+                self.change_password(container, *change);
             }
             Effect::Gather(id, inquiry) => self.gather(id, *inquiry),
             Effect::Save { number, stored } => self.writer.write(number, stored),
@@ -414,6 +404,42 @@ impl Shell {
             Effect::FrontDoor(wish) => self.keep_the_front_door(wish),
             Effect::Leave(_) => {}
         }
+    }
+
+    fn back_up(&self, of: BackupFor, stored: Stored) {
+        let (engine, paths) = (self.contact.engine.clone(), self.paths.clone());
+        let work = back_up::make(engine, paths, of, stored);
+        self.spawn_and_tell("backup", work, move |made| {
+            Input::Event(Event::BackedUp(of, made.unwrap_or_else(Err)))
+        });
+    }
+
+    fn bring_back(&self, stored: Stored) {
+        let (engine, paths) = (self.contact.engine.clone(), self.paths.clone());
+        let work = bring_back::roll_back(engine, paths, stored);
+        self.spawn_and_tell("bring back", work, |back| {
+            // What ended without a word may have begun.
+            let broken = |why| NotBroughtBack {
+                why,
+                is_touched: true,
+            };
+            let back = back.unwrap_or_else(|why| Err(broken(why)));
+            Input::Event(Event::BroughtBack(back))
+        });
+    }
+
+    fn change_password(&self, container: String, change: PasswordChange) {
+        let (engine, paths) = (self.contact.engine.clone(), self.paths.clone());
+        let work = sa_password::change(engine, paths, container, change);
+        self.spawn_and_tell("password", work, |changed| {
+            // What ended without a word may have been done: it is asked again.
+            let broken = |why| PasswordNotChanged {
+                why,
+                is_final: false,
+            };
+            let changed = changed.unwrap_or_else(|why| Err(broken(why)));
+            Input::Event(Event::PasswordChanged(changed))
+        });
     }
 
     fn follow_events(&mut self) {

@@ -7,6 +7,7 @@
 
 pub mod backup;
 pub mod history;
+pub mod password;
 
 use std::future::Future;
 use std::time::Duration;

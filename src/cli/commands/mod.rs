@@ -16,6 +16,7 @@ pub mod master_key;
 pub mod plan;
 pub mod restart;
 pub mod rollback;
+pub mod sa_password;
 pub mod secrets;
 pub mod start;
 pub mod status;

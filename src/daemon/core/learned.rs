@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::Core;
 use super::millis;
+use super::sa_password::PasswordWork;
 use super::schedule::Scheduled;
 use super::upgrade::VersionWork;
 use crate::daemon::message::Effect;
@@ -37,6 +38,8 @@ pub(super) struct Learned {
     pub(super) scheduled: Scheduled,
     /// What is under way of an upgrade or a rollback.
     pub(super) version: VersionWork,
+    /// What is under way of a change of the password of `sa`.
+    pub(super) password: PasswordWork,
 }
 
 impl Core {
@@ -53,7 +56,7 @@ impl Core {
                         .filter(|config| config.database.user.eq_ignore_ascii_case("sa"))
                         .and_then(|config| config.sql.as_ref());
                     let password = tried.map(|sql| sql.sa_password.clone());
-                    stored.sa_password = password.or(stored.sa_password.take());
+                    stored.sa.known = password.or(stored.sa.known.take());
                 }),
                 News::Unprivileged => {
                     self.tell("", Note::Unprivileged.to_string());

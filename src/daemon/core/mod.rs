@@ -31,6 +31,7 @@ mod learned;
 mod looks;
 mod probe_pacing;
 mod requests;
+mod sa_password;
 mod schedule;
 mod shortage;
 mod shutdown;
@@ -221,6 +222,7 @@ impl Core {
             }),
             Event::BackedUp(of, result) => self.on_backed_up(of, result),
             Event::BroughtBack(result) => self.on_brought_back(result),
+            Event::PasswordChanged(result) => self.on_password_changed(result),
             Event::Saved { number, result } => {
                 if let Err(error) = &result {
                     tracing::error!(error, "the state file cannot be written");
@@ -274,6 +276,7 @@ impl Core {
         }
         self.back_up_when_due();
         self.go_on_with_version_change();
+        self.go_on_with_password_change();
         self.keep_what_is_known();
         self.out.extend(self.keeping.write_changes(now.mono));
         self.note_a_lost_engine();
@@ -314,6 +317,7 @@ impl Core {
             self.requests_end_at(),
             farewell,
             self.backup_due_at(),
+            self.password_due_at(),
         ];
         let due = due.into_iter().flatten().min();
         let look = self.looks.due_at(now);
@@ -353,6 +357,7 @@ impl Core {
                 .chain(self.unfinished_restore())
                 .chain(self.failed_backup())
                 .chain(self.notes_of_version_change())
+                .chain(self.notes_of_password())
                 .chain(self.left_to_others())
                 .collect(),
             ends_when_down: self.setup.ends_when_down,

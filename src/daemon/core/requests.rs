@@ -19,6 +19,7 @@ use crate::daemon::message::Effect;
 use crate::daemon::message::Found;
 use crate::daemon::message::Inquiry;
 use crate::daemon::message::Leave;
+use crate::daemon::message::PasswordStep;
 use crate::daemon::message::Request;
 use crate::daemon::message::RequestId;
 use crate::daemon::message::RestoreStep;
@@ -84,6 +85,7 @@ pub(super) enum Wished {
     Units(About, Vec<UnitId>),
     Restore(RestoreStep),
     RollBack,
+    Password(PasswordStep),
 }
 
 /// What a configuration is judged by.
@@ -99,9 +101,11 @@ impl Wished {
     pub(super) fn denied(&self, denied: Denied) -> Answer {
         match self {
             Self::Up(..) => Answer::Up(Err(denied)),
-            Self::Down { .. } | Self::Units(..) | Self::Restore(_) | Self::RollBack => {
-                Answer::Wished(Err(denied))
-            }
+            Self::Down { .. }
+            | Self::Units(..)
+            | Self::Restore(_)
+            | Self::RollBack
+            | Self::Password(_) => Answer::Wished(Err(denied)),
         }
     }
 }
@@ -198,6 +202,9 @@ impl Core {
             }
             Request::RollBack(endpoint) => {
                 self.queue_if_here(id, Wished::RollBack, endpoint.as_ref());
+            }
+            Request::Password(step, endpoint) => {
+                self.queue_if_here(id, Wished::Password(step), endpoint.as_ref());
             }
             Request::Cancel(session) => {
                 let alone = self.on_cancelled(session);
