@@ -5,6 +5,7 @@ mod external;
 mod front_door;
 mod interrupted;
 mod known;
+mod quiesce;
 mod restore;
 mod sa_password;
 mod schedule;

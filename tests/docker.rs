@@ -14,6 +14,7 @@ mod ours;
 mod persons;
 mod places;
 mod ports;
+mod quiesce;
 mod refuse;
 mod restore;
 mod sa_password;

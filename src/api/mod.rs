@@ -50,6 +50,9 @@ pub mod route {
     pub const ROLLBACK: &str = "/v1/rollback";
     /// The password of `sa` is changed, or was written down.
     pub const SA_PASSWORD: &str = "/v1/sa-password";
+    /// Have all nodes finish their tasks and take no more, as long as the answer is read: it is the
+    /// stream of statuses.
+    pub const QUIESCE: &str = "/v1/quiesce";
     /// Begin nothing further of an `up`.
     pub const CANCEL: &str = "/v1/cancel";
     /// Nobody follows an `up` any more.
@@ -116,6 +119,14 @@ pub struct UnitsBody {
 /// Take the last upgrade back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RollbackBody {
+    /// The engine that is meant.
+    #[serde(default)]
+    pub endpoint: Option<Endpoint>,
+}
+
+/// Have all nodes finish their tasks and take no more, for a while.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QuiesceBody {
     /// The engine that is meant.
     #[serde(default)]
     pub endpoint: Option<Endpoint>,

@@ -191,6 +191,9 @@ pub struct BackupFlags {
     /// The set's name; BACKUP_KEEP never removes one that was named [default: project and time]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Have all nodes finish their tasks first, and take no more until it is made: it is of one moment
+    #[arg(long)]
+    pub quiesce: bool,
     /// Leave out master key, licence and passwords
     #[arg(long)]
     pub without_secrets: bool,

@@ -52,6 +52,15 @@ pub struct Moment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
+/// Somebody who is there as long as a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Session {
+    /// Who follows the `up` of this generation.
+    Up(u64),
+    /// Who has nodes drained for a while, by the number that this daemon gave it.
+    Quiesce(u64),
+}
+
 /// Something that happened.
 #[derive(Debug)]
 pub enum Event {
@@ -123,8 +132,8 @@ pub enum Event {
     /// The process was asked to go, or to start its program anew, and to leave every container as
     /// it is.
     Left(Leave),
-    /// Whoever followed the `up` of this generation left.
-    SessionEnded(u64),
+    /// Whoever followed an `up`, or had nodes drained for a while, left.
+    SessionEnded(Session),
     /// How the front door says that it is; none while it does not answer.
     FrontDoor(Option<Box<web::message::State>>),
 }
@@ -200,6 +209,9 @@ pub enum Request {
     RollBack(Option<Endpoint>),
     /// The password of `sa` is changed, or was written down, on the engine that is meant.
     Password(PasswordStep, Option<Endpoint>),
+    /// All nodes finish their tasks and take no more as long as this session lasts, on the engine that
+    /// is meant. Its end is [`Event::SessionEnded`].
+    Quiesce(Session, Option<Endpoint>),
     /// Whoever follows the `up` of this generation wants nothing further started, unless another
     /// `up` is followed.
     Cancel(u64),
@@ -249,8 +261,8 @@ pub enum Answer {
     Up(Result<Accepted, Denied>),
     /// To [`Request::Plan`].
     Plan(Result<Vec<Change>, Denied>),
-    /// To [`Request::Down`], [`Request::Units`], [`Request::Restore`], [`Request::RollBack`] and
-    /// [`Request::Password`]: the generation that the wish was given.
+    /// To [`Request::Down`], [`Request::Units`], [`Request::Restore`], [`Request::RollBack`],
+    /// [`Request::Password`] and [`Request::Quiesce`]: the generation that the wish was given.
     Wished(Result<u64, Denied>),
     /// To [`Request::Cancel`]: whether nobody else follows an `up`.
     Alone(bool),

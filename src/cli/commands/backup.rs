@@ -3,6 +3,7 @@
 //! neither daemon nor engine, save for `--restore-test`.
 
 pub(in crate::cli::commands) mod create;
+mod quiesce;
 mod restore;
 mod restore_test;
 

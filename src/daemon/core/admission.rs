@@ -85,6 +85,10 @@ impl Core {
             Wished::RollBack => self
                 .admit_rollback()
                 .map_err(|denied| Answer::Wished(Err(denied))),
+            Wished::Quiesce(number) => match self.admit_quiesce() {
+                Ok(()) => Ok(Admitted::Quiesce(number)),
+                Err(denied) => Err(Answer::Wished(Err(denied))),
+            },
             Wished::Password(step) => match self.admit_password(&step) {
                 Ok(()) => Ok(Admitted::Password(step)),
                 Err(denied) => Err(Answer::Wished(Err(denied))),

@@ -62,6 +62,7 @@ impl Core {
                     | Admitted::Restore(_)
                     | Admitted::RollBack
                     | Admitted::Password(_)
+                    | Admitted::Quiesce(_)
                     | Admitted::Start(_) => Answer::Wished(Err(denied)),
                 },
             );
@@ -84,6 +85,7 @@ impl Core {
             | Admitted::Restore(_)
             | Admitted::RollBack
             | Admitted::Password(_)
+            | Admitted::Quiesce(_)
             | Admitted::Start(_) => Answer::Wished(Ok(generation)),
         };
         self.reply(id, answer);
@@ -176,6 +178,7 @@ impl Core {
             Admitted::Password(PasswordStep::Begin(_)) => {
                 self.tell("", "the password of sa changes: nodes stop");
             }
+            Admitted::Quiesce(number) => self.begin_quiesce(*number),
             Admitted::Stop(_)
             | Admitted::Drain(_)
             | Admitted::Undrain(_)

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::Core;
 use super::millis;
+use super::quiesce::Quiesce;
 use super::sa_password::PasswordWork;
 use super::schedule::Scheduled;
 use super::upgrade::VersionWork;
@@ -38,6 +39,8 @@ pub(super) struct Learned {
     pub(super) scheduled: Scheduled,
     /// What is under way of an upgrade or a rollback.
     pub(super) version: VersionWork,
+    /// Who has all nodes drained for a while.
+    pub(super) quiesce: Quiesce,
     /// What is under way of a change of the password of `sa`.
     pub(super) password: PasswordWork,
 }

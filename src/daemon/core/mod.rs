@@ -30,6 +30,7 @@ mod keeping;
 mod learned;
 mod looks;
 mod probe_pacing;
+mod quiesce;
 mod requests;
 mod sa_password;
 mod schedule;
@@ -46,6 +47,7 @@ use super::message::Effect;
 use super::message::Event;
 use super::message::Leave;
 use super::message::Moment;
+use super::message::Session;
 use super::store::Loaded;
 use super::store::Stored;
 use crate::config::project::ProjectName;
@@ -239,7 +241,8 @@ impl Core {
             Event::Requested(id, request) => self.on_request(id, request),
             Event::Terminated => self.on_terminated(),
             Event::Left(leave) => self.leave(leave),
-            Event::SessionEnded(session) => self.requests.end_session(session),
+            Event::SessionEnded(Session::Up(number)) => self.requests.end_session(number),
+            Event::SessionEnded(Session::Quiesce(number)) => self.end_quiesce(number),
             Event::FrontDoor(report) => self.on_front_door(report),
         }
         self.pass_on_news();

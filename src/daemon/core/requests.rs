@@ -23,6 +23,7 @@ use crate::daemon::message::PasswordStep;
 use crate::daemon::message::Request;
 use crate::daemon::message::RequestId;
 use crate::daemon::message::RestoreStep;
+use crate::daemon::message::Session;
 use crate::daemon::message::UpRequest;
 use crate::daemon::store::Data;
 use crate::engine::Endpoint;
@@ -86,6 +87,8 @@ pub(super) enum Wished {
     Restore(RestoreStep),
     RollBack,
     Password(PasswordStep),
+    /// By the number of its session.
+    Quiesce(u64),
 }
 
 /// What a configuration is judged by.
@@ -105,7 +108,8 @@ impl Wished {
             | Self::Units(..)
             | Self::Restore(_)
             | Self::RollBack
-            | Self::Password(_) => Answer::Wished(Err(denied)),
+            | Self::Password(_)
+            | Self::Quiesce(_) => Answer::Wished(Err(denied)),
         }
     }
 }
@@ -205,6 +209,15 @@ impl Core {
             }
             Request::Password(step, endpoint) => {
                 self.queue_if_here(id, Wished::Password(step), endpoint.as_ref());
+            }
+            Request::Quiesce(Session::Quiesce(number), endpoint) => {
+                self.queue_if_here(id, Wished::Quiesce(number), endpoint.as_ref());
+            }
+            // An `up` has nobody drained.
+            Request::Quiesce(Session::Up(_), _) => {
+                let words = "nodes are drained for a session of their own";
+                let denied = Denied::Because(words.to_owned());
+                self.reply(id, Answer::Wished(Err(denied)));
             }
             Request::Cancel(session) => {
                 let alone = self.on_cancelled(session);

@@ -45,6 +45,8 @@ pub(super) enum Admitted {
     RollBack,
     /// The password of `sa` is changed, or was written down.
     Password(PasswordStep),
+    /// All nodes take no tasks as long as the session of this number lasts.
+    Quiesce(u64),
 }
 
 /// A configuration that was admitted.
@@ -88,6 +90,7 @@ impl Admitted {
             | Self::Start(_)
             | Self::Drain(_)
             | Self::Undrain(_)
+            | Self::Quiesce(_)
             | Self::Password(PasswordStep::Written) => false,
         }
     }
@@ -110,6 +113,8 @@ impl Admitted {
             Self::RollBack => stored.begin_rollback(),
             Self::Password(PasswordStep::Begin(to)) => stored.begin_password_change(to),
             Self::Password(PasswordStep::Written) => stored.password_written(),
+            // It goes with this daemon: the next one has nodes take tasks again.
+            Self::Quiesce(_) => {}
             Self::Start(units) => {
                 (stored.wish, stored.held) = (Wish::Up, false);
                 stored.stopped.retain(|unit| !units.contains(unit));

@@ -348,6 +348,7 @@ pub(super) async fn back_up(context: &Context, engine: &Engine, looked: &Looked)
         recipients: looked.config.backup.recipients.clone(),
         without_secrets: false,
         now: OffsetDateTime::now_utc(),
+        drained: None,
     };
     let (sender, receiver) = watch::channel(Progress::default());
     let telling = tokio::spawn(create::tell(receiver));
