@@ -23,6 +23,7 @@ mod lease;
 mod mix;
 mod observation;
 mod operator;
+mod passwords;
 mod process;
 mod rest;
 mod sim;

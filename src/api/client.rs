@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::Identity;
+use super::QuiesceBody;
 use crate::daemon::message::Denied;
 use crate::reconcile::status::Status;
 
@@ -112,22 +113,7 @@ impl Client {
     ) -> Result<T, ClientError> {
         let asking = async {
             let answer = self.send(method, path, body).await?;
-            let status = answer.status();
-            let bytes = Limited::new(answer.into_body(), ANSWER_SIZE)
-                .collect()
-                .await
-                .map_err(|error| broken(error.as_ref()))?
-                .to_bytes();
-            match status.as_u16() {
-                200 => serde_json::from_slice(&bytes).map_err(|error| broken(&error)),
-                409 => Err(ClientError::Denied(
-                    serde_json::from_slice(&bytes).map_err(|error| broken(&error))?,
-                )),
-                code => Err(ClientError::Broken(format!(
-                    "it answered {code}: {}",
-                    String::from_utf8_lossy(&bytes)
-                ))),
-            }
+            read(answer).await
         };
         tokio::time::timeout(ANSWER_LIMIT, asking)
             .await
@@ -191,12 +177,51 @@ impl Client {
             .await
     }
 
+    /// Has all nodes finish their tasks and take no more, for as long as the stream is read.
+    pub async fn quiesce(&self, body: &QuiesceBody) -> Result<Statuses, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| broken(&error))?;
+        let asking = async {
+            let answer = self.send(Method::POST, route::QUIESCE, body).await?;
+            if answer.status().as_u16() == 200 {
+                return Ok(Statuses {
+                    body: answer.into_body(),
+                    buffer: Vec::new(),
+                });
+            }
+            let refused: Result<(), ClientError> = read(answer).await;
+            Err(refused.err().unwrap_or(ClientError::Absent))
+        };
+        tokio::time::timeout(ANSWER_LIMIT, asking)
+            .await
+            .unwrap_or(Err(ClientError::Late(ANSWER_LIMIT)))
+    }
+
     async fn stream(&self, path: &str) -> Result<Statuses, ClientError> {
         let answer = self.send(Method::GET, path, Vec::new()).await?;
         Ok(Statuses {
             body: answer.into_body(),
             buffer: Vec::new(),
         })
+    }
+}
+
+/// What an answer says, or why it was refused.
+async fn read<T: DeserializeOwned>(answer: hyper::Response<Incoming>) -> Result<T, ClientError> {
+    let status = answer.status();
+    let bytes = Limited::new(answer.into_body(), ANSWER_SIZE)
+        .collect()
+        .await
+        .map_err(|error| broken(error.as_ref()))?
+        .to_bytes();
+    match status.as_u16() {
+        200 => serde_json::from_slice(&bytes).map_err(|error| broken(&error)),
+        409 => Err(ClientError::Denied(
+            serde_json::from_slice(&bytes).map_err(|error| broken(&error))?,
+        )),
+        code => Err(ClientError::Broken(format!(
+            "it answered {code}: {}",
+            String::from_utf8_lossy(&bytes)
+        ))),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod server;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::daemon::message::PasswordStep;
 use crate::daemon::message::RestoreStep;
 use crate::engine::Endpoint;
 use crate::spec::UnitId;
@@ -47,6 +48,11 @@ pub mod route {
     pub const RESTORE: &str = "/v1/restore";
     /// Take the last upgrade back.
     pub const ROLLBACK: &str = "/v1/rollback";
+    /// The password of `sa` is changed, or was written down.
+    pub const SA_PASSWORD: &str = "/v1/sa-password";
+    /// Have all nodes finish their tasks and take no more, as long as the answer is read: it is the
+    /// stream of statuses.
+    pub const QUIESCE: &str = "/v1/quiesce";
     /// Begin nothing further of an `up`.
     pub const CANCEL: &str = "/v1/cancel";
     /// Nobody follows an `up` any more.
@@ -116,6 +122,24 @@ pub struct UnitsBody {
 /// Take the last upgrade back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RollbackBody {
+    /// The engine that is meant.
+    #[serde(default)]
+    pub endpoint: Option<Endpoint>,
+}
+
+/// Have all nodes finish their tasks and take no more, for a while.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QuiesceBody {
+    /// The engine that is meant.
+    #[serde(default)]
+    pub endpoint: Option<Endpoint>,
+}
+
+/// The password of `sa` is changed, or was written down.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PasswordBody {
+    /// Which.
+    pub step: PasswordStep,
     /// The engine that is meant.
     #[serde(default)]
     pub endpoint: Option<Endpoint>,

@@ -3,6 +3,8 @@
 use super::route;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Json;
@@ -27,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 use super::BODY_LIMIT;
 use super::DownBody;
 use super::Identity;
+use super::PasswordBody;
+use super::QuiesceBody;
 use super::RestoreBody;
 use super::RollbackBody;
 use super::UnitsBody;
@@ -36,6 +40,7 @@ use crate::daemon::message::Denied;
 use crate::daemon::message::DownPace;
 use crate::daemon::message::Event;
 use crate::daemon::message::Request;
+use crate::daemon::message::Session;
 use crate::daemon::message::UpRequest;
 use crate::daemon::shell::Input;
 use crate::reconcile::status::Status;
@@ -89,6 +94,8 @@ pub async fn serve(
         .route(route::UNDRAIN, post(undrain))
         .route(route::RESTORE, post(restore))
         .route(route::ROLLBACK, post(roll_back))
+        .route(route::SA_PASSWORD, post(sa_password))
+        .route(route::QUIESCE, post(quiesce))
         .route(route::CANCEL, post(cancel))
         .route(route::SESSION_END, post(session_end))
         .route(route::HANDOVER, post(handover))
@@ -113,15 +120,20 @@ async fn status_now(State(shared): State<Shared>) -> Json<Status> {
 /// on it for ever. With `?session=N` it is who follows the `up` of that generation: the stream's
 /// end is the end of that.
 async fn status_stream(State(shared): State<Shared>, uri: Uri) -> Response {
-    let ended = shared.ended.clone();
     let number = uri
         .query()
         .and_then(|query| query.strip_prefix("session="))
         .and_then(|number| number.parse().ok());
-    let session = number.map(|number| Session {
-        number,
+    let session = number.map(|number| Present {
+        session: Session::Up(number),
         queue: shared.queue.clone(),
     });
+    statuses(shared, session)
+}
+
+/// The statuses from now on, for as long as they are read.
+fn statuses(shared: Shared, session: Option<Present>) -> Response {
+    let ended = shared.ended.clone();
     let lines = futures_util::stream::unfold(
         (shared.status, true),
         move |(mut status, first)| async move {
@@ -140,15 +152,15 @@ async fn status_stream(State(shared): State<Shared>, uri: Uri) -> Response {
     Body::from_stream(lines).into_response()
 }
 
-/// Somebody who follows an `up`. However they leave, the daemon is told.
-struct Session {
-    number: u64,
+/// Somebody whose connection says that they are there. However they leave, the daemon is told.
+struct Present {
+    session: Session,
     queue: mpsc::Sender<Input>,
 }
 
-impl Drop for Session {
+impl Drop for Present {
     fn drop(&mut self) {
-        let (queue, ended) = (self.queue.clone(), Event::SessionEnded(self.number));
+        let (queue, ended) = (self.queue.clone(), Event::SessionEnded(self.session));
         tokio::spawn(async move { queue.send(Input::Event(ended)).await });
     }
 }
@@ -242,6 +254,26 @@ async fn restore(State(shared): State<Shared>, Json(body): Json<RestoreBody>) ->
     respond(ask(&shared, Request::Restore(body.step, body.endpoint)).await)
 }
 
+/// Numbers the sessions of those who have nodes drained for a while.
+static QUIESCES: AtomicU64 = AtomicU64::new(1);
+
+/// Who asks is there before the daemon hears of it, so that it hears of the end whenever that comes.
+async fn quiesce(State(shared): State<Shared>, Json(body): Json<QuiesceBody>) -> Response {
+    let session = Session::Quiesce(QUIESCES.fetch_add(1, Ordering::Relaxed));
+    let present = Present {
+        session,
+        queue: shared.queue.clone(),
+    };
+    match ask(&shared, Request::Quiesce(session, body.endpoint)).await {
+        Some(Answer::Wished(Ok(_))) => statuses(shared, Some(present)),
+        other => respond(other),
+    }
+}
+
+async fn sa_password(State(shared): State<Shared>, Json(body): Json<PasswordBody>) -> Response {
+    respond(ask(&shared, Request::Password(body.step, body.endpoint)).await)
+}
+
 async fn cancel(State(shared): State<Shared>, Json(session): Json<u64>) -> Response {
     respond(ask(&shared, Request::Cancel(session)).await)
 }
@@ -252,7 +284,7 @@ async fn stored(State(shared): State<Shared>) -> Response {
 }
 
 async fn session_end(State(shared): State<Shared>, Json(session): Json<u64>) -> Response {
-    let ended = Event::SessionEnded(session);
+    let ended = Event::SessionEnded(Session::Up(session));
     let _ = shared.queue.send(Input::Event(ended)).await;
     Json(true).into_response()
 }

@@ -18,6 +18,7 @@ pub mod progress;
 pub mod prune;
 pub mod pump;
 pub mod restore;
+pub mod restore_test;
 pub mod retention;
 pub mod run;
 pub mod schedule;

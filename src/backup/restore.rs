@@ -95,13 +95,7 @@ pub async fn bring_back(
         .map(|part| part.plain_size)
         .sum();
     progress.send_replace(Progress::of("begin", Some(total)));
-    let mut restoring = Restoring {
-        set,
-        target,
-        progress,
-        began: Instant::now(),
-        done: 0,
-    };
+    let mut restoring = Restoring::begin(set, target, progress);
     if let Some((part, container)) = database {
         restoring
             .database(part, container, &target.spec.database)
@@ -153,7 +147,7 @@ pub async fn faults(
 }
 
 /// A set on its way back.
-struct Restoring<'a> {
+pub(super) struct Restoring<'a> {
     set: &'a Opened,
     target: &'a Target<'a>,
     progress: &'a watch::Sender<Progress>,
@@ -161,7 +155,21 @@ struct Restoring<'a> {
     done: u64,
 }
 
-impl Restoring<'_> {
+impl<'a> Restoring<'a> {
+    pub(super) fn begin(
+        set: &'a Opened,
+        target: &'a Target<'a>,
+        progress: &'a watch::Sender<Progress>,
+    ) -> Self {
+        Self {
+            set,
+            target,
+            progress,
+            began: Instant::now(),
+            done: 0,
+        }
+    }
+
     async fn database(
         &mut self,
         part: &Part,
@@ -182,13 +190,7 @@ impl Restoring<'_> {
         server: &DatabaseTarget,
         file: &ServerFile,
     ) -> Result<(), RunError> {
-        let wrapped = Wrapped {
-            name: file.name.clone(),
-            uid: MSSQL_UID,
-        };
-        self.unpack(part, container, &file.directory, Some(wrapped))
-            .await?;
-        sql::backup::verify(server, &file.path()).await?;
+        self.lay_down(part, container, server, file).await?;
         let progress = self.progress;
         sql::backup::restore(server, &file.path(), |percent| {
             progress.send_modify(|progress| {
@@ -197,6 +199,23 @@ impl Restoring<'_> {
         })
         .await?;
         Ok(())
+    }
+
+    /// Puts the database's part beside the server's data, and has the server read it.
+    pub(super) async fn lay_down(
+        &mut self,
+        part: &Part,
+        container: &str,
+        server: &DatabaseTarget,
+        file: &ServerFile,
+    ) -> Result<(), RunError> {
+        let wrapped = Wrapped {
+            name: file.name.clone(),
+            uid: MSSQL_UID,
+        };
+        self.unpack(part, container, &file.directory, Some(wrapped))
+            .await?;
+        Ok(sql::backup::verify(server, &file.path()).await?)
     }
 
     /// Writes a part into a directory of a container.

@@ -53,7 +53,7 @@ use crate::sql::SqlError;
 const ASK: Duration = Duration::from_secs(15);
 /// Where SQL Server keeps backups when it does not say: the directory of its data, which its image
 /// makes.
-const DATA: &str = "/var/opt/mssql/data";
+pub(super) const DATA: &str = "/var/opt/mssql/data";
 /// Room for the manifest, and for what grows while it is read.
 const MARGIN: u64 = 64 * 1024 * 1024;
 
@@ -95,6 +95,9 @@ pub struct Wanted {
     pub without_secrets: bool,
     /// The time, by the clock on the wall.
     pub now: OffsetDateTime,
+    /// Says whether all nodes have been drained since before the run, where that was asked for: then
+    /// there is no set without it.
+    pub drained: Option<watch::Receiver<bool>>,
 }
 
 /// Why there is no set.
@@ -168,7 +171,7 @@ pub async fn run(
     making.check().await?;
     let (encryption, parts) = (making.encryption, making.parts);
     let took = making.began.elapsed();
-    let quiesced = is_still(source).await?;
+    let still = stillness(source, wanted).await?;
     let manifest = Manifest {
         form: FORM,
         name: name.clone(),
@@ -180,9 +183,9 @@ pub async fn run(
         ended_ms: ms(wanted.now + took),
         octopus: ran(source, UnitId::Node(1), source.octopus_version.clone()).unwrap_or_default(),
         sql_server: ran(source, UnitId::Sql, server),
-        consistency: consistency(&database, quiesced),
+        consistency: consistency(&database, still),
         database,
-        quiesced,
+        quiesced: still != Stillness::None,
         encryption,
         has_secrets,
         master_key_print: source.master_key.map(|key| secrets::print_of(key, &name)),
@@ -425,10 +428,22 @@ fn nodes_run(observed: &Observed) -> bool {
     nodes.any(|node| !matches!(node.run, Run::Created | Run::Exited { .. }))
 }
 
-/// Whether no node ran from the beginning to now.
-async fn is_still(source: &Source<'_>) -> Result<bool, RunError> {
-    if nodes_run(source.observed) {
-        return Ok(false);
+/// How still the data was while a set was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stillness {
+    /// Nodes worked on it.
+    None,
+    /// Nodes ran, and none had tasks.
+    Drained,
+    /// No node ran.
+    NoNode,
+}
+
+/// How still the data was from the beginning to now.
+async fn stillness(source: &Source<'_>, wanted: &Wanted) -> Result<Stillness, RunError> {
+    let ran = nodes_run(source.observed);
+    if ran && wanted.drained.is_none() {
+        return Ok(Stillness::None);
     }
     let mut cache = ObservationCache::default();
     let now = source
@@ -440,7 +455,17 @@ async fn is_still(source: &Source<'_>) -> Result<bool, RunError> {
         error,
     })?;
     // A node that ran meanwhile and ended again has another time of its last start.
-    Ok(!nodes_run(&now) && now.containers == source.observed.containers)
+    let are_same = now.containers == source.observed.containers;
+    if are_same && !ran && !nodes_run(&now) {
+        return Ok(Stillness::NoNode);
+    }
+    match &wanted.drained {
+        None => Ok(Stillness::None),
+        Some(drained) if are_same && *drained.borrow() => Ok(Stillness::Drained),
+        Some(_) => Err(RunError::NotNow(
+            "a node took tasks, or was started, while it was made, so it would not be of one moment; try again".to_owned(),
+        )),
+    }
 }
 
 fn ran(source: &Source<'_>, unit: UnitId, version: Option<String>) -> Option<Ran> {
@@ -453,13 +478,18 @@ fn ran(source: &Source<'_>, unit: UnitId, version: Option<String>) -> Option<Ran
     })
 }
 
-fn consistency(database: &Database, quiesced: bool) -> String {
-    let text = match (database, quiesced) {
+fn consistency(database: &Database, still: Stillness) -> String {
+    let text = match (database, still) {
         (Database::Missing { .. }, _) => {
             "the files are of the time of this set; the database is not in it"
         }
-        (Database::Included { .. }, true) => "no node ran: database and files are of one moment",
-        (Database::Included { .. }, false) => {
+        (Database::Included { .. }, Stillness::NoNode) => {
+            "no node ran: database and files are of one moment"
+        }
+        (Database::Included { .. }, Stillness::Drained) => {
+            "all nodes were drained: no task wrote meanwhile, so database and files are of one moment, save for what people uploaded in between"
+        }
+        (Database::Included { .. }, Stillness::None) => {
             "the database is of one moment, and the files were read after it: every file that it names is there, and some are newer"
         }
     };

@@ -85,6 +85,18 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Show the key that the database is encrypted with, or whether it fits the data
+    MasterKey {
+        /// What to do
+        #[command(subcommand)]
+        command: MasterKeyCommand,
+    },
+    /// Change the password of SQL Server's login sa, everywhere at once
+    SaPassword {
+        /// What to do
+        #[command(subcommand)]
+        command: SaPasswordCommand,
+    },
     /// Explain what a unit is doing, why, and what happens next
     Explain(ExplainFlags),
     /// Show what the daemon saw and did
@@ -127,6 +139,45 @@ pub enum Command {
     },
 }
 
+/// What can be done about the master key.
+#[derive(Clone, Debug, Subcommand)]
+pub enum MasterKeyCommand {
+    /// Print the key, also while the stack is down
+    Show {
+        /// How to show it
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+    /// Ask the nodes that serve whether it is the one that the data is encrypted with; exit code 1 when
+    /// it is not, or nothing shows that it is
+    Verify {
+        /// How to show the result
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+}
+
+/// What can be done about the password of `sa`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SaPasswordCommand {
+    /// Give SQL Server, `.env` and all containers a new one; nodes finish their tasks and are out meanwhile
+    Rotate(RotateFlags),
+}
+
+/// What `sa-password rotate` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RotateFlags {
+    /// Ask for the new password on the terminal, instead of making one
+    #[arg(long, conflicts_with = "stdin")]
+    pub ask: bool,
+    /// Read the new password from the first line of standard input
+    #[arg(long)]
+    pub stdin: bool,
+    /// Do not ask whether it is meant
+    #[arg(long)]
+    pub yes: bool,
+}
+
 /// What `backup` takes.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -140,6 +191,9 @@ pub struct BackupFlags {
     /// The set's name; BACKUP_KEEP never removes one that was named [default: project and time]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Have all nodes finish their tasks first, and take no more until it is made: it is of one moment
+    #[arg(long)]
+    pub quiesce: bool,
     /// Leave out master key, licence and passwords
     #[arg(long)]
     pub without_secrets: bool,
@@ -160,20 +214,27 @@ pub enum BackupCommand {
     /// Bring a set back: database, files and master key, as they were when it was made
     Restore(RestoreFlags),
     /// Read every byte of a set; exit code 1 when one is not what was written
-    Verify {
-        /// The set's name, as `backup list` shows it
-        #[arg(value_name = "NAME")]
-        name: String,
-        /// The directory [default: BACKUP_DIR, else `backups` in the project's state]
-        #[arg(long, value_name = "DIR")]
-        from: Option<PathBuf>,
-        /// A file of age identities, to open an encrypted set
-        #[arg(long, value_name = "FILE")]
-        identity: Option<PathBuf>,
-        /// How to show the result
-        #[arg(long, value_enum, default_value_t = Format::Table)]
-        format: Format,
-    },
+    Verify(VerifyFlags),
+}
+
+/// What `backup verify` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct VerifyFlags {
+    /// The set's name, as `backup list` shows it
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The directory [default: BACKUP_DIR, else `backups` in the project's state]
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+    /// A file of age identities, to open an encrypted set
+    #[arg(long, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
+    /// Have the SQL Server that runs restore the set's database beside its own, check and drop it
+    #[arg(long)]
+    pub restore_test: bool,
+    /// How to show the result
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
 }
 
 /// What `backup restore` takes.

@@ -22,8 +22,10 @@ pub mod context;
 pub mod daemon_client;
 pub mod demo;
 pub mod drift;
+pub mod env_file;
 pub mod environment;
 pub mod known;
+pub mod node_key;
 pub mod outcome;
 pub mod panic_hook;
 pub mod passwords;
@@ -49,9 +51,11 @@ use commands::export;
 use commands::init;
 use commands::logs;
 use commands::ls;
+use commands::master_key;
 use commands::plan;
 use commands::restart;
 use commands::rollback;
+use commands::sa_password;
 use commands::secrets;
 use commands::start;
 use commands::status;
@@ -88,6 +92,8 @@ pub async fn run(args: Args) -> Outcome {
         Command::Plan(flags) => plan::plan(&context, &flags).await,
         Command::Down(flags) => down::down(&context, &flags).await,
         Command::Upgrade(flags) => upgrade::upgrade(&context, &flags).await,
+        Command::MasterKey { command } => master_key::master_key(&context, &command).await,
+        Command::SaPassword { command } => sa_password::sa_password(&context, &command).await,
         Command::Rollback { yes } => rollback::rollback(&context, yes).await,
         Command::Status(flags) => status::status(&context, &flags).await,
         Command::Ls { format, .. } => ls::ls(&context, format).await,

@@ -26,7 +26,7 @@ use crate::dotenv::limits::MAX_FILE;
 const PROJECT_NAME: &str = "COMPOSE_PROJECT_NAME";
 
 /// Where variables are read from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Files {
     /// The project directory, absolute.
     pub directory: PathBuf,
@@ -34,6 +34,8 @@ pub struct Files {
     pub given: Vec<PathBuf>,
     /// What pipes had in them: they are read once only.
     pub pipes: Pipes,
+    /// What files are taken to say instead of what they do: what a change of them would mean.
+    pub instead: BTreeMap<PathBuf, String>,
 }
 
 /// The contents of pipes by path, shared by the copies of a [`Files`].
@@ -60,6 +62,15 @@ pub struct Variables {
     pub blanks: Vec<String>,
 }
 
+/// Without texts: they hold secrets.
+impl fmt::Debug for Files {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = out.debug_struct("Files");
+        shown.field("directory", &self.directory);
+        shown.field("given", &self.given).finish_non_exhaustive()
+    }
+}
+
 impl Files {
     /// As the arguments say.
     pub fn of(args: &Args) -> Result<Self, Failure> {
@@ -79,7 +90,7 @@ impl Files {
         Ok(Self {
             directory,
             given: args.env_file.clone(),
-            pipes: Pipes::default(),
+            ..Self::default()
         })
     }
 
@@ -115,10 +126,19 @@ impl Files {
         }
     }
 
+    /// The same as far as they are files on a disk, which can be written.
+    pub fn regular(&self, env: &BTreeMap<String, String>) -> Vec<PathBuf> {
+        let paths = self.paths(env).into_iter();
+        paths.filter(|path| path.is_file()).collect()
+    }
+
     /// The files' names, as messages show them, and contents.
     fn contents(&self, env: &BTreeMap<String, String>) -> Result<Vec<(String, Vec<u8>)>, String> {
         let read = |path: PathBuf| {
-            let bytes = self.bytes_of(&path)?;
+            let bytes = match self.instead.get(&path) {
+                Some(text) => text.clone().into_bytes(),
+                None => self.bytes_of(&path)?,
+            };
             let shown = path.strip_prefix(&self.directory).unwrap_or(&path);
             Ok((shown.display().to_string(), bytes))
         };

@@ -208,6 +208,37 @@ impl ConnectionString {
     }
 }
 
+/// The same string with another password, in the quotes that the one before stood in if they will do:
+/// every other byte stays. None where it cannot be read.
+pub fn with_password(text: &str, password: &str) -> Option<Secret> {
+    let mut written = String::with_capacity(text.len());
+    let mut rest = text;
+    loop {
+        let begin = rest.trim_start_matches(|letter: char| letter.is_whitespace() || letter == ';');
+        written.push_str(&rest[..rest.len() - begin.len()]);
+        if begin.is_empty() {
+            return Some(Secret::new(written));
+        }
+        let (name, at_value) = key(begin)?;
+        let (_, after) = value(&name, at_value).ok()?;
+        let Key::Password = key_of(&name) else {
+            written.push_str(&begin[..begin.len() - after.len()]);
+            rest = after;
+            continue;
+        };
+        written.push_str(&begin[..begin.len() - at_value.len()]);
+        let first = at_value.trim_start().chars().next();
+        written.push_str(&match first.filter(|first| matches!(first, '"' | '\'')) {
+            Some(mark) => format!(
+                "{mark}{}{mark}",
+                password.replace(mark, &format!("{mark}{mark}"))
+            ),
+            None => quote(password),
+        });
+        rest = after;
+    }
+}
+
 /// Quotes a value where SqlClient would otherwise read it differently.
 fn quote(value: &str) -> String {
     let plain = !value.starts_with(char::is_whitespace)
@@ -410,6 +441,41 @@ mod tests {
             (read.trust_server_certificate, read.connect_timeout_s),
             (Some(true), Some(300))
         );
+    }
+
+    #[test]
+    fn another_password_changes_nothing_else() {
+        for (before, password, after) in [
+            (
+                "Server=db;User Id=sa;Password=old;Database=O",
+                "new",
+                "Server=db;User Id=sa;Password=new;Database=O",
+            ),
+            (
+                " Server = db ; pwd = 'o;ld' ;UID=sa;;",
+                "n'ew",
+                " Server = db ; pwd ='n''ew';UID=sa;;",
+            ),
+            (
+                "PWD=a;Password=\"b\";User=sa;Server=db",
+                "c",
+                "PWD=c;Password=\"c\";User=sa;Server=db",
+            ),
+            (
+                "Server=db;Password=;User=sa",
+                "a;b",
+                "Server=db;Password=\"a;b\";User=sa",
+            ),
+        ] {
+            let changed = with_password(before, password).unwrap();
+            assert_eq!(changed.expose(), after);
+            let meant = ConnectionString {
+                password: Secret::new(password),
+                ..parse(before)
+            };
+            assert_eq!(parse(changed.expose()), meant);
+        }
+        assert_eq!(with_password("Server", "x"), None);
     }
 
     #[test]

@@ -94,6 +94,23 @@ pub struct Config {
     pub storage: storage::Places,
 }
 
+impl Config {
+    /// The same with another password of `sa`, also where Octopus Server logs in as `sa`. None where
+    /// there is no SQL Server of the stack's own.
+    #[must_use]
+    pub fn with_sa_password(&self, password: &Secret) -> Option<Self> {
+        let mut config = self.clone();
+        config.sql.as_mut()?.sa_password = password.clone();
+        let database = &mut config.database;
+        if database.user.eq_ignore_ascii_case("sa") {
+            let string = database.connection_string.expose();
+            database.connection_string = ado::with_password(string, password.expose())?;
+            database.password = password.clone();
+        }
+        Some(config)
+    }
+}
+
 /// The SQL Server container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -327,7 +327,7 @@ fn password(asked: &Asked<'_>, stored: &Stored, facts: &Facts, problems: &mut Ve
     let data = Data::of(asked.spec);
     let of_this = |applied: &StackSpec| Data::of(applied) == data;
     let is_of_this = stored.spec.as_ref().is_none_or(of_this);
-    let kept = stored.sa_password.as_ref().filter(|_| is_of_this);
+    let kept = stored.sa.known.as_ref().filter(|_| is_of_this);
     let why = match facts.sa_login {
         Login::Accepted => return,
         Login::Refused => {
@@ -338,11 +338,12 @@ fn password(asked: &Asked<'_>, stored: &Stored, facts: &Facts, problems: &mut Ve
         }
         Login::Unknown => return,
     };
-    problems.push(problem(
-        "SA_PASSWORD",
-        why,
-        "set it back; to change it, run ALTER LOGIN sa WITH PASSWORD in the running server first",
-    ));
+    let fix = if stored.sa.change.is_some() {
+        "a change of it is not done: `octo-local sa-password rotate` goes on, and writes the new one where the variables are"
+    } else {
+        "set it back; to change it, `octo-local sa-password rotate`"
+    };
+    problems.push(problem("SA_PASSWORD", why, fix));
 }
 
 /// Nobody is to take a new, empty database for an old one.

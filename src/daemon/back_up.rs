@@ -169,7 +169,7 @@ async fn make_through(
         master_key: stored.master_key(),
         master_key_is_ours: current.is_some_and(|key| key.generated),
         octopus_version: stored.version_on(&Data::of(spec)),
-        sa_password: stored.sa_password.as_ref(),
+        sa_password: stored.sa.known.as_ref(),
     };
     let manifest = run::run(&source, wanted, progress).await?;
     let keep = &config.backup.keep;

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use super::admit::Facts;
 use super::pressure::Pressure;
 use super::store::Data;
+use super::store::PasswordChange;
 use super::store::Ran;
 use super::store::Restored;
 use super::store::Stored;
@@ -51,6 +52,15 @@ pub struct Moment {
 /// Names one request until it is answered. A later request has a higher number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
+
+/// Somebody who is there as long as a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Session {
+    /// Who follows the `up` of this generation.
+    Up(u64),
+    /// Who has nodes drained for a while, by the number that this daemon gave it.
+    Quiesce(u64),
+}
 
 /// Something that happened.
 #[derive(Debug)]
@@ -107,6 +117,8 @@ pub enum Event {
     BackedUp(BackupFor, Result<BackedUp, String>),
     /// The data of before an upgrade came back, or did not.
     BroughtBack(Result<Box<Restored>, NotBroughtBack>),
+    /// SQL Server has the new password of `sa`, or is not known to.
+    PasswordChanged(Result<(), PasswordNotChanged>),
     /// A write of the state file ended.
     Saved {
         /// Which write.
@@ -123,8 +135,8 @@ pub enum Event {
     /// The process was asked to go, or to start its program anew, and to leave every container as
     /// it is.
     Left(Leave),
-    /// Whoever followed the `up` of this generation left.
-    SessionEnded(u64),
+    /// Whoever followed an `up`, or had nodes drained for a while, left.
+    SessionEnded(Session),
     /// How the front door says that it is; none while it does not answer.
     FrontDoor(Option<Box<web::message::State>>),
 }
@@ -145,6 +157,15 @@ pub struct NotBroughtBack {
     pub why: String,
     /// Whether data was touched, so that it is neither what it was nor what it will be.
     pub is_touched: bool,
+}
+
+/// Why SQL Server is not known to have the new password of `sa`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PasswordNotChanged {
+    /// Why.
+    pub why: String,
+    /// It does not take it, and has the one of before; else it is asked again.
+    pub is_final: bool,
 }
 
 /// A backup that was made by itself.
@@ -189,6 +210,11 @@ pub enum Request {
     Restore(RestoreStep, Option<Endpoint>),
     /// Take the last upgrade back, on the engine that is meant: image, database and files.
     RollBack(Option<Endpoint>),
+    /// The password of `sa` is changed, or was written down, on the engine that is meant.
+    Password(PasswordStep, Option<Endpoint>),
+    /// All nodes finish their tasks and take no more as long as this session lasts, on the engine that
+    /// is meant. Its end is [`Event::SessionEnded`].
+    Quiesce(Session, Option<Endpoint>),
     /// Whoever follows the `up` of this generation wants nothing further started, unless another
     /// `up` is followed.
     Cancel(u64),
@@ -231,6 +257,15 @@ pub enum RestoreStep {
     End(Box<Restored>),
 }
 
+/// What is told of a change of the password of `sa`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum PasswordStep {
+    /// It begins: SQL Server, and all that logs in as `sa`, gets this one.
+    Begin(Secret),
+    /// The file with the variables says it.
+    Written,
+}
+
 /// The answer to a request.
 #[derive(Clone, Debug)]
 pub enum Answer {
@@ -238,7 +273,8 @@ pub enum Answer {
     Up(Result<Accepted, Denied>),
     /// To [`Request::Plan`].
     Plan(Result<Vec<Change>, Denied>),
-    /// To [`Request::Down`], [`Request::Units`], [`Request::Restore`] and [`Request::RollBack`]: the generation that the wish was given.
+    /// To [`Request::Down`], [`Request::Units`], [`Request::Restore`], [`Request::RollBack`],
+    /// [`Request::Password`] and [`Request::Quiesce`]: the generation that the wish was given.
     Wished(Result<u64, Denied>),
     /// To [`Request::Cancel`]: whether nobody else follows an `up`.
     Alone(bool),
@@ -404,6 +440,14 @@ pub enum Effect {
     /// Bring the data of before the upgrade back that is taken back. Ends with
     /// [`Event::BroughtBack`].
     BringBack(Box<Stored>),
+    /// Have the SQL Server in this container take the new password of `sa`, if it has not. Ends with
+    /// [`Event::PasswordChanged`].
+    ChangePassword {
+        /// The container's ID.
+        container: String,
+        /// Both passwords.
+        change: Box<PasswordChange>,
+    },
     /// Write the state file, after those that were asked for before. Ends with [`Event::Saved`].
     Save {
         /// Names the write.

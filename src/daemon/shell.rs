@@ -41,6 +41,7 @@ use super::message::Leave;
 use super::message::Moment;
 use super::message::NoLease;
 use super::message::NotBroughtBack;
+use super::message::PasswordNotChanged;
 use super::message::Request;
 use super::message::RequestId;
 use super::paths::Paths;
@@ -48,6 +49,7 @@ use super::state_writer::StateDisk as _;
 use super::state_writer::StateFile;
 use super::state_writer::StateWriter;
 use super::store;
+use super::store::PasswordChange;
 use super::store::Ran;
 use super::store::Stored;
 use super::tasks::back_up;
@@ -59,6 +61,7 @@ use super::tasks::observe;
 use super::tasks::observe::Looked;
 use super::tasks::pressure;
 use super::tasks::probe;
+use super::tasks::sa_password;
 use crate::backup::schedule;
 use crate::config::Secret;
 use crate::config::project::ProjectName;
@@ -408,6 +411,9 @@ impl Shell {
                     Input::Event(Event::TasksCounted(unit, instance, told.ok().flatten()))
                 });
             }
+            Effect::ChangePassword { container, change } => {
+                self.change_password(container, *change);
+            }
             Effect::BackUp(of, stored) => self.back_up(of, *stored),
             Effect::BringBack(stored) => self.bring_back(*stored),
             Effect::Gather(id, inquiry) => self.gather(id, *inquiry),
@@ -443,6 +449,20 @@ impl Shell {
             };
             let back = back.unwrap_or_else(|why| Err(broken(why)));
             Input::Event(Event::BroughtBack(back))
+        });
+    }
+
+    fn change_password(&self, container: String, change: PasswordChange) {
+        let (engine, paths) = (self.contact.engine.clone(), self.paths.clone());
+        let work = sa_password::change(engine, paths, container, change);
+        self.spawn_and_tell("password", work, |changed| {
+            // What ended without a word may have been done: it is asked again.
+            let broken = |why| PasswordNotChanged {
+                why,
+                is_final: false,
+            };
+            let changed = changed.unwrap_or_else(|why| Err(broken(why)));
+            Input::Event(Event::PasswordChanged(changed))
         });
     }
 

@@ -16,6 +16,7 @@
 mod data;
 mod older;
 mod restoring;
+mod sa_password;
 mod schedule;
 mod upgrades;
 
@@ -49,6 +50,8 @@ pub use data::KeyRing;
 pub use data::Ran;
 pub use restoring::Restored;
 pub use restoring::Restoring;
+pub use sa_password::PasswordChange;
+pub use sa_password::SaPassword;
 pub use schedule::Schedule;
 pub use upgrades::Applied;
 pub use upgrades::RollingBack;
@@ -164,8 +167,9 @@ pub struct Stored {
     pub spec: Option<StackSpec>,
     /// The master key that nodes get, and those before it.
     pub keys: KeyRing,
-    /// The `sa` password that the data knows, since it was last accepted.
-    pub sa_password: Option<Secret>,
+    /// The password of `sa`.
+    #[serde(flatten)]
+    pub sa: SaPassword,
     /// Passwords generated for a demo: sa, then the first user.
     pub generated: Option<(Secret, Secret)>,
     /// The host refused full privileges to this demo.
@@ -271,7 +275,7 @@ impl Stored {
         self.keys.lose(|other| other == data);
         self.ran
             .retain(|ran| ran.data.as_ref().is_some_and(|other| other != data));
-        self.sa_password = None;
+        self.sa = SaPassword::default();
         self.backups.upgrades = Upgrades::default();
     }
 
@@ -548,6 +552,13 @@ mod tests {
     use crate::reconcile::observed::Instance;
     use crate::reconcile::record::Migrated;
 
+    fn known(password: &str) -> SaPassword {
+        SaPassword {
+            known: Some(Secret::new(password)),
+            ..SaPassword::default()
+        }
+    }
+
     #[test]
     fn a_wish_counts_only_on_the_engine_that_it_was_made_for() {
         let at = |socket: &str| Endpoint(format!("unix:///nowhere/{socket}"));
@@ -609,7 +620,7 @@ mod tests {
         let path = dir.path().join("state.json");
         let stored = Stored {
             wish: Wish::Up,
-            sa_password: Some(Secret::new("k")),
+            sa: known("k"),
             ..Stored::default()
         };
         save(&path, &stored).unwrap();
@@ -633,7 +644,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
         let keyed = |key: &str| Stored {
-            sa_password: Some(Secret::new(key)),
+            sa: known(key),
             ..Stored::default()
         };
         save(&path, &keyed("one")).unwrap();
@@ -723,7 +734,7 @@ mod tests {
             assert!(key.generated && key.key.expose() == "bmV2ZXJ1c2VkYXRhbGwhIQ==");
             let ran = stored.ran_on(&data).expect("what ran");
             assert_eq!(ran.image, "octopusdeploy/octopusdeploy:2026.2.7");
-            assert_eq!(stored.sa_password.unwrap().expose(), "Str0ng-enough");
+            assert_eq!(stored.sa.known.unwrap().expose(), "Str0ng-enough");
         }
     }
 
@@ -837,7 +848,7 @@ mod tests {
     #[test]
     fn an_unreadable_file_costs_nothing_that_its_copy_holds() {
         let keyed = Stored {
-            sa_password: Some(Secret::new("kept")),
+            sa: known("kept"),
             ..Stored::default()
         };
         let take_away: [fn(&Path); 3] = [

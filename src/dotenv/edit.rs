@@ -4,6 +4,7 @@
 use super::Source;
 use super::Vars;
 use super::parse;
+use super::quote::quoted;
 use super::statement::place_of_value;
 
 /// The text with another value for a name: where its last statement stands, else at the end. None
@@ -11,29 +12,55 @@ use super::statement::place_of_value;
 ///
 /// The value is one that needs no quotes: see [`is_plain`].
 pub fn with_value(text: &str, name: &str, value: &str) -> Option<String> {
-    if !is_plain(value) {
-        return None;
-    }
-    let changed = match place_of_value(text, name) {
-        Some(place) => {
-            let written = &text[place.clone()];
-            let quote = written
-                .chars()
-                .next()
-                .filter(|first| matches!(first, '"' | '\''));
-            let quote = quote.map(String::from).unwrap_or_default();
-            format!(
-                "{}{quote}{value}{quote}{}",
-                &text[..place.start],
-                &text[place.end..]
-            )
-        }
-        None if text.is_empty() || text.ends_with('\n') => format!("{text}{name}={value}\n"),
-        None => format!("{text}\n{name}={value}\n"),
-    };
+    let is_plain = is_plain(value);
+    is_plain.then(|| with_values(text, &[(name, value)]))?
+}
+
+/// The text with other values for some names, of whatever characters; each where its last statement
+/// stands, else at the end. One that already follows from another, as `${NAME}` has it, stays as it is
+/// written. None where that would not read as it is meant, or would change what another name is set
+/// to.
+pub fn with_values(text: &str, values: &[(&str, &str)]) -> Option<String> {
     let mut meant = read(text)?;
-    meant.insert(name.to_owned(), value.to_owned());
+    let mut changed = text.to_owned();
+    for (name, value) in values {
+        meant.insert((*name).to_owned(), (*value).to_owned());
+        if read(&changed)?.get(*name).map(String::as_str) != Some(*value) {
+            changed = written(&changed, name, value);
+        }
+    }
     (read(&changed)? == meant).then_some(changed)
+}
+
+/// The text with a value written where a name's last statement has its own, in the quotes that stand
+/// there if they will do.
+fn written(text: &str, name: &str, value: &str) -> String {
+    let Some(place) = place_of_value(text, name) else {
+        let value = if is_plain(value) {
+            value.to_owned()
+        } else {
+            quoted(value)
+        };
+        let end = if text.is_empty() || text.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
+        return format!("{text}{end}{name}={value}\n");
+    };
+    let mut letters = text[place.clone()].chars();
+    let quote = letters.next().filter(|first| matches!(first, '"' | '\''));
+    let value = match quote {
+        _ if !is_plain(value) => quoted(value),
+        Some(quote) => format!("{quote}{value}{quote}"),
+        None => value.to_owned(),
+    };
+    format!("{}{value}{}", &text[..place.start], &text[place.end..])
+}
+
+/// Whether a text sets a name.
+pub fn sets(text: &str, name: &str) -> bool {
+    place_of_value(text, name).is_some()
 }
 
 /// Whether a value reads as it is, quoted or not: what tags of images are made of.
@@ -91,6 +118,32 @@ mod tests {
         assert_eq!(with_value("A='open\n", "T", "1"), None);
         // Another name is made of it.
         assert_eq!(with_value("T=1\nA=x${T}\n", "T", "2"), None);
+    }
+
+    #[test]
+    fn what_follows_from_another_value_stays_as_it_is_written() {
+        let wanted = [("P", "n;w"), ("C", "u=sa;p='n;w'")];
+        for (before, after) in [
+            (
+                "P=old # p\nC=\"u=sa;p='${P}'\"\n",
+                "P='n;w' # p\nC=\"u=sa;p='${P}'\"\n",
+            ),
+            (
+                "C=u=sa;p='old'\nA=b\n",
+                "C=\"u=sa;p='n;w'\"\nA=b\nP='n;w'\n",
+            ),
+        ] {
+            assert_eq!(with_values(before, &wanted).as_deref(), Some(after));
+        }
+        // Another name is made of it that nobody spoke of.
+        assert_eq!(with_values("P=o\nD=${P}\n", &wanted), None);
+        for value in ["a b", "$x", "it's", "a\"b\\", "#1", "o'\"$"] {
+            let text = with_values("# c\nP=\"o\" # p\nA=b\n", &[("P", value)]).unwrap();
+            assert!(
+                text.starts_with("# c\nP=") && text.ends_with(" # p\nA=b\n"),
+                "{text}"
+            );
+        }
     }
 
     proptest! {

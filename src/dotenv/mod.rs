@@ -9,6 +9,7 @@ pub mod edit;
 mod escapes;
 pub mod interpolate;
 pub mod limits;
+pub mod quote;
 mod rewrite;
 mod statement;
 

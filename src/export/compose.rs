@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::dotenv_value::quoted;
 use super::file::File;
 use super::source::Source;
 use super::yaml::document;
 use crate::config::Pull;
 use crate::config::Secret;
 use crate::config::keys;
+use crate::dotenv::quote::quoted;
 use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
 use crate::spec::Storage;

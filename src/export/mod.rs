@@ -6,7 +6,6 @@
 
 pub mod address;
 pub mod compose;
-pub mod dotenv_value;
 pub mod environment;
 pub mod file;
 pub mod kubernetes;

@@ -131,7 +131,7 @@ impl std::fmt::Display for Why {
             Self::Restarted => "it is restarted, as somebody asked",
             Self::Surplus => "it is one node too many",
             Self::Halted => "the operator stopped it",
-            Self::Resting => "the data is saved or brought back, and no node runs meanwhile",
+            Self::Resting => "the database is worked on, and no node runs meanwhile",
             Self::Down => "the stack goes down",
             Self::DatabaseEnds => "SQL Server is stopped too",
             Self::Broken(cause) => cause.title(),

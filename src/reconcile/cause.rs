@@ -489,7 +489,7 @@ impl Cause {
                 "set MASTER_KEY to the key this database was made with (see your backup of it), then `octo-local up`"
             }
             Self::PasswordRefused => {
-                "set SA_PASSWORD to the password this volume was made with; to change it, run ALTER LOGIN first"
+                "set SA_PASSWORD to the password this volume was made with; to change it, `octo-local sa-password rotate`"
             }
             Self::PasswordTooWeak => {
                 "choose an SA_PASSWORD of 8 to 128 characters, with three of upper case, lower case, digits and symbols"

@@ -29,6 +29,10 @@ const EXECUTIONS_SHARED: (&str, &str) = ("executions-cluster-shared", "/executio
 /// The names by which containers of other setups reach the host (docs.docker.com, networking).
 const HOST_NAMES: [&str; 2] = ["host.docker.internal", "gateway.docker.internal"];
 const SQL_PORT: u16 = 1433;
+/// The variables that SQL Server's image takes the password of `sa` from, at its first start.
+const SA_PASSWORD: [&str; 2] = ["MSSQL_SA_PASSWORD", "SA_PASSWORD"];
+/// The variable that a node has its way to the database in.
+const CONNECTION_STRING: &str = "DB_CONNECTION_STRING";
 
 /// What the configuration does not say.
 #[derive(Clone, Debug)]
@@ -127,6 +131,26 @@ fn database(config: &Config, sql: Option<&ContainerSpec>) -> DatabaseTarget {
     }
 }
 
+/// The same stack with the passwords of another configuration's database. Nothing else of that counts.
+#[must_use]
+pub fn with_passwords_of(spec: &StackSpec, config: &Config) -> StackSpec {
+    let mut spec = spec.clone();
+    if let (Some(container), Some(sql)) = (&mut spec.sql, &config.sql) {
+        for key in SA_PASSWORD {
+            container
+                .env
+                .insert(key.to_owned(), sql.sa_password.clone());
+        }
+    }
+    let database = &config.database;
+    for node in &mut spec.nodes {
+        let string = database.connection_string.clone();
+        node.env.insert(CONNECTION_STRING.to_owned(), string);
+    }
+    spec.database.password.clone_from(&database.password);
+    spec
+}
+
 fn is_host(name: &str) -> bool {
     HOST_NAMES
         .iter()
@@ -149,8 +173,8 @@ fn sql_container(
     let mut env = sql.extra.clone();
     env.extend([
         ("ACCEPT_EULA".to_owned(), Secret::new("Y")),
-        ("MSSQL_SA_PASSWORD".to_owned(), sql.sa_password.clone()),
-        ("SA_PASSWORD".to_owned(), sql.sa_password.clone()),
+        (SA_PASSWORD[0].to_owned(), sql.sa_password.clone()),
+        (SA_PASSWORD[1].to_owned(), sql.sa_password.clone()),
         ("MSSQL_PID".to_owned(), Secret::new(&sql.edition)),
         (
             "MSSQL_MEMORY_LIMIT_MB".to_owned(),
@@ -251,7 +275,7 @@ fn node_environment(
         ("ACCEPT_EULA".to_owned(), Secret::new("Y")),
         ("OCTOPUS_SERVER_NODE_NAME".to_owned(), Secret::new(name)),
         (
-            "DB_CONNECTION_STRING".to_owned(),
+            CONNECTION_STRING.to_owned(),
             config.database.connection_string.clone(),
         ),
         ("MASTER_KEY".to_owned(), around.master_key.clone()),

@@ -161,6 +161,78 @@ pub async fn restore(
     .await
 }
 
+/// A file of the database in a backup, by the name that the database has for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseFile {
+    /// Its logical name.
+    pub name: String,
+    /// Where it was.
+    pub path: String,
+}
+
+/// The files that the database in a backup file is made of.
+pub async fn files_in(target: &DatabaseTarget, file: &str) -> Result<Vec<DatabaseFile>, SqlError> {
+    let statement = format!("RESTORE FILELISTONLY FROM DISK = {}", literal(file));
+    let listed = ask(target, &statement).await?.into_iter();
+    let file = |mut row: Vec<String>| {
+        let path = row.get(1).cloned()?;
+        Some(DatabaseFile {
+            name: row.swap_remove(0),
+            path,
+        })
+    };
+    Ok(listed.filter_map(file).collect())
+}
+
+/// `RESTORE DATABASE` under another name, with files of its own in a directory of the server's.
+fn restore_beside_statement(
+    name: &str,
+    file: &str,
+    files: &[DatabaseFile],
+    directory: &str,
+) -> String {
+    let moves = files.iter().enumerate().map(|(number, one)| {
+        let ending = one.path.rsplit(['.', '/']).next().unwrap_or_default();
+        let to = format!("{directory}/{name}-{number}.{ending}");
+        format!(", MOVE {} TO {}", literal(&one.name), literal(&to))
+    });
+    format!(
+        "RESTORE DATABASE {} FROM DISK = {} WITH CHECKSUM, RECOVERY, STATS = 5{}",
+        quoted(name),
+        literal(file),
+        moves.collect::<String>()
+    )
+}
+
+/// Makes another database, with files of its own, of what is in a file of the server.
+pub async fn restore_beside(
+    target: &DatabaseTarget,
+    name: &str,
+    file: &str,
+    directory: &str,
+    mut told: impl FnMut(f64),
+) -> Result<(), SqlError> {
+    let files = files_in(target, file).await?;
+    let statement = restore_beside_statement(name, file, &files, directory);
+    run(target, &statement, &mut told).await
+}
+
+/// Has the server check every page and every row of a database. An error is what it found.
+pub async fn check(
+    target: &DatabaseTarget,
+    name: &str,
+    mut told: impl FnMut(f64),
+) -> Result<(), SqlError> {
+    let statement = format!("DBCC CHECKDB ({}) WITH NO_INFOMSGS", quoted(name));
+    run(target, &statement, &mut told).await
+}
+
+/// Removes a database with its files, if it is there; also one whose restore broke off.
+pub async fn drop_database(target: &DatabaseTarget, name: &str) -> Result<(), SqlError> {
+    let statement = format!("DROP DATABASE IF EXISTS {}", quoted(name));
+    ask(target, &statement).await.map(|_| ())
+}
+
 /// Removes a file that this server wrote, by its own procedure (since SQL Server 2019).
 pub async fn delete(target: &DatabaseTarget, file: &str) -> Result<(), SqlError> {
     let statement = format!("EXECUTE master.sys.xp_delete_files {}", literal(file));
@@ -234,6 +306,16 @@ mod tests {
         assert!(
             restore_statement("O]x", "/d/x")
                 .starts_with("RESTORE DATABASE [O]]x] FROM DISK = N'/d/x' WITH REPLACE")
+        );
+        let files = [("it's", "/was/Octopus.mdf"), ("log", "/was/log")];
+        let files = files.map(|(name, path)| DatabaseFile {
+            name: name.to_owned(),
+            path: path.to_owned(),
+        });
+        assert_eq!(
+            restore_beside_statement("t", "/d/x", &files, "/data"),
+            "RESTORE DATABASE [t] FROM DISK = N'/d/x' WITH CHECKSUM, RECOVERY, STATS = 5, \
+             MOVE N'it''s' TO N'/data/t-0.mdf', MOVE N'log' TO N'/data/t-1.log'"
         );
     }
 }

@@ -8,6 +8,7 @@
 pub mod backup;
 pub mod history;
 pub mod kept_login;
+pub mod password;
 
 use std::future::Future;
 use std::time::Duration;

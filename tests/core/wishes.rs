@@ -126,7 +126,7 @@ fn a_password_is_known_to_be_right_once_it_was_let_in_itself() {
             .into_iter()
             .collect();
         let bench = ready_with(&more);
-        let known = bench.core.stored().sa_password.is_some();
+        let known = bench.core.stored().sa.known.is_some();
         assert_eq!(known, is_known, "{string:?}");
     }
 }

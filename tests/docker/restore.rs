@@ -1,6 +1,7 @@
 //! A whole stack out of a set: database, files, master key and wishes, also on another machine and
 //! after a restore that was killed.
 
+use octo_local::sql;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -12,6 +13,7 @@ use super::backup::put;
 use super::quick;
 use crate::kit::http;
 use crate::kit::process::wait_until;
+use crate::kit::stack::SA_PASSWORD;
 use crate::kit::stack::Stack;
 
 /// Which database a node serves.
@@ -172,5 +174,81 @@ fn the_daemon_makes_the_backup_that_is_due_and_tells_one_that_fails() {
     let listed = stack.run(&["backup", "list"]).ok();
     assert_eq!(listed.out.lines().count(), 2, "{}", listed.out);
     assert!(!listed.out.contains("NOT"), "{}", listed.out);
+    stack.run(&["down", "--volumes", "--yes"]).ok();
+}
+
+/// The databases of the server that are there, those of the system excepted.
+fn databases(stack: &Stack) -> Vec<String> {
+    let target = octo_local::spec::DatabaseTarget {
+        host: "127.0.0.1".to_owned(),
+        port: stack.port("db"),
+        user: "sa".to_owned(),
+        password: octo_local::config::Secret::new(SA_PASSWORD),
+        database: "OctopusDeploy".to_owned(),
+    };
+    let asking = async {
+        let limit = std::time::Duration::from_secs(10);
+        let mut client = sql::login(&target, "master", limit).await.unwrap();
+        let names = "SELECT CAST(name AS NVARCHAR(128)) FROM sys.databases WHERE database_id > 4";
+        sql::rows(&mut client, names, limit).await.unwrap().concat()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let mut names = { runtime }.enable_all().build().unwrap().block_on(asking);
+    names.sort();
+    names
+}
+
+#[test]
+fn a_set_is_restored_for_a_test_beside_the_database_that_serves() {
+    let (stack, directory) = made("restore-test");
+    let test = [
+        "backup",
+        "verify",
+        "good",
+        "--from",
+        &directory,
+        "--restore-test",
+    ];
+    let before = installation(&stack);
+    let started = stack.started();
+    stack
+        .run(&test)
+        .ok()
+        .says("every byte")
+        .says("DBCC CHECKDB");
+    assert_eq!(databases(&stack), ["OctopusDeploy"]);
+    let told = stack
+        .run(&[&test[..], &["--format", "json"]].concat())
+        .ok()
+        .json();
+    assert_eq!(
+        (&told["good"], &told["restored"]),
+        (&true.into(), &true.into())
+    );
+    assert_eq!((installation(&stack), stack.started()), (before, started));
+
+    // One that was killed in the middle is cleaned up after by the next.
+    stack.set("STANDIN_SQL_BACKUP_MS", "2000");
+    stack.run(&["up"]).ok();
+    let killed = stack.spawn(&test);
+    wait_until("the database is restored beside", || {
+        databases(&stack)
+            .contains(&"octo-local-restore-test".to_owned())
+            .then_some(())
+    });
+    killed.signal(Signal::KILL);
+    stack.end(killed);
+    stack.unset("STANDIN_SQL_BACKUP_MS");
+    stack.set("STANDIN_SQL_FAULT", "corrupt=octo-local-restore-test");
+    stack.run(&["up"]).ok();
+    stack
+        .run(&test)
+        .with(1)
+        .says("cannot be restored")
+        .says("do not rely on it");
+    assert_eq!(databases(&stack), ["OctopusDeploy"]);
+
+    stack.run(&["stop", "db"]).ok();
+    stack.run(&test).with(1).says("octo-local start db");
     stack.run(&["down", "--volumes", "--yes"]).ok();
 }

@@ -143,8 +143,11 @@ impl Sim {
                     },
                 };
                 if let Some(volume) = self.world.volumes.get_mut(DATA) {
+                    // The server's own database is none of the set's.
+                    let password = volume.data.take().unwrap_or_default().password;
                     volume.data = Some(Data {
                         dirty: true,
+                        password,
                         ..saved
                     });
                 }
@@ -228,6 +231,8 @@ impl Sim {
                 self.begin_daemon(true, true);
             }
             self.command(super::operator::Wish::RollBack);
+            // One that failed goes on only once the wish is taken.
+            self.run_until(self.now + 1_000);
             let limit = self.now + 120_000;
             while self.now < limit && self.is_rolling_back() && self.advance() {}
         }

@@ -605,6 +605,7 @@ fn made_of(wanted: &ContainerSpec) -> Made {
         privileged: wanted.privileged,
         mark,
         key: variable("MASTER_KEY"),
+        password: super::passwords::given(wanted),
         node: variable("OCTOPUS_SERVER_NODE_NAME"),
         networks: std::collections::BTreeSet::new(),
         doing: Doing::Created,

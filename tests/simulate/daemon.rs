@@ -350,6 +350,9 @@ impl Sim {
             Effect::Lease(step) => self.lease(step),
             Effect::BackUp(of, stored) => self.begin_backup(of, stored),
             Effect::BringBack(stored) => self.begin_to_bring_back(stored),
+            Effect::ChangePassword { container, change } => {
+                self.begin_password_change(container, change);
+            }
             Effect::RemoveImages(_)
             | Effect::AskVersion(..)
             | Effect::CountTasks(..)
@@ -423,6 +426,10 @@ impl Sim {
                 self.invariants.volumes_may_go = volumes;
                 let promise = super::invariants::Promise::Down;
                 self.invariants.wished(id, promise);
+            }
+            (Wish::Password(number), Answer::Wished(Ok(_))) => {
+                self.trace(|| format!("password {number} is begun"));
+                self.invariants.wished(id, super::invariants::Promise::Up);
             }
             (Wish::Restart(_) | Wish::Start(_) | Wish::RollBack, Answer::Wished(Ok(_))) => {
                 self.forgave();

@@ -875,7 +875,8 @@ impl Sim {
             return Some(Reason::Surplus);
         };
         let upgrades = &self.daemon.as_ref()?.stored().backups.upgrades;
-        let rest = upgrades.waiting().is_some() || upgrades.rolling_back.is_some();
+        let changes = self.daemon.as_ref()?.stored().sa.changing().is_some();
+        let rest = changes || upgrades.waiting().is_some() || upgrades.rolling_back.is_some();
         if desired.stopped.contains(&container.unit) || rest && container.unit.is_server() {
             return Some(Reason::Stopped);
         }

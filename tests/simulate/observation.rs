@@ -266,7 +266,9 @@ impl Sim {
     ) {
         let limit = limit.as_millis() as Ms;
         let (probe, wait) = match target {
-            ProbeTarget::Database(target) => self.sql_answers(target.port, limit),
+            ProbeTarget::Database(target) => {
+                self.sql_answers(target.port, target.password.expose(), limit)
+            }
             ProbeTarget::Node(address) => self.node_answers(address.port(), limit),
         };
         let unknown = self.chaos && self.chance.percent(self.mix.starved);

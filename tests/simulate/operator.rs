@@ -17,6 +17,7 @@ use octo_local::daemon::message::Denied;
 use octo_local::daemon::message::DownPace;
 use octo_local::daemon::message::Found;
 use octo_local::daemon::message::Inquiry;
+use octo_local::daemon::message::PasswordStep;
 use octo_local::daemon::message::Request;
 use octo_local::daemon::message::UpRequest;
 use octo_local::reconcile::Action;
@@ -45,6 +46,8 @@ pub(super) struct Env {
     pub(super) back_by_itself: bool,
     /// A mistake in it.
     pub(super) mistake: Option<Mistake>,
+    /// How often the password of `sa` was changed.
+    pub(super) passwords: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,13 +66,17 @@ pub(super) enum Mistake {
 #[derive(Clone, Debug)]
 pub(super) enum Wish {
     Up(Env),
-    Down { volumes: bool },
+    Down {
+        volumes: bool,
+    },
     Restart(Vec<UnitId>),
     Stop(Vec<UnitId>),
     Start(Vec<UnitId>),
     Drain(Vec<UnitId>),
     Undrain(Vec<UnitId>),
     RollBack,
+    /// To the password of this number.
+    Password(u32),
     Cancel,
 }
 
@@ -104,6 +111,10 @@ impl Wish {
             Self::Drain(units) => Request::Units(About::Drain, units.clone(), None),
             Self::Undrain(units) => Request::Units(About::Undrain, units.clone(), None),
             Self::RollBack => Request::RollBack(None),
+            Self::Password(number) => {
+                let to = Secret::new(super::passwords::of(*number));
+                Request::Password(PasswordStep::Begin(to), None)
+            }
             Self::Cancel => Request::Cancel(session),
         }
     }
@@ -132,7 +143,7 @@ impl Env {
         let pull = ["missing", "always"][usize::from(self.pull == Pull::Always)];
         let back = ["ask", "auto"][usize::from(self.back_by_itself)];
         let vars = [
-            ("SA_PASSWORD", "Str0ng-enough".to_owned()),
+            ("SA_PASSWORD", super::passwords::of(self.passwords)),
             ("ADMIN_PASSWORD", "Str0ng-enough".to_owned()),
             ("ADMIN_API_KEY", "API-SIMULATION0000000000000".to_owned()),
             ("ACCEPT_EULA", "Y".to_owned()),
@@ -172,7 +183,7 @@ impl Env {
             sql_image: "sql:1".to_owned(),
             octopus_image: "octopus".to_owned(),
             octopus_tag: "2026.1.1".to_owned(),
-            sa_password: Secret::new("Str0ng-enough"),
+            sa_password: Secret::new(super::passwords::of(self.passwords)),
             admin_password: Secret::new("Str0ng-enough"),
         });
         octo_local::config::read(&Variables {
@@ -187,7 +198,10 @@ impl Env {
 
 impl Sim {
     /// Somebody types a command.
-    pub(super) fn command(&mut self, wish: Wish) {
+    pub(super) fn command(&mut self, mut wish: Wish) {
+        if let Wish::Up(env) = &mut wish {
+            self.write_password_down(env);
+        }
         self.trace(|| format!("somebody asks for {wish:?}"));
         if self.daemon.is_none() {
             match wish {
@@ -198,6 +212,7 @@ impl Sim {
                 | Wish::Drain(_)
                 | Wish::Undrain(_)
                 | Wish::RollBack
+                | Wish::Password(_)
                 | Wish::Cancel => return,
             }
         }
@@ -227,6 +242,7 @@ impl Sim {
             .collect();
         let mut facts = Facts {
             has_data,
+            sa_login: self.sa_login(&inquiry.config),
             ..Facts::default()
         };
         facts.foreign = foreign
@@ -313,7 +329,8 @@ impl Sim {
             74..85 => Wish::Start(Vec::new()),
             85..90 => Wish::Down { volumes: false },
             90..93 => Wish::Down { volumes: true },
-            93..96 => Wish::RollBack,
+            93..95 => Wish::RollBack,
+            95..97 => Wish::Password(self.next_password()),
             _ => Wish::Cancel,
         }
     }

@@ -123,6 +123,7 @@ impl Sim {
         let started = made.of.as_ref().map(|(unit, _)| *unit);
         if let Some(unit) = started.filter(|_| by_us) {
             self.judge_start_on_data(unit);
+            self.judge_password(id, unit);
         }
         let made = &self.world.containers[id];
         let (of, mark, volumes) = (made.of.clone(), made.mark.clone(), made.volumes.clone());
@@ -288,8 +289,14 @@ impl Sim {
         };
         self.enter(id, phase);
         self.step(id, wait, Step::Next);
+        let password = self.world.containers[id].password.clone();
         if let Some(data) = self.data_mut(id) {
-            data.get_or_insert_default().dirty = true;
+            // Only the first start takes a password.
+            let new = || Data {
+                password,
+                ..Data::default()
+            };
+            data.get_or_insert_with(new).dirty = true;
         }
     }
 
@@ -493,7 +500,7 @@ impl Sim {
     }
 
     /// What SQL Server answers at its port, and after how long.
-    pub(super) fn sql_answers(&mut self, port: u16, limit: Ms) -> (Probe, Ms) {
+    pub(super) fn sql_answers(&mut self, port: u16, password: &str, limit: Ms) -> (Probe, Ms) {
         let quick = self.chance.between(1, 20);
         let Some(made) = self.world.listener(port) else {
             return (
@@ -511,7 +518,11 @@ impl Sim {
                 limit,
             );
         }
+        let has = made.volumes.first();
+        let has = has.and_then(|volume| self.world.volumes.get(volume)?.data.as_ref());
+        let is_known = has.is_none_or(|data| data.password == password);
         let probe = match process.phase {
+            Phase::Ready if !is_known => Probe::Refused("error 18456".to_owned()),
             Phase::Ready => Probe::Ready,
             Phase::Refusing => Probe::Refused("error 18456".to_owned()),
             Phase::Recovering => Probe::Alive("database Octopus is RECOVERING".to_owned()),

@@ -135,6 +135,7 @@ impl Sim {
 
     fn check_rest(&mut self, status: &Status) {
         self.trace(|| format!("at rest: {:?}", status.verdict));
+        self.check_password();
         let daemon = self.daemon.as_ref().unwrap();
         let desired = daemon.state().desired.clone();
         match desired.goal {

@@ -9,6 +9,7 @@ use octo_local::daemon::message::LeaseStep;
 use octo_local::daemon::message::RequestId;
 use octo_local::daemon::state_writer::StateDisk;
 use octo_local::daemon::store::Loaded;
+use octo_local::daemon::store::PasswordChange;
 use octo_local::daemon::store::Stored;
 use octo_local::reconcile::Goal;
 use octo_local::reconcile::preview::Change;
@@ -56,6 +57,8 @@ pub(super) enum Event {
     BackedUp(u64, Box<Stored>),
     /// Data is brought back, or that failed, with data touched or not.
     BroughtBack(u64, Box<Stored>, Result<(), bool>),
+    /// SQL Server is asked for another password.
+    PasswordAsked(u64, String, Box<PasswordChange>),
     Trouble,
     Undo(Undo),
 }
@@ -153,6 +156,7 @@ impl Sim {
             no_backup: false,
             back_by_itself: chance.percent(30),
             mistake: None,
+            passwords: 0,
         };
         let mut world = World {
             strict: chance.percent(30),
@@ -330,6 +334,7 @@ impl Sim {
             Event::Save(epoch, number, stored) => self.save(epoch, number, &stored),
             Event::BackedUp(epoch, stored) => self.backed_up(epoch, &stored),
             Event::BroughtBack(epoch, stored, step) => self.brought_back(epoch, stored, step),
+            Event::PasswordAsked(epoch, id, change) => self.password_asked(epoch, &id, &change),
             Event::Trouble => self.trouble(),
             Event::Undo(undo) => self.undo(undo),
         }

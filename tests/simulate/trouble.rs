@@ -335,6 +335,7 @@ impl Sim {
             privileged: false,
             mark: String::new(),
             key: String::new(),
+            password: String::new(),
             node: String::new(),
             networks: std::collections::BTreeSet::new(),
             doing: Doing::Created,

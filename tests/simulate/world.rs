@@ -69,6 +69,8 @@ pub(super) struct Made {
     pub(super) mark: String,
     /// The master key that it was given.
     pub(super) key: String,
+    /// The password of `sa` that it was given.
+    pub(super) password: String,
     /// What it is called on the list of nodes; empty for what is no node.
     pub(super) node: String,
     /// Names before the first start, IDs after.
@@ -114,6 +116,8 @@ pub(super) struct Data {
     /// The version of Octopus that upgraded it last; none: there is no database yet.
     pub(super) schema: Option<u32>,
     pub(super) key: String,
+    /// The password of `sa`.
+    pub(super) password: String,
     /// A server was killed on it, so the next one recovers it first.
     pub(super) dirty: bool,
 }

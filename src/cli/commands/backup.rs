@@ -1,9 +1,11 @@
 //! `backup`, `backup list`, `backup verify` and `backup restore`. `list` and `verify` tell what is in
 //! a backup directory, and whether every byte of a set is what was written: they only read, and need
-//! neither daemon nor engine.
+//! neither daemon nor engine, save for `--restore-test`.
 
 pub(in crate::cli::commands) mod create;
+mod quiesce;
 mod restore;
+mod restore_test;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,11 +22,14 @@ use crate::backup::manifest::Encryption;
 use crate::backup::part::Identities;
 use crate::backup::progress;
 use crate::backup::progress::Progress;
+use crate::backup::restore::Opened;
+use crate::backup::run::RunError;
 use crate::backup::verify;
 use crate::backup::verify::Finding;
 use crate::cli::args::BackupCommand;
 use crate::cli::args::BackupFlags;
 use crate::cli::args::Format;
+use crate::cli::args::VerifyFlags;
 use crate::cli::commands::events::time_of;
 use crate::cli::context::Context;
 use crate::cli::outcome::CONFIGURATION;
@@ -51,18 +56,7 @@ pub async fn backup(context: &Context, flags: &BackupFlags) -> Outcome {
     match command {
         BackupCommand::List { from, format } => list(&directory(context, from.as_ref()), *format),
         BackupCommand::Restore(flags) => restore::restore(context, flags).await,
-        BackupCommand::Verify {
-            name,
-            from,
-            identity,
-            format,
-        } => {
-            let name = name.parse::<SetName>();
-            let name = name.map_err(|error| Failure::new(USAGE, error.to_string()))?;
-            let directory = directory(context, from.as_ref());
-            let identities = identities(identity.as_ref())?;
-            verify(directory, name, identities, *format).await
-        }
+        BackupCommand::Verify(flags) => verify(context, flags).await,
     }
 }
 
@@ -220,29 +214,53 @@ fn identities(file: Option<&PathBuf>) -> Result<Identities, Failure> {
 const NO_IDENTITY: &str =
     "it is no file of age identities; give the file that `age-keygen -o FILE` wrote";
 
-async fn verify(
-    directory: Directory,
-    name: SetName,
-    identities: Identities,
-    format: Format,
-) -> Outcome {
-    let manifest = directory.manifest(&name)?;
-    let (encrypted, stored) = (
-        manifest.encryption != Encryption::None,
-        manifest.stored_size(),
-    );
-    let by_content = !encrypted || !identities.0.is_empty();
-    let total = if by_content {
-        manifest.plain_size()
+async fn verify(context: &Context, flags: &VerifyFlags) -> Outcome {
+    let name = flags.name.parse::<SetName>();
+    let name = name.map_err(|error| Failure::new(USAGE, error.to_string()))?;
+    let directory = directory(context, flags.from.as_ref());
+    let set = Opened {
+        manifest: directory.manifest(&name)?,
+        directory,
+        name,
+        identities: identities(flags.identity.as_ref())?,
+    };
+    let is_encrypted = set.manifest.encryption != Encryption::None;
+    let is_opened = !is_encrypted || !set.identities.0.is_empty();
+    let findings = read(&set, is_opened).await?;
+    let is_whole = findings.iter().all(|one| one.fault.is_none());
+    let restored = if flags.restore_test && is_whole {
+        Some(restore_test::restore_test(context, &set).await?)
     } else {
-        stored
+        None
+    };
+    let verified = Verified {
+        name: &set.name,
+        findings: &findings,
+        is_opened,
+        restored,
+    };
+    verified.tell(flags.format)
+}
+
+/// Reads every byte of a set, opened if it can be.
+async fn read(set: &Opened, is_opened: bool) -> Result<Vec<Finding>, Failure> {
+    let total = if is_opened {
+        set.manifest.plain_size()
+    } else {
+        set.manifest.stored_size()
     };
     let began = tokio::time::Instant::now();
-    let set = name.clone();
+    let set = set.clone();
     let reading = tokio::task::spawn_blocking(move || {
+        let Opened {
+            directory,
+            name,
+            manifest,
+            identities,
+        } = &set;
         let mut progress = Progress::of("reading", Some(total));
         let mut told = Duration::ZERO;
-        verify::verify(&directory, &set, &manifest, &identities, |more| {
+        verify::verify(directory, name, manifest, identities, |more| {
             let elapsed = began.elapsed();
             progress.moved(progress.done + more, elapsed);
             if elapsed.saturating_sub(told) >= TELL_EVERY {
@@ -252,48 +270,65 @@ async fn verify(
             true
         })
     });
-    let findings = reading.await.map_err(|error| {
-        Failure::new(crate::cli::outcome::BUG, format!("read the set: {error}"))
-    })?;
-    tell(&name, &findings, by_content, format)
+    reading
+        .await
+        .map_err(|error| Failure::new(crate::cli::outcome::BUG, format!("read the set: {error}")))
 }
 
-fn tell(name: &SetName, findings: &[Finding], by_content: bool, format: Format) -> Outcome {
-    let faults: Vec<String> = findings
-        .iter()
-        .filter_map(|one| one.fault.clone())
-        .collect();
-    match format {
-        Format::Json => print::json(&serde_json::json!({
-            "schema_version": SCHEMA_VERSION,
-            "name": name,
-            "good": faults.is_empty(),
-            "opened": by_content,
-            "parts": findings,
-        })),
-        Format::Table => {
-            for one in findings {
-                let verdict = one.fault.as_deref().map_or("good", |_| "BAD");
-                let size = progress::size(one.stored_size);
-                print::line(format_args!("{verdict:<4}  {size:>10}  {}", one.file));
+/// What was found of a set.
+struct Verified<'a> {
+    name: &'a SetName,
+    findings: &'a [Finding],
+    is_opened: bool,
+    /// How its database was restored for a test, if it was.
+    restored: Option<Result<(), RunError>>,
+}
+
+impl Verified<'_> {
+    fn tell(&self, format: Format) -> Outcome {
+        let Self { name, findings, .. } = self;
+        let faults = findings.iter().filter_map(|one| one.fault.clone());
+        let unusable = self.restored.as_ref().and_then(|test| test.as_ref().err());
+        let unusable = unusable.map(|error| format!("it cannot be restored: {error}"));
+        let faults: Vec<String> = faults.chain(unusable).collect();
+        match format {
+            Format::Json => print::json(&serde_json::json!({
+                "schema_version": SCHEMA_VERSION,
+                "name": name,
+                "good": faults.is_empty(),
+                "opened": self.is_opened,
+                "restored": self.restored.as_ref().map(Result::is_ok),
+                "parts": findings,
+            })),
+            Format::Table => {
+                for one in *findings {
+                    let verdict = one.fault.as_deref().map_or("good", |_| "BAD");
+                    let size = progress::size(one.stored_size);
+                    print::line(format_args!("{verdict:<4}  {size:>10}  {}", one.file));
+                }
             }
         }
+        if !faults.is_empty() {
+            let mut lines = vec![format!("backup {name} is damaged; do not rely on it:")];
+            lines.extend(faults.iter().map(|fault| format!("  {fault}")));
+            return Err(Failure {
+                code: FAILED,
+                lines,
+            });
+        }
+        let how = if self.is_opened {
+            "every byte is what was written"
+        } else {
+            "every stored byte is what was written; with --identity FILE the content is opened too"
+        };
+        print::tell(format_args!("backup {name} is good: {how}"));
+        if self.restored.is_some() {
+            print::tell(
+                "SQL Server restored its database beside the running one, found no error in it (DBCC CHECKDB), and dropped it again",
+            );
+        }
+        Ok(())
     }
-    if !faults.is_empty() {
-        let mut lines = vec![format!("backup {name} is damaged; do not rely on it:")];
-        lines.extend(faults.iter().map(|fault| format!("  {fault}")));
-        return Err(Failure {
-            code: FAILED,
-            lines,
-        });
-    }
-    let how = if by_content {
-        "every byte is what was written"
-    } else {
-        "every stored byte is what was written; with --identity FILE the content is opened too"
-    };
-    print::tell(format_args!("backup {name} is good: {how}"));
-    Ok(())
 }
 
 impl From<DirectoryError> for Failure {

@@ -94,7 +94,7 @@ fn collect(stored: &Stored, config: Option<&Config>) -> BTreeMap<&'static str, S
     let values = config.map(values).unwrap_or_default();
     let kept = |name: &str| match name {
         "MASTER_KEY" => stored.master_key(),
-        "SA_PASSWORD" => stored.sa_password.as_ref(),
+        "SA_PASSWORD" => stored.sa.known.as_ref(),
         _ => None,
     };
     let value = |name: &str| {

@@ -9,6 +9,7 @@ use crate::api::client::ClientError;
 use crate::cli::args::UpFlags;
 use crate::cli::boot::Boot;
 use crate::cli::commands::plan;
+use crate::cli::commands::sa_password;
 use crate::cli::context::Context;
 use crate::cli::daemon_client::daemon_process;
 use crate::cli::daemon_client::reattach;
@@ -57,6 +58,7 @@ pub async fn up(context: &Context, flags: &UpFlags) -> Outcome {
 
 async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>) -> Outcome {
     let mut progress = Progress::new(flags.format);
+    sa_password::finish_before_up(context).await?;
     let resolved = request::resolve(context, &(&flags.overrides).into()).await?;
     request::tell_warnings(&resolved);
     if let Some(demo) = &resolved.demo {

@@ -1,10 +1,6 @@
 //! `upgrade`: another version of Octopus Server is applied, with a backup before it, and `.env` says so
 //! afterwards.
 
-use std::io::Write as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-
 use crate::cli::args::Overrides;
 use crate::cli::args::PlanFlags;
 use crate::cli::args::UpFlags;
@@ -13,6 +9,7 @@ use crate::cli::commands::plan;
 use crate::cli::commands::up;
 use crate::cli::context::Context;
 use crate::cli::daemon_client::request::TAG;
+use crate::cli::env_file;
 use crate::cli::outcome::FAILED;
 use crate::cli::outcome::Failure;
 use crate::cli::outcome::INTERRUPTED;
@@ -92,27 +89,9 @@ pub(super) fn write_down(context: &Context, tag: &str) -> Outcome {
     let Some(text) = text else {
         return by_hand("the version cannot be written into the file as it is");
     };
-    if let Err(error) = replace(&path, &text) {
+    if let Err(error) = env_file::replace(&path, &text) {
         return by_hand(&format!("{} cannot be written: {error}", path.display()));
     }
     print::tell(format_args!("{} says {TAG}={tag} now", path.display()));
-    Ok(())
-}
-
-/// Puts a text in the place of a file's, whole or not at all, for whoever could read and write the
-/// file before.
-fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let before = std::fs::metadata(path)?;
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().set_permissions(before.permissions())?;
-    // One's own file needs no other owner, and nobody but root can give it one.
-    let made = file.as_file().metadata()?;
-    if (made.uid(), made.gid()) != (before.uid(), before.gid()) {
-        std::os::unix::fs::fchown(file.as_file(), Some(before.uid()), Some(before.gid()))?;
-    }
-    file.as_file().sync_all()?;
-    file.persist(path)?;
     Ok(())
 }

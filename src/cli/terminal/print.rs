@@ -15,6 +15,7 @@ use crate::cli::outcome::FAILED;
 use crate::cli::terminal::foreign;
 pub use crate::cli::terminal::foreign::plain;
 use crate::cli::terminal::measure;
+use crate::config::Secret;
 use crate::spec::UnitId;
 
 /// The exit code that a shell shows for a program that SIGPIPE ended, as in `octo-local events |
@@ -104,6 +105,24 @@ pub fn ask(question: impl Display) -> Option<String> {
         }
         Ok(_) => Some(answer.trim().to_owned()),
     }
+}
+
+/// A question whose answer is not shown as it is typed; none at the end of the terminal's input.
+pub fn ask_secretly(question: impl Display) -> Option<Secret> {
+    use rustix::termios::LocalModes;
+    use rustix::termios::OptionalActions;
+    let stdin = std::io::stdin();
+    let before = rustix::termios::tcgetattr(&stdin).ok()?;
+    let mut silent = before.clone();
+    silent.local_modes.remove(LocalModes::ECHO);
+    silent.local_modes.insert(LocalModes::ECHONL);
+    rustix::termios::tcsetattr(&stdin, OptionalActions::Flush, &silent).ok()?;
+    eprint!("{question} ");
+    let mut answer = String::new();
+    let read = stdin.read_line(&mut answer);
+    let _ = rustix::termios::tcsetattr(&stdin, OptionalActions::Flush, &before);
+    let line = answer.trim_end_matches(['\r', '\n']);
+    matches!(read, Ok(1..)).then(|| Secret::new(line))
 }
 
 /// Whether somebody can be asked.

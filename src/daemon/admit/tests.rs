@@ -6,6 +6,7 @@ use crate::config::project::ProjectName;
 use crate::config::read;
 use crate::config::read::Demo;
 use crate::daemon::store::Ran;
+use crate::daemon::store::SaPassword;
 use crate::spec::build::BuildInput;
 use crate::spec::build::build;
 
@@ -271,7 +272,10 @@ fn a_new_stack_elsewhere_does_not_take_the_place_of_a_key() {
 fn a_password_that_the_data_does_not_know_is_refused_and_nothing_is_said_that_was_not_tried() {
     let plain = config(&[], false);
     let stored = Stored {
-        sa_password: Some(Secret::new("0ld-password")),
+        sa: SaPassword {
+            known: Some(Secret::new("0ld-password")),
+            ..SaPassword::default()
+        },
         ..made(false)
     };
     let asked = |login| Facts {
@@ -662,7 +666,10 @@ fn a_password_of_data_elsewhere_binds_nobody_and_a_chosen_place_that_lost_its_da
     let chosen = config(&[("SQL_DATA", "/srv/sql"), ("MASTER_KEY", KEY)], false);
     let own = config(&[], false);
     let stored = Stored {
-        sa_password: Some(Secret::new("0ld-password")),
+        sa: SaPassword {
+            known: Some(Secret::new("0ld-password")),
+            ..SaPassword::default()
+        },
         spec: Some(spec(&own)),
         ..Stored::default()
     };

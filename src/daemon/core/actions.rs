@@ -77,12 +77,7 @@ impl Core {
         let configured = configured.map(|spec| spec.database.password.clone());
         ActionInput {
             spec: self.state.desired.spec.clone(),
-            sa_passwords: kept
-                .sa_password
-                .clone()
-                .into_iter()
-                .chain(configured)
-                .collect(),
+            sa_passwords: kept.sa.all().cloned().chain(configured).collect(),
             network: self.state.seen.network().map(str::to_owned),
             moved: self.state.moved_images(),
             had_data: kept

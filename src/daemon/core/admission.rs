@@ -79,6 +79,14 @@ impl Core {
             Wished::RollBack => self
                 .admit_rollback()
                 .map_err(|denied| Answer::Wished(Err(denied))),
+            Wished::Quiesce(number) => match self.admit_quiesce() {
+                Ok(()) => Ok(Admitted::Quiesce(number)),
+                Err(denied) => Err(Answer::Wished(Err(denied))),
+            },
+            Wished::Password(step) => match self.admit_password(&step) {
+                Ok(()) => Ok(Admitted::Password(step)),
+                Err(denied) => Err(Answer::Wished(Err(denied))),
+            },
             Wished::Units(About::Start | About::Restart, _)
                 if self.unfinished_restore().is_some() =>
             {
@@ -119,6 +127,9 @@ impl Core {
         if kept.backups.restoring.is_some() {
             return because("a restore is not finished: finish that first");
         }
+        if let Some(denied) = self.deny_for_password() {
+            return Err(denied);
+        }
         if kept.backups.upgrades.waiting().is_some() {
             return because(
                 "the upgrade is not applied yet: `octo-local up` with what was before takes it back",
@@ -139,6 +150,9 @@ impl Core {
         match &step {
             RestoreStep::Begin(_) if kept.spec.is_none() => {
                 because("nothing was applied yet: `octo-local up` first")
+            }
+            RestoreStep::Begin(_) if kept.sa.changing().is_some() => {
+                because("the password of sa is being changed; restore when that is done")
             }
             RestoreStep::Begin(_) if kept.is_going_down() => {
                 because("a `down` goes on; restore when it is done")
@@ -244,6 +258,9 @@ impl Core {
         let refetch = request.config.pull == Pull::Always;
         let mut changes = preview::changes(kept.spec.as_ref(), &spec, &seen, refetch);
         let upgrade = self.upgrade_to(request, &spec, &seen);
+        if let Some(denied) = upgrade.as_ref().and_then(|_| self.deny_for_password()) {
+            return Err(denied);
+        }
         let first = upgrade.as_ref().and_then(first_change);
         changes.splice(0..0, first);
         Ok(Up {

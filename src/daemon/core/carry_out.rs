@@ -9,6 +9,7 @@ use crate::config::Pull;
 use crate::daemon::message::Accepted;
 use crate::daemon::message::Answer;
 use crate::daemon::message::Denied;
+use crate::daemon::message::PasswordStep;
 use crate::daemon::message::RequestId;
 use crate::daemon::message::RestoreStep;
 use crate::daemon::store::Stored;
@@ -61,6 +62,8 @@ impl Core {
                     | Admitted::Undrain(_)
                     | Admitted::Restore(_)
                     | Admitted::RollBack
+                    | Admitted::Password(_)
+                    | Admitted::Quiesce(_)
                     | Admitted::Start(_) => Answer::Wished(Err(denied)),
                 },
             );
@@ -82,6 +85,8 @@ impl Core {
             | Admitted::Undrain(_)
             | Admitted::Restore(_)
             | Admitted::RollBack
+            | Admitted::Password(_)
+            | Admitted::Quiesce(_)
             | Admitted::Start(_) => Answer::Wished(Ok(generation)),
         };
         self.reply(id, answer);
@@ -106,6 +111,12 @@ impl Core {
         ) {
             return Some(format!(
                 "the state file cannot be written, so no data is replaced: {why}"
+            ));
+        }
+        // Nobody would know the new one after a crash.
+        if matches!(admitted, Admitted::Password(PasswordStep::Begin(_))) {
+            return Some(format!(
+                "the state file cannot be written, so no password is changed: {why}"
             ));
         }
         // No node may start with a key that only its container would know.
@@ -168,7 +179,14 @@ impl Core {
                 }
                 self.tell("", "restart was asked for");
             }
-            Admitted::Stop(_) | Admitted::Drain(_) | Admitted::Undrain(_) => {}
+            Admitted::Password(PasswordStep::Begin(_)) => {
+                self.tell("", "the password of sa changes: nodes stop");
+            }
+            Admitted::Quiesce(number) => self.begin_quiesce(*number),
+            Admitted::Stop(_)
+            | Admitted::Drain(_)
+            | Admitted::Undrain(_)
+            | Admitted::Password(PasswordStep::Written) => {}
             Admitted::Restore(RestoreStep::Begin(set)) => {
                 records.forgive();
                 self.tell("", format!("a restore of backup {set} begins: nodes stop"));

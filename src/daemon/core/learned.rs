@@ -7,6 +7,8 @@ use time::OffsetDateTime;
 
 use super::Core;
 use super::millis;
+use super::quiesce::Quiesce;
+use super::sa_password::PasswordWork;
 use super::schedule::Scheduled;
 use super::task_counts::TaskCounts;
 use super::upgrade::VersionWork;
@@ -40,6 +42,10 @@ pub(super) struct Learned {
     pub(super) task_counts: TaskCounts,
     /// What is under way of an upgrade or a rollback.
     pub(super) version: VersionWork,
+    /// Who has all nodes drained for a while.
+    pub(super) quiesce: Quiesce,
+    /// What is under way of a change of the password of `sa`.
+    pub(super) password: PasswordWork,
 }
 
 impl Core {
@@ -56,7 +62,7 @@ impl Core {
                         .filter(|config| config.database.user.eq_ignore_ascii_case("sa"))
                         .and_then(|config| config.sql.as_ref());
                     let password = tried.map(|sql| sql.sa_password.clone());
-                    stored.sa_password = password.or(stored.sa_password.take());
+                    stored.sa.known = password.or(stored.sa.known.take());
                 }),
                 News::Unprivileged => {
                     self.tell("", Note::Unprivileged.to_string());

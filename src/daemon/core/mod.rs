@@ -30,7 +30,9 @@ mod keeping;
 mod learned;
 mod looks;
 mod probe_pacing;
+mod quiesce;
 mod requests;
+mod sa_password;
 mod schedule;
 mod shortage;
 mod shutdown;
@@ -46,6 +48,7 @@ use super::message::Effect;
 use super::message::Event;
 use super::message::Leave;
 use super::message::Moment;
+use super::message::Session;
 use super::store::Loaded;
 use super::store::Stored;
 use crate::config::project::ProjectName;
@@ -236,6 +239,7 @@ impl Core {
             }
             Event::BackedUp(of, result) => self.on_backed_up(of, result),
             Event::BroughtBack(result) => self.on_brought_back(result),
+            Event::PasswordChanged(result) => self.on_password_changed(result),
             Event::Saved { number, result } => {
                 if let Err(error) = &result {
                     tracing::error!(error, "the state file cannot be written");
@@ -252,7 +256,8 @@ impl Core {
             Event::Requested(id, request) => self.on_request(id, request),
             Event::Terminated => self.on_terminated(),
             Event::Left(leave) => self.leave(leave),
-            Event::SessionEnded(session) => self.requests.end_session(session),
+            Event::SessionEnded(Session::Up(number)) => self.requests.end_session(number),
+            Event::SessionEnded(Session::Quiesce(number)) => self.end_quiesce(number),
             Event::FrontDoor(report) => self.on_front_door(report),
         }
         self.pass_on_news();
@@ -293,6 +298,7 @@ impl Core {
         }
         self.back_up_when_due();
         self.go_on_with_version_change();
+        self.go_on_with_password_change();
         self.keep_what_is_known();
         self.out.extend(self.keeping.write_changes(now.mono));
         self.note_a_lost_engine();
@@ -342,6 +348,7 @@ impl Core {
             self.counts_tasks_at(),
             farewell,
             self.backup_due_at(),
+            self.password_due_at(),
         ];
         let due = due.into_iter().flatten().min();
         let look = self.looks.due_at(now);
@@ -381,6 +388,7 @@ impl Core {
                 .chain(self.unfinished_restore())
                 .chain(self.failed_backup())
                 .chain(self.notes_of_version_change())
+                .chain(self.notes_of_password())
                 .chain(self.left_to_others())
                 .collect(),
             ends_when_down: self.setup.ends_when_down,

@@ -21,9 +21,11 @@ use crate::daemon::message::Effect;
 use crate::daemon::message::Found;
 use crate::daemon::message::Inquiry;
 use crate::daemon::message::Leave;
+use crate::daemon::message::PasswordStep;
 use crate::daemon::message::Request;
 use crate::daemon::message::RequestId;
 use crate::daemon::message::RestoreStep;
+use crate::daemon::message::Session;
 use crate::daemon::message::UpRequest;
 use crate::daemon::store::Data;
 use crate::engine::Endpoint;
@@ -79,10 +81,16 @@ enum Purpose {
 #[derive(Debug)]
 pub(super) enum Wished {
     Up(Box<UpRequest>, Evidence),
-    Down { volumes: bool, pace: DownPace },
+    Down {
+        volumes: bool,
+        pace: DownPace,
+    },
     Units(About, Vec<UnitId>),
     Restore(RestoreStep),
     RollBack,
+    Password(PasswordStep),
+    /// By the number of its session.
+    Quiesce(u64),
 }
 
 /// What a configuration is judged by.
@@ -98,9 +106,12 @@ impl Wished {
     pub(super) fn denied(&self, denied: Denied) -> Answer {
         match self {
             Self::Up(..) => Answer::Up(Err(denied)),
-            Self::Down { .. } | Self::Units(..) | Self::Restore(_) | Self::RollBack => {
-                Answer::Wished(Err(denied))
-            }
+            Self::Down { .. }
+            | Self::Units(..)
+            | Self::Restore(_)
+            | Self::RollBack
+            | Self::Password(_)
+            | Self::Quiesce(_) => Answer::Wished(Err(denied)),
         }
     }
 }
@@ -194,6 +205,18 @@ impl Core {
             }
             Request::RollBack(endpoint) => {
                 self.queue_if_here(id, Wished::RollBack, endpoint.as_ref());
+            }
+            Request::Password(step, endpoint) => {
+                self.queue_if_here(id, Wished::Password(step), endpoint.as_ref());
+            }
+            Request::Quiesce(Session::Quiesce(number), endpoint) => {
+                self.queue_if_here(id, Wished::Quiesce(number), endpoint.as_ref());
+            }
+            // An `up` has nobody drained.
+            Request::Quiesce(Session::Up(_), _) => {
+                let words = "nodes are drained for a session of their own";
+                let denied = Denied::Because(words.to_owned());
+                self.reply(id, Answer::Wished(Err(denied)));
             }
             Request::Cancel(session) => {
                 let alone = self.on_cancelled(session);

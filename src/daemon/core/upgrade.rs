@@ -129,6 +129,7 @@ impl Core {
         let rest = is_saved
             || upgrades.rolling_back.is_some()
             || self.is_data_worked_on()
+            || self.is_password_changing()
             || self.learned.version.waits_for_the_disk;
         let desired = &mut self.state.desired;
         if desired.wanted_next != next {
@@ -237,10 +238,14 @@ impl Core {
     }
 
     /// Whether no node runs nor can, and the database serves: what is read or written now is whole.
-    /// What the disk does not have yet is waited for.
     fn is_data_at_rest(&self) -> bool {
-        let now = self.now.mono;
         let database = self.state.records.get(UnitId::Sql);
+        database.is_some_and(|database| database.health().ready) && self.are_nodes_out()
+    }
+
+    /// Whether no node runs nor can. What the disk does not have yet is waited for.
+    pub(super) fn are_nodes_out(&self) -> bool {
+        let now = self.now.mono;
         self.state.desired.goal == Goal::Up
             && self.state.desired.nodes_rest
             && self.keeping.is_well()
@@ -248,7 +253,6 @@ impl Core {
             && *self.looks.engine() == EngineView::Answers
             && self.looks.may_act()
             && self.tenure.may_act(now)
-            && database.is_some_and(|database| database.health().ready)
             && no_node_runs(
                 &self.state.desired,
                 &self.state.seen,
@@ -317,7 +321,7 @@ impl Core {
         }
     }
 
-    fn apply_another_version(&mut self) {
+    pub(super) fn apply_another_version(&mut self) {
         self.learned.version.waits_for_the_disk = true;
         self.state.records.forgive();
         self.derive();

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::config::Config;
 use crate::config::Secret;
 use crate::daemon::message::DownPace;
+use crate::daemon::message::PasswordStep;
 use crate::daemon::message::RestoreStep;
 use crate::daemon::store::Data;
 use crate::daemon::store::Stored;
@@ -42,6 +43,10 @@ pub(super) enum Admitted {
     Restore(RestoreStep),
     /// The last upgrade is taken back.
     RollBack,
+    /// The password of `sa` is changed, or was written down.
+    Password(PasswordStep),
+    /// All nodes take no tasks as long as the session of this number lasts.
+    Quiesce(u64),
 }
 
 /// A configuration that was admitted.
@@ -79,7 +84,14 @@ impl Admitted {
             Self::Up(_) | Self::Down { .. } | Self::Stop(_) | Self::Restore(_) | Self::RollBack => {
                 true
             }
-            Self::Restart(_) | Self::Start(_) | Self::Drain(_) | Self::Undrain(_) => false,
+            // A configuration that was read before has the password of before.
+            Self::Password(PasswordStep::Begin(_)) => true,
+            Self::Restart(_)
+            | Self::Start(_)
+            | Self::Drain(_)
+            | Self::Undrain(_)
+            | Self::Quiesce(_)
+            | Self::Password(PasswordStep::Written) => false,
         }
     }
 
@@ -99,6 +111,10 @@ impl Admitted {
             Self::Restore(RestoreStep::Begin(set)) => stored.begin_restore(set),
             Self::Restore(RestoreStep::End(restored)) => stored.end_restore(restored),
             Self::RollBack => stored.begin_rollback(),
+            Self::Password(PasswordStep::Begin(to)) => stored.begin_password_change(to),
+            Self::Password(PasswordStep::Written) => stored.password_written(),
+            // It goes with this daemon: the next one has nodes take tasks again.
+            Self::Quiesce(_) => {}
             Self::Start(units) => {
                 (stored.wish, stored.held) = (Wish::Up, false);
                 stored.stopped.retain(|unit| !units.contains(unit));
@@ -123,6 +139,7 @@ impl Up {
             stored.config = Some(self.config.clone());
             stored.spec = Some(self.spec.clone());
             stored.images.clear();
+            stored.settle_password(&self.config);
         }
         if let Some(new) = &self.key {
             if new.begins_anew {

@@ -69,6 +69,7 @@ fn scheduled(paths: &Paths, stored: &Stored) -> Wanted {
         recipients: recipients.unwrap_or_default(),
         without_secrets: false,
         now: time::OffsetDateTime::now_utc(),
+        drained: None,
     }
 }
 
@@ -85,5 +86,6 @@ fn before_upgrade(paths: &Paths, stored: &Stored) -> Result<Wanted, String> {
         recipients: Vec::new(),
         without_secrets: false,
         now: time::OffsetDateTime::now_utc(),
+        drained: None,
     })
 }

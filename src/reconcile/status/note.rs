@@ -142,6 +142,26 @@ pub enum Note {
         /// Why.
         why: String,
     },
+    /// The password of `sa` changes, and no node runs meanwhile.
+    #[error(
+        "the password of sa is being changed, and no node runs meanwhile{}",
+        .why.as_ref().map(|why| format!(": {why}")).unwrap_or_default()
+    )]
+    PasswordChanging {
+        /// Why it takes so long, if that is known.
+        why: Option<String>,
+    },
+    /// SQL Server has a new password of `sa`, and the variables may say the one of before.
+    #[error(
+        "sa has a new password, which is not written where the variables are: `octo-local sa-password rotate` writes it"
+    )]
+    PasswordUnwritten,
+    /// The password of `sa` was to be changed and is not.
+    #[error("the password of sa was not changed, and the one of before counts: {why}")]
+    PasswordKept {
+        /// Why.
+        why: String,
+    },
     /// The last scheduled backup failed.
     #[error("the last scheduled backup failed: {why}; `octo-local backup` makes one now")]
     BackupFailed {
@@ -231,6 +251,9 @@ mod tests {
                 to: "b".into(),
             },
             Note::VersionKept { why: "x".into() },
+            Note::PasswordChanging { why: None },
+            Note::PasswordUnwritten,
+            Note::PasswordKept { why: "x".into() },
             Note::LeftToOthers {
                 what: "network".into(),
                 why: "x".into(),

@@ -273,7 +273,7 @@ impl Around<'_> {
             return "stopped by the operator".to_owned();
         }
         if !runs && self.desired.rests(unit) {
-            return "rests until the data is saved or brought back".to_owned();
+            return "rests while the database is worked on".to_owned();
         }
         if !runs && self.desired.stopped.contains(&UnitId::Sql) {
             return "waits for db, which the operator stopped".to_owned();

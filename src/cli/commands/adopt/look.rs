@@ -25,6 +25,7 @@ use crate::cli::commands::backup::create;
 use crate::cli::context::Context;
 use crate::cli::daemon_client::daemon_process;
 use crate::cli::daemon_client::request;
+use crate::cli::node_key;
 use crate::cli::outcome::CONFIGURATION;
 use crate::cli::outcome::FAILED;
 use crate::cli::outcome::Failure;
@@ -47,8 +48,6 @@ use crate::spec::build::BuildInput;
 use crate::spec::build::build;
 use crate::sql;
 
-/// How long a node gets to show its key.
-const KEY_LIMIT: Duration = Duration::from_secs(60);
 /// How long SQL Server gets to say what it thinks of a password.
 const LOGIN_LIMIT: Duration = Duration::from_secs(10);
 
@@ -130,11 +129,8 @@ fn refused(problems: &[Problem]) -> Failure {
 /// say. A node that runs came up with its key: it is the data's.
 async fn key_of(engine: &Engine, found: &Found) -> Result<Option<Secret>, Failure> {
     for node in found.nodes.iter().filter(|node| node.running) {
-        for command in master_key::commands() {
-            let ran = engine.exec(&node.id, &command, KEY_LIMIT).await?;
-            if let Some(key) = master_key::in_answer(&ran.said) {
-                return Ok(Some(key));
-            }
+        if let Some(key) = node_key::of(engine, &node.id).await? {
+            return Ok(Some(key));
         }
     }
     for node in &found.nodes {
@@ -351,6 +347,7 @@ pub(super) async fn back_up(context: &Context, engine: &Engine, looked: &Looked)
         recipients: looked.config.backup.recipients.clone(),
         without_secrets: false,
         now: OffsetDateTime::now_utc(),
+        drained: None,
     };
     let (sender, receiver) = watch::channel(Progress::default());
     let telling = tokio::spawn(create::tell(receiver));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
+use super::quiesce;
 use crate::backup::Progress;
 use crate::backup::SetName;
 use crate::backup::progress;
@@ -41,11 +42,33 @@ pub(super) async fn create(context: &Context, flags: &BackupFlags) -> Outcome {
         recipients: Vec::new(),
         without_secrets: flags.without_secrets,
         now: OffsetDateTime::now_utc(),
+        drained: None,
     };
-    let making = Box::pin(back_up(context, wanted));
+    let making = Box::pin(async {
+        if flags.quiesce {
+            back_up_quiesced(context, wanted).await
+        } else {
+            back_up(context, wanted).await
+        }
+    });
     let name = interruptible("interrupted: no backup was made", making).await?;
     print::line(name);
     Ok(())
+}
+
+/// The same while no node has tasks, whatever comes of it.
+async fn back_up_quiesced(context: &Context, wanted: Wanted) -> Result<SetName, Failure> {
+    let stored = context.applied().await.unwrap_or_default();
+    let quiesced = quiesce::begin(context, &stored).await?;
+    let wanted = Wanted {
+        drained: quiesced.as_ref().map(|quiesced| quiesced.drained.clone()),
+        ..wanted
+    };
+    let made = back_up(context, wanted).await;
+    if let Some(quiesced) = quiesced {
+        quiesce::end(context, quiesced, &stored).await;
+    }
+    made
 }
 
 /// Makes a set of what is applied, for those for whom it is to be encrypted.
@@ -68,7 +91,10 @@ pub(in crate::cli::commands) async fn back_up(
 }
 
 /// The engine that the stack is on, and no other.
-pub(super) async fn engine(context: &Context, stored: &Stored) -> Result<Engine, Failure> {
+pub(in crate::cli::commands) async fn engine(
+    context: &Context,
+    stored: &Stored,
+) -> Result<Engine, Failure> {
     let here = context.endpoint();
     if let Some(there) = stored
         .endpoint
