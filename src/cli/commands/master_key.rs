@@ -45,7 +45,7 @@ pub async fn master_key(context: &Context, command: &MasterKeyCommand) -> Outcom
             Ok(())
         }
         MasterKeyCommand::Verify { format } => {
-            interruptible("", verify(context, &stored, key, *format)).await
+            interruptible("", Box::pin(verify(context, &stored, key, *format))).await
         }
     }
 }

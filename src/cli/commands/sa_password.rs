@@ -54,7 +54,7 @@ const GOES_ON: &str = "interrupted; the daemon goes on, and `octo-local sa-passw
 /// Runs one of them.
 pub async fn sa_password(context: &Context, command: &SaPasswordCommand) -> Outcome {
     match command {
-        SaPasswordCommand::Rotate(flags) => rotate(context, flags).await,
+        SaPasswordCommand::Rotate(flags) => Box::pin(rotate(context, flags)).await,
     }
 }
 
@@ -64,7 +64,7 @@ async fn rotate(context: &Context, flags: &RotateFlags) -> Outcome {
     let kept = context.applied().await.unwrap_or_default();
     if kept.sa.change.is_some() {
         print::tell("the change of sa's password that was begun goes on");
-        return interruptible(GOES_ON, follow(context, None)).await;
+        return interruptible(GOES_ON, Box::pin(follow(context, None))).await;
     }
     let config = may_begin(context, &kept).await?;
     let to = new_password(&config, flags)?;
@@ -73,7 +73,7 @@ async fn rotate(context: &Context, flags: &RotateFlags) -> Outcome {
     if !flags.yes {
         confirm(context)?;
     }
-    interruptible(GOES_ON, follow(context, Some(to))).await?;
+    interruptible(GOES_ON, Box::pin(follow(context, Some(to)))).await?;
     print::tell("sa has a new password; `octo-local secrets SA_PASSWORD` shows it");
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::config::Pull;
 use crate::daemon::message::Accepted;
 use crate::daemon::message::Answer;
 use crate::daemon::message::Denied;
+use crate::daemon::message::DownPace;
 use crate::daemon::message::PasswordStep;
 use crate::daemon::message::RequestId;
 use crate::daemon::message::RestoreStep;
@@ -130,6 +131,25 @@ impl Core {
         })
     }
 
+    fn apply_down(&mut self, volumes: bool, pace: DownPace) {
+        self.state.records.blocked.clear();
+        self.passing.deadlines = NodeDeadlines::new(
+            pace.within,
+            pace.skips_tasks,
+            self.state.timing().node_stop_grace,
+            self.now.mono,
+        );
+        self.looks.invalidate_everything();
+        self.tell(
+            "",
+            if volumes {
+                "down, with the data"
+            } else {
+                "down"
+            },
+        );
+    }
+
     /// Carries out what was kept: the desired state follows from it, and failures are forgiven
     /// where a person asks for another try. While the daemon ends, nothing more happens than that
     /// the wish is kept.
@@ -153,23 +173,7 @@ impl Core {
                 };
                 self.tell("", format!("up: {}", counted(up.changes.len())));
             }
-            Admitted::Down { volumes, pace } => {
-                records.blocked.clear();
-                let timing = self.state.timing();
-                self.passing.deadlines = NodeDeadlines::new(
-                    pace.within,
-                    pace.skips_tasks,
-                    timing.node_stop_grace,
-                    self.now.mono,
-                );
-                self.looks.invalidate_everything();
-                let what = if *volumes {
-                    "down, with the data"
-                } else {
-                    "down"
-                };
-                self.tell("", what);
-            }
+            Admitted::Down { volumes, pace } => self.apply_down(*volumes, *pace),
             Admitted::Restart(units) => {
                 records.forgive();
                 for unit in units {

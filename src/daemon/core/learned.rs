@@ -160,6 +160,12 @@ impl Core {
         })
     }
 
+    pub(super) fn on_version_read(&mut self, ran: Ran) {
+        self.keeping.edit(|stored| {
+            stored.version_ran(ran);
+        });
+    }
+
     /// A node that serves proves that its key is the database's, and is asked for its version.
     fn learn_of_what_serves(&mut self) {
         let Some(spec) = &self.state.desired.spec else {

@@ -231,9 +231,7 @@ impl Core {
                 found,
             } => self.on_gathered(id, asker_left, found),
             Event::Leased(answer) => self.on_leased(answer),
-            Event::VersionRead(ran) => self.keeping.edit(|stored| {
-                stored.version_ran(ran);
-            }),
+            Event::VersionRead(ran) => self.on_version_read(ran),
             Event::TasksCounted(unit, instance, tasks) => {
                 self.state.on_tasks_counted(unit, &instance, tasks);
             }
