@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::cli::unfinished;
 use crate::cli::variables::Files;
 use crate::dotenv::edit;
 
@@ -82,7 +83,7 @@ pub fn edits(
 }
 
 fn can_be_replaced(path: &Path) -> Result<(), CannotWrite> {
-    let made = target(path).and_then(|target| beside(&target));
+    let made = target(path).and_then(|target| unfinished::beside(&target));
     made.map(|_| ()).map_err(|source| CannotWrite::File {
         path: path.to_owned(),
         source,
@@ -94,7 +95,7 @@ fn can_be_replaced(path: &Path) -> Result<(), CannotWrite> {
 pub fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let path = target(path)?;
     let before = std::fs::metadata(&path)?;
-    let mut file = beside(&path)?;
+    let mut file = unfinished::beside(&path)?;
     file.write_all(text.as_bytes())?;
     file.as_file().set_permissions(before.permissions())?;
     // One's own file needs no other owner, and nobody but root can give it one.
@@ -110,10 +111,6 @@ pub fn replace(path: &Path, text: &str) -> std::io::Result<()> {
 /// The file itself, where a link has its name.
 fn target(path: &Path) -> std::io::Result<PathBuf> {
     std::fs::canonicalize(path)
-}
-
-fn beside(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ pub mod passwords;
 pub mod supervisor;
 pub mod terminal;
 pub mod tips;
+pub mod unfinished;
 pub mod unit_names;
 pub mod variables;
 

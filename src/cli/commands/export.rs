@@ -15,6 +15,7 @@ use crate::cli::outcome::CONFIGURATION;
 use crate::cli::outcome::Failure;
 use crate::cli::outcome::Outcome;
 use crate::cli::terminal::print;
+use crate::cli::unfinished;
 use crate::config::Config;
 use crate::config::Problem;
 use crate::config::Secret;
@@ -214,12 +215,12 @@ fn write_file(path: &Path, file: &File) -> std::io::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent)?;
     // Made for its owner only; the name changes when everything is in it.
-    let mut unfinished = tempfile::NamedTempFile::new_in(parent)?;
-    unfinished.write_all(file.contents.expose().as_bytes())?;
+    let mut file_beside = unfinished::beside(path)?;
+    file_beside.write_all(file.contents.expose().as_bytes())?;
     let permissions = std::fs::Permissions::from_mode(file.access.mode());
-    unfinished.as_file().set_permissions(permissions)?;
-    unfinished.as_file().sync_all()?;
-    unfinished.persist(path)?;
+    file_beside.as_file().set_permissions(permissions)?;
+    file_beside.as_file().sync_all()?;
+    file_beside.persist(path)?;
     Ok(())
 }
 
