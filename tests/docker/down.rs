@@ -70,7 +70,8 @@ fn down_leaves_the_data_and_down_volumes_leaves_nothing() {
         "data is never removed unasked"
     );
     stack.run(&["up"]).ok();
-    stack.run(&["down", "--volumes", "--yes"]).ok();
+    let down = stack.run(&["down", "--volumes", "--yes"]).ok();
+    down.says("and its data is deleted");
     assert_eq!(
         stack.witness.containers(&stack.label()),
         Vec::<String>::new()

@@ -1,6 +1,7 @@
 //! An edited `.env`: nothing happens until `up`, and then to what differs only, in an order that is
 //! safe.
 
+use super::quick;
 use super::running;
 use crate::kit::docker::Told;
 use crate::kit::http;
@@ -114,7 +115,9 @@ fn more_and_fewer_nodes_touch_no_other_and_leave_no_ghost() {
 
 #[test]
 fn a_changed_port_moves_what_has_that_port() {
-    let stack = running("edit-ports", 1);
+    let stack = quick("edit-ports", 1);
+    stack.set("STANDIN_SQL_IGNORE_SIGTERM", "Y");
+    stack.run(&["up"]).ok();
     let (before, port) = (stack.started(), stack.port(NODE_1));
     stack.set("OCTOPUS_PORT", &(port + 3).to_string());
     stack.run(&["up"]).ok();
@@ -126,6 +129,8 @@ fn a_changed_port_moves_what_has_that_port() {
     stack.run(&["up"]).ok();
     assert_eq!(stack.deaths(since), [NODE_1, "db"]);
     assert_eq!(stack.starts(since), ["db", NODE_1]);
+    // It was asked where it was, not where it is to be.
+    assert_eq!(stack.recorded("db", "it shut down cleanly"), 1);
 }
 
 /// Fault 71: what was applied goes on, whatever becomes of the file.
