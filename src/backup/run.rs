@@ -55,7 +55,7 @@ const ASK: Duration = Duration::from_secs(15);
 /// makes.
 pub(super) const DATA: &str = "/var/opt/mssql/data";
 /// Room for the manifest, and for what grows while it is read.
-const MARGIN: u64 = 64 * 1024 * 1024;
+pub const MARGIN: u64 = 64 * 1024 * 1024;
 
 /// What is backed up.
 #[derive(Clone, Debug)]

@@ -443,6 +443,9 @@ pub struct UpgradeFlags {
     /// The version: the tag of the image
     #[arg(value_name = "TAG")]
     pub tag: String,
+    /// Only show what would be done, or what speaks against it
+    #[arg(long)]
+    pub plan: bool,
     /// Make no backup: there is no way back then
     #[arg(long)]
     pub no_backup: bool,

@@ -7,6 +7,7 @@ mod host;
 mod key;
 mod owners;
 mod places;
+mod upgrade;
 mod versions;
 
 use std::net::IpAddr;
@@ -37,6 +38,9 @@ pub use places::Look;
 pub use places::Runner;
 pub use places::has_data;
 pub use places::unfit;
+pub use upgrade::LastSet;
+pub use upgrade::Online;
+pub use upgrade::Saving;
 
 /// What is asked to be applied.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +53,10 @@ pub struct Asked<'a> {
     pub fresh: bool,
     /// The project's name was given on purpose.
     pub name_on_purpose: bool,
+    /// Another version is applied without a backup.
+    pub no_backup: bool,
+    /// The day, where it is known: licences end.
+    pub today: Option<time::Date>,
 }
 
 /// What a database said of a login.
@@ -116,6 +124,10 @@ pub struct Versions {
     pub node: Option<String>,
     /// Those that were installed on the database last, as its own table says.
     pub database: Vec<String>,
+    /// What the backup before an upgrade will need, where the configuration looks like one.
+    pub saving: Option<Saving>,
+    /// The nodes that Octopus Server says run, in the same case.
+    pub online: Vec<Online>,
 }
 
 /// What was found out about the host and the data before anything is touched.
@@ -193,6 +205,7 @@ pub fn admit(asked: &Asked<'_>, stored: &Stored, facts: &Facts) -> Result<Admitt
     claims::judge(asked, stored, facts, &mut problems, &mut notes);
     password(asked, stored, facts, &mut problems);
     versions::judge(asked, stored, facts, &mut problems, &mut notes);
+    upgrade::judge(asked, stored, facts, &mut problems, &mut notes);
     host::judge(asked.config, facts, &mut problems);
     owners::judge(asked, facts, &mut problems);
     newness(asked, facts, &mut notes);

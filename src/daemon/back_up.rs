@@ -1,6 +1,7 @@
 //! Makes a set of what was applied, and lets those go that `BACKUP_KEEP` does not keep: by command
 //! and by schedule alike. One backup or restore of a project at a time.
 
+use std::path::Path;
 use std::path::PathBuf;
 
 use tokio::sync::watch;
@@ -67,7 +68,12 @@ pub fn alone(paths: &Paths) -> Result<std::fs::File, NoBackup> {
 
 /// Where the sets are that upgrades are taken back with. They stay on this host, beside the keys.
 pub fn before_upgrades(paths: &Paths) -> Directory {
-    Directory::at(paths.state.join("upgrades"))
+    Directory::at(before_upgrades_in(&paths.state))
+}
+
+/// The same in a project's state directory, as a path.
+pub(super) fn before_upgrades_in(state: &Path) -> PathBuf {
+    state.join("upgrades")
 }
 
 /// Where sets are that are made by themselves.

@@ -16,8 +16,10 @@ use super::admit::Facts;
 use super::admit::Known;
 use super::admit::Login;
 use super::admit::NodeKey;
+use super::admit::Online;
 use super::admit::Owners;
 use super::admit::Ports;
+use super::admit::Saving;
 use super::admit::Sibling;
 use super::admit::Taken;
 use super::admit::foreign;
@@ -27,6 +29,8 @@ use super::admit::is_our_container;
 use super::admit::kinship;
 use super::admit::missing_networks;
 use super::admit::volume_users;
+use super::back_up;
+use super::before_upgrade;
 use super::message::Denied;
 use super::message::GivingWay;
 use super::places;
@@ -48,6 +52,7 @@ use crate::engine::inventory::Thing;
 use crate::engine::ours;
 use crate::reconcile::Observed;
 use crate::reconcile::observed::Stranger;
+use crate::spec::ContainerSpec;
 use crate::spec::DatabaseTarget;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
@@ -167,6 +172,10 @@ impl Question {
         if same_data {
             facts.node.key = self.node_key().await;
         }
+        if self.looks_like_an_upgrade() {
+            facts.versions.saving = self.saving(&facts).await;
+            facts.versions.online = self.online().await;
+        }
         if !self.spec.demo {
             facts.host = self.engine.host().await.ok();
             facts.versions.image = self.image_version().await?;
@@ -179,6 +188,37 @@ impl Question {
             .await
             .unwrap_or_default();
         Ok(facts)
+    }
+
+    /// Whether a node is there that was made of another image.
+    fn looks_like_an_upgrade(&self) -> bool {
+        let wanted = self.spec.nodes.first();
+        let mut nodes = self.seen.containers.iter();
+        let node = nodes.find(|one| one.unit.is_server());
+        let both = wanted.zip(node);
+        both.is_some_and(|(wanted, node)| wanted.image != node.image)
+    }
+
+    async fn saving(&self, facts: &Facts) -> Option<Saving> {
+        self.config.sql.as_ref()?;
+        let database = match facts.sa_login {
+            Login::Accepted => self.running_database().await,
+            Login::Refused | Login::Unknown => None,
+        };
+        let project = self.project.clone();
+        let state = self.state_root.join(project.as_str());
+        let directory = back_up::before_upgrades_in(&state);
+        Some(before_upgrade::saving(directory, project, database.as_ref()).await)
+    }
+
+    async fn online(&self) -> Vec<Online> {
+        let key = self.config.octopus.admin_api_key.as_ref();
+        let mut serving = self.spec.nodes.iter();
+        let node = serving.find(|node| self.ready.contains(&node.unit));
+        match node.and_then(ContainerSpec::host_address).zip(key) {
+            Some((address, key)) => before_upgrade::online(address, key).await,
+            None => Vec::new(),
+        }
     }
 
     async fn siblings(&self, all: &Inventory) -> Vec<Sibling> {

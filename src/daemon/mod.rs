@@ -8,6 +8,7 @@
 pub mod admit;
 pub mod back_up;
 pub mod beats;
+mod before_upgrade;
 pub mod bring_back;
 pub mod core;
 mod facts;

@@ -90,6 +90,12 @@ impl Api<'_> {
         count.ok_or_else(|| "the API does not say how many tasks run".to_owned())
     }
 
+    /// The names of all nodes that are not offline.
+    pub async fn online(&self) -> Result<Vec<String>, String> {
+        let summary = self.ask(Method::GET, SUMMARY, Vec::new()).await?;
+        Ok(online_in(&summary))
+    }
+
     /// Takes the node off the list. One that is not on it is off already.
     pub async fn remove(&self) -> Result<(), String> {
         let summary = self.ask(Method::GET, SUMMARY, Vec::new()).await?;
@@ -121,6 +127,16 @@ impl Api<'_> {
             Ok(Ok((status, _))) => Err(format!("the API answers {status}")),
         }
     }
+}
+
+/// The names of the nodes of the summary that are not offline.
+fn online_in(summary: &[u8]) -> Vec<String> {
+    let summary: Value = serde_json::from_slice(summary).unwrap_or_default();
+    let nodes = summary.get("Nodes").and_then(Value::as_array);
+    let is_on = |node: &&Value| node.get("IsOffline").and_then(Value::as_bool) == Some(false);
+    let name = |node: &Value| node.get("Name")?.as_str().map(str::to_owned);
+    let online = nodes.into_iter().flatten().filter(is_on);
+    online.filter_map(name).collect()
 }
 
 /// A node of the summary.
@@ -155,6 +171,17 @@ fn id_of(row: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_are_online_that_say_so() {
+        let summary = json!({ "Nodes": [
+            { "Name": "octopus", "IsOffline": false },
+            { "Name": "gone", "IsOffline": true },
+            { "Name": "odd" },
+        ]});
+        assert_eq!(online_in(summary.to_string().as_bytes()), ["octopus"]);
+        assert!(online_in(b"no json").is_empty());
+    }
 
     #[test]
     fn the_command_is_the_vendors() {

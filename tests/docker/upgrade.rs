@@ -170,3 +170,32 @@ fn a_daemon_that_dies_at_any_step_of_an_upgrade_or_a_rollback_is_gone_on_with() 
     stack.assert_no_violation();
     stack.run(&["down", "--volumes", "--yes"]).ok();
 }
+
+#[test]
+fn an_upgrade_without_room_for_its_backup_is_refused_before_anything_is_out() {
+    let stack = quick("upgrade-no-room", 1);
+    stack.keep_state_on_a_small_disk(16_000);
+    versions(&stack, TAGS[0], "2026.1.100");
+    stack.run(&["up"]).ok();
+    let (since, before) = (stack.witness.now(), served(&stack));
+    for words in [
+        &["upgrade", TAGS[1], "--yes"][..],
+        &["upgrade", TAGS[1], "--plan"],
+    ] {
+        stack
+            .run(words)
+            .with(78)
+            .says("backup before the upgrade needs");
+    }
+    assert_eq!((stack.events(since), served(&stack)), (vec![], before));
+    versions(&stack, TAGS[1], "2026.2.7");
+    stack.run(&["plan"]).with(78).says("--no-backup");
+    stack
+        .run(&["upgrade", TAGS[1], "--plan", "--no-backup"])
+        .with(2);
+    stack
+        .run(&["upgrade", TAGS[1], "--yes", "--no-backup"])
+        .ok();
+    assert_eq!(served(&stack).0, "2026.2.7");
+    stack.run(&["down", "--volumes", "--yes"]).ok();
+}

@@ -30,8 +30,11 @@ pub async fn upgrade(context: &Context, flags: &UpgradeFlags) -> Outcome {
     };
     let considered = PlanFlags {
         overrides: overrides.clone(),
-        ..PlanFlags::default()
+        format: flags.format,
     };
+    if flags.plan {
+        return plan::plan(context, &considered).await;
+    }
     let changes = interruptible("", plan::lines(context, &considered)).await?;
     changes.iter().for_each(print::tell);
     if !changes.is_empty() && !flags.yes {

@@ -65,6 +65,8 @@ fn ask(
         spec: &spec,
         fresh,
         name_on_purpose: false,
+        no_backup: false,
+        today: Some(time::macros::date!(2026 - 06 - 01)),
     };
     admit(&asked, stored, facts)
 }
@@ -742,4 +744,85 @@ fn a_user_that_may_not_write_what_is_there_is_told_before_a_node_is_replaced() {
             "{user}"
         );
     }
+}
+
+/// Another version of Octopus Server than the one that ran on this data.
+fn upgrade(more: &[(&str, &str)]) -> (Config, Stored) {
+    let before = config(&[("OCTOPUS_SERVER_TAG", "2026.1.1")], false);
+    let spec = spec(&before);
+    let mut stored = made(true);
+    stored.version_ran(Ran {
+        version: "2026.1.1".to_owned(),
+        image: spec.nodes[0].image.clone(),
+        image_id: String::new(),
+        data: Some(Data::of(&spec)),
+    });
+    stored.spec = Some(spec);
+    let vars = [&[("OCTOPUS_SERVER_TAG", "2026.2.1")], more].concat();
+    (config(&vars, false), stored)
+}
+
+#[test]
+fn an_upgrade_whose_backup_or_licence_will_not_do_is_refused_with_all_the_reasons() {
+    let licence = "<License><ValidTo>2026-05-31</ValidTo><NodeLimit>1</NodeLimit></License>";
+    let more = [
+        ("OCTOPUS_SERVER_BASE64_LICENSE", licence),
+        ("OCTOPUS_NODES", "2"),
+    ];
+    let full = Facts {
+        sa_login: Login::Accepted,
+        versions: Versions {
+            saving: Some(Saving {
+                place: "/s/upgrades".to_owned(),
+                free: Some(1),
+                database: Some(1 << 30),
+                ..Saving::default()
+            }),
+            ..Versions::default()
+        },
+        ..data()
+    };
+    let (next, stored) = upgrade(&more);
+    let (keys, words) = refused(ask(&next, &stored, &full, false));
+    let licence = "OCTOPUS_SERVER_BASE64_LICENSE";
+    assert_eq!(keys, [licence, licence, "backup"], "{words}");
+    assert!(
+        words.contains("ended on 2026-05-31") && words.contains("1 of the 2 nodes"),
+        "{words}"
+    );
+    // What ran already is not held against it.
+    let same = config(
+        &[&[("OCTOPUS_SERVER_TAG", "2026.1.1")], &more[..]].concat(),
+        false,
+    );
+    assert!(ask(&same, &stored, &full, false).is_ok());
+    let (plain, stored) = upgrade(&[]);
+    assert!(
+        ask(&plain, &stored, &data(), false).is_ok(),
+        "nothing could be found out"
+    );
+}
+
+#[test]
+fn nodes_that_run_elsewhere_are_named_before_an_upgrade() {
+    let (next, stored) = upgrade(&[]);
+    let online = ["octopus", "ghost"].map(|name| Online {
+        name: name.to_owned(),
+    });
+    let facts = Facts {
+        versions: Versions {
+            online: online.into(),
+            ..Versions::default()
+        },
+        ..data()
+    };
+    let notes = ask(&next, &stored, &facts, false).unwrap().notes;
+    let named = notes
+        .iter()
+        .filter(|note| note.contains("none of this stack's"));
+    assert_eq!(named.count(), 1, "{notes:?}");
+    assert!(
+        notes.iter().any(|note| note.contains("node ghost")),
+        "{notes:?}"
+    );
 }

@@ -231,6 +231,8 @@ impl Core {
                     spec: &plain,
                     fresh: request.fresh,
                     name_on_purpose: request.name_on_purpose,
+                    no_backup: request.no_backup,
+                    today: Some(self.now.wall.date()),
                 };
                 let admitted =
                     admit::admit(&asked, kept, &found.facts).map_err(Denied::Problems)?;
