@@ -19,6 +19,7 @@ use super::Observed;
 use super::UnitRecords;
 use super::action::Subject;
 use super::observed::Stranger;
+use super::record::DrainStep;
 use super::record::UnitRecord;
 use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
@@ -269,11 +270,12 @@ pub fn status(
     }
     // What serves may still be what is to be replaced: ready means that nothing remains to be done.
     // What finished its tasks is about to end, or to take some again, although nothing is planned
-    // before it says so itself.
+    // before it says so itself. One that could not be asked ends, if it is to, by the plan.
     let is_on_its_way = |(unit, record): (&UnitId, &UnitRecord)| {
         let running = record.running().and_then(|run| run.instance.as_ref());
         let drain = running.and_then(|run| record.drain_of(run));
-        drain.is_some() && !desired.drained.contains(unit)
+        let was_asked = drain.is_some_and(|drain| drain.step != DrainStep::Failed);
+        was_asked && !desired.drained.contains(unit)
     };
     let opening = around.front_door.as_ref().and_then(FrontDoorStatus::work);
     let changing = around.version_change.as_ref().and_then(VersionChange::work);
