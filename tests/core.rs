@@ -7,6 +7,7 @@ mod interrupted;
 mod known;
 mod restore;
 mod schedule;
+mod tentacles;
 mod upgrade;
 mod wishes;
 

@@ -20,6 +20,7 @@ mod sick;
 mod sql;
 mod start;
 mod supervise;
+mod tentacle;
 mod together;
 mod upgrade;
 

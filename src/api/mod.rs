@@ -8,8 +8,10 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::daemon::message::RestoreStep;
+use crate::daemon::message::TentacleStep;
 use crate::engine::Endpoint;
 use crate::spec::UnitId;
+use crate::spec::tentacle::TentacleName;
 
 /// The form of requests and answers. A daemon of another form is replaced before it is asked for
 /// more.
@@ -47,6 +49,8 @@ pub mod route {
     pub const RESTORE: &str = "/v1/restore";
     /// Take the last upgrade back.
     pub const ROLLBACK: &str = "/v1/rollback";
+    /// Add or remove a Tentacle.
+    pub const TENTACLE: &str = "/v1/tentacle";
     /// Begin nothing further of an `up`.
     pub const CANCEL: &str = "/v1/cancel";
     /// Nobody follows an `up` any more.
@@ -113,6 +117,18 @@ pub struct UnitsBody {
 /// Take the last upgrade back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RollbackBody {
+    /// The engine that is meant.
+    #[serde(default)]
+    pub endpoint: Option<Endpoint>,
+}
+
+/// Add or remove a Tentacle.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TentacleBody {
+    /// Its name.
+    pub name: TentacleName,
+    /// What is to become of it.
+    pub step: TentacleStep,
     /// The engine that is meant.
     #[serde(default)]
     pub endpoint: Option<Endpoint>,

@@ -29,6 +29,7 @@ use super::DownBody;
 use super::Identity;
 use super::RestoreBody;
 use super::RollbackBody;
+use super::TentacleBody;
 use super::UnitsBody;
 use crate::daemon::message::About;
 use crate::daemon::message::Answer;
@@ -88,6 +89,7 @@ pub async fn serve(
         .route(route::UNDRAIN, post(undrain))
         .route(route::RESTORE, post(restore))
         .route(route::ROLLBACK, post(roll_back))
+        .route(route::TENTACLE, post(tentacle))
         .route(route::CANCEL, post(cancel))
         .route(route::SESSION_END, post(session_end))
         .route(route::HANDOVER, post(handover))
@@ -235,6 +237,15 @@ async fn roll_back(State(shared): State<Shared>, Json(body): Json<RollbackBody>)
 
 async fn restore(State(shared): State<Shared>, Json(body): Json<RestoreBody>) -> Response {
     respond(ask(&shared, Request::Restore(body.step, body.endpoint)).await)
+}
+
+async fn tentacle(State(shared): State<Shared>, Json(body): Json<TentacleBody>) -> Response {
+    let TentacleBody {
+        name,
+        step,
+        endpoint,
+    } = body;
+    respond(ask(&shared, Request::Tentacle(name, step, endpoint)).await)
 }
 
 async fn cancel(State(shared): State<Shared>, Json(session): Json<u64>) -> Response {

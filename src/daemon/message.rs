@@ -33,6 +33,9 @@ use crate::reconcile::preview::Change;
 use crate::spec::DatabaseTarget;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
+use crate::spec::tentacle::Registration;
+use crate::spec::tentacle::Tentacle;
+use crate::spec::tentacle::TentacleName;
 use crate::web;
 use crate::web::settings::CertificateFiles;
 
@@ -186,6 +189,8 @@ pub enum Request {
     Restore(RestoreStep, Option<Endpoint>),
     /// Take the last upgrade back, on the engine that is meant: image, database and files.
     RollBack(Option<Endpoint>),
+    /// Add or remove a Tentacle, on the engine that is meant.
+    Tentacle(TentacleName, TentacleStep, Option<Endpoint>),
     /// Whoever follows the `up` of this generation wants nothing further started, unless another
     /// `up` is followed.
     Cancel(u64),
@@ -219,6 +224,15 @@ pub enum RestoreStep {
     End(Box<Restored>),
 }
 
+/// What is to become of a Tentacle.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum TentacleStep {
+    /// It is added, as this says. One that is there so already stays.
+    Add(Box<Tentacle>),
+    /// It is removed, its registration with it or not.
+    Remove(Registration),
+}
+
 /// The answer to a request.
 #[derive(Clone, Debug)]
 pub enum Answer {
@@ -226,7 +240,8 @@ pub enum Answer {
     Up(Result<Accepted, Denied>),
     /// To [`Request::Plan`].
     Plan(Result<Vec<Change>, Denied>),
-    /// To [`Request::Down`], [`Request::Units`], [`Request::Restore`] and [`Request::RollBack`]: the generation that the wish was given.
+    /// To [`Request::Down`], [`Request::Units`], [`Request::Restore`], [`Request::RollBack`] and
+    /// [`Request::Tentacle`]: the generation that the wish was given.
     Wished(Result<u64, Denied>),
     /// To [`Request::Cancel`]: whether nobody else follows an `up`.
     Alone(bool),
@@ -455,4 +470,7 @@ pub enum ProbeTarget {
     Database(DatabaseTarget),
     /// A node's web port on the host.
     Node(SocketAddr),
+    /// The port of a Tentacle, in the container of this ID: the engine knows where on the host that
+    /// is.
+    Tentacle(String),
 }

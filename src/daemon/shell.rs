@@ -356,18 +356,18 @@ impl Shell {
                 instance,
                 target,
                 limit,
-            } => self.spawn_and_tell(
-                "probe",
-                async move { probe::probe(&target, limit).await },
-                move |probe| {
+            } => {
+                let engine = self.contact.engine.clone();
+                let work = async move { probe::probe(&target, engine.as_ref(), limit).await };
+                self.spawn_and_tell("probe", work, move |probe| {
                     Input::Event(Event::Probed {
                         number,
                         unit,
                         instance,
                         probe: probe.unwrap_or_else(Probe::Unknown),
                     })
-                },
-            ),
+                });
+            }
             Effect::ReadLog(unit, instance) => self.read_log(unit, instance),
             Effect::Lease(step) => self.lease(step),
             Effect::ReadPressure => {

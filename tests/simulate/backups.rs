@@ -196,7 +196,7 @@ impl Sim {
 
     /// A node was started by the daemon: not on data that is being saved or brought back.
     pub(super) fn judge_start_on_data(&mut self, unit: UnitId) {
-        if unit == UnitId::Sql {
+        if !unit.is_server() {
             return;
         }
         let sets = &self.world.sets;
@@ -228,6 +228,8 @@ impl Sim {
                 self.begin_daemon(true, true);
             }
             self.command(super::operator::Wish::RollBack);
+            // One that failed is under way again once the daemon took that up.
+            self.run_until(self.now + 100);
             let limit = self.now + 120_000;
             while self.now < limit && self.is_rolling_back() && self.advance() {}
         }

@@ -15,9 +15,11 @@ use octo_local::daemon::message::Denied;
 use octo_local::daemon::message::Found;
 use octo_local::daemon::message::Inquiry;
 use octo_local::daemon::message::Request;
+use octo_local::daemon::message::TentacleStep;
 use octo_local::daemon::message::UpRequest;
 use octo_local::reconcile::Action;
 use octo_local::spec::UnitId;
+use octo_local::spec::tentacle::TentacleName;
 
 use super::daemon::Input;
 use super::sim::Event;
@@ -67,6 +69,7 @@ pub(super) enum Wish {
     Drain(Vec<UnitId>),
     Undrain(Vec<UnitId>),
     RollBack,
+    Tentacle(TentacleName, TentacleStep),
     Cancel,
 }
 
@@ -98,6 +101,7 @@ impl Wish {
             Self::Drain(units) => Request::Units(About::Drain, units.clone(), None),
             Self::Undrain(units) => Request::Units(About::Undrain, units.clone(), None),
             Self::RollBack => Request::RollBack(None),
+            Self::Tentacle(name, step) => Request::Tentacle(*name, step.clone(), None),
             Self::Cancel => Request::Cancel(session),
         }
     }
@@ -166,6 +170,7 @@ impl Env {
             sql_image: "sql:1".to_owned(),
             octopus_image: "octopus".to_owned(),
             octopus_tag: "2026.1.1".to_owned(),
+            tentacle_image: "tentacle:1".to_owned(),
             sa_password: Secret::new("Str0ng-enough"),
             admin_password: Secret::new("Str0ng-enough"),
         });
@@ -192,6 +197,7 @@ impl Sim {
                 | Wish::Drain(_)
                 | Wish::Undrain(_)
                 | Wish::RollBack
+                | Wish::Tentacle(..)
                 | Wish::Cancel => return,
             }
         }
@@ -282,7 +288,7 @@ impl Sim {
     /// then that the database will not go back.
     pub(super) fn has_unseen_version(&self, version: u32) -> bool {
         self.world.ours().any(|(id, unit, made)| {
-            let newer = unit != UnitId::Sql && version_of(&made.image_id) / 100 > version / 100;
+            let newer = unit.is_server() && version_of(&made.image_id) / 100 > version / 100;
             let starts = |(number, call): (&u64, &super::calls::Call)| {
                 matches!(&call.action, Action::Start(_, one) if one == id)
                     && !self.answered.contains(number)

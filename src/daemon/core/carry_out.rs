@@ -60,6 +60,7 @@ impl Core {
                     | Admitted::Undrain(_)
                     | Admitted::Restore(_)
                     | Admitted::RollBack
+                    | Admitted::Tentacle(..)
                     | Admitted::Start(_) => Answer::Wished(Err(denied)),
                 },
             );
@@ -81,6 +82,7 @@ impl Core {
             | Admitted::Undrain(_)
             | Admitted::Restore(_)
             | Admitted::RollBack
+            | Admitted::Tentacle(..)
             | Admitted::Start(_) => Answer::Wished(Ok(generation)),
         };
         self.reply(id, answer);
@@ -180,6 +182,7 @@ impl Core {
                 self.tell("", "a rollback begins: nodes stop");
             }
             Admitted::Start(_) => records.forgive(),
+            Admitted::Tentacle(name, step) => self.take_up_tentacle(*name, step),
         }
         self.derive();
         if self.state.desired.spec != before {

@@ -48,10 +48,11 @@ impl Core {
             self.learned.goal_since = Some(self.now.mono);
         }
         desired.hurry = self.shutdown.hurries();
-        desired.stopped.clone_from(&kept.stopped);
+        desired.stopped = kept.all_stopped();
+        desired.leaving = kept.leaving();
         desired.drained.clone_from(&kept.drains.drained);
         desired.images.clone_from(&kept.images);
-        if desired.want(kept.spec.as_ref()) {
+        if desired.want(kept.whole_spec().as_ref()) {
             self.state.records.units.remove(&UnitId::Sql);
         }
         if let (Some(spec), Some(grace)) = (&mut desired.spec, passing.node_grace) {

@@ -35,6 +35,7 @@ mod schedule;
 mod shortage;
 mod shutdown;
 mod sleep_detector;
+mod tentacle;
 mod tenure;
 mod upgrade;
 mod wish;
@@ -71,6 +72,7 @@ use sleep_detector::SleepDetector;
 use tenure::Tenure;
 
 pub use front_door::REQUESTS_END_WITHIN;
+pub use probe_pacing::TENTACLE_PACE;
 pub use probe_pacing::judged;
 pub use sleep_detector::SLEEP_GAP;
 

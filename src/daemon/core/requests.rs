@@ -22,12 +22,14 @@ use crate::daemon::message::Leave;
 use crate::daemon::message::Request;
 use crate::daemon::message::RequestId;
 use crate::daemon::message::RestoreStep;
+use crate::daemon::message::TentacleStep;
 use crate::daemon::message::UpRequest;
 use crate::daemon::store::Data;
 use crate::engine::Endpoint;
 use crate::reconcile::Goal;
 use crate::reconcile::Mono;
 use crate::spec::UnitId;
+use crate::spec::tentacle::TentacleName;
 
 /// How long a request waits for an engine that does not answer: a call may break, and an engine may
 /// just be starting.
@@ -84,6 +86,7 @@ pub(super) enum Wished {
     Units(About, Vec<UnitId>),
     Restore(RestoreStep),
     RollBack,
+    Tentacle(TentacleName, TentacleStep),
 }
 
 /// What a configuration is judged by.
@@ -99,9 +102,11 @@ impl Wished {
     pub(super) fn denied(&self, denied: Denied) -> Answer {
         match self {
             Self::Up(..) => Answer::Up(Err(denied)),
-            Self::Down { .. } | Self::Units(..) | Self::Restore(_) | Self::RollBack => {
-                Answer::Wished(Err(denied))
-            }
+            Self::Down { .. }
+            | Self::Units(..)
+            | Self::Restore(_)
+            | Self::RollBack
+            | Self::Tentacle(..) => Answer::Wished(Err(denied)),
         }
     }
 }
@@ -198,6 +203,9 @@ impl Core {
             }
             Request::RollBack(endpoint) => {
                 self.queue_if_here(id, Wished::RollBack, endpoint.as_ref());
+            }
+            Request::Tentacle(name, step, endpoint) => {
+                self.queue_if_here(id, Wished::Tentacle(name, step), endpoint.as_ref());
             }
             Request::Cancel(session) => {
                 let alone = self.on_cancelled(session);
@@ -387,7 +395,7 @@ impl Core {
         }
         let is_elsewhere = kept.elsewhere(here).is_some();
         let has_nothing = is_elsewhere || kept.spec.is_none();
-        let nobody_is_needed = has_nothing && self.state.seen.containers.is_empty();
+        let nobody_is_needed = has_nothing && self.state.seen.all().next().is_none();
         if nobody_is_needed && self.setup.ends_when_down {
             return self.shutdown.leave(Leave::End);
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::config::Secret;
 use crate::daemon::message::RestoreStep;
+use crate::daemon::message::TentacleStep;
 use crate::daemon::store::Data;
 use crate::daemon::store::Stored;
 use crate::daemon::store::Upgrading;
@@ -15,6 +16,7 @@ use crate::engine::Endpoint;
 use crate::reconcile::preview::Change;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
+use crate::spec::tentacle::TentacleName;
 
 /// A wish that may be carried out.
 #[derive(Clone, Debug)]
@@ -42,6 +44,8 @@ pub(super) enum Admitted {
     Restore(RestoreStep),
     /// The last upgrade is taken back.
     RollBack,
+    /// A Tentacle is added or removed.
+    Tentacle(TentacleName, TentacleStep),
 }
 
 /// A configuration that was admitted.
@@ -79,7 +83,11 @@ impl Admitted {
             Self::Up(_) | Self::Down { .. } | Self::Stop(_) | Self::Restore(_) | Self::RollBack => {
                 true
             }
-            Self::Restart(_) | Self::Start(_) | Self::Drain(_) | Self::Undrain(_) => false,
+            Self::Restart(_)
+            | Self::Start(_)
+            | Self::Drain(_)
+            | Self::Undrain(_)
+            | Self::Tentacle(..) => false,
         }
     }
 
@@ -93,15 +101,24 @@ impl Admitted {
                 stored.forget_upgrade_that_waits();
             }
             Self::Restart(_) => (stored.wish, stored.held) = (Wish::Up, false),
-            Self::Stop(units) => stored.stopped.extend(units),
+            Self::Stop(units) => stored.note_stopped(units, true),
             Self::Drain(units) => stored.drains.drained.extend(units),
             Self::Undrain(units) => stored.drains.drained.retain(|unit| !units.contains(unit)),
             Self::Restore(RestoreStep::Begin(set)) => stored.begin_restore(set),
             Self::Restore(RestoreStep::End(restored)) => stored.end_restore(restored),
             Self::RollBack => stored.begin_rollback(),
+            Self::Tentacle(name, TentacleStep::Add(wish)) => {
+                let known = stored.tentacles.entry(*name);
+                known.or_insert_with(|| wish.as_ref().clone());
+            }
+            Self::Tentacle(name, TentacleStep::Remove(registration)) => {
+                if let Some(one) = stored.tentacles.get_mut(name) {
+                    one.leaves = Some(*registration);
+                }
+            }
             Self::Start(units) => {
                 (stored.wish, stored.held) = (Wish::Up, false);
-                stored.stopped.retain(|unit| !units.contains(unit));
+                stored.note_stopped(units, false);
             }
         }
     }
@@ -113,8 +130,12 @@ impl Up {
         stored.held = false;
         stored.endpoint = Some(self.endpoint.clone());
         stored.stopped = BTreeSet::new();
+        stored
+            .tentacles
+            .values_mut()
+            .for_each(|one| one.stopped = false);
         if self.generated.is_some() {
-            stored.generated.clone_from(&self.generated);
+            stored.demo.generated.clone_from(&self.generated);
         }
         stored.backups.upgrades.upgrading.clone_from(&self.upgrade);
         stored.backups.upgrades.failure = None;

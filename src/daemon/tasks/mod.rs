@@ -8,3 +8,4 @@ pub(super) mod node_tasks;
 pub(super) mod observe;
 pub(super) mod pressure;
 pub(super) mod probe;
+pub(super) mod tentacle;
