@@ -2,6 +2,7 @@
 
 mod adopt;
 mod backup;
+mod browser;
 mod crash;
 mod down;
 mod drain;
