@@ -54,7 +54,8 @@
 //! | word | type |
 //! |---|---|
 //! | desired state | [`spec::StackSpec`]: names, ports, environments, mounts; no choice left |
-//! | unit | [`spec::UnitId`]: `db` or a node; its order is the start order |
+//! | unit | [`spec::UnitId`]: `db`, a node or a Tentacle; the order of the first two is the start order |
+//! | Tentacle | [`spec::tentacle`]: a deployment target or a worker beside the stack |
 //! | goal | [`reconcile::Goal`]: up, hold, halt, down |
 //! | observed state | [`reconcile::Observed`]; a reference to an image is pinned to one image from `up` to `up` |
 //! | memory | [`reconcile::UnitRecords`]: its loss is harmless |
@@ -80,7 +81,8 @@
 //!    the plan is empty.
 //! 8. What is not labelled as ours is never changed or removed, save by an adoption, which says what
 //!    it does and asks.
-//! 9. One daemon acts for a project on an engine: the one that has the lease there.
+//! 9. Nothing waits for a Tentacle, and none is registered twice.
+//! 10. One daemon acts for a project on an engine: the one that has the lease there.
 //!
 //! # Modules
 //!

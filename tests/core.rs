@@ -9,6 +9,7 @@ mod quiesce;
 mod restore;
 mod sa_password;
 mod schedule;
+mod tentacles;
 mod upgrade;
 mod wishes;
 

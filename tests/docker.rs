@@ -2,6 +2,7 @@
 
 mod adopt;
 mod backup;
+mod browser;
 mod crash;
 mod down;
 mod drain;
@@ -23,6 +24,7 @@ mod sick;
 mod sql;
 mod start;
 mod supervise;
+mod tentacle;
 mod together;
 mod upgrade;
 

@@ -6,8 +6,8 @@ cd "$(dirname "$0")/.."
 
 need_rust
 need_engine
-# tsql is a foreign client of the SQL stand-in; the others make the tests' private engine, whatever kind the machine's own is.
-need_tools tsql=freetds-bin dockerd=docker.io ip=iproute2 nsenter=util-linux setpriv=util-linux umount=mount fuse-overlayfs=fuse-overlayfs
+# tsql is a foreign client of the SQL stand-in, and a browser one of the front door; the others make the tests' private engine, whatever kind the machine's own is.
+need_tools tsql=freetds-bin chromium=chromium chromedriver=chromium-driver dockerd=docker.io ip=iproute2 nsenter=util-linux setpriv=util-linux umount=mount fuse-overlayfs=fuse-overlayfs
 cargo fmt --check
 cargo clippy --locked --all-targets -- -D warnings
 cargo build --locked --benches

@@ -28,6 +28,7 @@ mod process;
 mod rest;
 mod sim;
 mod tasks;
+mod tentacles;
 mod trouble;
 mod world;
 

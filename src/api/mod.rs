@@ -9,8 +9,10 @@ use serde::Serialize;
 
 use crate::daemon::message::PasswordStep;
 use crate::daemon::message::RestoreStep;
+use crate::daemon::message::TentacleStep;
 use crate::engine::Endpoint;
 use crate::spec::UnitId;
+use crate::spec::tentacle::TentacleName;
 
 /// The form of requests and answers. A daemon of another form is replaced before it is asked for
 /// more.
@@ -53,6 +55,8 @@ pub mod route {
     /// Have all nodes finish their tasks and take no more, as long as the answer is read: it is the
     /// stream of statuses.
     pub const QUIESCE: &str = "/v1/quiesce";
+    /// Add or remove a Tentacle.
+    pub const TENTACLE: &str = "/v1/tentacle";
     /// Begin nothing further of an `up`.
     pub const CANCEL: &str = "/v1/cancel";
     /// Nobody follows an `up` any more.
@@ -140,6 +144,18 @@ pub struct QuiesceBody {
 pub struct PasswordBody {
     /// Which.
     pub step: PasswordStep,
+    /// The engine that is meant.
+    #[serde(default)]
+    pub endpoint: Option<Endpoint>,
+}
+
+/// Add or remove a Tentacle.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TentacleBody {
+    /// Its name.
+    pub name: TentacleName,
+    /// What is to become of it.
+    pub step: TentacleStep,
     /// The engine that is meant.
     #[serde(default)]
     pub endpoint: Option<Endpoint>,

@@ -33,6 +33,7 @@ use super::PasswordBody;
 use super::QuiesceBody;
 use super::RestoreBody;
 use super::RollbackBody;
+use super::TentacleBody;
 use super::UnitsBody;
 use crate::daemon::message::About;
 use crate::daemon::message::Answer;
@@ -96,6 +97,7 @@ pub async fn serve(
         .route(route::ROLLBACK, post(roll_back))
         .route(route::SA_PASSWORD, post(sa_password))
         .route(route::QUIESCE, post(quiesce))
+        .route(route::TENTACLE, post(tentacle))
         .route(route::CANCEL, post(cancel))
         .route(route::SESSION_END, post(session_end))
         .route(route::HANDOVER, post(handover))
@@ -272,6 +274,15 @@ async fn quiesce(State(shared): State<Shared>, Json(body): Json<QuiesceBody>) ->
 
 async fn sa_password(State(shared): State<Shared>, Json(body): Json<PasswordBody>) -> Response {
     respond(ask(&shared, Request::Password(body.step, body.endpoint)).await)
+}
+
+async fn tentacle(State(shared): State<Shared>, Json(body): Json<TentacleBody>) -> Response {
+    let TentacleBody {
+        name,
+        step,
+        endpoint,
+    } = body;
+    respond(ask(&shared, Request::Tentacle(name, step, endpoint)).await)
 }
 
 async fn cancel(State(shared): State<Shared>, Json(session): Json<u64>) -> Response {

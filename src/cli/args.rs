@@ -10,6 +10,8 @@ use clap::ValueHint;
 use crate::config::MAX_NODES;
 use crate::config::Pull;
 use crate::export::kubernetes::options::Options;
+use crate::spec::tentacle::DEFAULT_SPACE;
+use crate::spec::tentacle::MOST;
 
 /// What somebody reads who does not know the program yet.
 const FIRST_STEPS: &str = "\
@@ -101,6 +103,8 @@ pub enum Command {
     Explain(ExplainFlags),
     /// Show what the daemon saw and did
     Events(EventFlags),
+    /// Add, remove and list Tentacles of the stack: deployment targets and workers
+    Tentacle(TentacleFlags),
     /// Back up the stack while it serves; list and check backup sets
     Backup(BackupFlags),
     /// Write the stack as files for another tool: a Kubernetes cluster, or docker compose
@@ -133,7 +137,7 @@ pub enum Command {
     /// Run a stand-in server: what the demo's images contain
     #[command(hide = true)]
     Standin {
-        /// sql or octopus, and its arguments
+        /// sql, octopus or tentacle, and its arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -176,6 +180,70 @@ pub struct RotateFlags {
     /// Do not ask whether it is meant
     #[arg(long)]
     pub yes: bool,
+}
+
+/// What `tentacle` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TentacleFlags {
+    /// What to do
+    #[command(subcommand)]
+    pub command: TentacleCommand,
+}
+
+/// What can be done with Tentacles.
+#[derive(Clone, Debug, Subcommand)]
+pub enum TentacleCommand {
+    /// Run a Tentacle beside the stack, and register it at Octopus Server
+    Add(TentacleAddFlags),
+    /// Delete a Tentacle's registration, its container and its identity
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// The Tentacle's name, as `tentacle list` shows it
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Leave it registered at Octopus Server, for you to delete there
+        #[arg(long, visible_alias = "force")]
+        keep_registration: bool,
+    },
+    /// Show the Tentacles that were added
+    #[command(visible_alias = "ls")]
+    List {
+        /// How to show them
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+}
+
+/// What `tentacle add` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TentacleAddFlags {
+    /// A name for it, in Octopus and here: small letters, digits and hyphens
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Make it a worker of this pool
+    #[arg(long, value_name = "POOL", conflicts_with_all = ["environment", "role"], required_unless_present = "environment")]
+    pub worker: Option<String>,
+    /// Make it a deployment target of this environment; may be given several times
+    #[arg(long, value_name = "ENVIRONMENT", requires = "role")]
+    pub environment: Vec<String>,
+    /// A role of the deployment target; may be given several times
+    #[arg(long, value_name = "ROLE", requires = "environment")]
+    pub role: Vec<String>,
+    /// The space that it belongs to
+    #[arg(long, value_name = "SPACE", default_value = DEFAULT_SPACE)]
+    pub space: String,
+    /// Another image than octopusdeploy/tentacle of TENTACLE_TAG
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// Run Docker inside of it, with full privileges
+    #[arg(long)]
+    pub dind: bool,
+    /// Give up waiting after this many seconds; the daemon goes on
+    #[arg(long, value_name = "SECONDS")]
+    pub wait_timeout: Option<u64>,
+    /// Return as soon as the daemon has taken it
+    #[arg(long)]
+    pub no_wait: bool,
 }
 
 /// What `backup` takes.
@@ -423,6 +491,9 @@ pub struct UpFlags {
     /// Return as soon as the daemon has taken the configuration
     #[arg(long)]
     pub no_wait: bool,
+    /// Add so many stand-in Tentacles to a demo, a target and a worker by turns
+    #[arg(long, value_name = "N", requires = "demo", conflicts_with = "no_wait", value_parser = clap::value_parser!(u8).range(1..=MOST as i64))]
+    pub tentacles: Option<u8>,
     /// Taken for compose's sake: the stack always runs in the background
     #[arg(short = 'd', long, hide = true)]
     pub detach: bool,

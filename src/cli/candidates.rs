@@ -41,6 +41,11 @@ fn with_projects(arg: Arg) -> Arg {
 /// A command about units, with those of the project.
 fn with_units(command: Command) -> Command {
     let offered = match command.get_name() {
+        "tentacle" => {
+            return command.mut_subcommand("remove", |remove| {
+                remove.mut_arg("name", |arg| arg.add(ArgValueCandidates::new(tentacles)))
+            });
+        }
         "logs" => ArgValueCandidates::new(logs),
         _ => ArgValueCandidates::new(units),
     };
@@ -72,13 +77,24 @@ fn projects() -> Vec<CompletionCandidate> {
 
 /// The units of the project that is meant.
 fn units() -> Vec<CompletionCandidate> {
-    let spec = context()
-        .and_then(|context| store::read(&context.paths.store()))
-        .and_then(|stored| stored.spec);
-    let units = spec.map_or_else(|| vec![UnitId::Sql, UnitId::Node(1)], |spec| spec.units());
+    let stored = context().and_then(|context| store::read(&context.paths.store()));
+    let stored = stored.unwrap_or_default();
+    let first = || vec![UnitId::Sql, UnitId::Node(1)];
+    let units = stored.spec.map_or_else(first, |spec| spec.units());
+    let tentacles = stored.tentacles.into_keys().map(UnitId::Tentacle);
     units
         .into_iter()
+        .chain(tentacles)
         .map(|unit| CompletionCandidate::new(unit.to_string()))
+        .collect()
+}
+
+/// The Tentacles of the project that is meant, by name.
+fn tentacles() -> Vec<CompletionCandidate> {
+    let stored = context().and_then(|context| store::read(&context.paths.store()));
+    let names = stored.unwrap_or_default().tentacles.into_keys();
+    names
+        .map(|name| CompletionCandidate::new(name.as_str()))
         .collect()
 }
 

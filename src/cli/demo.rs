@@ -13,12 +13,16 @@ pub const SQL_REPOSITORY: &str = "octo-local-standin-sql";
 /// See [`SQL_REPOSITORY`].
 pub const OCTOPUS_REPOSITORY: &str = "octo-local-standin-octopus";
 
+/// See [`SQL_REPOSITORY`].
+pub const TENTACLE_REPOSITORY: &str = "octo-local-standin-tentacle";
+
 /// The demo's images under their usual tag, with these passwords where the person gave none.
 pub fn demo(tag: &str, passwords: &(Secret, Secret)) -> Demo {
     Demo {
         sql_image: format!("{SQL_REPOSITORY}:{tag}"),
         octopus_image: OCTOPUS_REPOSITORY.to_owned(),
         octopus_tag: tag.to_owned(),
+        tentacle_image: format!("{TENTACLE_REPOSITORY}:{tag}"),
         sa_password: passwords.0.clone(),
         admin_password: passwords.1.clone(),
     }

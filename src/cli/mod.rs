@@ -62,6 +62,7 @@ use commands::start;
 use commands::status;
 use commands::stop;
 use commands::systemd;
+use commands::tentacle;
 use commands::up;
 use commands::upgrade;
 use commands::web;
@@ -108,6 +109,7 @@ pub async fn run(args: Args) -> Outcome {
         Command::Start(names) => start::start(&context, &names.units).await,
         Command::Explain(flags) => Box::pin(explain::explain(&context, &flags)).await,
         Command::Events(flags) => events::events(&context, &flags).await,
+        Command::Tentacle(flags) => tentacle::tentacle(&context, flags).await,
         Command::Backup(flags) => backup::backup(&context, &flags).await,
         Command::Export(flags) => export::export(&context, &flags).await,
         Command::Init => init::init(&context),

@@ -21,6 +21,15 @@ pub fn strong_password() -> Secret {
     }
 }
 
+/// An API key of the vendor's form: `API-` and 32 capital letters and digits.
+pub fn api_key() -> Secret {
+    const LETTERS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    let mut bytes = [0u8; 32];
+    getrandom::fill(&mut bytes).expect("the kernel has random numbers");
+    let letters = bytes.map(|byte| char::from(LETTERS[usize::from(byte) % LETTERS.len()]));
+    Secret::new(format!("API-{}", letters.iter().collect::<String>()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,12 +15,9 @@ pub async fn named(context: &Context, names: &[String]) -> Result<Vec<UnitId>, F
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let known: Vec<UnitId> = fetch_status::fetch(context)
-        .await?
-        .units
-        .iter()
-        .map(|unit| unit.unit)
-        .collect();
+    let status = fetch_status::fetch(context).await?;
+    let all = status.units.iter().chain(&status.tentacles);
+    let known: Vec<UnitId> = all.map(|unit| unit.unit).collect();
     choose(&context.project, &known, names).map_err(|why| {
         let mut failure = Failure::new(USAGE, why);
         // Where nothing of the project is there, another one may be meant.
@@ -42,7 +39,14 @@ fn choose(
             .strip_prefix(project.as_str())
             .and_then(|rest| rest.strip_prefix('-'))
             .unwrap_or(name);
-        let fits = |unit: &&UnitId| unit.service() == short || short.parse() == Ok(**unit);
+        // A Tentacle's own name will do, where it is nobody else's.
+        let tentacle = || short.parse().ok().map(UnitId::Tentacle);
+        let is_whole = known.iter().any(|unit| unit.service() == short);
+        let fits = |unit: &&UnitId| {
+            unit.service() == short
+                || short.parse() == Ok(**unit)
+                || !is_whole && tentacle() == Some(**unit)
+        };
         let units: Vec<UnitId> = known.iter().filter(fits).copied().collect();
         if units.is_empty() {
             return Err(unknown(project, known, name));

@@ -20,6 +20,7 @@ use super::front_door::FrontDoorConfig;
 use super::keys;
 use super::ports::PortsConfig;
 use super::storage::Places;
+use super::versioned;
 
 impl Default for Config {
     fn default() -> Self {
@@ -36,6 +37,10 @@ impl Default for Config {
             front_door: FrontDoorConfig::default(),
             ports: PortsConfig::default(),
             storage: Places::new(),
+            tentacle_image: versioned(
+                keys::TENTACLE_IMAGE,
+                keys::default_of("TENTACLE_TAG").unwrap_or_default(),
+            ),
         }
     }
 }

@@ -58,6 +58,7 @@ pub const KEYS: &[Key] = &[
     unset("CONTAINER_USER"),
     key("OCTOPUS_NODES", "1"),
     key("OCTOPUS_IMAGE", "octopusdeploy/octopusdeploy"),
+    key("TENTACLE_TAG", "latest"),
     key("OCTOPUS_PORT", "8080"),
     unset("EXTRA_NETWORKS"),
     key("SQL_PORT", "1401"),
@@ -113,6 +114,8 @@ pub const KEYS: &[Key] = &[
 pub const STANDIN_SQL: &str = "STANDIN_SQL_";
 /// See [`STANDIN_SQL`].
 pub const STANDIN_OCTOPUS: &str = "STANDIN_OCTOPUS_";
+/// The vendor's image of a Tentacle, without a version.
+pub const TENTACLE_IMAGE: &str = "octopusdeploy/tentacle";
 
 /// Variables that other tools put into the same file.
 const FOREIGN: &[&str] = &[
@@ -137,6 +140,9 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("OCTOPUS_TAG", "OCTOPUS_SERVER_TAG"),
     ("OCTOPUS_IMAGE_TAG", "OCTOPUS_SERVER_TAG"),
     ("OCTOPUS_SERVER_IMAGE", "OCTOPUS_IMAGE"),
+    ("TENTACLE_VERSION", "TENTACLE_TAG"),
+    ("OCTOPUS_TENTACLE_TAG", "TENTACLE_TAG"),
+    ("TENTACLE_IMAGE_TAG", "TENTACLE_TAG"),
     ("OCTOPUS_ACCEPT_EULA", "ACCEPT_OCTOPUS_EULA"),
     ("OCTOPUS_EULA", "ACCEPT_OCTOPUS_EULA"),
     ("MSSQL_ACCEPT_EULA", "ACCEPT_EULA"),

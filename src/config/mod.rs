@@ -92,6 +92,8 @@ pub struct Config {
     pub ports: ports::PortsConfig,
     /// Where a person wants data to be.
     pub storage: storage::Places,
+    /// The image of Tentacles that name none of their own.
+    pub tentacle_image: String,
 }
 
 impl Config {
@@ -200,10 +202,16 @@ pub struct OctopusConfig {
 impl OctopusConfig {
     /// The reference of the nodes' image.
     pub fn reference(&self) -> String {
-        match self.tag.strip_prefix('@') {
-            Some(digest) => format!("{}@{digest}", self.image),
-            None => format!("{}:{}", self.image, self.tag),
-        }
+        versioned(&self.image, &self.tag)
+    }
+}
+
+/// A reference of an image without a version, and its version: a tag, perhaps with a digest after
+/// it, or a digest alone, `@sha256:…`.
+fn versioned(image: &str, version: &str) -> String {
+    match version.strip_prefix('@') {
+        Some(digest) => format!("{image}@{digest}"),
+        None => format!("{image}:{version}"),
     }
 }
 

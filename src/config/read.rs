@@ -54,6 +54,8 @@ pub struct Demo {
     pub octopus_image: String,
     /// Its tag.
     pub octopus_tag: String,
+    /// The stand-in's image of a Tentacle, with tag.
+    pub tentacle_image: String,
     /// Generated, used when no password is given.
     pub sa_password: Secret,
     /// Generated, used when no password is given.
@@ -135,6 +137,7 @@ impl Reader<'_> {
             front_door,
             ports,
             storage,
+            tentacle_image: self.tentacle_image(),
         }
     }
 

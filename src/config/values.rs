@@ -136,6 +136,7 @@ fn of_the_rest(config: &Config) -> Vec<(&'static str, Secret)> {
         ("PULL", Secret::new(pull(config.pull))),
         ("LOG_MAX_SIZE", text(&config.log_max_size)),
         ("LOG_MAX_FILES", text(&config.log_max_files)),
+        ("TENTACLE_TAG", version_in(&config.tentacle_image)),
         (
             "BACKUP_DIR",
             text(config.backup.dir.as_ref().unwrap_or(&String::new())),
@@ -150,6 +151,15 @@ fn of_the_rest(config: &Config) -> Vec<(&'static str, Secret)> {
             text(&config.backup.recipients.join(",")),
         ),
     ]
+}
+
+/// The version in a reference, as a key of a version has it.
+fn version_in(image: &str) -> Secret {
+    let version = match image.split_once('@') {
+        Some((_, digest)) => format!("@{digest}"),
+        None => image.rsplit_once(':').map_or("", |(_, tag)| tag).to_owned(),
+    };
+    Secret::new(version)
 }
 
 /// Empty where it is made from the password: then it says nothing of its own.
@@ -298,6 +308,7 @@ mod tests {
         ("PULL", "always"),
         ("LOG_MAX_SIZE", "1g"),
         ("LOG_MAX_FILES", "9"),
+        ("TENTACLE_TAG", "8.3"),
         ("START_PROBE_INTERVAL", "51ms"),
         ("START_PROBE_SLOW_INTERVAL", "251ms"),
         ("START_PROBE_FAST_WINDOW", "3m"),

@@ -35,6 +35,9 @@ use crate::spec::ContainerSpec;
 use crate::spec::DatabaseTarget;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
+use crate::spec::tentacle::Registration;
+use crate::spec::tentacle::Tentacle;
+use crate::spec::tentacle::TentacleName;
 use crate::web;
 use crate::web::settings::CertificateFiles;
 
@@ -215,6 +218,8 @@ pub enum Request {
     /// All nodes finish their tasks and take no more as long as this session lasts, on the engine that
     /// is meant. Its end is [`Event::SessionEnded`].
     Quiesce(Session, Option<Endpoint>),
+    /// Add or remove a Tentacle, on the engine that is meant.
+    Tentacle(TentacleName, TentacleStep, Option<Endpoint>),
     /// Whoever follows the `up` of this generation wants nothing further started, unless another
     /// `up` is followed.
     Cancel(u64),
@@ -266,6 +271,15 @@ pub enum PasswordStep {
     Written,
 }
 
+/// What is to become of a Tentacle.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum TentacleStep {
+    /// It is added, as this says. One that is there so already stays.
+    Add(Box<Tentacle>),
+    /// It is removed, its registration with it or not.
+    Remove(Registration),
+}
+
 /// The answer to a request.
 #[derive(Clone, Debug)]
 pub enum Answer {
@@ -274,7 +288,8 @@ pub enum Answer {
     /// To [`Request::Plan`].
     Plan(Result<Vec<Change>, Denied>),
     /// To [`Request::Down`], [`Request::Units`], [`Request::Restore`], [`Request::RollBack`],
-    /// [`Request::Password`] and [`Request::Quiesce`]: the generation that the wish was given.
+    /// [`Request::Password`], [`Request::Quiesce`] and [`Request::Tentacle`]: the generation that the
+    /// wish was given.
     Wished(Result<u64, Denied>),
     /// To [`Request::Cancel`]: whether nobody else follows an `up`.
     Alone(bool),
@@ -515,4 +530,7 @@ pub enum ProbeTarget {
     Database(DatabaseTarget),
     /// A node's web port on the host.
     Node(SocketAddr),
+    /// The port of a Tentacle, in the container of this ID: the engine knows where on the host that
+    /// is.
+    Tentacle(String),
 }

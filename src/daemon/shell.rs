@@ -381,7 +381,9 @@ impl Shell {
                 limit,
             } => {
                 let login = self.contact.login.clone();
-                let work = async move { probe::probe(&login, &target, limit).await };
+                let engine = self.contact.engine.clone();
+                let work =
+                    async move { probe::probe(&login, &target, engine.as_ref(), limit).await };
                 self.spawn_and_tell("probe", work, move |probe| {
                     Input::Event(Event::Probed {
                         number,

@@ -42,6 +42,8 @@ use crate::reconcile::record::Durable;
 use crate::reconcile::status::Note;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
+use crate::spec::tentacle;
+use crate::spec::tentacle::Tentacles;
 
 pub use data::Data;
 pub use data::KeptDrain;
@@ -126,6 +128,16 @@ pub struct Drains {
     pub draining: BTreeMap<UnitId, KeptDrain>,
 }
 
+/// What is kept of a demo alone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Demo {
+    /// Passwords generated for it: sa, then the first user.
+    pub generated: Option<(Secret, Secret)>,
+    /// The host refused full privileges to it.
+    pub unprivileged: bool,
+}
+
 /// Backups that are made by themselves, and one that comes back.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -170,10 +182,9 @@ pub struct Stored {
     /// The password of `sa`.
     #[serde(flatten)]
     pub sa: SaPassword,
-    /// Passwords generated for a demo: sa, then the first user.
-    pub generated: Option<(Secret, Secret)>,
-    /// The host refused full privileges to this demo.
-    pub unprivileged: bool,
+    /// What only a demo has.
+    #[serde(flatten)]
+    pub demo: Demo,
     /// The versions of Octopus Server that last ran, one for each data, the newest last.
     pub ran: Vec<Ran>,
     /// The image, by ID, that each reference stood for at the last `up`.
@@ -186,6 +197,9 @@ pub struct Stored {
     /// What is made of the data and brought back.
     #[serde(flatten)]
     pub backups: Backups,
+    /// The Tentacles that were added.
+    #[serde(skip_serializing_if = "Tentacles::is_empty")]
+    pub tentacles: Tentacles,
     /// Somebody interrupted the start: nothing that never served is started, until everything is
     /// ready or something is wished.
     #[serde(default)]
@@ -293,6 +307,49 @@ impl Stored {
     /// The engine that this is about, when it is another.
     pub fn elsewhere(&self, here: &Endpoint) -> Option<&Endpoint> {
         self.endpoint.as_ref().filter(|there| !there.is_same(here))
+    }
+
+    /// The applied desired state with its Tentacles.
+    pub fn whole_spec(&self) -> Option<StackSpec> {
+        let (spec, config) = self.spec.as_ref().zip(self.config.as_ref())?;
+        Some(StackSpec {
+            tentacles: tentacle::containers(&self.tentacles, config, spec),
+            ..spec.clone()
+        })
+    }
+
+    /// The units that the operator stopped on purpose, Tentacles too.
+    pub fn all_stopped(&self) -> BTreeSet<UnitId> {
+        let tentacles = self.tentacles.iter().filter(|(_, one)| one.stopped);
+        let tentacles = tentacles.map(|(name, _)| UnitId::Tentacle(*name));
+        self.stopped.iter().copied().chain(tentacles).collect()
+    }
+
+    /// The operator stops these units, or starts them again. Of a Tentacle that is kept with it: an
+    /// older octo-local knows no such unit.
+    pub fn note_stopped(&mut self, units: &[UnitId], stopped: bool) {
+        for unit in units {
+            match unit {
+                UnitId::Tentacle(name) => {
+                    if let Some(one) = self.tentacles.get_mut(name) {
+                        one.stopped = stopped;
+                    }
+                }
+                UnitId::Sql | UnitId::Node(_) if stopped => {
+                    self.stopped.insert(*unit);
+                }
+                UnitId::Sql | UnitId::Node(_) => {
+                    self.stopped.remove(unit);
+                }
+            }
+        }
+    }
+
+    /// The Tentacles that are to go.
+    pub fn leaving(&self) -> Tentacles {
+        let mut leaving = self.tentacles.clone();
+        leaving.retain(|_, one| one.leaves.is_some());
+        leaving
     }
 
     /// What a person should know where nobody goes on with what is kept.
@@ -914,6 +971,29 @@ mod tests {
         std::fs::write(dir.path().join("events.jsonl"), "").unwrap();
         assert!(matches!(load(&path), Loaded::Fine(_)));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn tentacles_are_kept_with_what_stopped_them_and_older_files_have_none() {
+        let mut stored = parse(GOLDEN[1]).unwrap();
+        assert!(stored.tentacles.is_empty());
+        assert!(
+            serde_json::to_value(&stored)
+                .unwrap()
+                .get("tentacles")
+                .is_none()
+        );
+        let text = r#"{"web":{"purpose":{"worker":{"pool":"P"}},"space":"Default"}}"#;
+        stored.tentacles = serde_json::from_str(text).unwrap();
+        let again = serde_json::to_value(&stored).unwrap();
+        assert_eq!(again["tentacles"].to_string(), text);
+        stored.stopped.clear();
+        let web = UnitId::Tentacle("web".parse().unwrap());
+        stored.note_stopped(&[web, UnitId::Node(1)], true);
+        assert_eq!(stored.stopped, BTreeSet::from([UnitId::Node(1)]));
+        assert_eq!(stored.all_stopped(), BTreeSet::from([UnitId::Node(1), web]));
+        stored.note_stopped(&[web, UnitId::Node(1)], false);
+        assert!(stored.all_stopped().is_empty());
     }
 
     #[test]

@@ -51,11 +51,12 @@ impl Engine {
 
     /// Makes a volume with our labels. An existing one of that name is taken as it is.
     pub async fn create_volume(&self, spec: &StackSpec, name: &str) -> Result<(), EngineError> {
-        let key = spec
-            .volumes
-            .iter()
-            .find(|(_, known)| known.ours() == Some(name))
-            .map_or("", |(key, _)| key.as_str());
+        let known = spec.volumes.iter();
+        let mut known = known.filter(|(_, known)| known.ours() == Some(name));
+        // Those of Tentacles are named for their keys as well.
+        let by_name = || name.strip_prefix(spec.project.as_str())?.strip_prefix('_');
+        let key = known.next().map(|(key, _)| key.as_str());
+        let key = key.or_else(by_name).unwrap_or_default();
         let request = VolumeCreateRequest {
             name: Some(name.to_owned()),
             labels: Some(labels::of_volume(spec, key).into_iter().collect()),

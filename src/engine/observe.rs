@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -174,13 +175,14 @@ impl Engine {
         }
         self.find_images(images, cache).await?;
         let around = cache.rest.clone().unwrap_or_default();
-        Ok(Observed {
-            containers: in_start_order(cache.containers.values()),
+        let seen = Observed {
             networks: around.networks,
             volumes: around.volumes,
             images: cache.images.clone(),
             strangers: strangers.into_iter().chain(around.strangers).collect(),
-        })
+            ..Observed::default()
+        };
+        Ok(seen.with_containers(in_start_order(cache.containers.values())))
     }
 
     /// Looks for images that are not known to be there. One that the engine refuses to speak of is
@@ -350,11 +352,12 @@ impl Engine {
     /// How to reach the SQL Server in a container, read off its environment and its published port,
     /// or its address on a bridge of this host where it publishes none.
     pub async fn database_of(&self, id: &str) -> Option<crate::spec::DatabaseTarget> {
+        const SQL: u16 = 1433;
         let answer = self.inspected(id).await.ok()?;
         let mut env = environment_in(&answer);
         let password = env.remove("MSSQL_SA_PASSWORD");
         let password = password.or_else(|| env.remove("SA_PASSWORD"))?;
-        let (host, port) = address_in(&answer)?;
+        let (host, port) = address_in(&answer, SQL)?;
         Some(crate::spec::DatabaseTarget {
             host,
             port,
@@ -362,6 +365,18 @@ impl Engine {
             password: crate::config::Secret::new(password),
             database: String::new(),
         })
+    }
+
+    /// Where this host reaches a port of a container: where it is published, or on its address on a
+    /// bridge of this host. None while it is nowhere.
+    pub async fn published_port(
+        &self,
+        id: &str,
+        port: u16,
+    ) -> Result<Option<SocketAddr>, EngineError> {
+        let answer = self.inspected(id).await?;
+        let found = address_in(&answer, port);
+        Ok(found.and_then(|(host, port)| Some(SocketAddr::new(host.parse().ok()?, port))))
     }
 
     /// A label of a container of the project that says where it was made.
@@ -374,6 +389,22 @@ impl Engine {
             working_dir: one.labels.remove(labels::WORKING_DIR).unwrap_or_default(),
             demo: is_demo(&one.labels),
         }))
+    }
+
+    /// Whether a volume is the project's own; none where there is none of this name.
+    pub async fn is_our_volume(
+        &self,
+        project: &ProjectName,
+        name: &str,
+    ) -> Result<Option<bool>, EngineError> {
+        if self.volume(name).await?.is_none() {
+            return Ok(None);
+        }
+        let listed = self.labelled_volumes(project).await?;
+        let is_it = |one: &shown::Volume| {
+            one.name == name && ours::is_volume(project, &one.name, &one.labels)
+        };
+        Ok(Some(listed.iter().any(is_it)))
     }
 
     /// Whether the project's volumes belong to a demo; `None` when there are none.
@@ -393,14 +424,14 @@ fn is_demo(found: &BTreeMap<String, String>) -> bool {
     found.get(labels::DEMO).map(String::as_str) == Some("Y")
 }
 
-fn address_in(answer: &shown::Inspected) -> Option<(String, u16)> {
-    const SQL: u16 = 1433;
+fn address_in(answer: &shown::Inspected, port: u16) -> Option<(String, u16)> {
     let settings = &answer.network_settings;
-    let bindings = settings.ports.get("1433/tcp").and_then(Option::as_ref);
+    let bindings = settings.ports.get(&format!("{port}/tcp"));
+    let bindings = bindings.and_then(Option::as_ref);
     let Some(binding) = bindings.and_then(|bindings| bindings.first()) else {
         let mut networks = settings.networks.values();
         let endpoint = networks.find(|endpoint| !endpoint.ip_address.is_empty())?;
-        return Some((endpoint.ip_address.clone(), SQL));
+        return Some((endpoint.ip_address.clone(), port));
     };
     let host = match binding.host_ip.as_str() {
         "" | "0.0.0.0" | "::" => "127.0.0.1".to_owned(),

@@ -24,7 +24,7 @@ pub(super) fn network_name(project: &ProjectName) -> String {
 fn container_name(project: &ProjectName, unit: UnitId) -> String {
     match unit {
         UnitId::Sql => format!("{project}-{unit}-{}", unit.number()),
-        UnitId::Node(_) => format!("{project}-{unit}"),
+        UnitId::Node(_) | UnitId::Tentacle(_) => format!("{project}-{unit}"),
     }
 }
 

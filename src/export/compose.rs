@@ -155,7 +155,7 @@ fn service_name(unit: UnitId) -> String {
     match unit {
         UnitId::Sql => "db".to_owned(),
         UnitId::Node(1) => "octopus-server".to_owned(),
-        UnitId::Node(_) => unit.to_string(),
+        UnitId::Node(_) | UnitId::Tentacle(_) => unit.to_string(),
     }
 }
 
@@ -297,7 +297,7 @@ fn healthcheck(stack: &StackSpec, container: &ContainerSpec) -> Healthcheck {
     let timing = &stack.timing;
     let (test, limit) = match container.unit {
         UnitId::Sql => (sql_test(), timing.sql_start_limit),
-        UnitId::Node(_) => (node_test(), timing.node_start_limit),
+        UnitId::Node(_) | UnitId::Tentacle(_) => (node_test(), timing.node_start_limit),
     };
     Healthcheck {
         test,

@@ -10,14 +10,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http_body_util::Full;
 use hyper::Method;
-use hyper::Request;
 use hyper::body::Bytes;
 use serde_json::Value;
 use serde_json::json;
 
-use super::API_LIMIT;
 use crate::config::Secret;
 
 /// The name under which the vendor's images keep the one instance in a container.
@@ -31,8 +28,6 @@ pub(super) const PROGRAMS: [&[&str]; 2] = [
 const SUMMARY: &str = "/api/octopusservernodes/summary";
 /// Each node by its ID.
 const NODES: &str = "/api/octopusservernodes";
-/// The header that carries an API key.
-const API_KEY: &str = "X-Octopus-ApiKey";
 
 /// What a node is to do about new tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,20 +107,7 @@ impl Api<'_> {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, String> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(API_KEY, self.key.expose())
-            .header(hyper::header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|_| "the API key cannot be sent as a header".to_owned())?;
-        let answer = super::exchange(self.address, request, API_LIMIT);
-        match tokio::time::timeout(self.limit, answer).await {
-            Err(_) => Err(format!("no answer within {} s", self.limit.as_secs())),
-            Ok(Err(refusal)) => Err(refusal.into_words()),
-            Ok(Ok((200..=204, body))) => Ok(body),
-            Ok(Ok((status, _))) => Err(format!("the API answers {status}")),
-        }
+        super::ask(self.address, self.key, self.limit, method, path, body).await
     }
 }
 
@@ -161,7 +143,7 @@ fn row_of(nodes: &[u8], name: &str, drained: bool) -> Option<(String, Vec<u8>)> 
 }
 
 /// The ID of a node's row, where it is no path of its own.
-fn id_of(row: &Value) -> Option<String> {
+pub(super) fn id_of(row: &Value) -> Option<String> {
     let id = row.get("Id")?.as_str()?.to_owned();
     let is_plain = |sign: char| sign.is_ascii_alphanumeric() || matches!(sign, '-' | '_' | '.');
     let is_id = !id.is_empty() && id.chars().all(is_plain) && !id.contains("..");

@@ -4,19 +4,23 @@
 
 pub mod drain;
 pub mod master_key;
+pub mod tentacle;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use http_body_util::Empty;
+use http_body_util::Full;
 use http_body_util::Limited;
+use hyper::Method;
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper::header::HeaderValue;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::config::Secret;
 use crate::reconcile::health::Miss;
 use crate::reconcile::health::Probe;
 
@@ -30,6 +34,8 @@ pub const API: &str = "/api";
 const BODY_LIMIT: usize = 64 * 1024;
 /// The answer about the version lists every resource, some tens of kilobytes.
 const API_LIMIT: usize = 1024 * 1024;
+/// The header that carries an API key.
+const API_KEY: &str = "X-Octopus-ApiKey";
 /// A version is a few numbers and a word; what is longer is not one.
 const VERSION_LIMIT: usize = 64;
 
@@ -121,6 +127,30 @@ async fn get(address: SocketAddr, path: &str, most: usize) -> Result<(u16, Bytes
         .body(Empty::<Bytes>::new())
         .map_err(|error| Refusal::Broken(error.to_string()))?;
     exchange(address, request, most).await
+}
+
+/// Asks the API for something with the administrator's key. `limit` bounds the whole exchange.
+pub(crate) async fn ask(
+    address: SocketAddr,
+    key: &Secret,
+    limit: Duration,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<Bytes, String> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(API_KEY, key.expose())
+        .header(hyper::header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|_| "the API key cannot be sent as a header".to_owned())?;
+    match tokio::time::timeout(limit, exchange(address, request, API_LIMIT)).await {
+        Err(_) => Err(format!("no answer within {} s", limit.as_secs())),
+        Ok(Err(refusal)) => Err(refusal.into_words()),
+        Ok(Ok((200..=204, body))) => Ok(body),
+        Ok(Ok((status, _))) => Err(format!("the API answers {status}")),
+    }
 }
 
 /// Sends one request on a connection of its own and reads the whole answer.

@@ -49,6 +49,16 @@ pub enum Action {
         /// The node that is asked to do it.
         by: UnitId,
     },
+    /// Take a Tentacle that leaves off Octopus Server and remove its identity. Its container is
+    /// gone.
+    Retire {
+        /// The Tentacle.
+        unit: UnitId,
+        /// What is deleted there; none: a registration stays, for a person to delete.
+        from: Option<Registered>,
+        /// The volume with its identity, if that is there.
+        volume: Option<String>,
+    },
     /// End a run: for SQL Server by `SHUTDOWN`, then SIGTERM; SIGKILL after the grace.
     Stop {
         /// The unit.
@@ -71,6 +81,17 @@ pub enum Action {
     RemoveNetwork(String),
     /// Remove a data volume by name.
     RemoveVolume(String),
+}
+
+/// What Octopus Server knows of a Tentacle, by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// The node that is asked to delete it.
+    pub by: UnitId,
+    /// The space, by name.
+    pub space: String,
+    /// It is a worker, not a target.
+    pub is_worker: bool,
 }
 
 /// Why a run is ended.
@@ -160,6 +181,18 @@ pub enum Subject {
     Image(String),
 }
 
+impl Subject {
+    /// Whether it is about a Tentacle, which is in nobody's way.
+    pub fn is_of_tentacle(&self) -> bool {
+        match self {
+            Self::Unit(unit) | Self::Process(unit) | Self::Tasks(unit) | Self::Log(unit) => {
+                unit.is_tentacle()
+            }
+            Self::Place(_) | Self::Network | Self::Volume(_) | Self::Image(_) => false,
+        }
+    }
+}
+
 impl std::fmt::Display for Subject {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -186,6 +219,7 @@ impl Action {
             | Self::DisarmRestartPolicy(unit, _)
             | Self::Start(unit, _)
             | Self::Remove(unit, _)
+            | Self::Retire { unit, .. }
             | Self::Stop { unit, .. } => Subject::Unit(*unit),
             Self::Kill(unit, _) => Subject::Process(*unit),
             Self::Drain { unit, .. } | Self::Undrain(unit, _) => Subject::Tasks(*unit),
@@ -206,6 +240,7 @@ impl Action {
             Self::Drain { .. } => Verb::Drain,
             Self::Undrain(..) => Verb::Undrain,
             Self::TakeOff { .. } => Verb::TakeOff,
+            Self::Retire { .. } => Verb::Retire,
             Self::Stop { .. } => Verb::Stop,
             Self::Kill(..) => Verb::Kill,
             Self::Remove(..) | Self::RemoveNetwork(_) | Self::RemoveVolume(_) => Verb::Remove,
@@ -234,6 +269,8 @@ pub enum Verb {
     Undrain,
     /// A node that left is taken off Octopus Server's list.
     TakeOff,
+    /// A Tentacle that leaves is taken off Octopus Server.
+    Retire,
     /// A run is ended with grace.
     Stop,
     /// A run is ended at once.
@@ -255,6 +292,7 @@ impl std::fmt::Display for Verb {
             Self::Drain => "draining",
             Self::Undrain => "undraining",
             Self::TakeOff => "taking off the list",
+            Self::Retire => "deregistering",
             Self::Stop => "stopping",
             Self::Kill => "killing",
             Self::Remove => "removing",
@@ -295,6 +333,8 @@ pub enum TroubleKind {
     MayNotPull,
     /// A volume or network of that name is not ours.
     NotOurs,
+    /// Octopus Server did not do what it was asked about a Tentacle: nothing of the engine failed.
+    Registration,
     /// A network or volume cannot be removed, since somebody else's container uses it.
     InUse,
 }
@@ -334,8 +374,7 @@ impl Trouble {
 /// Whether an action that failed took effect all the same, by what the engine shows now.
 pub fn took_effect(action: &Action, seen: &Observed) -> bool {
     let container = |unit: &UnitId, id: &str| {
-        seen.containers
-            .iter()
+        seen.all()
             .find(|found| found.unit == *unit && found.id == id)
     };
     match action {
@@ -360,7 +399,8 @@ pub fn took_effect(action: &Action, seen: &Observed) -> bool {
         Action::Examine(..)
         | Action::Drain { .. }
         | Action::Undrain(..)
-        | Action::TakeOff { .. } => false,
+        | Action::TakeOff { .. }
+        | Action::Retire { .. } => false,
     }
 }
 

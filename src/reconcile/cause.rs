@@ -80,6 +80,8 @@ pub enum Cause {
     StuckStarting,
     /// Its database went away while it was still starting.
     LostDatabase,
+    /// Octopus Server does not take a Tentacle's registration, or does not let go of it.
+    NotRegistered,
     /// The engine could not do what was asked.
     EngineError,
 }
@@ -220,6 +222,16 @@ const fn node(words: &'static [&'static str], cause: Cause) -> LogRow {
     }
 }
 
+/// A row of a Tentacle's log.
+const fn tentacle(words: &'static [&'static str]) -> LogRow {
+    LogRow {
+        role: Some(Role::Tentacle),
+        exit: Some(Exit::Error),
+        words,
+        cause: Cause::NotRegistered,
+    }
+}
+
 /// To add a cause that a log tells: a row here, the variant in [`Cause`], its class, title and fix
 /// below, and a line in the test of vendor lines.
 ///
@@ -275,6 +287,11 @@ const LOG_WORDS: &[LogRow] = &[
         words: &["connection test to \"master\" timed out"],
         cause: Cause::DatabaseUnreachable,
     },
+    // OctopusClients, `Octopus.Client/Operations/RegisterMachineOperation.cs` and its like: what a
+    // registration names must exist, and the key must be of somebody who may see it.
+    tentacle(&["could not find the", "on the octopus server"]),
+    tentacle(&["api key you provided was not valid"]),
+    tentacle(&["do not have permission"]),
     any(&["no space left on device"], Cause::DiskFull),
     any(&["not enough space on the disk"], Cause::DiskFull),
     any(&["permission denied"], Cause::VolumePermissions),
@@ -433,6 +450,7 @@ impl Cause {
             | Self::Hung
             | Self::StuckStarting
             | Self::LostDatabase
+            | Self::NotRegistered
             | Self::EngineError => Class::Transient,
         }
     }
@@ -471,6 +489,7 @@ impl Cause {
             Self::Hung => "it hung",
             Self::StuckStarting => "its start made no progress",
             Self::LostDatabase => "its database went away while it was starting",
+            Self::NotRegistered => "Octopus Server refuses what a Tentacle is registered as",
             Self::EngineError => "the engine refused",
         }
     }
@@ -541,6 +560,9 @@ impl Cause {
             Self::Hung => "nothing: it is restarted",
             Self::StuckStarting => {
                 "see the log lines; it is restarted; NODE_START_LIMIT and SQL_START_LIMIT bound the wait"
+            }
+            Self::NotRegistered => {
+                "check that its space, environments or worker pool exist in Octopus, and ADMIN_API_KEY; it is tried again"
             }
             Self::EngineError => "see the engine's words; it is tried again",
         }

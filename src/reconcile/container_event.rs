@@ -42,8 +42,7 @@ impl State {
     pub fn heard(&mut self, heard: &ContainerEvent, now: Mono) {
         let Some(unit) = self
             .seen
-            .containers
-            .iter()
+            .all()
             .find(|one| one.id == heard.id)
             .map(|one| one.unit)
         else {
@@ -114,12 +113,7 @@ impl State {
         let Some((instance, code)) = self.run_of(heard).zip(heard.code) else {
             return;
         };
-        for container in self
-            .seen
-            .containers
-            .iter_mut()
-            .filter(|one| one.id == heard.id)
-        {
+        for container in self.seen.all_mut().filter(|one| one.id == heard.id) {
             container.end(code, self.records.saw_oom(container.unit));
         }
         self.deaths.insert(instance, code);
@@ -130,8 +124,7 @@ impl State {
     fn run_of(&self, heard: &ContainerEvent) -> Option<Instance> {
         let container = self
             .seen
-            .containers
-            .iter()
+            .all()
             .find(|one| one.id == heard.id && one.is_running())?;
         container
             .instance()
@@ -140,13 +133,8 @@ impl State {
 
     /// What is gone was removed by somebody else, if we were not at it.
     pub(super) fn tell_of_what_somebody_removed(&mut self, before: &Observed) {
-        let is_gone = |old: &&Container| self.seen.containers.iter().all(|one| one.id != old.id);
-        let gone: Vec<UnitId> = before
-            .containers
-            .iter()
-            .filter(is_gone)
-            .map(|one| one.unit)
-            .collect();
+        let is_gone = |old: &&Container| self.seen.all().all(|one| one.id != old.id);
+        let gone: Vec<UnitId> = before.all().filter(is_gone).map(|one| one.unit).collect();
         let what = if self.desired.goal == Goal::Up {
             "somebody removed its container: it is made again; `octo-local down` takes the stack away"
         } else {

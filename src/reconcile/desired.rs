@@ -8,6 +8,7 @@ use super::Mono;
 use super::observed::Instance;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
+use crate::spec::tentacle::Tentacles;
 
 /// The wish that `plan` works towards.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +26,8 @@ pub struct Desired {
     pub nodes_rest: bool,
     /// Nodes that a person drained on purpose.
     pub drained: BTreeSet<UnitId>,
+    /// The Tentacles that are to go, and whose registrations may still be at Octopus Server.
+    pub leaving: Tentacles,
     /// Units to restart: the run that is to end. A later run has already fulfilled the wish.
     pub restart: BTreeMap<UnitId, Instance>,
     /// The image that each reference stands for, by ID. A tag that moves later changes nothing
@@ -109,6 +112,7 @@ impl Default for Desired {
             stopped: BTreeSet::new(),
             nodes_rest: false,
             drained: BTreeSet::new(),
+            leaving: Tentacles::new(),
             restart: BTreeMap::new(),
             images: BTreeMap::new(),
             refresh: BTreeSet::new(),

@@ -113,7 +113,8 @@ impl State {
     }
 
     pub(super) fn unit_failed(&mut self, unit: UnitId, failure: Failure, now: Mono) {
-        if failure.cause == Cause::PrivilegedRefused && self.go_on_without_privileges() {
+        let is_refused = failure.cause == Cause::PrivilegedRefused && !unit.is_tentacle();
+        if is_refused && self.go_on_without_privileges() {
             return;
         }
         let (timing, seed) = (self.timing(), self.seed_of(unit));
@@ -157,7 +158,7 @@ impl State {
     /// How a run ended, as far as the engine's last answer tells.
     fn exit_of(&self, instance: &Instance) -> Option<(i64, bool, String)> {
         let ended = |one: &&Container| one.instance().as_ref() == Some(instance);
-        match &self.seen.containers.iter().find(ended)?.run {
+        match &self.seen.all().find(ended)?.run {
             Run::Exited {
                 code, oom, error, ..
             } => Some((*code, *oom, error.clone())),
@@ -343,6 +344,7 @@ impl State {
                 self.announce(News::PasswordAccepted);
             }
             Role::Server => self.note_migration(unit),
+            Role::Tentacle => {}
         }
     }
 
@@ -441,6 +443,7 @@ fn failure_of(action: &Action, trouble: &Trouble) -> Failure {
         TroubleKind::PlaceGone => Cause::PlaceGone,
         TroubleKind::MayNotPull => Cause::ImageMissing,
         TroubleKind::NotOurs => Cause::NameTaken,
+        TroubleKind::Registration => Cause::NotRegistered,
         TroubleKind::InUse => Cause::EngineError,
     };
     Failure {

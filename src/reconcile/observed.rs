@@ -17,6 +17,9 @@ use crate::spec::UnitId;
 pub struct Observed {
     /// Our containers, in start order.
     pub containers: Vec<Container>,
+    /// The containers of our Tentacles, by name. They are apart, so that no rule about the stack's
+    /// own containers meets one: nobody waits for a Tentacle.
+    pub tentacles: Vec<Container>,
     /// Our networks, by ID; more than one only after a race with something else.
     pub networks: BTreeMap<String, String>,
     /// Our volumes, by name.
@@ -171,13 +174,29 @@ impl Container {
 }
 
 impl Observed {
+    /// What one look showed, with the Tentacles put apart.
+    #[must_use]
+    pub fn with_containers(mut self, all: impl IntoIterator<Item = Container>) -> Self {
+        (self.tentacles, self.containers) = all
+            .into_iter()
+            .partition(|container| container.unit.is_tentacle());
+        self
+    }
+
+    /// All containers, those of Tentacles too.
+    pub fn all(&self) -> impl Iterator<Item = &Container> {
+        self.containers.iter().chain(&self.tentacles)
+    }
+
+    /// The same, to be changed.
+    pub fn all_mut(&mut self) -> impl Iterator<Item = &mut Container> {
+        self.containers.iter_mut().chain(&mut self.tentacles)
+    }
+
     /// The container of a unit. Where there are several (a name was freed by hand), the running one
     /// counts.
     pub fn container(&self, unit: UnitId) -> Option<&Container> {
-        let mut of_unit = self
-            .containers
-            .iter()
-            .filter(|container| container.unit == unit);
+        let mut of_unit = self.all().filter(|container| container.unit == unit);
         let first = of_unit.next()?;
         Some(of_unit.fold(first, |best, next| {
             if next.is_running() && !best.is_running() {

@@ -9,6 +9,7 @@ mod drain;
 mod fit;
 mod roster;
 mod stop;
+mod tentacle;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -46,7 +47,7 @@ pub fn plan(desired: &Desired, seen: &Observed, records: &UnitRecords, now: Mono
     let wanted = desired
         .spec
         .iter()
-        .flat_map(StackSpec::containers)
+        .flat_map(|spec| spec.containers().chain(&spec.tentacles))
         .filter(there);
     let digests = wanted
         .map(|wanted| (wanted.unit, wanted.digest()))
@@ -71,6 +72,7 @@ pub fn plan(desired: &Desired, seen: &Observed, records: &UnitRecords, now: Mono
         }
         (_, Goal::Down { volumes }) => pass.down(volumes),
     }
+    pass.tentacles();
     pass.plan
 }
 
@@ -203,7 +205,9 @@ impl<'a> Pass<'a> {
             .busy
             .keys()
             .any(|subject| matches!(subject, Subject::Unit(_)));
-        if !stopped || !self.seen.containers.is_empty() || at_work {
+        // So would one that is still there keep the network.
+        let is_there = self.seen.all().next().is_some();
+        if !stopped || is_there || at_work {
             return;
         }
         for id in self.seen.networks.keys() {
@@ -334,20 +338,20 @@ impl<'a> Pass<'a> {
     /// What a person did to a container that can be undone without a restart.
     fn mend_attachments(&mut self, spec: &StackSpec) {
         for container in &self.seen.containers {
-            let wanted = self.fit(spec, container) == Fit::Right;
-            if container.engine_restarts && wanted {
-                self.act(Action::DisarmRestartPolicy(
-                    container.unit,
-                    container.id.clone(),
-                ));
+            if self.fit(spec, container) == Fit::Right {
+                self.mend(container);
             }
-            if wanted
-                && !self.seen.is_attached(container)
-                && !self.seen.networks.is_empty()
-                && container.is_running()
-            {
-                self.act(Action::Connect(container.unit, container.id.clone()));
-            }
+        }
+    }
+
+    fn mend(&mut self, container: &Container) {
+        let (unit, id) = (container.unit, container.id.clone());
+        if container.engine_restarts {
+            self.act(Action::DisarmRestartPolicy(unit, id.clone()));
+        }
+        let is_cut_off = !self.seen.is_attached(container) && !self.seen.networks.is_empty();
+        if is_cut_off && container.is_running() {
+            self.act(Action::Connect(unit, id));
         }
     }
 
@@ -364,7 +368,7 @@ impl<'a> Pass<'a> {
             if self.desired.rests(unit) {
                 match unit.role() {
                     Role::Database => return,
-                    Role::Server => continue,
+                    Role::Server | Role::Tentacle => continue,
                 }
             }
             if self.phase(spec, unit).is_well() {
@@ -380,7 +384,7 @@ impl<'a> Pass<'a> {
             match unit.role() {
                 Role::Database => return,
                 Role::Server if container.is_some() || !is_migrated => return,
-                Role::Server => {}
+                Role::Server | Role::Tentacle => {}
             }
         }
     }
@@ -388,7 +392,7 @@ impl<'a> Pass<'a> {
     /// Whether the database serves a unit that is to be started, and nothing is in its way.
     fn may_start_beside_others(&mut self, spec: &StackSpec, unit: UnitId) -> bool {
         let database_serves = match unit.role() {
-            Role::Database => true,
+            Role::Database | Role::Tentacle => true,
             Role::Server => !self.database_ends && self.database_served_after_end_of(spec, unit),
         };
         database_serves && !self.something_starts(spec, unit)
@@ -428,7 +432,9 @@ impl<'a> Pass<'a> {
         let is_migrated = self.is_migrated(spec);
         let in_the_way = |container: &&Container| match unit.role() {
             Role::Server if !is_migrated => !self.has_served(container),
-            Role::Server | Role::Database => self.phase(spec, container.unit) == Phase::Starting,
+            Role::Server | Role::Database | Role::Tentacle => {
+                self.phase(spec, container.unit) == Phase::Starting
+            }
         };
         let mut running = self
             .seen
@@ -439,8 +445,8 @@ impl<'a> Pass<'a> {
             || self
                 .records
                 .busy
-                .values()
-                .any(|(verb, _)| *verb == Verb::Start)
+                .iter()
+                .any(|(subject, (verb, _))| *verb == Verb::Start && !subject.is_of_tentacle())
             || self.some_other_may_start(unit)
     }
 
@@ -451,7 +457,7 @@ impl<'a> Pass<'a> {
             .records
             .units
             .iter()
-            .filter(|(other, _)| **other != unit);
+            .filter(|(other, _)| **other != unit && !other.is_tentacle());
         let last = others
             .filter_map(|(_, record)| record.may_start_until)
             .max()

@@ -150,6 +150,28 @@ fn replaces(changes: &[Change], container: Option<&ContainerSpec>) -> bool {
     })
 }
 
+/// What becomes of Tentacles that are there, where these two are the stack with its Tentacles before
+/// and after. None is made by this: each is made when it is added.
+pub fn changes_of_tentacles(before: &StackSpec, after: &StackSpec, seen: &Observed) -> Vec<Change> {
+    let of = |container: &Container| {
+        let known = before.container(container.unit);
+        match (known, after.container(container.unit)) {
+            (_, Some(wanted)) if wanted.digest() != container.digest => Some(Change {
+                name: wanted.name.clone(),
+                what: Step::Recreate,
+                why: why_replaced(Some(before), wanted, container, seen),
+            }),
+            (Some(known), None) => Some(change(
+                &known.name,
+                Step::Remove,
+                "there is no ADMIN_API_KEY any more, with which it registers",
+            )),
+            (_, Some(_)) | (None, None) => None,
+        }
+    };
+    seen.tentacles.iter().filter_map(of).collect()
+}
+
 fn changes_image(wanted: &StackSpec, seen: &Observed) -> bool {
     let Some(wanted) = wanted.nodes.first() else {
         return false;

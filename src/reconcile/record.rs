@@ -290,6 +290,17 @@ impl UnitRecords {
         }
     }
 
+    /// Whether no action works on anything of the stack's own. Those on Tentacles do not count.
+    pub fn is_idle(&self) -> bool {
+        self.busy.keys().all(Subject::is_of_tentacle)
+    }
+
+    /// What cannot be done to anything of the stack's own.
+    pub fn blocked_of_stack(&self) -> impl Iterator<Item = (&Subject, &Blocked)> {
+        let blocked = self.blocked.iter();
+        blocked.filter(|(subject, _)| !subject.is_of_tentacle())
+    }
+
     /// Whether an action works on this now.
     pub fn is_busy(&self, subject: &Subject) -> bool {
         self.busy.contains_key(subject)
@@ -298,11 +309,7 @@ impl UnitRecords {
     /// Takes in what Docker showed: new runs begin with clean health, ended runs wait to be
     /// examined.
     pub fn absorb(&mut self, seen: &Observed, now: Mono) {
-        let units: BTreeSet<UnitId> = seen
-            .containers
-            .iter()
-            .map(|container| container.unit)
-            .collect();
+        let units: BTreeSet<UnitId> = seen.all().map(|container| container.unit).collect();
         for unit in units {
             let Some(container) = seen.container(unit) else {
                 continue;
@@ -363,6 +370,18 @@ impl UnitRecords {
         self.unlisted.clear();
         self.excused = self.busy.keys().cloned().collect();
         for record in self.units.values_mut() {
+            record.failures = Failures::default();
+        }
+    }
+
+    /// Forgets the failures of one Tentacle: a person asked for something about it.
+    pub fn forgive_tentacle(&mut self, unit: UnitId) {
+        let subject = Subject::Unit(unit);
+        self.blocked.remove(&subject);
+        if self.busy.contains_key(&subject) {
+            self.excused.insert(subject);
+        }
+        if let Some(record) = self.units.get_mut(&unit) {
             record.failures = Failures::default();
         }
     }

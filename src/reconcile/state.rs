@@ -43,6 +43,7 @@ use crate::spec::Role;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 use crate::spec::build::SQL_DATA;
+use crate::spec::tentacle::TentacleName;
 
 /// The state.
 #[derive(Clone, Debug, Default)]
@@ -108,6 +109,8 @@ pub enum News {
     Unprivileged,
     /// Ask this unit now, before its next probe is due.
     Ask(UnitId),
+    /// Nothing is left of a Tentacle that was to go.
+    Retired(TentacleName),
 }
 
 impl State {
@@ -174,11 +177,12 @@ impl State {
             at: now,
         });
         let detail = record.health().last_problem.clone().unwrap_or_default();
-        // Another daemon may be the one that sees the end of it.
-        self.records
-            .durable
-            .ended_by_us
-            .insert(*unit, instance.clone());
+        // Another daemon may be the one that sees the end of it. That of a Tentacle may look like a
+        // failure to it, which costs a second, and an older one would not know such a unit.
+        if !unit.is_tentacle() {
+            let ended = &mut self.records.durable.ended_by_us;
+            ended.insert(*unit, instance.clone());
+        }
         let Some(cause) = why.cause() else { return };
         self.unit_failed(
             *unit,
@@ -220,6 +224,12 @@ impl State {
             self.taken_off(node, result.map(|_| ()), now);
             return false;
         }
+        if let Action::Retire { unit, from, .. } = &action {
+            self.records.busy.remove(&action.subject());
+            self.records.excused.remove(&action.subject());
+            self.retired(*unit, from.is_some(), &action, result.map(|_| ()), now);
+            return true;
+        }
         self.ended.push((action, result));
         true
     }
@@ -248,6 +258,34 @@ impl State {
             );
         }
         self.records.unlisted.insert(node.to_owned(), refusal);
+    }
+
+    /// Octopus Server was asked to forget a Tentacle.
+    fn retired(
+        &mut self,
+        unit: UnitId,
+        is_deleted: bool,
+        action: &Action,
+        result: Result<(), Trouble>,
+        now: Mono,
+    ) {
+        if let Err(trouble) = result {
+            return self.failed(action, &trouble, now);
+        }
+        let UnitId::Tentacle(name) = unit else {
+            return;
+        };
+        self.records.blocked.remove(&action.subject());
+        self.records.units.remove(&unit);
+        self.tell(
+            &unit,
+            if is_deleted {
+                "gone: its registration was deleted at Octopus Server"
+            } else {
+                "gone: its registration, if it had one, is left at Octopus Server"
+            },
+        );
+        self.announce(News::Retired(name));
     }
 
     /// A node is asked to finish its tasks. One that an earlier daemon asked has what is left of
@@ -400,7 +438,7 @@ impl State {
         self.count_contradictions(&before);
         self.tell_of_what_somebody_removed(&before);
         self.tell_of_signals();
-        for container in &mut self.seen.containers {
+        for container in self.seen.all_mut() {
             if let Some(code) = container
                 .instance()
                 .and_then(|instance| self.deaths.get(&instance))
@@ -525,10 +563,11 @@ impl State {
         };
         let mut wanted = spec.units().into_iter();
         wanted.all(|unit| self.desired.rests(unit) || serves(unit))
-            && self.records.busy.is_empty()
+            && self.records.is_idle()
             && plan(&up, &self.seen, &self.records, now)
                 .actions
                 .iter()
+                .filter(|action| !action.subject().is_of_tentacle())
                 .all(|action| matches!(action, Action::Examine(..)))
     }
 
@@ -683,7 +722,8 @@ impl State {
             Action::Examine(..)
             | Action::Drain { .. }
             | Action::Undrain(..)
-            | Action::TakeOff { .. } => {}
+            | Action::TakeOff { .. }
+            | Action::Retire { .. } => {}
         }
     }
 
@@ -704,7 +744,7 @@ impl State {
                 "stopped, not cleanly: it was killed, and recovers its databases at its next start"
                     .to_owned()
             }
-            (Role::Database | Role::Server, _) => "stopped".to_owned(),
+            (Role::Database | Role::Server | Role::Tentacle, _) => "stopped".to_owned(),
         }
     }
 
@@ -802,9 +842,10 @@ impl State {
     }
 
     pub(super) fn seed_of(&self, unit: UnitId) -> u64 {
-        let role = match unit.role() {
-            Role::Database => 1 << 32,
-            Role::Server => 0,
+        let role = match unit {
+            UnitId::Sql => 1 << 32,
+            UnitId::Node(_) => 0,
+            UnitId::Tentacle(name) => 2 << 32 | name.spread(),
         };
         self.seed ^ u64::from(unit.number()) ^ role
     }
@@ -823,8 +864,7 @@ impl State {
             .and_then(|spec| spec.container(unit));
         let found = self
             .seen
-            .containers
-            .iter()
+            .all()
             .find(|container| container.id == instance.id);
         let is_ending = self
             .records

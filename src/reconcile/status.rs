@@ -19,6 +19,7 @@ use super::Observed;
 use super::UnitRecords;
 use super::action::Subject;
 use super::observed::Stranger;
+use super::record::DrainStep;
 use super::record::UnitRecord;
 use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
@@ -71,6 +72,9 @@ pub struct Status {
     pub engine_problem: Option<String>,
     /// The units in start order.
     pub units: Vec<UnitStatus>,
+    /// The Tentacles. The verdict says nothing about them: nothing waits for one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tentacles: Vec<UnitStatus>,
     /// What is under way or cannot be done besides the units: images, the network, volumes.
     pub work: Vec<Work>,
     /// Things people should know and cannot see elsewhere.
@@ -190,6 +194,7 @@ impl Default for Status {
             supervised: false,
             engine_problem: None,
             units: Vec::new(),
+            tentacles: Vec::new(),
             work: Vec::new(),
             notes: Vec::new(),
             url: None,
@@ -231,7 +236,7 @@ pub fn is_down(desired: &Desired, seen: &Observed, records: &UnitRecords) -> boo
     // What somebody else's container uses stays, and `down` says so.
     let is_left = |name: &String| records.is_left(&Subject::Volume(name.clone()));
     records.busy.is_empty()
-        && seen.containers.is_empty()
+        && seen.all().next().is_none()
         && (seen.networks.is_empty() || records.is_left(&Subject::Network))
         && (!volumes || seen.volumes.iter().all(is_left))
 }
@@ -252,6 +257,7 @@ pub fn status(
         supervised: true,
         engine_problem: around.engine_problem.clone(),
         units: units_of(around, desired, seen, records, now),
+        tentacles: tentacles_of(around, desired, seen, records, now),
         work: work(records, now),
         notes: around.notes.clone(),
         ends_when_down: around.ends_when_down,
@@ -269,20 +275,24 @@ pub fn status(
     }
     // What serves may still be what is to be replaced: ready means that nothing remains to be done.
     // What finished its tasks is about to end, or to take some again, although nothing is planned
-    // before it says so itself.
+    // before it says so itself. One that could not be asked ends, if it is to, by the plan.
     let is_on_its_way = |(unit, record): (&UnitId, &UnitRecord)| {
         let running = record.running().and_then(|run| run.instance.as_ref());
         let drain = running.and_then(|run| record.drain_of(run));
-        drain.is_some() && !desired.drained.contains(unit)
+        let was_asked = drain.is_some_and(|drain| drain.step != DrainStep::Failed);
+        was_asked && !desired.drained.contains(unit)
     };
     let opening = around.front_door.as_ref().and_then(FrontDoorStatus::work);
     let changing = around.version_change.as_ref().and_then(VersionChange::work);
     let at_rest = opening.is_none()
         && changing.is_none()
-        && records.busy.is_empty()
-        && records.blocked.is_empty()
+        && records.is_idle()
+        && records.blocked_of_stack().next().is_none()
         && !records.units.iter().any(is_on_its_way)
-        && super::plan(desired, seen, records, now).actions.is_empty();
+        && super::plan(desired, seen, records, now)
+            .actions
+            .iter()
+            .all(|action| action.subject().is_of_tentacle());
     status.work.extend(opening);
     status.work.splice(0..0, changing);
     let judgement = verdict::judge(&status, desired, seen, records, at_rest);
@@ -344,6 +354,34 @@ fn units_of(
     };
     let units = spec.units().into_iter();
     units.map(|unit| around.unit(unit)).collect()
+}
+
+fn tentacles_of(
+    input: &StatusInput,
+    desired: &Desired,
+    seen: &Observed,
+    records: &UnitRecords,
+    now: Mono,
+) -> Vec<UnitStatus> {
+    let Some(spec) = &desired.spec else {
+        let containers = seen.tentacles.iter();
+        return containers
+            .map(|container| units::from_labels(container.unit, seen))
+            .collect();
+    };
+    let around = units::Around {
+        spec,
+        host_name: &input.host_name,
+        desired,
+        seen,
+        records,
+        now,
+    };
+    let wanted = spec.tentacles.iter().map(|one| one.unit);
+    let leaving = desired.leaving.keys().map(|name| UnitId::Tentacle(*name));
+    let mut units: Vec<UnitId> = wanted.chain(leaving).collect();
+    units.sort_unstable();
+    units.into_iter().map(|unit| around.unit(unit)).collect()
 }
 
 /// The web address: the front door's, else the first node's on the host.

@@ -90,6 +90,7 @@ pub fn build(config: &Config, around: &BuildInput<'_>) -> StackSpec {
         database: database(config, sql.as_ref()),
         sql,
         nodes,
+        tentacles: Vec::new(),
         volumes,
         pull: config.pull,
         timing: config.timing.clone(),

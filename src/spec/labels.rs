@@ -41,16 +41,18 @@ pub fn of_container(spec: &StackSpec, container: &ContainerSpec) -> BTreeMap<Str
     let digest = container.digest().0;
     let depends_on = match container.unit {
         super::UnitId::Node(_) if spec.sql.is_some() => "db:service_healthy:false",
-        super::UnitId::Node(_) | super::UnitId::Sql => "",
+        super::UnitId::Node(_) | super::UnitId::Sql | super::UnitId::Tentacle(_) => "",
+    };
+    // Compose's services have numbered instances; each Tentacle has a name of its own.
+    let service = match container.unit {
+        super::UnitId::Tentacle(_) => container.unit.to_string(),
+        super::UnitId::Node(_) | super::UnitId::Sql => container.unit.service().to_owned(),
     };
     labels.extend(
         [
             (UNIT, container.unit.to_string()),
             (DIGEST, digest.clone()),
-            (
-                "com.docker.compose.service",
-                container.unit.service().to_owned(),
-            ),
+            ("com.docker.compose.service", service),
             (
                 "com.docker.compose.container-number",
                 container.unit.number().to_string(),

@@ -11,6 +11,8 @@ pub mod digest;
 pub mod front_door;
 pub mod labels;
 pub mod storage;
+pub mod tentacle;
+pub mod tentacle_name;
 pub mod unit;
 
 use std::collections::BTreeMap;
@@ -56,6 +58,9 @@ pub struct StackSpec {
     pub front_door: Option<FrontDoorSpec>,
     /// The Octopus Server containers, node 1 first.
     pub nodes: Vec<ContainerSpec>,
+    /// The Tentacles. They are made anew of what is kept of each, so they are not kept with this.
+    #[serde(skip)]
+    pub tentacles: Vec<ContainerSpec>,
     /// When images are fetched.
     pub pull: Pull,
     /// How long things may take, and how often they are asked. Changing it recreates nothing.
@@ -171,14 +176,15 @@ impl DatabaseTarget {
 }
 
 impl StackSpec {
-    /// All containers in start order.
+    /// All containers in start order. Tentacles have none, and are not among them.
     pub fn containers(&self) -> impl DoubleEndedIterator<Item = &ContainerSpec> {
         self.sql.iter().chain(self.nodes.iter())
     }
 
     /// The definition of one unit.
     pub fn container(&self, unit: UnitId) -> Option<&ContainerSpec> {
-        self.containers().find(|container| container.unit == unit)
+        let mut all = self.containers().chain(&self.tentacles);
+        all.find(|container| container.unit == unit)
     }
 
     /// The volumes that are ours: what is to be made, and what may be removed.
@@ -215,6 +221,13 @@ impl StackSpec {
     /// The API key of the first user, if it has one.
     pub fn api_key(&self) -> Option<&Secret> {
         self.nodes.first()?.env.get("ADMIN_API_KEY")
+    }
+
+    /// The same stack as it is kept: its Tentacles are kept apart.
+    #[must_use]
+    pub fn without_tentacles(mut self) -> Self {
+        self.tentacles.clear();
+        self
     }
 
     /// The same stack without full privileges, for hosts that refuse them.

@@ -1,4 +1,4 @@
-//! A unit: one thing that runs, the SQL Server or one Octopus node.
+//! A unit: one thing that runs, the SQL Server, one Octopus node or one Tentacle.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,10 @@ use serde::Deserializer;
 use serde::Serialize;
 use serde::Serializer;
 
-/// Which unit. The order is the start order: the database, then node 1, node 2, …
+use super::tentacle_name::TentacleName;
+
+/// Which unit. The order is the start order: the database, then node 1, node 2, … Tentacles are in
+/// no order of starts; they come last in every list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum UnitId {
     /// The SQL Server, `db`.
@@ -16,6 +19,8 @@ pub enum UnitId {
     Sql,
     /// The Octopus node of this number, from 1: `octopus-server-1`.
     Node(u8),
+    /// The Tentacle of this name: `tentacle-web`.
+    Tentacle(TentacleName),
 }
 
 /// What a unit is for. What holds for one role says nothing about another: rules match on it
@@ -26,13 +31,18 @@ pub enum Role {
     Database,
     /// An Octopus Server node: it migrates the database at its start, and serves.
     Server,
+    /// A Tentacle: a deployment target or a worker, which waits for the others and nobody for it.
+    Tentacle,
 }
 
 const NODE_PREFIX: &str = "octopus-server-";
+const TENTACLE_PREFIX: &str = "tentacle-";
 
 /// A name that is no unit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no unit is called {0:?}: units are db, octopus-server-1, octopus-server-2, …")]
+#[error(
+    "no unit is called {0:?}: units are db, octopus-server-1, octopus-server-2, …, tentacle-NAME"
+)]
 pub struct UnknownUnit(pub String);
 
 impl UnitId {
@@ -41,6 +51,7 @@ impl UnitId {
         match self {
             Self::Sql => Role::Database,
             Self::Node(_) => Role::Server,
+            Self::Tentacle(_) => Role::Tentacle,
         }
     }
 
@@ -48,7 +59,7 @@ impl UnitId {
     pub fn is_server(self) -> bool {
         match self.role() {
             Role::Server => true,
-            Role::Database => false,
+            Role::Database | Role::Tentacle => false,
         }
     }
 
@@ -56,7 +67,15 @@ impl UnitId {
     pub fn is_database(self) -> bool {
         match self.role() {
             Role::Database => true,
-            Role::Server => false,
+            Role::Server | Role::Tentacle => false,
+        }
+    }
+
+    /// Whether it is a Tentacle, to which no rule of order applies.
+    pub fn is_tentacle(self) -> bool {
+        match self.role() {
+            Role::Tentacle => true,
+            Role::Database | Role::Server => false,
         }
     }
 
@@ -65,13 +84,14 @@ impl UnitId {
         match self {
             Self::Sql => "db",
             Self::Node(_) => "octopus-server",
+            Self::Tentacle(_) => "tentacle",
         }
     }
 
-    /// Its number within the service, from 1.
+    /// Its number within the service, from 1. Tentacles have names in the place of numbers.
     pub fn number(self) -> u8 {
         match self {
-            Self::Sql => 1,
+            Self::Sql | Self::Tentacle(_) => 1,
             Self::Node(number) => number,
         }
     }
@@ -82,6 +102,7 @@ impl fmt::Display for UnitId {
         match self {
             Self::Sql => out.pad("db"),
             Self::Node(number) => out.pad(&format!("{NODE_PREFIX}{number}")),
+            Self::Tentacle(name) => out.pad(&format!("{TENTACLE_PREFIX}{name}")),
         }
     }
 }
@@ -91,12 +112,13 @@ impl FromStr for UnitId {
 
     fn from_str(text: &str) -> Result<Self, UnknownUnit> {
         let number = |rest: &str| rest.parse::<u8>().ok().filter(|number| *number > 0);
+        let node = || text.strip_prefix(NODE_PREFIX).and_then(number);
+        let tentacle = || text.strip_prefix(TENTACLE_PREFIX)?.parse().ok();
         match text {
             "db" | "db-1" => Ok(Self::Sql),
-            _ => text
-                .strip_prefix(NODE_PREFIX)
-                .and_then(number)
+            _ => node()
                 .map(Self::Node)
+                .or_else(|| tentacle().map(Self::Tentacle))
                 .ok_or_else(|| UnknownUnit(text.to_owned())),
         }
     }
@@ -122,7 +144,8 @@ mod tests {
 
     #[test]
     fn names_round_trip_and_order_is_start_order() {
-        let units = [UnitId::Sql, UnitId::Node(1), UnitId::Node(12)];
+        let web = UnitId::Tentacle("web-1".parse().unwrap());
+        let units = [UnitId::Sql, UnitId::Node(1), UnitId::Node(12), web];
         assert!(units.is_sorted());
         for unit in units {
             assert_eq!(unit.to_string().parse(), Ok(unit));
@@ -137,6 +160,8 @@ mod tests {
             "octopus-server-",
             "sql",
             "octopus-server-999",
+            "tentacle-",
+            "tentacle-Web",
         ] {
             assert_eq!(text.parse::<UnitId>(), Err(UnknownUnit(text.to_owned())));
         }

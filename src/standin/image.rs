@@ -6,6 +6,8 @@ use std::io::Write;
 use serde_json::json;
 use sha2::Digest as _;
 
+use crate::spec::tentacle;
+
 /// The user of hardened images.
 const HARDENED_USER: u64 = 1001;
 /// The update of SQL Server 2022 from which on its image ignores SIGTERM.
@@ -30,20 +32,32 @@ pub fn archive(program: &[u8], sql: &str, octopus: &str) -> std::io::Result<Vec<
     archive_of(program, &[sql], &[octopus])
 }
 
-/// This very program as an image: where `is_sql`, the stand-in for SQL Server, else the one for
-/// Octopus Server.
-pub fn of_this_program(reference: &str, is_sql: bool) -> std::io::Result<Vec<u8>> {
-    let program = own_program()?;
-    if is_sql {
-        archive_of(&program, &[reference], &[])
-    } else {
-        archive_of(&program, &[], &[reference])
-    }
+/// What an image stands in for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// SQL Server.
+    Sql,
+    /// Octopus Server.
+    Octopus,
+    /// Octopus' Tentacle.
+    Tentacle,
+}
+
+/// This very program as an image of a kind.
+pub fn of_this_program(reference: &str, kind: Kind) -> std::io::Result<Vec<u8>> {
+    archive_of_kinds(&own_program()?, &[(kind, reference)])
 }
 
 /// The file that this process was started from, also where another one has its name now.
 pub fn own_program() -> std::io::Result<Vec<u8>> {
     std::fs::read("/proc/self/exe")
+}
+
+/// An archive with all these images of SQL Server and of Octopus Server.
+pub fn archive_of(program: &[u8], sql: &[&str], octopus: &[&str]) -> std::io::Result<Vec<u8>> {
+    let sql = sql.iter().map(|reference| (Kind::Sql, *reference));
+    let octopus = octopus.iter().map(|reference| (Kind::Octopus, *reference));
+    archive_of_kinds(program, &sql.chain(octopus).collect::<Vec<_>>())
 }
 
 /// An archive with all these images; the program is in it once.
@@ -52,18 +66,18 @@ pub fn own_program() -> std::io::Result<Vec<u8>> {
 /// and a SQL Server of `2019-..`, `2022-..` or `2025-..` writes data of its own version, and of
 /// `2022-CU18` and later ignores SIGTERM, as the vendor's do. Of other tags the stand-ins' defaults
 /// hold. Each tag makes an image of its own id.
-pub fn archive_of(program: &[u8], sql: &[&str], octopus: &[&str]) -> std::io::Result<Vec<u8>> {
+pub fn archive_of_kinds(program: &[u8], images: &[(Kind, &str)]) -> std::io::Result<Vec<u8>> {
     let base = layer(program)?;
     let mut archive = tar::Builder::new(Vec::new());
     let base_id = put_layer(&mut archive, &base)?;
     let mut manifest = Vec::new();
     let mut written = vec![base_id.clone()];
-    let sql = sql.iter().map(|reference| (*reference, None));
-    let octopus = octopus
-        .iter()
-        .map(|reference| (*reference, Some(flavour(tag(reference)))));
-    for (reference, flavour) in sql.chain(octopus) {
+    for (kind, reference) in images {
         let mut layers = vec![base_id.clone()];
+        let flavour = match kind {
+            Kind::Octopus => Some(flavour(tag(reference))),
+            Kind::Sql | Kind::Tentacle => None,
+        };
         if let Some(flavour) = flavour {
             let links = flavour_layer(flavour)?;
             let id = hex(&links);
@@ -73,9 +87,10 @@ pub fn archive_of(program: &[u8], sql: &[&str], octopus: &[&str]) -> std::io::Re
             }
             layers.push(id);
         }
-        let config = match flavour {
-            Some(flavour) => octopus_config(&layers, tag(reference), flavour),
-            None => sql_config(&layers, tag(reference)),
+        let config = match (kind, flavour) {
+            (_, Some(flavour)) => octopus_config(&layers, tag(reference), flavour),
+            (Kind::Tentacle, None) => tentacle_config(&layers),
+            (Kind::Sql | Kind::Octopus, None) => sql_config(&layers, tag(reference)),
         };
         let config = serde_json::to_vec(&config)?;
         let name = format!("{}.json", hex(&config));
@@ -302,6 +317,16 @@ fn octopus_config(layers: &[String], tag: &str, flavour: Flavour) -> serde_json:
         extra["Volumes"] = json!({ "/var/lib/docker": {} });
     }
     config(layers, &["/octo-local", "standin", "octopus"], &extra)
+}
+
+/// Like the vendor's image, it declares Docker-in-Docker's store a volume.
+fn tentacle_config(layers: &[String]) -> serde_json::Value {
+    let port = format!("{}/tcp", tentacle::PORT);
+    let extra = json!({
+        "ExposedPorts": { port: {} },
+        "Volumes": { "/var/lib/docker": {} },
+    });
+    config(layers, &["/octo-local", "standin", "tentacle"], &extra)
 }
 
 fn hex(bytes: &[u8]) -> String {

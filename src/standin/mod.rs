@@ -1,9 +1,10 @@
-//! The stand-ins for SQL Server and Octopus Server: what `up --demo` and the tests run where the
+//! The stand-ins for SQL Server, Octopus Server and its Tentacle: what `up --demo` and the tests run where the
 //! real images cannot be had.
 
 pub mod image;
 pub mod octopus;
 pub mod sql;
+pub mod tentacle;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,7 @@ pub fn run(which: &str, args: &[String]) -> ExitCode {
         "sqlcmd" => sql::sqlcmd(args),
         "octopus" => octopus::run(args),
         "dotnet" => dotnet(args),
+        "tentacle" => tentacle::run(),
         _ => ExitCode::from(USAGE),
     }
 }

@@ -101,6 +101,16 @@ fn a_node_finishes_its_tasks_before_it_is_stopped_by_choice() {
 }
 
 #[test]
+fn one_that_could_not_be_asked_before_somebody_thought_better_of_it_serves_as_before() {
+    let mut scene = scene();
+    scene.state.desired.goal = Goal::Down { volumes: false };
+    let one = begin(&mut scene, ONE);
+    scene.state.desired.goal = Goal::Up;
+    scene.end(one, Err(refused()));
+    assert_eq!((scene.plan(), scene.verdict()), (vec![], Verdict::Ready));
+}
+
+#[test]
 fn tasks_that_do_not_end_are_not_waited_for_without_end() {
     let mut scene = scene();
     scene.state.desired.stopped.insert(ONE);

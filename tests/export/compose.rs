@@ -28,6 +28,7 @@ fn service_name(unit: UnitId) -> String {
         UnitId::Sql => "db".to_owned(),
         UnitId::Node(1) => "octopus-server".to_owned(),
         UnitId::Node(number) => format!("octopus-server-{number}"),
+        UnitId::Tentacle(name) => format!("tentacle-{name}"),
     }
 }
 

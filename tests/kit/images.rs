@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters as query;
 use octo_local::standin::image;
+use octo_local::standin::image::Kind;
 
 use super::docker::Witness;
 use super::process::PROGRAM;
@@ -44,6 +45,11 @@ impl Images {
     /// The SQL stand-in's image for a real configuration.
     pub(crate) fn sql() -> String {
         format!("octo-local-test-{}-sql:1", std::process::id())
+    }
+
+    /// The Tentacle stand-in's image for a real configuration.
+    pub(crate) fn tentacle() -> String {
+        format!("octo-local-test-{}-tentacle:1", std::process::id())
     }
 
     /// The Octopus stand-in's image for a real configuration, without its tag.
@@ -147,8 +153,16 @@ fn load_and_tag(witness: &Witness) {
         let tagged = TAGS.map(|tag| format!("{}:{tag}", Images::octopus()));
         let mut nodes = vec![octopus.as_str()];
         nodes.extend(tagged.iter().map(String::as_str));
+        let tentacle = Images::tentacle();
+        let nodes = nodes.into_iter().map(|node| (Kind::Octopus, node));
+        let others = [
+            (Kind::Sql, sql.as_str()),
+            (Kind::Sql, &own_sql),
+            (Kind::Tentacle, &tentacle),
+        ];
+        let all: Vec<(Kind, &str)> = others.into_iter().chain(nodes).collect();
         let program = std::fs::read(PROGRAM).unwrap();
-        image::archive_of(&program, &[&sql, &own_sql], &nodes).unwrap()
+        image::archive_of_kinds(&program, &all).unwrap()
     });
     load(witness, archive.clone());
 }
@@ -200,7 +214,10 @@ fn tag(witness: &Witness, image: &str, reference: &str) {
 fn remove(witness: &Witness) {
     (0..2).for_each(|number| witness.remove(&pin(number)));
     let tags = TAGS.map(|tag| format!("{}:{tag}", Images::octopus()));
-    for image in demo_images().into_iter().chain(tags).chain([Images::sql()]) {
+    // The daemon of a demo makes this one when it needs it.
+    let of_demo = format!("octo-local-standin-tentacle:{}", demo_tag());
+    let own = [Images::sql(), Images::tentacle(), of_demo];
+    for image in demo_images().into_iter().chain(tags).chain(own) {
         let _ = witness.wait(witness.docker().remove_image(
             &image,
             None::<query::RemoveImageOptions>,

@@ -5,6 +5,7 @@
 //! when it is dropped.
 
 pub(crate) mod assertions;
+pub(crate) mod browser;
 pub(crate) mod clients;
 pub(crate) mod disk;
 pub(crate) mod docker;

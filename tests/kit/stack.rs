@@ -311,10 +311,10 @@ impl Stack {
     #[track_caller]
     pub(crate) fn unit(&self, unit: &str) -> Value {
         let status = self.status();
-        status["units"]
-            .as_array()
-            .unwrap()
+        let of = |list: &str| status[list].as_array().cloned().unwrap_or_default();
+        of("units")
             .iter()
+            .chain(&of("tentacles"))
             .find(|one| one["unit"] == unit)
             .cloned()
             .unwrap_or_default()

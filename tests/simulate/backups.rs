@@ -199,7 +199,7 @@ impl Sim {
 
     /// A node was started by the daemon: not on data that is being saved or brought back.
     pub(super) fn judge_start_on_data(&mut self, unit: UnitId) {
-        if unit == UnitId::Sql {
+        if !unit.is_server() {
             return;
         }
         let sets = &self.world.sets;

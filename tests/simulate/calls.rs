@@ -186,6 +186,7 @@ impl Sim {
                 self.world.volumes.entry(name.clone()).or_insert(Volume {
                     ours: true,
                     data: None,
+                    configured: false,
                 });
                 self.hint_infrastructure();
                 done
@@ -211,6 +212,9 @@ impl Sim {
             Action::Drain { unit, instance, .. } => self.drain(number, *unit, &instance.id),
             Action::Undrain(unit, instance) => Some(self.undrain(*unit, &instance.id)),
             Action::TakeOff { node, .. } => Some(self.take_off(node)),
+            Action::Retire { unit, from, volume } => {
+                Some(self.retire(*unit, from.as_ref(), volume.as_deref()))
+            }
             Action::Kill(_, instance) => {
                 self.exit(&instance.id, 137, "");
                 done
@@ -284,6 +288,13 @@ impl Sim {
         if self.world.disk_full {
             return refused("no space left on device");
         }
+        // What a Tentacle is made of is fetched with it.
+        if unit.is_tentacle()
+            && let Some(id) = self.world.registry.get(&wanted.image)
+        {
+            let (image, id) = (wanted.image.clone(), id.clone());
+            self.world.images.entry(image).or_insert(id);
+        }
         let image = call.moved.as_ref().unwrap_or(&wanted.image);
         // An ID stands for itself.
         let by_id = self.world.registry.values().find(|id| *id == image);
@@ -312,8 +323,9 @@ impl Sim {
             self.world.volumes.insert(
                 name.to_owned(),
                 Volume {
-                    ours: false,
+                    ours: unit.is_tentacle(),
                     data: None,
+                    configured: false,
                 },
             );
         }
@@ -550,6 +562,7 @@ impl Sim {
         self.forget_half_data(name);
         if removed.is_some_and(|volume| volume.data.is_some()) {
             self.world.drained.clear();
+            self.world.registered.clear();
         }
         self.hint_infrastructure();
         Ok(Outcome::default())
@@ -573,6 +586,7 @@ pub(super) fn container_of(action: &Action) -> Option<&String> {
         | Action::CreateVolume(_)
         | Action::Create(_)
         | Action::TakeOff { .. }
+        | Action::Retire { .. }
         | Action::RemoveNetwork(_)
         | Action::RemoveVolume(_) => None,
     }
@@ -601,12 +615,21 @@ fn made_of(wanted: &ContainerSpec) -> Made {
             .values()
             .map(|storage| storage.source().to_owned())
             .collect(),
-        ports: wanted.ports.iter().map(|port| port.host).collect(),
+        // The engine chooses those that are zero, and takes none that is taken.
+        ports: wanted
+            .ports
+            .iter()
+            .map(|port| port.host)
+            .filter(|port| *port != 0)
+            .collect(),
         privileged: wanted.privileged,
         mark,
         key: variable("MASTER_KEY"),
         password: super::passwords::given(wanted),
-        node: variable("OCTOPUS_SERVER_NODE_NAME"),
+        node: match wanted.unit {
+            UnitId::Tentacle(name) => name.to_string(),
+            UnitId::Sql | UnitId::Node(_) => variable("OCTOPUS_SERVER_NODE_NAME"),
+        },
         networks: std::collections::BTreeSet::new(),
         doing: Doing::Created,
         armed: false,

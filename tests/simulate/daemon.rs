@@ -36,7 +36,7 @@ use super::world::Ms;
 pub(super) enum Input {
     Event(CoreEvent),
     /// A look ended. What it may trust the next time stays outside the core.
-    Looked(Result<Observed, String>, Cache),
+    Looked(Result<Box<Observed>, String>, Cache),
     /// Somebody types a command.
     Asked(Wish),
 }
@@ -213,6 +213,10 @@ impl Sim {
         };
         let moment = daemon.moment(now);
         let effects = daemon.core.decide(moment);
+        self.check_nobody_waits_for_a_tentacle();
+        let Some(daemon) = &mut self.daemon else {
+            return;
+        };
         let wake_at = daemon.began + daemon.core.wake_at().0.as_millis() as Ms + 1;
         for effect in effects {
             self.perform(effect);
@@ -229,7 +233,7 @@ impl Sim {
                 if let Some(daemon) = &mut self.daemon {
                     daemon.cache = cache;
                 }
-                CoreEvent::Looked(seen.map(Box::new))
+                CoreEvent::Looked(seen)
             }
             Input::Asked(wish) => {
                 let Some(daemon) = &mut self.daemon else {
@@ -366,9 +370,9 @@ impl Sim {
         if let Some(spec) = self
             .daemon
             .as_ref()
-            .and_then(|daemon| daemon.stored().spec.as_ref())
+            .and_then(|daemon| daemon.stored().whole_spec())
         {
-            self.invariants.wants(spec);
+            self.invariants.wants(&spec);
         }
     }
 
@@ -378,7 +382,7 @@ impl Sim {
             return;
         };
         let goal = daemon.state().desired.goal;
-        let runs = self.world.ours().any(|(_, _, made)| made.moves());
+        let runs = self.world.all_ours().any(|(_, _, made)| made.moves());
         let early = leave != Leave::End || (runs && goal != octo_local::reconcile::Goal::Hold);
         self.left_early |= early;
         (self.ended_with, self.ended_at) = (Some(goal), self.now);
@@ -435,6 +439,10 @@ impl Sim {
                 self.forgave();
                 self.invariants.wished(id, super::invariants::Promise::Up);
             }
+            (Wish::Tentacle(name, step), Answer::Wished(Ok(_))) => {
+                self.invariants.forgave_unit(UnitId::Tentacle(name));
+                self.tentacle_taken(name, &step);
+            }
             (Wish::Stop(_) | Wish::Drain(_) | Wish::Undrain(_), Answer::Wished(Ok(_)))
             | (Wish::Cancel, Answer::Alone(_)) => {}
             (wish, answer) => {
@@ -471,8 +479,7 @@ fn shown(input: &Input) -> String {
     match input {
         Input::Looked(Ok(seen), _) => {
             let containers: Vec<String> = seen
-                .containers
-                .iter()
+                .all()
                 .map(|one| format!("{} {} {:?}", one.unit, one.id, one.run))
                 .collect();
             let containers = containers

@@ -139,6 +139,12 @@ impl Invariants {
         self.permanent.clear();
     }
 
+    /// A person asked for something about one unit.
+    pub(super) fn forgave_unit(&mut self, unit: UnitId) {
+        self.failures.remove(&unit);
+        self.permanent.remove(&unit);
+    }
+
     /// A wish was answered with yes.
     pub(super) fn wished(&mut self, id: RequestId, promise: Promise) {
         if self.promised.is_none_or(|(last, _)| last <= id) {
@@ -149,6 +155,7 @@ impl Invariants {
     pub(super) fn wants(&mut self, spec: &StackSpec) {
         self.wanted = spec
             .containers()
+            .chain(&spec.tentacles)
             .map(|container| (container.unit, container.digest()))
             .collect();
     }
@@ -159,7 +166,7 @@ impl Invariants {
 
     pub(super) fn looked(&mut self, seen: &Observed) {
         self.known = seen.clone();
-        for one in &mut self.known.containers {
+        for one in self.known.all_mut() {
             if let Some(code) = one
                 .instance()
                 .and_then(|instance| self.deaths.get(&instance))
@@ -175,8 +182,7 @@ impl Invariants {
     pub(super) fn heard(&mut self, heard: &ContainerEvent) {
         let known = self
             .known
-            .containers
-            .iter_mut()
+            .all_mut()
             .find(|one| one.id == heard.id && one.is_running());
         let Some((one, code)) = known.zip(heard.code) else {
             return;
@@ -202,8 +208,7 @@ impl Invariants {
             .retain(|unit, instance| latest(unit).as_ref() == Some(instance));
         // Whether one that was frozen serves is not known before it answers again.
         for frozen in seen
-            .containers
-            .iter()
+            .all()
             .filter(|one| matches!(one.run, Run::Paused { .. }))
         {
             self.ready.remove(&frozen.unit);
@@ -303,6 +308,14 @@ impl Invariants {
         self.ready.get(&unit) == Some(instance)
     }
 
+    /// Whether a container runs as far as the daemon was told, and served in that run.
+    pub(super) fn is_well(&self, unit: UnitId) -> bool {
+        let known = self.known.container(unit);
+        let known = known.filter(|container| matches!(container.run, Run::Running { .. }));
+        let run = known.and_then(Container::instance);
+        run.is_some_and(|run| self.served.contains(&run))
+    }
+
     /// Whether a container runs as far as the daemon was told, and said last that it serves.
     fn serves(&self, unit: UnitId) -> bool {
         let moves = |container: &&Container| matches!(container.run, Run::Running { .. });
@@ -353,7 +366,7 @@ impl Sim {
         }
     }
 
-    fn goal(&self) -> Goal {
+    pub(super) fn goal(&self) -> Goal {
         self.daemon
             .as_ref()
             .map_or(Goal::Hold, |daemon| daemon.state().desired.goal)
@@ -417,6 +430,9 @@ impl Sim {
         self.must(goal == Goal::Up || !takes_away || !makes, || {
             format!("{} while a container is being made", brief(action))
         });
+        if action.subject().is_of_tentacle() {
+            return self.check_tentacle(action);
+        }
         match action {
             Action::Start(unit, id) => self.check_start(*unit, id),
             Action::Drain {
@@ -453,7 +469,7 @@ impl Sim {
     }
 
     /// Never inside the backoff, never for a permanent cause, never what the operator stopped.
-    fn check_try(&mut self, unit: UnitId) {
+    pub(super) fn check_try(&mut self, unit: UnitId) {
         let now = self.now;
         let Some(daemon) = &self.daemon else { return };
         let desired = &daemon.state().desired;
@@ -556,7 +572,9 @@ impl Sim {
         }
         self.count_unexamined(unit, id);
         let others =
-            self.in_flight(|action| matches!(action, Action::Start(other, _) if *other != unit));
+            self.in_flight(|action| {
+                matches!(action, Action::Start(other, _) if *other != unit && !other.is_tentacle())
+            });
         self.must(!others, || {
             format!("{unit} is started while another start is under way")
         });
@@ -684,7 +702,8 @@ impl Sim {
 
     /// A process begins: what runs beside it?
     pub(super) fn check_company(&mut self, id: &str, by_us: bool, volumes: &[String]) {
-        let Some((unit, _)) = self.world.containers[id].of.clone().filter(|_| by_us) else {
+        let of = self.world.containers[id].of.clone();
+        let Some((unit, _)) = of.filter(|(unit, _)| by_us && !unit.is_tentacle()) else {
             return;
         };
         if unit == UnitId::Sql {
@@ -1047,7 +1066,7 @@ impl Sim {
     fn check_remove_network(&mut self, id: &str) {
         let used = self
             .world
-            .ours()
+            .all_ours()
             .any(|(_, _, made)| made.moves() && made.networks.contains(id));
         self.must(!used, || {
             format!("network {id} is removed while it is used")
@@ -1066,8 +1085,7 @@ impl Sim {
         let found = self
             .invariants
             .known
-            .containers
-            .iter()
+            .all()
             .find(|one| one.id == instance.id);
         let current = found.is_some_and(|found| self.invariants.is_current(found));
         let latest = found.and_then(Container::instance).as_ref() == Some(instance);

@@ -166,14 +166,17 @@ impl Sim {
         containers.sort_by(|one, other| (one.unit, &one.id).cmp(&(other.unit, &other.id)));
         let (networks, volumes) = cache.rest.clone().unwrap_or_default();
         let seen = Observed {
-            containers,
             networks,
             volumes,
             images: cache.images.clone(),
             ..Observed::default()
         };
+        let seen = seen.with_containers(containers);
         let wait = self.look_time();
-        self.later(wait, Event::Deliver(epoch, Input::Looked(Ok(seen), cache)));
+        self.later(
+            wait,
+            Event::Deliver(epoch, Input::Looked(Ok(Box::new(seen)), cache)),
+        );
     }
 
     /// Of a container that does not answer only what the list says is known.
@@ -270,6 +273,7 @@ impl Sim {
                 self.sql_answers(target.port, target.password.expose(), limit)
             }
             ProbeTarget::Node(address) => self.node_answers(address.port(), limit),
+            ProbeTarget::Tentacle(id) => self.tentacle_answers(id, limit),
         };
         let unknown = self.chaos && self.chance.percent(self.mix.starved);
         let probe = if unknown {

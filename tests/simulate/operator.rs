@@ -19,9 +19,11 @@ use octo_local::daemon::message::Found;
 use octo_local::daemon::message::Inquiry;
 use octo_local::daemon::message::PasswordStep;
 use octo_local::daemon::message::Request;
+use octo_local::daemon::message::TentacleStep;
 use octo_local::daemon::message::UpRequest;
 use octo_local::reconcile::Action;
 use octo_local::spec::UnitId;
+use octo_local::spec::tentacle::TentacleName;
 
 use super::daemon::Input;
 use super::sim::Event;
@@ -77,6 +79,7 @@ pub(super) enum Wish {
     RollBack,
     /// To the password of this number.
     Password(u32),
+    Tentacle(TentacleName, TentacleStep),
     Cancel,
 }
 
@@ -115,6 +118,7 @@ impl Wish {
                 let to = Secret::new(super::passwords::of(*number));
                 Request::Password(PasswordStep::Begin(to), None)
             }
+            Self::Tentacle(name, step) => Request::Tentacle(*name, step.clone(), None),
             Self::Cancel => Request::Cancel(session),
         }
     }
@@ -183,6 +187,7 @@ impl Env {
             sql_image: "sql:1".to_owned(),
             octopus_image: "octopus".to_owned(),
             octopus_tag: "2026.1.1".to_owned(),
+            tentacle_image: "tentacle:1".to_owned(),
             sa_password: Secret::new(super::passwords::of(self.passwords)),
             admin_password: Secret::new("Str0ng-enough"),
         });
@@ -213,6 +218,7 @@ impl Sim {
                 | Wish::Undrain(_)
                 | Wish::RollBack
                 | Wish::Password(_)
+                | Wish::Tentacle(..)
                 | Wish::Cancel => return,
             }
         }
@@ -304,7 +310,7 @@ impl Sim {
     /// then that the database will not go back.
     pub(super) fn has_unseen_version(&self, version: u32) -> bool {
         self.world.ours().any(|(id, unit, made)| {
-            let newer = unit != UnitId::Sql && version_of(&made.image_id) / 100 > version / 100;
+            let newer = unit.is_server() && version_of(&made.image_id) / 100 > version / 100;
             let starts = |(number, call): (&u64, &super::calls::Call)| {
                 matches!(&call.action, Action::Start(_, one) if one == id)
                     && !self.answered.contains(number)

@@ -48,6 +48,10 @@ pub(super) enum Phase {
     /// A node looks for its database, and gives up at this time.
     Connecting(Ms),
     Migrating,
+    /// A Tentacle asked whether it is registered, and is about to.
+    Registering {
+        is_known: bool,
+    },
     /// SQL Server's first start: it knows no password yet.
     Refusing,
     Recovering,
@@ -132,7 +136,7 @@ impl Sim {
         let Some((unit, _)) = of else { return };
         // What somebody else starts may take the database to another version than anybody asked us
         // for.
-        self.unseen_version |= !by_us && unit != UnitId::Sql;
+        self.unseen_version |= !by_us && unit.is_server();
         self.trace(|| format!("{unit} {id} runs{}", if by_us { "" } else { ", not by us" }));
         self.begin_life(id, unit, &mark);
     }
@@ -247,6 +251,7 @@ impl Sim {
         let phase = made.process.as_ref().unwrap().phase;
         match (unit, phase) {
             (_, Phase::Ready | Phase::Closing | Phase::Stuck | Phase::Foreign) => {}
+            (UnitId::Tentacle(_), phase) => self.tentacle_goes_on(id, phase),
             (UnitId::Sql, Phase::Boot) => self.sql_booted(id),
             (UnitId::Sql, _) => self.sql_ready(id),
             (UnitId::Node(_), Phase::Boot) => {
@@ -263,7 +268,7 @@ impl Sim {
         }
     }
 
-    fn enter(&mut self, id: &str, phase: Phase) {
+    pub(super) fn enter(&mut self, id: &str, phase: Phase) {
         let now = self.now;
         let process = self.process(id);
         process.phase = phase;
@@ -273,8 +278,10 @@ impl Sim {
             process.was_ready = true;
             process.well_since = now;
         }
-        let node = self.world.containers[id].node.clone();
-        if phase == Phase::Ready && !node.is_empty() {
+        let made = &self.world.containers[id];
+        let is_node = made.of.as_ref().is_some_and(|(unit, _)| unit.is_server());
+        let node = made.node.clone();
+        if phase == Phase::Ready && is_node && !node.is_empty() {
             self.world.listed.insert(node);
         }
         self.trace(|| format!("{id} is {phase:?}"));

@@ -8,7 +8,9 @@ use octo_local::reconcile::Goal;
 use octo_local::reconcile::Plan;
 use octo_local::reconcile::preview;
 use octo_local::reconcile::preview::Step;
+use octo_local::reconcile::status::PhaseWord;
 use octo_local::reconcile::status::Status;
+use octo_local::reconcile::status::UnitStatus;
 use octo_local::spec::UnitId;
 
 use super::operator::Env;
@@ -106,8 +108,7 @@ impl Sim {
             && seen.volumes == world.our_volumes()
             && seen.images.iter().all(|(image, id)| true_of(image, id))
             && seen
-                .containers
-                .iter()
+                .all()
                 .all(|one| world.inspect(&one.id).as_ref() == Some(one))
     }
 
@@ -129,7 +130,18 @@ impl Sim {
             return false;
         };
         let plan = daemon.state().plan(daemon.at(self.now));
-        let settled = status.verdict.is_at_rest();
+        // Tentacles are waited for here only: nothing of the product does. One that hangs is asked
+        // seldom.
+        let serves = |unit: &UnitStatus| unit.unit.is_server() && unit.phase == PhaseWord::Ready;
+        let hangs = |(_, unit, made): (&String, UnitId, &super::world::Made)| {
+            let hangs = made.process.as_ref().is_some_and(|process| process.hung);
+            unit.is_tentacle() && hangs
+        };
+        let mut tentacles = status.tentacles.iter();
+        let settled = status.verdict.is_at_rest()
+            && (!status.units.iter().any(serves)
+                || tentacles.all(|one| one.stopped || one.phase == PhaseWord::Ready)
+                    && !self.world.all_ours().any(hangs));
         settled && plan == Plan::default() && daemon.state().records.busy.is_empty()
     }
 
@@ -153,9 +165,10 @@ impl Sim {
             self.check_who_takes_tasks(unit);
         }
         self.check_who_is_listed(&spec);
+        self.check_tentacles_at_rest();
         let surplus: Vec<String> = self
             .world
-            .ours()
+            .all_ours()
             .filter(|(_, unit, _)| spec.container(*unit).is_none())
             .map(|(id, unit, _)| format!("{unit} {id}"))
             .collect();
@@ -189,7 +202,7 @@ impl Sim {
         self.must(desired.refresh.is_empty(), || {
             format!("a fetch was forgotten: {:?}", desired.refresh)
         });
-        if desired.stopped.is_empty() {
+        if desired.stopped.iter().all(|unit| unit.is_tentacle()) {
             // A tag that moved since the last `up` would be a change of the next one.
             let pinned = octo_local::reconcile::Observed {
                 images: desired.images.clone(),
@@ -267,7 +280,7 @@ impl Sim {
             };
             let running = self
                 .world
-                .ours()
+                .all_ours()
                 .find(|(_, _, made)| made.moves() && !is_later(made))
                 .map(|(_, unit, _)| unit);
             return self.must(running.is_none(), || {
@@ -276,7 +289,7 @@ impl Sim {
         };
         let left: Vec<String> = self
             .world
-            .ours()
+            .all_ours()
             .map(|(id, unit, _)| format!("{unit} {id}"))
             .collect();
         let networks = self.world.our_networks();
@@ -368,7 +381,9 @@ impl Sim {
         let saved = self.world.sets.names().filter(|name| !sets.contains(*name));
         did.extend(saved.map(|name| (name.clone(), format!("{:?}", Step::BackUp))));
         let made = |name: &String| (name.clone(), format!("{:?}", Step::Create));
-        did.extend(self.world.our_volumes().difference(&volumes).map(made));
+        let is_of_stack = |name: &&String| !name.starts_with("p_tentacle-");
+        let new = self.world.our_volumes();
+        did.extend(new.difference(&volumes).filter(is_of_stack).map(made));
         did.extend(
             self.world
                 .our_networks()
@@ -391,6 +406,7 @@ impl Sim {
         did.extend(fetched.map(|image| (image.clone(), format!("{:?}", Step::Pull))));
         let said: BTreeSet<(String, String)> = announced
             .iter()
+            .filter(|change| !change.name.starts_with("p-tentacle-"))
             .map(|change| (change.name.clone(), format!("{:?}", change.what)))
             .collect();
         self.must(said == did, || {

@@ -70,6 +70,10 @@ pub(super) struct Sim {
     queue: BTreeMap<(Ms, u64), Event>,
     queued: u64,
     pub(super) chance: Chance,
+    /// What is drawn for Tentacles.
+    pub(super) other_chance: Chance,
+    /// The operator adds some in this run.
+    pub(super) has_tentacles: bool,
     pub(super) mix: Mix,
     /// Things may go wrong.
     pub(super) chaos: bool,
@@ -174,12 +178,19 @@ impl Sim {
                 .registry
                 .insert(format!("sql:{tag}"), format!("mssql:{tag}"));
         }
+        for image in ["octopusdeploy/tentacle:latest", "tentacle:1"] {
+            let id = "tentacle:1".to_owned();
+            world.registry.insert(image.to_owned(), id);
+        }
+        let mut other_chance = Chance::new(!seed);
         Self {
             now: 0,
             queue: BTreeMap::new(),
             queued: 0,
             chaos: mix.pause.is_some(),
             chance,
+            has_tentacles: other_chance.percent(60),
+            other_chance,
             mix,
             world,
             daemon: None,
@@ -235,6 +246,8 @@ impl Sim {
             if self.chance.percent(20) {
                 self.lose_an_image();
             }
+            self.perhaps_a_tentacle();
+            self.settle();
             let wish = self.some_wish();
             match wish {
                 Wish::Up(env) => self.up_as_announced(&env),

@@ -67,6 +67,7 @@ impl Sim {
         }
         let wish = self.some_wish();
         self.command(wish);
+        self.perhaps_a_tentacle();
     }
 
     fn end_politely(&mut self) {
@@ -82,7 +83,7 @@ impl Sim {
     fn some_running(&mut self) -> Option<String> {
         let ids: Vec<String> = self
             .world
-            .ours()
+            .all_ours()
             .filter(|(_, _, made)| made.moves())
             .map(|(id, ..)| id.clone())
             .collect();
@@ -90,7 +91,7 @@ impl Sim {
     }
 
     fn some_container(&mut self) -> Option<String> {
-        let ids: Vec<String> = self.world.ours().map(|(id, ..)| id.clone()).collect();
+        let ids: Vec<String> = self.world.all_ours().map(|(id, ..)| id.clone()).collect();
         self.chance.pick(&ids).cloned()
     }
 
@@ -201,7 +202,7 @@ impl Sim {
 
     /// Somebody removes our networks, with what is attached to them.
     fn remove_networks(&mut self) {
-        let ours = self.world.ours();
+        let ours = self.world.all_ours();
         let attached: Vec<String> = ours
             .filter(|(_, _, made)| made.moves())
             .map(|(id, ..)| id.clone())

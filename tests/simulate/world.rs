@@ -40,6 +40,10 @@ pub(super) struct World {
     pub(super) drained: BTreeSet<UnitId>,
     /// The nodes that the database lists.
     pub(super) listed: BTreeSet<String>,
+    /// The Tentacles that the database has, by name: what is there twice is registered twice.
+    pub(super) registered: Vec<String>,
+    /// Those of them that somebody asked to leave there.
+    pub(super) left_registered: BTreeSet<String>,
     /// Who may act on the engine.
     pub(super) lease: Holder,
     /// The host cannot run privileged containers.
@@ -71,7 +75,7 @@ pub(super) struct Made {
     pub(super) key: String,
     /// The password of `sa` that it was given.
     pub(super) password: String,
-    /// What it is called on the list of nodes; empty for what is no node.
+    /// What it is called on the list of nodes or of Tentacles; empty for what is neither.
     pub(super) node: String,
     /// Names before the first start, IDs after.
     pub(super) networks: BTreeSet<String>,
@@ -108,6 +112,8 @@ pub(super) struct Network {
 pub(super) struct Volume {
     pub(super) ours: bool,
     pub(super) data: Option<Data>,
+    /// The mark of a Tentacle that is configured.
+    pub(super) configured: bool,
 }
 
 /// What SQL Server keeps.
@@ -134,17 +140,22 @@ impl World {
         format!("{kind}{:04}", self.made)
     }
 
-    /// Our containers.
-    pub(super) fn ours(&self) -> impl Iterator<Item = (&String, UnitId, &Made)> {
+    /// Our containers, Tentacles too.
+    pub(super) fn all_ours(&self) -> impl Iterator<Item = (&String, UnitId, &Made)> {
         self.containers
             .iter()
             .filter_map(|(id, made)| Some((id, made.of.as_ref()?.0, made)))
     }
 
+    /// The stack's own containers.
+    pub(super) fn ours(&self) -> impl Iterator<Item = (&String, UnitId, &Made)> {
+        self.all_ours().filter(|(_, unit, _)| !unit.is_tentacle())
+    }
+
     /// The IDs of a unit's containers, the running one first.
     pub(super) fn ids_of(&self, unit: UnitId) -> Vec<String> {
         let mut ids: Vec<_> = self
-            .ours()
+            .all_ours()
             .filter(|(_, of, _)| *of == unit)
             .map(|(id, _, made)| (!made.moves(), id))
             .collect();
@@ -218,7 +229,7 @@ impl World {
                 made.networks.clone()
             },
         };
-        self.ours().map(listed).collect()
+        self.all_ours().map(listed).collect()
     }
 
     /// What inspecting a container says.

@@ -20,7 +20,7 @@ use crate::reconcile::status::Verdict;
 use crate::spec::UnitId;
 
 /// What Ctrl-C says: the wish was taken, and the daemon keeps it.
-const GOES_ON: &str = "interrupted; the daemon goes on, see `octo-local status`";
+pub(super) const GOES_ON: &str = "interrupted; the daemon goes on, see `octo-local status`";
 
 /// Makes the wish and waits until it is true. `before`: what is told about these units first, if
 /// there is anything to tell; none named means all.
@@ -38,7 +38,7 @@ pub(super) async fn wish(
 }
 
 /// No daemon is started for a project of which nothing is known.
-async fn must_be_applied(context: &Context) -> Result<(), Failure> {
+pub(super) async fn must_be_applied(context: &Context) -> Result<(), Failure> {
     if context
         .applied()
         .await

@@ -321,7 +321,7 @@ async fn nothing_is_there(context: &Context, volumes: bool) -> Result<bool, Fail
     let seen = engine
         .observe(&context.project, &[], &mut ObservationCache::default())
         .await?;
-    Ok(seen.containers.is_empty()
+    Ok(seen.all().next().is_none()
         && seen.networks.is_empty()
         && (!volumes || seen.volumes.is_empty()))
 }

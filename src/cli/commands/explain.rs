@@ -17,6 +17,7 @@ use crate::cli::terminal::print;
 use crate::cli::terminal::table;
 use crate::cli::unit_names;
 use crate::config::Timing;
+use crate::daemon::core::TENTACLE_PACE;
 use crate::daemon::journal::Entry;
 use crate::daemon::journal::now_ms;
 use crate::engine::Engine;
@@ -78,7 +79,7 @@ pub async fn explain(context: &Context, flags: &ExplainFlags) -> Outcome {
     };
     let status = &material.status;
     let mut explanations = Vec::new();
-    for unit in &status.units {
+    for unit in status.units.iter().chain(&status.tentacles) {
         if units.is_empty() || units.contains(&unit.unit) {
             explanations.push(explain_unit(unit, &material).await);
         }
@@ -195,7 +196,10 @@ fn next(unit: &UnitStatus, status: &Status, timing: &Timing) -> String {
     match unit.phase {
         PhaseWord::Ready => format!(
             "it is probed every {}; {} failures in a row, and it is restarted",
-            rounded(timing.steady_probe),
+            rounded(match unit.unit {
+                UnitId::Sql | UnitId::Node(_) => timing.steady_probe,
+                UnitId::Tentacle(_) => timing.steady_probe * TENTACLE_PACE,
+            }),
             timing.misses
         ),
         PhaseWord::Failed => format!(
@@ -209,7 +213,7 @@ fn next(unit: &UnitStatus, status: &Status, timing: &Timing) -> String {
         PhaseWord::Starting => {
             let limit = match unit.unit {
                 UnitId::Sql => timing.sql_start_limit,
-                UnitId::Node(_) => timing.node_start_limit,
+                UnitId::Node(_) | UnitId::Tentacle(_) => timing.node_start_limit,
             };
             format!(
                 "it is waited for while it moves; after {} without progress it is restarted",

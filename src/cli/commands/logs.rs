@@ -64,8 +64,7 @@ async fn container_logs(
         .observe(&context.project, &[], &mut ObservationCache::default())
         .await?;
     let mut containers: Vec<_> = seen
-        .containers
-        .iter()
+        .all()
         .filter(|container| units.is_empty() || units.contains(&container.unit))
         .collect();
     containers.sort_by_key(|container| container.unit);

@@ -22,6 +22,7 @@ pub mod start;
 pub mod status;
 pub mod stop;
 pub mod systemd;
+pub mod tentacle;
 pub mod up;
 pub mod upgrade;
 pub mod web;

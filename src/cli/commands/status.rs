@@ -45,9 +45,9 @@ pub async fn status(context: &Context, flags: &StatusFlags) -> Outcome {
     let units = unit_names::named(context, &flags.units).await?;
     let mut status = fetch_status::fetch(context).await?;
     let stopped_since = stopped_since(&status, &events::history(context));
-    status
-        .units
-        .retain(|unit| units.is_empty() || units.contains(&unit.unit));
+    let is_named = |unit: &UnitStatus| units.is_empty() || units.contains(&unit.unit);
+    status.units.retain(is_named);
+    status.tentacles.retain(is_named);
     let shown = Shown {
         drift: drift(context).await,
         boot: Boot::of(context),
@@ -157,17 +157,18 @@ fn say_head(status: &Status, stopped_for_seconds: Option<u64>, columns: Option<u
 }
 
 fn units(status: &Status, columns: Option<usize>) {
-    if status.units.is_empty() {
+    let all: Vec<&UnitStatus> = status.units.iter().chain(&status.tentacles).collect();
+    if all.is_empty() {
         return;
     }
-    let rows: Vec<Vec<String>> = status.units.iter().map(row).collect();
+    let rows: Vec<Vec<String>> = all.iter().map(|unit| row(unit)).collect();
     let titles = ["UNIT", "PHASE", "FOR", "RESTARTS", "PORTS", "REASON"];
     for line in table::table(&titles, &rows, columns) {
-        let of_unit = |unit: &&UnitStatus| {
+        let of_unit = |unit: &&&UnitStatus| {
             let name = unit.unit.to_string();
             line.split(' ').next() == Some(name.as_str())
         };
-        let unit = status.units.iter().find(of_unit);
+        let unit = all.iter().find(of_unit);
         print::line(print::painted(
             unit.and_then(|unit| colour_of(unit.phase)),
             &line,
@@ -222,7 +223,8 @@ fn fixes(status: &Status) -> Vec<(String, String)> {
         .iter()
         .filter_map(|work| Some((work.what.clone(), work.fix.clone()?)));
     let mut fixes: Vec<(String, String)> = work.collect();
-    let failed = status.units.iter().filter(|unit| unit.phase.has_failed());
+    let all = status.units.iter().chain(&status.tentacles);
+    let failed = all.filter(|unit| unit.phase.has_failed());
     for unit in failed {
         let new = |fix: &&String| !fixes.iter().any(|(_, known)| known == *fix);
         if let Some(fix) = unit.fix.as_ref().filter(new) {

@@ -10,6 +10,7 @@ use crate::cli::args::UpFlags;
 use crate::cli::boot::Boot;
 use crate::cli::commands::plan;
 use crate::cli::commands::sa_password;
+use crate::cli::commands::tentacle;
 use crate::cli::context::Context;
 use crate::cli::daemon_client::daemon_process;
 use crate::cli::daemon_client::reattach;
@@ -59,7 +60,11 @@ pub async fn up(context: &Context, flags: &UpFlags) -> Outcome {
 async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>) -> Outcome {
     let mut progress = Progress::new(flags.format);
     sa_password::finish_before_up(context).await?;
-    let resolved = request::resolve(context, &(&flags.overrides).into()).await?;
+    let wish = request::Wish {
+        tentacles: flags.tentacles.is_some(),
+        ..(&flags.overrides).into()
+    };
+    let resolved = request::resolve(context, &wish).await?;
     request::tell_warnings(&resolved);
     if let Some(demo) = &resolved.demo {
         demo::import(&context.engine().await?, demo).await?;
@@ -81,8 +86,12 @@ async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>)
             Err(Failure::new(FAILED, kept))
         }
         End::Ready(status) => {
+            let added = match flags.tentacles {
+                Some(count) => tentacle::add_to_demo(context, count).await,
+                None => Ok(()),
+            };
             summary(context, &status, &progress);
-            Ok(())
+            added
         }
         End::Failed(status) => Err(failure(context, &status)),
         End::Overruled(status) => Err(Failure::overruled(status.as_deref())),

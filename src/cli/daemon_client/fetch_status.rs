@@ -49,7 +49,7 @@ async fn from_labels(context: &Context) -> Result<Status, Failure> {
     }
     if let Some(other) = supervisor::another(&context.project, &context.endpoint()) {
         status.set_unsupervised("not ours to ask", &other.line(context.project.as_str()));
-    } else if kept.is_up() || !seen.containers.is_empty() {
+    } else if kept.is_up() || seen.all().next().is_some() {
         status.set_unsupervised(
             "nobody supervises",
             "no daemon runs; `octo-local up` starts one",

@@ -60,12 +60,12 @@ pub async fn follow(
                 cache.forget();
                 let seen = engine.observe(&context.project, &[], &mut cache).await?;
                 let wanted = |container: &&Container| units.is_empty() || units.contains(&container.unit);
-                seen.containers.iter().filter(wanted).for_each(|container| {
+                seen.all().filter(wanted).for_each(|container| {
                     let log = logs.entry(container.unit).or_default();
                     log.keep_up(engine, container, selection, &lines);
                 });
                 let ended = logs.values().all(Followed::has_ended);
-                if ended && !seen.containers.iter().any(|container| wanted(&container)) {
+                if ended && !seen.all().any(|container| wanted(&container)) {
                     return Ok(());
                 }
             }

@@ -4,6 +4,7 @@ use crate::cli::args::Overrides;
 use crate::cli::context::Context;
 use crate::cli::demo;
 use crate::cli::outcome::Failure;
+use crate::cli::passwords::api_key;
 use crate::cli::passwords::strong_password;
 use crate::cli::terminal::print;
 use crate::cli::variables::Variables;
@@ -22,6 +23,9 @@ use crate::dotenv::Vars;
 /// The variable that names the version of Octopus Server.
 pub const TAG: &str = "OCTOPUS_SERVER_TAG";
 
+/// The variable with the first user's API key.
+const API_KEY: &str = "ADMIN_API_KEY";
+
 /// What the arguments say besides the variables.
 #[derive(Clone, Debug, Default)]
 pub struct Wish {
@@ -29,6 +33,8 @@ pub struct Wish {
     pub demo: bool,
     /// `--nodes`.
     pub nodes: Option<u8>,
+    /// `--tentacles`: a demo is to have Tentacles, which register with an API key.
+    pub tentacles: bool,
     /// `--pull`.
     pub pull: Option<Pull>,
     /// The version, in the place of what the variables say.
@@ -40,6 +46,7 @@ impl From<&Overrides> for Wish {
         Self {
             demo: flags.demo,
             nodes: flags.nodes,
+            tentacles: false,
             pull: flags.pull,
             tag: flags.tag.clone(),
         }
@@ -110,6 +117,10 @@ pub async fn input(
     if let Some(tag) = &wish.tag {
         vars.insert(TAG.to_owned(), tag.clone());
         origins.remove(TAG);
+    }
+    if wish.demo && !vars.contains_key(API_KEY) {
+        let key = demo_key(&applied).or_else(|| wish.tentacles.then(api_key));
+        vars.extend(key.map(|key| (API_KEY.to_owned(), key.expose().to_owned())));
     }
     let nodes = wish.nodes.or_else(|| demo_nodes(&applied, &vars));
     (
@@ -183,9 +194,16 @@ fn demo_nodes(applied: &Stored, vars: &Vars) -> Option<u8> {
     config.map(|config| config.octopus.nodes)
 }
 
+/// A demo that has an API key keeps it: its Tentacles know it.
+fn demo_key(applied: &Stored) -> Option<Secret> {
+    let config = applied.config.as_ref().filter(|config| config.demo);
+    config.and_then(|config| config.octopus.admin_api_key.clone())
+}
+
 /// The passwords of this project's demo: those made before, else new ones.
 fn passwords(applied: &Stored) -> (Secret, Secret) {
     applied
+        .demo
         .generated
         .clone()
         .unwrap_or_else(|| (strong_password(), strong_password()))

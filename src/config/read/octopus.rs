@@ -10,6 +10,7 @@ use crate::config::Problem;
 use crate::config::image;
 use crate::config::keys;
 use crate::config::vendor;
+use crate::config::versioned;
 
 impl Reader<'_> {
     pub(super) fn octopus(&mut self) -> OctopusConfig {
@@ -46,7 +47,7 @@ impl Reader<'_> {
             return (demo.octopus_image.clone(), demo.octopus_tag.clone());
         }
         let image = self.text("OCTOPUS_IMAGE");
-        let version = self.version();
+        let version = self.version("OCTOPUS_SERVER_TAG");
         let Some(image) = self.image("OCTOPUS_IMAGE", &image) else {
             return (image, self.text("OCTOPUS_SERVER_TAG"));
         };
@@ -74,9 +75,24 @@ impl Reader<'_> {
         (image.name, version)
     }
 
-    /// What OCTOPUS_SERVER_TAG says, as tag and digest; none where it is wrong.
-    fn version(&mut self) -> Option<(Option<String>, Option<String>)> {
-        let Some(text) = self.given("OCTOPUS_SERVER_TAG").map(str::to_owned) else {
+    /// The image of Tentacles.
+    pub(super) fn tentacle_image(&mut self) -> String {
+        if let Some(demo) = &self.input.demo {
+            return demo.tentacle_image.clone();
+        }
+        let version = match self.version("TENTACLE_TAG") {
+            Some((None, None)) | None => self.text("TENTACLE_TAG"),
+            Some((tag, digest)) => {
+                let digest = digest.map(|digest| format!("@{digest}"));
+                tag.unwrap_or_default() + &digest.unwrap_or_default()
+            }
+        };
+        versioned(keys::TENTACLE_IMAGE, &version)
+    }
+
+    /// What a key of a version says, as tag and digest; none where it is wrong.
+    fn version(&mut self, key: &str) -> Option<(Option<String>, Option<String>)> {
+        let Some(text) = self.given(key).map(str::to_owned) else {
             return Some((None, None));
         };
         let (tag, digest) = match text.split_once('@') {
@@ -90,7 +106,7 @@ impl Reader<'_> {
             return Some((tag, digest.map(str::to_owned)));
         }
         self.problem(
-            "OCTOPUS_SERVER_TAG",
+            key,
             "it is neither a tag nor a digest of an image",
             "use a version such as 2026.2, `@sha256:…`, or latest",
         );

@@ -29,6 +29,7 @@ fn config(more: &[(&str, &str)], demo: bool) -> Config {
         sql_image: "s:1".into(),
         octopus_image: "o".into(),
         octopus_tag: "1".into(),
+        tentacle_image: "tentacle:1".into(),
         sa_password: Secret::new("Generated-1"),
         admin_password: Secret::new("Generated-2"),
     });

@@ -26,7 +26,7 @@ impl Core {
         let is_data_worked_on = self.is_data_worked_on();
         let may_begin = |action: &Action| match action {
             Action::RemoveVolume(_) => !is_data_worked_on,
-            Action::Stop { unit, instance, .. } => {
+            Action::Stop { unit, instance, .. } if !unit.is_tentacle() => {
                 let is_kept = kept.is_some_and(|kept| kept.get(unit) == Some(instance));
                 if waits && !is_kept {
                     stops_to_come.insert(*unit, instance.clone());

@@ -76,6 +76,9 @@ impl Core {
                 let admitted = self.admit_restore(step);
                 admitted.map_err(|denied| Answer::Wished(Err(denied)))
             }
+            Wished::Tentacle(name, step) => self
+                .admit_tentacle(name, step)
+                .map_err(|denied| Answer::Wished(Err(denied))),
             Wished::RollBack => self
                 .admit_rollback()
                 .map_err(|denied| Answer::Wished(Err(denied))),
@@ -97,7 +100,7 @@ impl Core {
             Wished::Units(about, units) => {
                 let is_named = !units.is_empty();
                 let units = self
-                    .known(&units)
+                    .known(about, &units)
                     .map_err(|denied| Answer::Wished(Err(denied)))?;
                 Ok(match about {
                     About::Restart => Admitted::Restart(units),
@@ -174,20 +177,32 @@ impl Core {
         Ok(units.into_iter().filter(is_node).collect())
     }
 
-    fn known(&self, units: &[UnitId]) -> Result<Vec<UnitId>, Denied> {
-        let Some(spec) = &self.keeping.stored().spec else {
+    /// The units that are meant. Where none is named these are all that the wish is about: what
+    /// stops or starts everything stops or starts Tentacles too, and a restart is one of the stack.
+    fn known(&self, about: About, units: &[UnitId]) -> Result<Vec<UnitId>, Denied> {
+        let kept = self.keeping.stored();
+        let Some(spec) = &kept.spec else {
             let words = "nothing was applied yet: `octo-local up` first";
             return Err(Denied::Because(words.to_owned()));
         };
-        let ours: Vec<UnitId> = spec.containers().map(|container| container.unit).collect();
+        let stack = spec.containers().map(|container| container.unit);
+        let stay = kept
+            .tentacles
+            .iter()
+            .filter(|(_, one)| one.leaves.is_none());
+        let tentacles = stay.map(|(name, _)| UnitId::Tentacle(*name));
+        let ours: Vec<UnitId> = stack.chain(tentacles).collect();
         if let Some(unit) = units.iter().find(|unit| !ours.contains(unit)) {
             return Err(Denied::Because(format!("this stack has no {unit}")));
         }
-        Ok(if units.is_empty() {
-            ours
-        } else {
-            units.to_vec()
-        })
+        if !units.is_empty() {
+            return Ok(units.to_vec());
+        }
+        let is_meant = |unit: &UnitId| match about {
+            About::Stop | About::Start => true,
+            About::Restart | About::Drain | About::Undrain => !unit.is_tentacle(),
+        };
+        Ok(ours.into_iter().filter(is_meant).collect())
     }
 
     /// Facts take a while to gather. A wish that was taken meanwhile and was asked for later is not
@@ -265,6 +280,7 @@ impl Core {
         }
         let first = upgrade.as_ref().and_then(first_change);
         changes.splice(0..0, first);
+        changes.extend(self.changes_of_tentacles(&request.config, &spec));
         Ok(Up {
             config: request.config.clone(),
             spec,
@@ -308,7 +324,7 @@ impl Core {
     }
 
     pub(super) fn spec_for(&self, request: &UpRequest, key: &Secret) -> StackSpec {
-        let unprivileged = request.config.demo && self.keeping.stored().unprivileged;
+        let unprivileged = request.config.demo && self.keeping.stored().demo.unprivileged;
         build(
             &request.config,
             &BuildInput {

@@ -65,6 +65,7 @@ impl Core {
                     | Admitted::RollBack
                     | Admitted::Password(_)
                     | Admitted::Quiesce(_)
+                    | Admitted::Tentacle(..)
                     | Admitted::Start(_) => Answer::Wished(Err(denied)),
                 },
             );
@@ -88,6 +89,7 @@ impl Core {
             | Admitted::RollBack
             | Admitted::Password(_)
             | Admitted::Quiesce(_)
+            | Admitted::Tentacle(..)
             | Admitted::Start(_) => Answer::Wished(Ok(generation)),
         };
         self.reply(id, answer);
@@ -206,6 +208,7 @@ impl Core {
                 self.tell("", "a rollback begins: nodes stop");
             }
             Admitted::Start(_) => records.forgive(),
+            Admitted::Tentacle(name, step) => self.take_up_tentacle(*name, step),
         }
         self.derive();
         if self.state.desired.spec != before {

@@ -48,14 +48,15 @@ impl Core {
         }
         desired.hurry = self.shutdown.hurries();
         desired.deadlines = passing.deadlines;
-        desired.stopped.clone_from(&kept.stopped);
+        desired.stopped = kept.all_stopped();
+        desired.leaving = kept.leaving();
         desired.drained.clone_from(&kept.drains.drained);
         if self.learned.quiesce.is_on() {
             let nodes = kept.spec.iter().flat_map(|spec| &spec.nodes);
             desired.drained.extend(nodes.map(|node| node.unit));
         }
         desired.images.clone_from(&kept.images);
-        if desired.want(kept.spec.as_ref()) {
+        if desired.want(kept.whole_spec().as_ref()) {
             self.state.records.units.remove(&UnitId::Sql);
         }
     }

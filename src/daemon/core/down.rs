@@ -1,5 +1,7 @@
 //! The end of a `down`: when what it asked for is true, and what remains to be done then.
 
+use std::collections::BTreeSet;
+
 use super::Core;
 use crate::daemon::message::Effect;
 use crate::daemon::store::Wish;
@@ -24,8 +26,13 @@ impl Core {
         };
         if volumes {
             let spec = self.state.desired.spec.as_ref();
-            let demo = spec.filter(|spec| spec.demo).map(StackSpec::images);
-            let images: Vec<String> = demo.into_iter().flatten().map(str::to_owned).collect();
+            let demo = spec.filter(|spec| spec.demo);
+            let of_stack = demo.into_iter().flat_map(StackSpec::images);
+            let config = self.keeping.stored().config.as_ref();
+            let of_tentacles = config.filter(|config| config.demo);
+            let of_tentacles = of_tentacles.map(|config| config.tentacle_image.as_str());
+            let images: BTreeSet<&str> = of_stack.chain(of_tentacles).collect();
+            let images: Vec<String> = images.into_iter().map(str::to_owned).collect();
             if !images.is_empty() {
                 self.out.push(Effect::RemoveImages(images));
             }

@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn a_failed_write_is_made_again_and_an_older_success_does_not_hide_it() {
         let mut keeping = keeping(wishing(Wish::Up));
-        keeping.edit(|stored| stored.unprivileged = true);
+        keeping.edit(|stored| stored.demo.unprivileged = true);
         let first = number_of(keeping.write_changes(at(0)));
         keeping.edit(|stored| stored.wish = Wish::Rest);
         assert!(keeping.write_changes(at(0)).is_none(), "one at a time");
@@ -361,14 +361,14 @@ mod tests {
     fn what_the_disk_lacks_is_given_to_it_before_the_daemon_ends() {
         let mut keeping = keeping(wishing(Wish::Up));
         assert!(keeping.write_at_the_end(at(0)).is_none(), "it has it");
-        keeping.edit(|stored| stored.unprivileged = true);
+        keeping.edit(|stored| stored.demo.unprivileged = true);
         number_of(keeping.write_changes(at(0)));
         assert!(keeping.write_at_the_end(at(0)).is_none(), "it was given it");
         keeping.edit(|stored| stored.wish = Wish::Rest);
         let last = keeping.write_at_the_end(at(0));
         let is_whole = |effect: &Effect| {
             matches!(effect, Effect::Save { stored, .. }
-                if stored.wish == Wish::Rest && stored.unprivileged)
+                if stored.wish == Wish::Rest && stored.demo.unprivileged)
         };
         assert!(last.as_ref().is_some_and(is_whole), "{last:?}");
     }
@@ -383,7 +383,7 @@ mod tests {
             Some(Kept::InMemoryOnly(_))
         ));
         assert!(keeping.is_stuck() && keeping.give_up_late_write(at(11)).is_none());
-        keeping.edit(|stored| stored.unprivileged = true);
+        keeping.edit(|stored| stored.demo.unprivileged = true);
         assert!(keeping.write_changes(at(60)).is_none());
         assert_eq!(keeping.on_saved(number, Ok(()), at(61)), None);
         assert!(keeping.write_changes(at(61)).is_some());

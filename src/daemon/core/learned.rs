@@ -22,6 +22,7 @@ use crate::reconcile::observed::Container;
 use crate::reconcile::observed::Instance;
 use crate::reconcile::status::Note;
 use crate::spec::ContainerSpec;
+use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
 /// What was learned of runs, beside what the planner knows of them.
@@ -68,10 +69,17 @@ impl Core {
                     self.tell("", Note::Unprivileged.to_string());
                     self.notes.push(Note::Unprivileged);
                     let spec = self.state.desired.spec.clone();
+                    let spec = spec.map(StackSpec::without_tentacles);
                     self.keeping.edit(|stored| {
-                        stored.unprivileged = true;
+                        stored.demo.unprivileged = true;
                         stored.spec = spec;
                     });
+                }
+                News::Retired(name) => {
+                    self.keeping.edit(|stored| {
+                        stored.tentacles.remove(&name);
+                    });
+                    self.derive();
                 }
                 News::Ask(unit) => self.pacing.nudge(unit, self.now.mono),
             }

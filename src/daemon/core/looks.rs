@@ -160,8 +160,11 @@ impl Looks {
             Action::CreateNetwork
             | Action::CreateVolume(_)
             | Action::RemoveNetwork(_)
-            | Action::RemoveVolume(_) => self.invalidate_infrastructure(),
+            | Action::RemoveVolume(_)
+            | Action::Retire { .. } => self.invalidate_infrastructure(),
             Action::Pull(_) => self.invalidate_images(),
+            // What a Tentacle needs is made with it.
+            Action::Create(unit) if unit.is_tentacle() => self.invalidate_infrastructure(),
             Action::Create(_)
             | Action::Drain { .. }
             | Action::Undrain(..)

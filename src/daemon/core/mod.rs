@@ -38,6 +38,7 @@ mod shortage;
 mod shutdown;
 mod sleep_detector;
 mod task_counts;
+mod tentacle;
 mod tenure;
 mod upgrade;
 mod wish;
@@ -75,6 +76,7 @@ use sleep_detector::SleepDetector;
 use tenure::Tenure;
 
 pub use front_door::REQUESTS_END_WITHIN;
+pub use probe_pacing::TENTACLE_PACE;
 pub use probe_pacing::judged;
 pub use sleep_detector::SLEEP_GAP;
 

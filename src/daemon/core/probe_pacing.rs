@@ -24,6 +24,9 @@ const STARVED: Duration = Duration::from_millis(500);
 /// Between a failure and the next probe of a unit that was ready, unless the failure itself took
 /// longer.
 const AFTER_MISS: Duration = Duration::from_millis(500);
+/// A Tentacle is asked so much more seldom than what serves people: each question is a line in its
+/// log, and the engine tells of its end.
+pub const TENTACLE_PACE: u32 = 6;
 /// How often a starting unit's log is looked at.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// The longest wait after a refused login while the server may still be setting its password up:
@@ -224,7 +227,7 @@ impl ProbePacing {
 pub fn judged(probe: Probe, took: Duration, unit: UnitId, limit: Duration) -> Probe {
     let longest = match unit.role() {
         Role::Database => limit * 4,
-        Role::Server => limit,
+        Role::Server | Role::Tentacle => limit,
     };
     match probe {
         Probe::Failure(_, why) if took > longest + STARVED => Probe::Unknown(why),
@@ -247,8 +250,16 @@ impl Pace {
             // keeps an account locked out that is.
             (_, _) if self.instance.is_none() => growing(self.unready, REFUSED_STARTING, timing),
             (Probe::Failure(..), true) => AFTER_MISS.min(steady).saturating_sub(took),
-            (_, true) => steady,
+            (_, true) => steady * self.target_pace(),
             (_, false) => starting,
+        }
+    }
+
+    /// How much more seldom than others a target is asked.
+    fn target_pace(&self) -> u32 {
+        match self.target {
+            ProbeTarget::Database(_) | ProbeTarget::Node(_) => 1,
+            ProbeTarget::Tentacle(_) => TENTACLE_PACE,
         }
     }
 
@@ -317,7 +328,7 @@ impl Core {
         }
         // A frozen process cannot answer, and is not asked.
         let moves = |container: &&Container| matches!(container.run, Run::Running { .. });
-        for container in self.state.seen.containers.iter().filter(moves) {
+        for container in self.state.seen.all().filter(moves) {
             let current = spec
                 .container(container.unit)
                 .filter(|wanted| wanted.digest() == container.digest);
@@ -325,6 +336,7 @@ impl Core {
                 (_, None) => None,
                 (UnitId::Sql, Some(_)) => Some(ProbeTarget::Database(spec.database.clone())),
                 (UnitId::Node(_), Some(node)) => node.host_address().map(ProbeTarget::Node),
+                (UnitId::Tentacle(_), Some(_)) => Some(ProbeTarget::Tentacle(container.id.clone())),
             };
             if let Some(target) = target {
                 wanted.insert(container.unit, (container.instance(), target));

@@ -26,12 +26,14 @@ use crate::daemon::message::Request;
 use crate::daemon::message::RequestId;
 use crate::daemon::message::RestoreStep;
 use crate::daemon::message::Session;
+use crate::daemon::message::TentacleStep;
 use crate::daemon::message::UpRequest;
 use crate::daemon::store::Data;
 use crate::engine::Endpoint;
 use crate::reconcile::Goal;
 use crate::reconcile::Mono;
 use crate::spec::UnitId;
+use crate::spec::tentacle::TentacleName;
 
 /// How long a request waits for an engine that does not answer: a call may break, and an engine may
 /// just be starting.
@@ -91,6 +93,7 @@ pub(super) enum Wished {
     Password(PasswordStep),
     /// By the number of its session.
     Quiesce(u64),
+    Tentacle(TentacleName, TentacleStep),
 }
 
 /// What a configuration is judged by.
@@ -111,7 +114,8 @@ impl Wished {
             | Self::Restore(_)
             | Self::RollBack
             | Self::Password(_)
-            | Self::Quiesce(_) => Answer::Wished(Err(denied)),
+            | Self::Quiesce(_)
+            | Self::Tentacle(..) => Answer::Wished(Err(denied)),
         }
     }
 }
@@ -217,6 +221,9 @@ impl Core {
                 let words = "nodes are drained for a session of their own";
                 let denied = Denied::Because(words.to_owned());
                 self.reply(id, Answer::Wished(Err(denied)));
+            }
+            Request::Tentacle(name, step, endpoint) => {
+                self.queue_if_here(id, Wished::Tentacle(name, step), endpoint.as_ref());
             }
             Request::Cancel(session) => {
                 let alone = self.on_cancelled(session);
@@ -409,7 +416,7 @@ impl Core {
         }
         let is_elsewhere = kept.elsewhere(here).is_some();
         let has_nothing = is_elsewhere || kept.spec.is_none();
-        let nobody_is_needed = has_nothing && self.state.seen.containers.is_empty();
+        let nobody_is_needed = has_nothing && self.state.seen.all().next().is_none();
         if nobody_is_needed && self.setup.ends_when_down {
             return self.shutdown.leave(Leave::End);
         }

@@ -123,7 +123,7 @@ impl Core {
         let nothing_runs = || {
             self.looks.may_act()
                 && self.state.records.busy.is_empty()
-                && !self.state.seen.containers.iter().any(Container::is_running)
+                && !self.state.seen.all().any(Container::is_running)
         };
         match self.state.desired.goal {
             Goal::Halt => nothing_runs(),

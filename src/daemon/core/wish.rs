@@ -8,6 +8,7 @@ use crate::config::Secret;
 use crate::daemon::message::DownPace;
 use crate::daemon::message::PasswordStep;
 use crate::daemon::message::RestoreStep;
+use crate::daemon::message::TentacleStep;
 use crate::daemon::store::Data;
 use crate::daemon::store::Stored;
 use crate::daemon::store::Upgrading;
@@ -16,6 +17,7 @@ use crate::engine::Endpoint;
 use crate::reconcile::preview::Change;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
+use crate::spec::tentacle::TentacleName;
 
 /// A wish that may be carried out.
 #[derive(Clone, Debug)]
@@ -47,6 +49,8 @@ pub(super) enum Admitted {
     Password(PasswordStep),
     /// All nodes take no tasks as long as the session of this number lasts.
     Quiesce(u64),
+    /// A Tentacle is added or removed.
+    Tentacle(TentacleName, TentacleStep),
 }
 
 /// A configuration that was admitted.
@@ -91,7 +95,8 @@ impl Admitted {
             | Self::Drain(_)
             | Self::Undrain(_)
             | Self::Quiesce(_)
-            | Self::Password(PasswordStep::Written) => false,
+            | Self::Password(PasswordStep::Written)
+            | Self::Tentacle(..) => false,
         }
     }
 
@@ -105,7 +110,7 @@ impl Admitted {
                 stored.forget_upgrade_that_waits();
             }
             Self::Restart(_) => (stored.wish, stored.held) = (Wish::Up, false),
-            Self::Stop(units) => stored.stopped.extend(units),
+            Self::Stop(units) => stored.note_stopped(units, true),
             Self::Drain(units) => stored.drains.drained.extend(units),
             Self::Undrain(units) => stored.drains.drained.retain(|unit| !units.contains(unit)),
             Self::Restore(RestoreStep::Begin(set)) => stored.begin_restore(set),
@@ -115,9 +120,18 @@ impl Admitted {
             Self::Password(PasswordStep::Written) => stored.password_written(),
             // It goes with this daemon: the next one has nodes take tasks again.
             Self::Quiesce(_) => {}
+            Self::Tentacle(name, TentacleStep::Add(wish)) => {
+                let known = stored.tentacles.entry(*name);
+                known.or_insert_with(|| wish.as_ref().clone());
+            }
+            Self::Tentacle(name, TentacleStep::Remove(registration)) => {
+                if let Some(one) = stored.tentacles.get_mut(name) {
+                    one.leaves = Some(*registration);
+                }
+            }
             Self::Start(units) => {
                 (stored.wish, stored.held) = (Wish::Up, false);
-                stored.stopped.retain(|unit| !units.contains(unit));
+                stored.note_stopped(units, false);
             }
         }
     }
@@ -129,8 +143,12 @@ impl Up {
         stored.held = false;
         stored.endpoint = Some(self.endpoint.clone());
         stored.stopped = BTreeSet::new();
+        stored
+            .tentacles
+            .values_mut()
+            .for_each(|one| one.stopped = false);
         if self.generated.is_some() {
-            stored.generated.clone_from(&self.generated);
+            stored.demo.generated.clone_from(&self.generated);
         }
         stored.backups.upgrades.upgrading.clone_from(&self.upgrade);
         stored.backups.upgrades.failure = None;

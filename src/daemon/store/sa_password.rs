@@ -73,7 +73,7 @@ impl Stored {
         change.is_made = true;
         let PasswordChange { from, to, .. } = change.clone();
         self.sa.known = Some(to.clone());
-        if let Some((sa, _)) = self.generated.as_mut().filter(|(sa, _)| *sa == from) {
+        if let Some((sa, _)) = self.demo.generated.as_mut().filter(|(sa, _)| *sa == from) {
             *sa = to.clone();
             // A demo's is in no file.
             self.sa.change = None;
@@ -235,10 +235,13 @@ mod tests {
     #[test]
     fn a_demos_password_is_in_no_file() {
         let mut kept = stored(&[]);
-        kept.generated = Some((Secret::new("Str0ng-old"), Secret::new("x")));
+        kept.demo.generated = Some((Secret::new("Str0ng-old"), Secret::new("x")));
         kept.begin_password_change(&Secret::new("Str0ng-new"));
         kept.password_changed();
-        assert_eq!(kept.generated.as_ref().unwrap().0.expose(), "Str0ng-new");
+        assert_eq!(
+            kept.demo.generated.as_ref().unwrap().0.expose(),
+            "Str0ng-new"
+        );
         assert_eq!(kept.sa.change, None);
     }
 }

@@ -28,7 +28,8 @@ use crate::spec::StackSpec;
 use crate::spec::Storage;
 use crate::spec::UnitId;
 use crate::sql;
-use crate::standin;
+use crate::standin::image;
+use crate::standin::image::Kind;
 
 /// How many of the last log lines a diagnosis reads.
 const LAST_LINES: u32 = 60;
@@ -47,13 +48,13 @@ pub(in crate::daemon) struct ActionContext {
 }
 
 /// Why an attempt failed: the engine's error, or what was found without asking for the action.
-enum Failed {
+pub(super) enum Failed {
     Engine(EngineError),
     Known(Trouble),
 }
 
 impl Failed {
-    fn known(kind: TroubleKind, words: String) -> Self {
+    pub(super) fn known(kind: TroubleKind, words: String) -> Self {
         Self::Known(Trouble {
             kind,
             words,
@@ -160,6 +161,10 @@ impl ActionContext {
                 tasks::settle(engine, &instance.id, node, Wanted::Working).await?;
             }
             (Action::TakeOff { node, by }, Some(spec)) => tasks::take_off(spec, node, *by).await?,
+            (Action::Retire { unit, from, volume }, Some(spec)) => {
+                self.retire(spec, *unit, from.as_ref(), volume.as_deref())
+                    .await?;
+            }
             (Action::Start(unit, id), spec) => {
                 self.refuse_company(*unit, spec.as_ref()).await?;
                 self.refuse_lost_data(*unit, spec.as_ref()).await?;
@@ -196,7 +201,8 @@ impl ActionContext {
                 | Action::CreateVolume(_)
                 | Action::Create(_)
                 | Action::Connect(..)
-                | Action::TakeOff { .. },
+                | Action::TakeOff { .. }
+                | Action::Retire { .. },
                 None,
             ) => {}
         }
@@ -231,6 +237,9 @@ impl ActionContext {
         };
         self.refuse_lost_places(wanted).await?;
         self.refuse_lost_data(unit, Some(spec)).await?;
+        if unit.is_tentacle() {
+            self.provide_for_tentacle(spec, wanted).await?;
+        }
         let image = self.input.moved.get(&wanted.image).unwrap_or(&wanted.image);
         let made = self.engine.create_container(spec, wanted, network, image);
         Ok(made.await?)
@@ -268,21 +277,25 @@ impl ActionContext {
     }
 
     /// A demo's images are in no registry: they are made of this program, as `up --demo` made them.
-    async fn make_standin(&self, spec: &StackSpec, image: &str) -> Result<(), Failed> {
-        let is_sql = spec.sql.as_ref().is_some_and(|sql| sql.image == image);
-        let reference = image.to_owned();
-        let making = tokio::task::spawn_blocking(move || {
-            standin::image::of_this_program(&reference, is_sql)
-        });
+    async fn make_standin(&self, spec: &StackSpec, reference: &str) -> Result<(), Failed> {
+        let is_sql = spec.sql.as_ref().is_some_and(|sql| sql.image == reference);
+        let is_tentacle = spec.tentacles.iter().any(|one| one.image == reference);
+        let kind = match () {
+            () if is_sql => Kind::Sql,
+            () if is_tentacle => Kind::Tentacle,
+            () => Kind::Octopus,
+        };
+        let owned = reference.to_owned();
+        let making = tokio::task::spawn_blocking(move || image::of_this_program(&owned, kind));
         let archive = match making.await {
             Ok(Ok(archive)) => archive,
-            Ok(Err(error)) => return Err(format!("make the image {image}: {error}").into()),
-            Err(error) => return Err(format!("make the image {image}: {error}").into()),
+            Ok(Err(error)) => return Err(format!("make the image {reference}: {error}").into()),
+            Err(error) => return Err(format!("make the image {reference}: {error}").into()),
         };
         Ok(self.engine.load(archive).await?)
     }
 
-    async fn pull(&self, spec: &StackSpec, image: &str) -> Result<(), Failed> {
+    pub(super) async fn pull(&self, spec: &StackSpec, image: &str) -> Result<(), Failed> {
         if spec.demo {
             return self.make_standin(spec, image).await;
         }
@@ -307,7 +320,7 @@ impl ActionContext {
         grace: Duration,
         repeat: Option<Duration>,
     ) -> Result<(), EngineError> {
-        if unit.is_server() {
+        if !unit.is_database() {
             let stopping = self.engine.stop_container(&instance.id, grace);
             return match repeat {
                 Some(every) => self.signal_until(stopping, &instance.id, every).await,

@@ -9,3 +9,4 @@ pub(super) mod observe;
 pub(super) mod pressure;
 pub(super) mod probe;
 pub(super) mod sa_password;
+pub(super) mod tentacle;

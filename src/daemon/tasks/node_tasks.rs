@@ -7,9 +7,12 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::octopus::drain;
 use crate::octopus::drain::Wanted;
+use crate::octopus::tentacle;
+use crate::reconcile::action::Registered;
 use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
+use crate::spec::tentacle::TentacleName;
 
 /// How long the vendor's command may take besides the tasks that it waits for: it starts a .NET
 /// runtime, asks the database, and cancels what is left.
@@ -91,6 +94,27 @@ pub(in crate::daemon) async fn take_off(
         limit: API_LIMIT,
     };
     api.remove().await
+}
+
+/// Has a node delete what Octopus Server knows of a Tentacle.
+pub(in crate::daemon) async fn deregister(
+    spec: &StackSpec,
+    name: TentacleName,
+    from: &Registered,
+) -> Result<(), String> {
+    let address = spec
+        .container(from.by)
+        .and_then(ContainerSpec::host_address);
+    let (Some(address), Some(key)) = (address, spec.api_key()) else {
+        return Err("there is no ADMIN_API_KEY, or no node, to ask the API with".to_owned());
+    };
+    let api = tentacle::Api {
+        address,
+        key,
+        limit: API_LIMIT,
+    };
+    let deleted = api.delete(&from.space, name.as_str(), from.is_worker);
+    deleted.await.map_err(|error| error.to_string())
 }
 
 async fn by_command(engine: &Engine, container: &str, wanted: Wanted) -> Result<(), String> {

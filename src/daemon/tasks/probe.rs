@@ -7,6 +7,7 @@ use crate::daemon::message::ProbeTarget;
 use crate::engine::Engine;
 use crate::octopus;
 use crate::reconcile::health::Probe;
+use crate::spec::tentacle;
 use crate::sql::kept_login::KeptLogin;
 
 /// So many of the last lines of a starting unit's log tell whether it moves, and whether SQL Server
@@ -31,15 +32,26 @@ pub(in crate::daemon) async fn version(address: SocketAddr) -> Option<String> {
     None
 }
 
-/// Asks a database or a node.
+/// Asks a database, a node or a Tentacle.
 pub(in crate::daemon) async fn probe(
     login: &KeptLogin,
     target: &ProbeTarget,
+    engine: Option<&Engine>,
     limit: Duration,
 ) -> Probe {
     match target {
         ProbeTarget::Database(target) => login.probe(target, limit).await,
         ProbeTarget::Node(address) => octopus::ping(*address, limit).await,
+        ProbeTarget::Tentacle(container) => {
+            let Some(engine) = engine else {
+                return Probe::Unknown("the engine does not answer".to_owned());
+            };
+            match engine.published_port(container, tentacle::PORT).await {
+                Ok(Some(address)) => octopus::tentacle::ping(address, limit).await,
+                Ok(None) => Probe::Unknown("the engine does not say where it listens".to_owned()),
+                Err(error) => Probe::Unknown(error.to_string()),
+            }
+        }
     }
 }
 

@@ -93,6 +93,8 @@ impl Pass<'_> {
             && match unit.role() {
                 Role::Database => true,
                 Role::Server => self.database_was_well_after(spec, record),
+                // Without a node it cannot register, and a start would not help.
+                Role::Tentacle => self.any_node_serves(spec),
             };
         match self.phase(spec, unit) {
             Phase::Unready if is_held_to_account && self.hangs(spec, unit, record.health()) => {
@@ -147,7 +149,7 @@ impl Pass<'_> {
     ) -> bool {
         let silence = match unit.role() {
             Role::Database => DATABASE_SILENCE,
-            Role::Server => Duration::ZERO,
+            Role::Server | Role::Tentacle => Duration::ZERO,
         };
         health.is_gone(spec.timing.misses, silence, self.now)
     }
@@ -206,7 +208,7 @@ impl Pass<'_> {
 fn start_deadline(unit: UnitId, spec: &StackSpec, record: &UnitRecord) -> Mono {
     let limit = match unit.role() {
         Role::Database => spec.timing.sql_start_limit,
-        Role::Server => spec.timing.node_start_limit,
+        Role::Server | Role::Tentacle => spec.timing.node_start_limit,
     };
     let moved = record.running().map(|running| running.progress_at);
     moved.unwrap_or_default().max(record.seen_at()).after(limit)

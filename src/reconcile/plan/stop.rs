@@ -23,6 +23,10 @@ use crate::spec::UnitId;
 /// of more.
 const HUNG_GRACE: Duration = Duration::from_secs(2);
 
+/// How long a Tentacle gets between SIGTERM and SIGKILL: Docker's own default. What it runs is cut
+/// off either way.
+const TENTACLE_GRACE: Duration = Duration::from_secs(10);
+
 /// How often SIGTERM is sent again to a node that never served in its run: before its process has
 /// a handler the signal is lost, and the first process of a container ignores it then.
 const SIGNAL_AGAIN: Duration = Duration::from_secs(3);
@@ -69,7 +73,7 @@ impl<'a> Pass<'a> {
         match self.fit(spec, container) {
             Fit::Right => match container.unit.role() {
                 Role::Server if self.database_ends => Some(Why::DatabaseEnds),
-                Role::Server | Role::Database => None,
+                Role::Server | Role::Database | Role::Tentacle => None,
             },
             Fit::Broken(cause) => Some(Why::Broken(cause)),
             Fit::Surplus => Some(Why::Surplus),
@@ -84,7 +88,7 @@ impl<'a> Pass<'a> {
     fn is_its_turn(&mut self, spec: &StackSpec, container: &Container, why: Why) -> bool {
         match (why, container.unit.role()) {
             (Why::Broken(cause), _) => self.may_end_broken(spec, container, cause),
-            (Why::Surplus, _) => true,
+            (Why::Surplus, _) | (_, Role::Tentacle) => true,
             // SQL Server is never taken down under a running node.
             (_, Role::Database) => self.no_node_runs(),
             (Why::Replaced | Why::Restarted, Role::Server) => {
@@ -201,8 +205,8 @@ impl<'a> Pass<'a> {
         };
         let unit = container.unit;
         let repeat = match unit.role() {
-            Role::Server if !self.has_served(container) => Some(SIGNAL_AGAIN),
-            Role::Server | Role::Database => None,
+            Role::Server | Role::Tentacle if !self.has_served(container) => Some(SIGNAL_AGAIN),
+            Role::Server | Role::Database | Role::Tentacle => None,
         };
         self.act(Action::Stop {
             unit,
@@ -227,7 +231,7 @@ impl<'a> Pass<'a> {
             {
                 full.min(HUNG_GRACE)
             }
-            Role::Server => full,
+            Role::Server | Role::Tentacle => full,
         }
     }
 
@@ -245,6 +249,7 @@ impl<'a> Pass<'a> {
                 let full = timing.node_stop_grace;
                 end.map_or(full, |end| full.min(end.since(self.now)))
             }
+            Role::Tentacle => TENTACLE_GRACE,
         }
     }
 

@@ -21,9 +21,12 @@ use crate::reconcile::phase::phase_of;
 use crate::reconcile::record::Blocked;
 use crate::reconcile::record::UnitRecord;
 use crate::spec::ContainerSpec;
+use crate::spec::Role;
 use crate::spec::StackSpec;
 use crate::spec::Storage;
 use crate::spec::UnitId;
+use crate::spec::tentacle::Registration;
+use crate::spec::tentacle::TentacleName;
 
 /// One unit, for people.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -151,6 +154,18 @@ const FIXES_WITH_OTHERS: [(Cause, &str); 4] = [
     (Cause::OutOfMemory, "give the host more memory"),
 ];
 
+/// What mends a cause of a Tentacle's, where it is not what would mend a node's.
+const FIXES_OF_TENTACLES: [(Cause, &str); 2] = [
+    (
+        Cause::PrivilegedRefused,
+        "remove it with `octo-local tentacle remove`, and add it again without --dind",
+    ),
+    (
+        Cause::ImageMissing,
+        "check TENTACLE_TAG or its --image, `docker login`, and the network; it is tried again",
+    ),
+];
+
 /// What units are told from.
 pub(super) struct Around<'a> {
     pub(super) spec: &'a StackSpec,
@@ -167,10 +182,14 @@ impl Around<'_> {
     }
 
     /// What a person can do about a cause.
-    fn fix_of(&self, cause: Cause) -> &'static str {
-        let with_others = || FIXES_WITH_OTHERS.iter().find(|(known, _)| *known == cause);
-        let of_others = self.spec.sql.is_none().then(with_others).flatten();
-        of_others.map_or_else(|| cause.fix(), |(_, fix)| fix)
+    fn fix_of(&self, unit: UnitId, cause: Cause) -> &'static str {
+        let special: &[(Cause, &str)] = match unit.role() {
+            Role::Tentacle => &FIXES_OF_TENTACLES,
+            Role::Database | Role::Server if self.spec.sql.is_none() => &FIXES_WITH_OTHERS,
+            Role::Database | Role::Server => &[],
+        };
+        let special = special.iter().find(|(known, _)| *known == cause);
+        special.map_or_else(|| cause.fix(), |(_, fix)| fix)
     }
 
     fn phase(&self, unit: UnitId) -> Phase {
@@ -195,6 +214,9 @@ impl Around<'_> {
     /// Why a container that is wanted cannot be made: its image, its network or a volume is not
     /// there.
     fn blocked(&self, wanted: &ContainerSpec) -> Option<(&Subject, &Blocked)> {
+        if wanted.unit.is_tentacle() {
+            return None;
+        }
         let volumes = wanted.mounts.values().filter_map(Storage::ours);
         let volumes = volumes.map(|name| Subject::Volume(name.to_owned()));
         let mut parts = [Subject::Image(wanted.image.clone()), Subject::Network]
@@ -214,7 +236,11 @@ impl Around<'_> {
         let unknown = UnitRecord::default();
         let record = self.records.get(unit).unwrap_or(&unknown);
         let container = self.spec.container(unit);
+        let own = Subject::Unit(unit);
+        let own = self.records.blocked.get_key_value(&own);
+        let own = own.filter(|_| unit.is_tentacle());
         let blocked = container.and_then(|container| self.blocked(container));
+        let blocked = blocked.or(own);
         let failure = record
             .failures
             .last
@@ -228,7 +254,7 @@ impl Around<'_> {
             phase: PhaseWord::from(&phase),
             external: self.is_external(unit),
             reason: self.reason(unit, &phase, record, blocked, runs),
-            fix: failure.map(|failure| self.fix_of(failure.cause).to_owned()),
+            fix: failure.map(|failure| self.fix_of(unit, failure.cause).to_owned()),
             cause: failure.map(|failure| failure.cause),
             lines: failure
                 .map(|failure| failure.lines.clone())
@@ -260,6 +286,20 @@ impl Around<'_> {
         (!is_wished).then(|| format!("it is drained, and could not be told to take tasks: {words}"))
     }
 
+    fn what_a_tentacle_waits_for(&self, name: TentacleName) -> Option<String> {
+        let leaves = self.desired.leaving.get(&name).and_then(|one| one.leaves);
+        let serves = self.spec.nodes.iter().any(|node| self.serves(node.unit));
+        let words = match leaves {
+            Some(Registration::Deleted) if !serves => {
+                "is to go: waits for a node that deletes its registration"
+            }
+            Some(Registration::Deleted | Registration::Kept) => "is to go",
+            None if !serves => "waits for a node that serves",
+            None => return None,
+        };
+        Some(words.to_owned())
+    }
+
     fn reason(
         &self,
         unit: UnitId,
@@ -281,11 +321,19 @@ impl Around<'_> {
         // What a part of it fails on is told with the work on that part.
         let failed = || match (&record.failures.last, blocked) {
             (Some(failure), _) => Some(words_of(failure)),
-            (None, Some((subject, _))) => Some(format!("waits for {}", super::name_of(subject)?)),
+            (None, Some((subject, blocked))) => match super::name_of(subject) {
+                Some(name) => Some(format!("waits for {name}")),
+                None => Some(words_of(&blocked.failure)),
+            },
             (None, None) => None,
         };
         let probed = || record.health().last_problem.clone();
-        let turn = || self.ahead(unit).map(|ahead| format!("waits for {ahead}"));
+        let turn = || match unit {
+            UnitId::Tentacle(name) => self.what_a_tentacle_waits_for(name),
+            UnitId::Sql | UnitId::Node(_) => {
+                self.ahead(unit).map(|ahead| format!("waits for {ahead}"))
+            }
+        };
         let text = match phase {
             Phase::Failed(_) | Phase::BackingOff { .. } | Phase::CrashLoop { .. } | Phase::Dead => {
                 failed()
@@ -339,9 +387,9 @@ fn words_of(failure: &Failure) -> String {
 }
 
 fn ports(container: &ContainerSpec) -> Vec<String> {
-    container
-        .ports
-        .iter()
+    // The engine chooses those that are zero.
+    let chosen = container.ports.iter().filter(|port| port.host != 0);
+    chosen
         .map(|port| format!("{}:{}->{}", port.host_ip, port.host, port.container))
         .collect()
 }

@@ -16,7 +16,6 @@ use crate::reconcile::UnitRecords;
 use crate::reconcile::action::Subject;
 use crate::reconcile::cause::Class;
 use crate::reconcile::observed::Container;
-use crate::reconcile::record::UnitRecord;
 use crate::spec::UnitId;
 
 /// One word for the stack.
@@ -161,7 +160,7 @@ pub(super) fn judge(
         Goal::Down { .. } if !is_down(desired, seen, records) => {
             J::new(Verdict::Working, "going down", "")
         }
-        Goal::Halt if !records.busy.is_empty() => J::new(Verdict::Working, "stopping", ""),
+        Goal::Halt if !records.is_idle() => J::new(Verdict::Working, "stopping", ""),
         Goal::Up | Goal::Hold | Goal::Halt | Goal::Down { .. } => J::new(Verdict::Down, "down", ""),
     }
 }
@@ -213,7 +212,8 @@ fn judge_up(
     at_rest: bool,
 ) -> Judgement {
     use Judgement as J;
-    if records.units.values().any(UnitRecord::is_unread) {
+    let mut of_stack = records.units.iter().filter(|(unit, _)| !unit.is_tentacle());
+    if of_stack.any(|(_, record)| record.is_unread()) {
         return J::new(Verdict::Working, "reading the log of what failed", "");
     }
     let change = status.version_change.as_ref();
@@ -327,8 +327,7 @@ fn stays_drained(status: &Status, desired: &Desired, records: &UnitRecords) -> O
 fn blocked(status: &Status, records: &UnitRecords) -> Option<String> {
     let lasts = |class: Class| class != Class::Transient;
     let part = records
-        .blocked
-        .iter()
+        .blocked_of_stack()
         .find(|(_, blocked)| lasts(blocked.failure.cause.class()))
         .map(|(subject, blocked)| {
             let what = super::name_of(subject).unwrap_or_default();

@@ -16,6 +16,7 @@ mod fatal;
 mod faults;
 mod licence;
 mod log;
+mod machines_api;
 mod migration;
 mod node;
 mod schema;

@@ -53,6 +53,12 @@ const TABLES: &[(&str, &str)] = &[
         "NodeTaskCap",
         "Name NVARCHAR(200) NOT NULL PRIMARY KEY, Cap BIGINT NOT NULL",
     ),
+    // Deployment targets and workers.
+    (
+        "Machine",
+        "Id INT IDENTITY NOT NULL PRIMARY KEY, Kind NVARCHAR(20) NOT NULL, Name NVARCHAR(200) NOT NULL, \
+         Body NVARCHAR(4000) NOT NULL",
+    ),
     (
         "Settings",
         "Name NVARCHAR(64) NOT NULL PRIMARY KEY, Setting NVARCHAR(400) NOT NULL",

@@ -25,6 +25,7 @@ use serde_json::json;
 
 use super::cluster_api;
 use super::faults::Fault;
+use super::machines_api;
 use super::node::Node;
 use super::node::Phase;
 use super::schema;
@@ -67,6 +68,17 @@ pub(super) fn router(node: Arc<Node>) -> Router {
         .route("/api/serverstatus/health", get(cluster_api::health))
         .route("/api/serverstatus/hosted/internal", get(internal))
         .route("/api/Spaces-1", get(cluster_api::space))
+        .route("/api/spaces", get(machines_api::spaces))
+        .route(
+            "/api/{space}/{kind}",
+            get(machines_api::list).post(machines_api::create),
+        )
+        .route(
+            "/api/{space}/{kind}/{id}",
+            get(machines_api::show)
+                .put(machines_api::change)
+                .delete(machines_api::remove),
+        )
         .route("/api/standin/violations", get(found_violations))
         .route("/api/standin/notes", get(notes))
         .route("/api/standin/upload", post(traffic::upload))
