@@ -8,6 +8,7 @@ mod drain;
 mod edit;
 mod external;
 mod front_door;
+mod handover;
 mod interrupt;
 mod ours;
 mod persons;

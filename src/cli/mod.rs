@@ -23,6 +23,7 @@ pub mod daemon_client;
 pub mod demo;
 pub mod drift;
 pub mod environment;
+pub mod handed_over;
 pub mod known;
 pub mod outcome;
 pub mod panic_hook;
@@ -47,6 +48,7 @@ use commands::events;
 use commands::explain;
 use commands::export;
 use commands::init;
+use commands::kubernetes;
 use commands::logs;
 use commands::ls;
 use commands::plan;
@@ -82,6 +84,9 @@ pub async fn run(args: Args) -> Outcome {
     if starts_something(&args.command) {
         context.must_not_be_moving()?;
     }
+    if serves_here(&args.command) {
+        context.must_not_be_handed_over()?;
+    }
     match args.command {
         Command::Adopt(flags) => adopt::adopt(context, &flags).await,
         Command::Up(flags) => up::up(&context, &flags).await,
@@ -103,6 +108,7 @@ pub async fn run(args: Args) -> Outcome {
         Command::Events(flags) => events::events(&context, &flags).await,
         Command::Backup(flags) => backup::backup(&context, &flags).await,
         Command::Export(flags) => export::export(&context, &flags).await,
+        Command::Kubernetes(flags) => kubernetes::kubernetes(&context, &flags).await,
         Command::Init => init::init(&context),
         Command::Systemd => systemd::systemd(&context).await,
         Command::Daemon { detached, held } => {
@@ -125,6 +131,42 @@ fn starts_something(command: &Command) -> bool {
             | Command::Restart(_)
             | Command::Backup(_)
     )
+}
+
+/// Whether a command may make the stack serve on this host. `up --again` says that this is meant.
+fn serves_here(command: &Command) -> bool {
+    match command {
+        Command::Up(flags) => !flags.again,
+        Command::Plan(_)
+        | Command::Start(_)
+        | Command::Restart(_)
+        | Command::Upgrade(_)
+        | Command::Rollback { .. }
+        | Command::Adopt(_) => true,
+        Command::Backup(flags) => {
+            matches!(flags.command, None | Some(args::BackupCommand::Restore(_)))
+        }
+        Command::Down(_)
+        | Command::Status(_)
+        | Command::Ls { .. }
+        | Command::Logs(_)
+        | Command::Config(_)
+        | Command::Secrets(_)
+        | Command::Stop(_)
+        | Command::Drain(_)
+        | Command::Undrain(_)
+        | Command::Explain(_)
+        | Command::Events(_)
+        | Command::Export(_)
+        | Command::Kubernetes(_)
+        | Command::Init
+        | Command::Systemd
+        | Command::Daemon { .. }
+        | Command::Web(_)
+        | Command::Version
+        | Command::Completions { .. }
+        | Command::Standin { .. } => false,
+    }
 }
 
 /// The variable with which a shell asks for candidates: the registered script sets it.
