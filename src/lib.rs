@@ -42,7 +42,8 @@
 //!
 //! What leaves this host as files for another tool, a cluster or docker compose, is made of the same
 //! configuration by [`mod@export`], purely; the command line only writes it. What comes from docker
-//! compose is recognised by [`adopt`], purely; the command line looks and carries out, step by step.
+//! compose is recognised by [`adopt`], purely; the command line looks and carries out, step by step. So
+//! it is with a cluster: [`kubernetes`] decides, and the command line drives the person's `kubectl`.
 //!
 //! The daemon and the simulation in the tests own the same [`daemon::core::Core`]: when to look,
 //! whom to probe, which wish counts, what a failure means is decided there. What
@@ -101,6 +102,8 @@ pub mod spec;
 pub mod export;
 
 pub mod adopt;
+
+pub mod kubernetes;
 
 pub mod reconcile;
 

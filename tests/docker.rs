@@ -9,6 +9,7 @@ mod drain;
 mod edit;
 mod external;
 mod front_door;
+mod handover;
 mod interrupt;
 mod master_key;
 mod ours;

@@ -16,6 +16,7 @@ mod fake;
 mod faults;
 mod images;
 mod kit;
+mod kubernetes;
 mod scripts;
 mod simulate;
 mod soak;

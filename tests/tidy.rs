@@ -9,12 +9,13 @@ use std::path::PathBuf;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The modules that must not touch the world.
-const PURE: [&str; 7] = [
+const PURE: [&str; 8] = [
     "dotenv",
     "config",
     "spec",
     "export",
     "adopt",
+    "kubernetes",
     "reconcile",
     "daemon/core",
 ];

@@ -310,7 +310,7 @@ impl Directory {
         Ok(Locked {
             directory: self.clone(),
             project: project.clone(),
-            _lock: file,
+            lock: file,
         })
     }
 }
@@ -333,7 +333,15 @@ fn sum_line(sum: &str, file: &str) -> String {
 pub struct Locked {
     directory: Directory,
     project: ProjectName,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Locked {
+    /// In so many words: a program that is just being started has a copy of the open file until it
+    /// runs, which would hold the lock for that long.
+    fn drop(&mut self) {
+        let _ = flock(&self.lock, FlockOperation::Unlock);
+    }
 }
 
 impl Locked {

@@ -36,7 +36,7 @@ pub fn read(path: &Path) -> Result<Option<Record>, String> {
 }
 
 /// Writes it: whole or not at all, also when the power goes. It holds secrets.
-pub fn write(path: &Path, record: &Record) -> std::io::Result<()> {
+pub fn write(path: &Path, record: &impl serde::Serialize) -> std::io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
         .prefix(UNFINISHED_FILE)

@@ -109,6 +109,8 @@ pub enum Command {
     Backup(BackupFlags),
     /// Write the stack as files for another tool: a Kubernetes cluster, or docker compose
     Export(ExportFlags),
+    /// Look after what runs in a cluster, or hand this stack over to one, through your own kubectl
+    Kubernetes(KubernetesFlags),
     /// Take over a docker compose stack of SQL Server and Octopus Server with its data, or go back
     Adopt(AdoptFlags),
     /// Write a commented `.env` with generated passwords
@@ -357,6 +359,88 @@ pub enum ExportCommand {
     },
 }
 
+/// What `kubernetes` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct KubernetesFlags {
+    /// What to do
+    #[command(subcommand)]
+    pub command: KubernetesCommand,
+    /// The context of kubectl [default: its current one]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The namespace [default: the project's name]
+    #[arg(short = 'n', long, global = true, value_name = "NAME")]
+    pub namespace: Option<String>,
+}
+
+/// What can be done about a cluster.
+#[derive(Clone, Debug, Subcommand)]
+pub enum KubernetesCommand {
+    /// Show the nodes, SQL Server, what is under way, and what differs from the configuration
+    Status {
+        /// How to show it
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
+    /// Move all nodes to another version, with a backup before it and a way back
+    Upgrade(KubernetesUpgradeFlags),
+    /// Hand this stack over to the cluster with its data, or go back
+    Handover(HandoverFlags),
+}
+
+/// What `kubernetes upgrade` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct KubernetesUpgradeFlags {
+    /// The version, such as 2026.3.1
+    pub tag: String,
+    /// Only say what would be done
+    #[arg(long)]
+    pub plan: bool,
+    /// Make no backup: there is no way back then
+    #[arg(long)]
+    pub no_backup: bool,
+    /// The database [default: the only one that SQL Server has]
+    #[arg(long, value_name = "NAME", conflicts_with = "no_backup")]
+    pub database: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Give up waiting after so long [default: 7200]; calling it again goes on
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 7200,
+        hide_default_value = true
+    )]
+    pub wait_timeout: u64,
+}
+
+/// What `kubernetes handover` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct HandoverFlags {
+    /// Only say what would be done
+    #[arg(long)]
+    pub plan: bool,
+    /// Go back: the nodes there end, and `up` works here again
+    #[arg(long, conflicts_with = "plan")]
+    pub undo: bool,
+    /// The image of the pod that files are copied through; it needs bash, tar and sha256sum
+    /// [default: the nodes' own, SQL Server's where that has no shell]
+    #[arg(long, value_name = "IMAGE")]
+    pub helper_image: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Give up waiting after so long [default: 7200]; calling it again goes on
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 7200,
+        hide_default_value = true
+    )]
+    pub wait_timeout: u64,
+}
+
 /// What `web` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct WebFlags {
@@ -488,6 +572,9 @@ pub struct UpFlags {
     /// something moves]
     #[arg(long, value_name = "SECONDS")]
     pub wait_timeout: Option<u64>,
+    /// Run here again what was handed over to a cluster: its nodes there must be gone
+    #[arg(long)]
+    pub again: bool,
     /// Return as soon as the daemon has taken the configuration
     #[arg(long)]
     pub no_wait: bool,

@@ -11,6 +11,7 @@ use crate::api::client::Client;
 use crate::cli::adopted;
 use crate::cli::args::Args;
 use crate::cli::environment::environment;
+use crate::cli::handed_over;
 use crate::cli::outcome::CONFIGURATION;
 use crate::cli::outcome::FAILED;
 use crate::cli::outcome::Failure;
@@ -26,6 +27,7 @@ use crate::daemon::store::Stored;
 use crate::engine::Endpoint;
 use crate::engine::Engine;
 use crate::engine::connect;
+use crate::kubernetes::handover::Handover;
 
 /// What every command needs.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub struct Context {
     pub paths: Paths,
     /// What is kept of its adoption, or why that cannot be read.
     pub adopted: Result<Option<Record>, String>,
+    /// What is kept of its handover to a cluster, or why that cannot be read.
+    pub handover: Result<Option<Handover>, String>,
     /// The daemon, if there is one.
     pub client: Client,
 }
@@ -74,6 +78,7 @@ impl Context {
             files,
             directory_on_purpose,
             adopted: adopted::read(&paths.adopted()),
+            handover: handed_over::read(&paths.handover()),
             paths,
             client,
         })
@@ -100,6 +105,22 @@ impl Context {
     pub fn must_not_be_moving(&self) -> Result<(), Failure> {
         match self.adopted()?.and_then(Record::in_the_way) {
             Some(why) => Err(Failure::new(CONFIGURATION, why)),
+            None => Ok(()),
+        }
+    }
+
+    /// What is kept of its handover to a cluster.
+    pub fn handover(&self) -> Result<Option<&Handover>, Failure> {
+        let kept = self.handover.as_ref();
+        kept.map(Option::as_ref)
+            .map_err(|why| Failure::new(FAILED, why.as_str()))
+    }
+
+    /// Refuses while a cluster has the stack, or is about to: two servers on one identity must never
+    /// run.
+    pub fn must_not_be_handed_over(&self) -> Result<(), Failure> {
+        match self.handover()? {
+            Some(kept) => Err(Failure::new(CONFIGURATION, kept.in_the_way())),
             None => Ok(()),
         }
     }

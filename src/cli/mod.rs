@@ -24,6 +24,7 @@ pub mod demo;
 pub mod drift;
 pub mod env_file;
 pub mod environment;
+pub mod handed_over;
 pub mod known;
 pub mod node_key;
 pub mod outcome;
@@ -50,6 +51,7 @@ use commands::events;
 use commands::explain;
 use commands::export;
 use commands::init;
+use commands::kubernetes;
 use commands::logs;
 use commands::ls;
 use commands::master_key;
@@ -88,6 +90,9 @@ pub async fn run(args: Args) -> Outcome {
     if starts_something(&args.command) {
         context.must_not_be_moving()?;
     }
+    if serves_here(&args.command) {
+        context.must_not_be_handed_over()?;
+    }
     match args.command {
         Command::Adopt(flags) => adopt::adopt(context, &flags).await,
         Command::Up(flags) => up::up(&context, &flags).await,
@@ -112,6 +117,7 @@ pub async fn run(args: Args) -> Outcome {
         Command::Tentacle(flags) => tentacle::tentacle(&context, flags).await,
         Command::Backup(flags) => backup::backup(&context, &flags).await,
         Command::Export(flags) => export::export(&context, &flags).await,
+        Command::Kubernetes(flags) => kubernetes::kubernetes(&context, &flags).await,
         Command::Init => init::init(&context),
         Command::Systemd => systemd::systemd(&context).await,
         Command::Daemon { detached, held } => {
@@ -133,7 +139,48 @@ fn starts_something(command: &Command) -> bool {
             | Command::Start(_)
             | Command::Restart(_)
             | Command::Backup(_)
+            | Command::SaPassword { .. }
+            | Command::Tentacle(_)
     )
+}
+
+/// Whether a command may make the stack serve on this host. `up --again` says that this is meant.
+fn serves_here(command: &Command) -> bool {
+    match command {
+        Command::Up(flags) => !flags.again,
+        Command::Plan(_)
+        | Command::Start(_)
+        | Command::Restart(_)
+        | Command::Upgrade(_)
+        | Command::Rollback { .. }
+        | Command::SaPassword { .. }
+        | Command::Adopt(_) => true,
+        Command::Tentacle(flags) => matches!(flags.command, args::TentacleCommand::Add(_)),
+        Command::Backup(flags) => {
+            matches!(flags.command, None | Some(args::BackupCommand::Restore(_)))
+        }
+        Command::Down(_)
+        | Command::Status(_)
+        | Command::Ls { .. }
+        | Command::Logs(_)
+        | Command::Config(_)
+        | Command::Secrets(_)
+        | Command::MasterKey { .. }
+        | Command::Stop(_)
+        | Command::Drain(_)
+        | Command::Undrain(_)
+        | Command::Explain(_)
+        | Command::Events(_)
+        | Command::Export(_)
+        | Command::Kubernetes(_)
+        | Command::Init
+        | Command::Systemd
+        | Command::Daemon { .. }
+        | Command::Web(_)
+        | Command::Version
+        | Command::Completions { .. }
+        | Command::Standin { .. } => false,
+    }
 }
 
 /// The variable with which a shell asks for candidates: the registered script sets it.

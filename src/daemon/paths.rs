@@ -113,6 +113,11 @@ impl Paths {
         self.state.join("adopted.json")
     }
 
+    /// What is kept of a handover to a cluster.
+    pub fn handover(&self) -> PathBuf {
+        self.state.join("handover.json")
+    }
+
     /// The daemon's log.
     pub fn log(&self) -> PathBuf {
         self.state.join("daemon.log")

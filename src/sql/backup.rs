@@ -93,7 +93,7 @@ async fn ask(target: &DatabaseTarget, question: &str) -> Result<Vec<Vec<String>>
 
 /// `BACKUP DATABASE` into a new file. It takes no part in the server's own sequence of backups, and
 /// checks pages as it reads them.
-fn backup_statement(database: &str, file: &str, compressed: bool) -> String {
+pub fn backup_statement(database: &str, file: &str, compressed: bool) -> String {
     let compression = if compressed {
         "COMPRESSION"
     } else {
@@ -139,7 +139,7 @@ pub async fn verify(target: &DatabaseTarget, file: &str) -> Result<(), SqlError>
 }
 
 /// `RESTORE DATABASE` over what is there, once nobody else uses it.
-fn restore_statement(database: &str, file: &str) -> String {
+pub fn restore_statement(database: &str, file: &str) -> String {
     format!(
         "RESTORE DATABASE {} FROM DISK = {} WITH REPLACE, CHECKSUM, RECOVERY, STATS = 5",
         quoted(database),

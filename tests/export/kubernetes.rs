@@ -14,6 +14,7 @@ use octo_local::config::Problem;
 use octo_local::export::file::Access;
 use octo_local::export::kubernetes;
 use octo_local::export::kubernetes::options::Format;
+use octo_local::kubernetes::seen::Set;
 use serde_json::Value;
 
 use super::configurations::KEY;
@@ -229,6 +230,41 @@ fn images_follow_the_flavour_and_never_move() {
         image(hardened, "2026.2.5-hardened"),
         format!("{name}:2026.2.5-hardened")
     );
+}
+
+/// What looks after a cluster reads what was exported as it is meant, and a handover begins with no
+/// node.
+#[test]
+fn an_exported_set_is_read_by_what_looks_after_it() {
+    for (words, undrains_itself) in [("", true), ("--image-flavour hardened", false)] {
+        let two = || config(&[("OCTOPUS_NODES", "2")]);
+        let words = format!("{words} --storage-class files");
+        let tried = Tried::new(two(), &words);
+        let object = tried.object("StatefulSet", "octopus").unwrap();
+        let set = Set::parse(object.to_string().as_bytes()).unwrap();
+        assert!(set.is_guarded() && set.wished == 2, "{set:?}");
+        assert_eq!(set.undrains_itself, undrains_itself);
+        assert_eq!(set.grace, std::time::Duration::from_secs(600));
+        let selector = "app.kubernetes.io/instance=my-shop,app.kubernetes.io/name=octopus";
+        assert_eq!(set.selector_text(), selector);
+        assert_eq!(set.labels["app.kubernetes.io/managed-by"], "octo-local");
+        assert!(
+            set.image.starts_with("octopusdeploy/octopusdeploy:"),
+            "{}",
+            set.image
+        );
+        let tried = Tried::new(two(), &format!("{words} --for-handover"));
+        let object = tried.object("StatefulSet", "octopus").unwrap();
+        assert_eq!(object["spec"]["replicas"], 0);
+        let services = tried.objects().into_iter();
+        let tentacles = services.filter(|it| {
+            it["metadata"]["name"]
+                .as_str()
+                .unwrap()
+                .ends_with("-tentacle")
+        });
+        assert_eq!(tentacles.count(), 2);
+    }
 }
 
 #[test]

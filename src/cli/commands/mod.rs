@@ -10,6 +10,7 @@ pub mod events;
 pub mod explain;
 pub mod export;
 pub mod init;
+pub mod kubernetes;
 pub mod logs;
 pub mod ls;
 pub mod master_key;

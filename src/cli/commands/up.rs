@@ -18,6 +18,8 @@ use crate::cli::daemon_client::reattach::Followed;
 use crate::cli::daemon_client::reattach::Next;
 use crate::cli::daemon_client::request;
 use crate::cli::demo;
+use crate::cli::handed_over;
+use crate::cli::outcome::CONFIGURATION;
 use crate::cli::outcome::FAILED;
 use crate::cli::outcome::Failure;
 use crate::cli::outcome::INTERRUPTED;
@@ -28,6 +30,7 @@ use crate::cli::terminal::print;
 use crate::cli::terminal::progress::Progress;
 use crate::daemon::message::Accepted;
 use crate::daemon::message::UpRequest;
+use crate::kubernetes::handover::Stage;
 use crate::reconcile::preview::Step;
 use crate::reconcile::status::GoalWord;
 use crate::reconcile::status::Note;
@@ -44,6 +47,9 @@ const WORTH_TELLING: Duration = Duration::from_millis(100);
 
 /// Brings the stack up and waits until it serves.
 pub async fn up(context: &Context, flags: &UpFlags) -> Outcome {
+    if flags.again {
+        take_back(context)?;
+    }
     let mut session = None;
     // Cancel-safe: what the daemon was asked for is taken back, and nothing else outlives this
     // process.
@@ -55,6 +61,17 @@ pub async fn up(context: &Context, flags: &UpFlags) -> Outcome {
         let _: Result<bool, _> = context.client.post(route::SESSION_END, &session).await;
     }
     outcome
+}
+
+/// What a cluster has is this host's again: somebody said so.
+fn take_back(context: &Context) -> Outcome {
+    match context.handover()? {
+        Some(kept) if kept.stage != Stage::Done => {
+            Err(Failure::new(CONFIGURATION, kept.in_the_way()))
+        }
+        Some(_) => handed_over::remove(&context.paths.handover()),
+        None => Ok(()),
+    }
 }
 
 async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>) -> Outcome {

@@ -143,6 +143,15 @@ impl<'a> Cluster<'a> {
         })
     }
 
+    /// How many nodes are wished once this is applied.
+    pub fn replicas(&self) -> u8 {
+        if self.options.for_handover {
+            0
+        } else {
+            self.nodes
+        }
+    }
+
     /// The labels of everything.
     pub fn labels(&self, name: &str) -> Labels {
         let mut labels = self.selector(name);

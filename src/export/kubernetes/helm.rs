@@ -68,7 +68,7 @@ fn values(cluster: &Cluster<'_>) -> Value {
         "acceptEula": "Y",
         "createSecrets": false,
         "image": {"repository": repository, "tag": tag},
-        "replicaCount": cluster.nodes,
+        "replicaCount": cluster.replicas(),
         "enableDockerInDocker": cluster.options.dind,
         "service": {"type": "ClusterIP"},
         "resources": octopus::resources(),

@@ -96,7 +96,7 @@ pub fn stateful_set(cluster: &Cluster<'_>) -> Object<StatefulSet> {
         kind: "StatefulSet",
         metadata,
         spec: Some(StatefulSet {
-            replicas: cluster.nodes,
+            replicas: cluster.replicas(),
             service_name: NODES,
             pod_management_policy: "OrderedReady",
             update_strategy: guard(),

@@ -47,6 +47,9 @@ pub struct Options {
     /// Seconds that the tasks of a node get to end before it stops
     #[arg(long, value_name = "SECONDS", default_value_t = 540, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub drain_wait: u32,
+    /// Wish for no node yet: `octo-local kubernetes handover` brings the data, then the nodes
+    #[arg(long)]
+    pub for_handover: bool,
     /// The priority class of the pods [default: the cluster's]
     #[arg(long, value_name = "NAME")]
     pub priority_class: Option<String>,
@@ -117,6 +120,36 @@ pub fn label_of(project: &str) -> String {
 }
 
 impl Options {
+    /// Choices that a cluster shows which has an export already, as far as they change what nodes are
+    /// given.
+    pub fn of_cluster(namespace: &str, has_sql: bool, is_hardened: bool, dind: bool) -> Self {
+        Self {
+            format: Format::Kustomize,
+            namespace: Some(namespace.to_owned()),
+            storage_class: Some("any".to_owned()),
+            sql_storage_class: None,
+            sql: Some(if has_sql {
+                Sql::Internal
+            } else {
+                Sql::External
+            }),
+            sql_server: (!has_sql).then(|| "elsewhere".to_owned()),
+            image_flavour: if is_hardened {
+                Flavour::Hardened
+            } else {
+                Flavour::Standard
+            },
+            dind,
+            expose_polling: Polling::None,
+            ingress: None,
+            ingress_class: None,
+            tls_secret: None,
+            drain_wait: 540,
+            for_handover: false,
+            priority_class: None,
+        }
+    }
+
     /// Names that the cluster would refuse.
     pub fn bad_names(&self) -> Vec<Problem> {
         let wanted = [
