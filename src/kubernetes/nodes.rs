@@ -19,7 +19,7 @@ pub enum Wait {
     Controller,
     /// Pods end.
     Ending {
-        /// Their names.
+        /// Their names, and the machines that they are on.
         pods: Vec<String>,
     },
     /// The controller has not taken the new image for the current one.
@@ -71,10 +71,18 @@ pub fn ending(seen: &Seen) -> Option<Ending> {
     }
     // The status counts pods that end, and may know of one that the list has not.
     if !seen.pods.is_empty() || set.existing > 0 {
-        let pods = seen.pods.iter().map(|pod| pod.name.clone()).collect();
+        let pods = seen.pods.iter().map(placed).collect();
         return Some(Ending::Wait(Wait::Ending { pods }));
     }
     None
+}
+
+/// A pod and its machine: one that does not answer keeps its pods until a person says that it is off.
+fn placed(pod: &Pod) -> String {
+    match &pod.machine {
+        Some(machine) => format!("{} on {machine}", pod.name),
+        None => pod.name.clone(),
+    }
 }
 
 /// What brings nodes up, one thing at a time.
@@ -112,7 +120,7 @@ pub fn rising(seen: &Seen, image: &str, nodes: u32, failing: Duration) -> Rising
     if set.wished == 0 {
         // A pod that is made before this is one of the old image.
         if !seen.pods.is_empty() || set.existing > 0 {
-            let pods = seen.pods.iter().map(|pod| pod.name.clone()).collect();
+            let pods = seen.pods.iter().map(placed).collect();
             return Rising::Wait(Wait::Ending { pods });
         }
         if set.current_revision != set.update_revision {

@@ -131,11 +131,15 @@ pub async fn backup(
 
 /// Lets the server read a backup file: whether it is whole, and its checksums hold.
 pub async fn verify(target: &DatabaseTarget, file: &str) -> Result<(), SqlError> {
-    let statement = format!(
+    run(target, &verify_statement(file), &mut |_| {}).await
+}
+
+/// `RESTORE VERIFYONLY` of a file.
+pub fn verify_statement(file: &str) -> String {
+    format!(
         "RESTORE VERIFYONLY FROM DISK = {} WITH CHECKSUM",
         literal(file)
-    );
-    run(target, &statement, &mut |_| {}).await
+    )
 }
 
 /// `RESTORE DATABASE` over what is there, once nobody else uses it.

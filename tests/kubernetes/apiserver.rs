@@ -263,6 +263,9 @@ fn in_sql(cluster: &mut Cluster, around: &mut Around, command: &[&str]) -> Answe
             cluster.back_up(file_of(statement));
             Answer::good("BACKUP DATABASE successfully processed 1 pages")
         }
+        ["/bin/bash", "-c", _, "sql", statement] if statement.starts_with("RESTORE VERIFYONLY") => {
+            Answer::good("The backup set on file 1 is valid.")
+        }
         ["/bin/bash", "-c", _, "sql", statement] if statement.contains("RESTORE DATABASE") => {
             let file = file_of(statement);
             if around.sql_files.contains_key(file) {
@@ -335,6 +338,9 @@ pub(super) fn set_json(cluster: &Cluster, around: &Around) -> Value {
         "image": called(cluster.template, around),
         "volumeMounts": [{"name": "shared", "mountPath": "/repository", "subPath": "repository"}],
     });
+    if let Some(env) = &around.env {
+        container["env"] = env.clone();
+    }
     if cluster.nature.undrains_itself {
         container["lifecycle"] =
             json!({"postStart": {"exec": {"command": ["/bin/bash", "-c", "x"]}}});

@@ -138,6 +138,52 @@ fn status_shows_nodes_sql_server_and_what_is_wrong() {
     );
 }
 
+/// A cluster that has what was exported differs in nothing; what is edited afterwards is named, and
+/// no value is shown.
+#[test]
+fn status_names_what_an_export_would_have_otherwise() {
+    let standin = serving(2);
+    let env = standin.project().join(".env");
+    let variables = "ACCEPT_EULA=Y\nACCEPT_OCTOPUS_EULA=Y\nSA_PASSWORD=Never-shown-0f-us\nADMIN_PASSWORD=N3ver-shown-either\n\
+                     MASTER_KEY=5qJcW9E6B99teMmrOzaYNA==\nOCTOPUS_SERVER_TAG=2026.2.7\nOCTOPUS_NODES=2\nTASK_CAP=7\n";
+    std::fs::write(&env, variables).unwrap();
+    let mut export = command(&standin, "");
+    export = {
+        let mut of_project = Command::new(PROGRAM);
+        of_project
+            .args("-p octo export kubernetes --out out --storage-class files".split(' '))
+            .current_dir(standin.project());
+        for (key, value) in export
+            .get_envs()
+            .filter_map(|(key, value)| Some((key, value?)))
+        {
+            of_project.env(key, value);
+        }
+        of_project
+    };
+    Running::spawn(&mut export).end().ok();
+    let text = std::fs::read_to_string(standin.project().join("out/octopus.yaml")).unwrap();
+    let object: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+    let container = &object["spec"]["template"]["spec"]["containers"][0];
+    standin.state().1.env = Some(container["env"].clone());
+    standin.state().1.first_image = container["image"].as_str().map(str::to_owned);
+    let differences = |words: &str| run(&standin, words).ok().json()["differences"].clone();
+    assert_eq!(differences("status --format json"), serde_json::json!([]));
+    let edited = variables
+        .replace("2026.2.7", "2026.3.1")
+        .replace("TASK_CAP=7", "TASK_CAP=9");
+    std::fs::write(&env, edited.replace("NODES=2", "NODES=3")).unwrap();
+    let found = differences("status --format json").to_string();
+    for words in [
+        "2026.2.7 there",
+        "nodes: 2 there, 3 here",
+        "TASK_CAP: another value",
+    ] {
+        assert!(found.contains(words), "{words}: {found}");
+    }
+    assert!(!found.contains("ever-shown"), "{found}");
+}
+
 #[test]
 fn a_cluster_that_cannot_be_reached_or_used_is_told_with_the_fix() {
     let standin = serving(1);

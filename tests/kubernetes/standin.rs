@@ -83,6 +83,8 @@ pub(crate) struct Around {
     pub(crate) partition: Option<u32>,
     /// The tag of the first version, in the place of `1`.
     pub(crate) first_image: Option<String>,
+    /// The environment of the nodes.
+    pub(crate) env: Option<Value>,
     /// The database that a handover brings.
     pub(crate) database: Option<String>,
 }

@@ -89,6 +89,11 @@ impl Pace {
         self.pause = FIRST_PAUSE;
     }
 
+    /// The next pause is a long one.
+    fn slow_down(&mut self) {
+        self.pause = LONGEST_PAUSE;
+    }
+
     /// Waits for the next look; nothing was done.
     async fn rest(&mut self) -> Outcome {
         if Instant::now() + self.pause > self.ends_at {
@@ -114,7 +119,10 @@ impl Pace {
                 .push("the same command goes on from here".to_owned());
             return Err(failure);
         }
-        self.tell(Some(format!("{error}; trying again")));
+        // That is how it goes with things that a controller writes to, too.
+        if !error.is_conflict() {
+            self.tell(Some(format!("{error}; trying again")));
+        }
         self.rest().await
     }
 }

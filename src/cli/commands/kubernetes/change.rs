@@ -20,11 +20,12 @@ use crate::kubernetes::seen::Set;
 const DRAIN: Duration = Duration::from_secs(60);
 
 /// What all of this needs.
-pub(super) const RIGHTS: [Right; 6] = [
+pub(super) const RIGHTS: [Right; 7] = [
     right("list", "statefulsets.apps", None),
     right("get", "statefulsets.apps", None),
     right("patch", "statefulsets.apps", None),
     right("list", "pods", None),
+    right("get", "pods", None),
     right("delete", "pods", None),
     right("create", "pods", Some("exec")),
 ];

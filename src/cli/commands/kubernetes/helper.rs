@@ -15,6 +15,7 @@ use crate::kubernetes::nodes;
 use crate::kubernetes::refusal::Refusal;
 use crate::kubernetes::seen::Life;
 use crate::kubernetes::seen::Pod;
+use crate::kubernetes::told;
 
 /// Its name.
 pub(super) const NAME: &str = "octo-local-handover";
@@ -120,16 +121,22 @@ pub(super) async fn ensure(kubectl: &Kubectl, set: &str, image: &str) -> Result<
                 kubectl.call_with(&words, made.into_bytes(), &what).await?;
             }
             Some(pod) if pod.is_ready && !pod.is_ending => return Ok(()),
-            // Its time was over, or its machine went.
+            // An image without a shell, or one whose time was over: it goes, so that the next call
+            // begins anew.
             Some(pod) if matches!(pod.life, Life::Ended(_)) && !pod.is_ending => {
                 remove(kubectl).await?;
+                let why = format!(
+                    "{}; its image needs bash, tar and sha256sum: name another one with --helper-image",
+                    told::of_life(&pod.life)
+                );
+                return Err(refused(what, why));
             }
             Some(pod) => {
                 if let Some(why) = nodes::fault(&pod, began.elapsed()) {
                     return Err(refused(what, why));
                 }
                 if began.elapsed() > START {
-                    return Err(refused(what, crate::kubernetes::told::of_life(&pod.life)));
+                    return Err(refused(what, told::of_life(&pod.life)));
                 }
             }
         }

@@ -45,6 +45,10 @@ impl Applied {
                 format!("{project} was never brought up here: there is nothing to hand over");
             return Err(Failure::new(CONFIGURATION, line));
         };
+        if spec.demo {
+            let line = "this project is a demo, whose data only stand-ins can open: there is nothing to hand over";
+            return Err(Failure::new(CONFIGURATION, line));
+        }
         Ok(Self {
             stored,
             config,

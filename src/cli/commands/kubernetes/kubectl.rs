@@ -88,6 +88,17 @@ impl KubectlError {
         }
     }
 
+    /// Whether somebody, its controller mostly, changed the thing since it was looked at.
+    pub(super) fn is_conflict(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                refusal: Refusal::Conflict(_),
+                ..
+            }
+        )
+    }
+
     /// Whether the thing is not there.
     pub(super) fn is_absent(&self) -> bool {
         matches!(

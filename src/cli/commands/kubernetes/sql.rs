@@ -11,8 +11,8 @@ use crate::cli::outcome::FAILED;
 use crate::cli::outcome::Failure;
 use crate::export::kubernetes::cluster::MSSQL;
 use crate::sql::backup::backup_statement;
-use crate::sql::backup::literal;
 use crate::sql::backup::restore_statement;
+use crate::sql::backup::verify_statement;
 
 /// A question that is answered from memory.
 const QUICK: Duration = Duration::from_secs(60);
@@ -101,12 +101,16 @@ impl Sql {
         database: &str,
         file: &str,
     ) -> Result<(), KubectlError> {
-        let statement = format!(
-            "{}; RESTORE VERIFYONLY FROM DISK = {} WITH CHECKSUM",
-            backup_statement(database, file, false),
-            literal(file)
-        );
+        let statement = backup_statement(database, file, false);
         let what = format!("back {database} up");
+        self.ask(kubectl, &statement, &what, LONG).await?;
+        self.verify(kubectl, file).await
+    }
+
+    /// Has the server read a backup. A call of its own: a batch goes on after a statement that failed.
+    async fn verify(&self, kubectl: &Kubectl, file: &str) -> Result<(), KubectlError> {
+        let statement = verify_statement(file);
+        let what = format!("read {file} again");
         self.ask(kubectl, &statement, &what, LONG).await.map(drop)
     }
 
@@ -117,11 +121,8 @@ impl Sql {
         database: &str,
         file: &str,
     ) -> Result<(), KubectlError> {
-        let statement = format!(
-            "RESTORE VERIFYONLY FROM DISK = {} WITH CHECKSUM; {}",
-            literal(file),
-            restore_statement(database, file)
-        );
+        self.verify(kubectl, file).await?;
+        let statement = restore_statement(database, file);
         let what = format!("bring {database} back");
         self.ask(kubectl, &statement, &what, LONG).await.map(drop)
     }

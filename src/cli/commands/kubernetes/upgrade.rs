@@ -217,7 +217,7 @@ impl Run {
                 continue;
             }
             match self.take(kubectl, &step, &record, &seen).await {
-                Ok(()) if matches!(step, Step::Wait(_) | Step::Undrain(_)) => {
+                Ok(()) if matches!(step, Step::Wait(_) | Step::Undrain(_) | Step::BackUp) => {
                     self.pace.rest().await?;
                 }
                 Ok(()) => {}
@@ -279,6 +279,7 @@ impl Run {
                     self.failed_backups += 1;
                     self.why_no_backup = error.to_string();
                     self.pace.tell(Some(error.to_string()));
+                    self.pace.slow_down();
                     return Ok(());
                 }
                 self.made = Some((file.clone(), generation));

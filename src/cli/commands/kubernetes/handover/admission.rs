@@ -26,9 +26,8 @@ use crate::kubernetes::handover::Stage;
 use crate::kubernetes::told;
 
 /// Rights beside those of an upgrade.
-const RIGHTS: [Right; 3] = [
+const RIGHTS: [Right; 2] = [
     right("create", "pods", None),
-    right("get", "pods", None),
     right("list", "services", None),
 ];
 
