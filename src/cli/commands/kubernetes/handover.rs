@@ -60,7 +60,7 @@ pub(super) async fn handover(
             kept
         }
         (None, false) => {
-            let beginning = admission::begin(context, kubectl, flags, own);
+            let beginning = Box::pin(admission::begin(context, kubectl, flags, own));
             match interruptible("interrupted: nothing was touched", beginning).await? {
                 Some(kept) => kept,
                 None => return Ok(()),
@@ -69,7 +69,7 @@ pub(super) async fn handover(
     };
     let places = Places::find(kubectl).await?;
     let run = Run::new(context, kubectl, places, own, kept);
-    interruptible(GOES_ON, run.go_on()).await
+    interruptible(GOES_ON, Box::pin(run.go_on())).await
 }
 
 /// The cluster that was begun with, and no other.
@@ -113,7 +113,7 @@ async fn undo(
     let run = Run::new(context, kubectl, places, own, kept);
     interruptible(
         "interrupted: `octo-local kubernetes handover --undo` goes on",
-        run.go_on(),
+        Box::pin(run.go_on()),
     )
     .await?;
     print::tell(
