@@ -111,7 +111,8 @@ pub struct Ports {
     pub no_such_address: Vec<(String, IpAddr)>,
     /// What is wrong with the front door's certificate, after the variable that it is about.
     pub certificate: Option<(String, String)>,
-    /// What is wrong with the places that a person wants data to be in.
+    /// What is wrong with the places that a person wants data to be in, and with the networks of
+    /// others that nodes are to be on.
     pub places: Vec<Problem>,
 }
 
@@ -152,8 +153,6 @@ pub struct Facts {
     pub foreign: Vec<Foreign>,
     /// Running containers of others that use our SQL volume.
     pub volume_users: Vec<String>,
-    /// The networks of others that nodes are to be on and that are not there.
-    pub missing_networks: Vec<String>,
     /// What looks like this project's data and is not known to be.
     pub claims: Claims,
     /// Other projects of octo-local on this machine that have to do with this one.

@@ -160,6 +160,10 @@ impl Question {
         facts.ports.certificate = bad_certificate(&self.spec);
         let found = places::look(&self.engine, &self.config, &self.spec).await?;
         facts.ports.places = found.problems;
+        facts
+            .ports
+            .places
+            .extend(missing_networks(&self.spec, &all));
         if let Some(look) = found.data {
             facts.has_data = has_data(look);
         }
@@ -428,7 +432,6 @@ fn of_inventory(
         other_dir: made_in.filter(|dir| *dir != spec.working_dir && !name_on_purpose),
         foreign: foreign(spec, all),
         volume_users: volume_users(spec, all, strangers),
-        missing_networks: missing_networks(spec, all),
         claims: Claims::of(&spec.project, all),
         ..Facts::default()
     }

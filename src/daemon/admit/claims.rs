@@ -192,15 +192,21 @@ fn things(all: &Inventory) -> impl Iterator<Item = (Kind, &Thing, bool)> {
     containers.chain(volumes).chain(networks)
 }
 
-/// The networks of others that nodes are to be on and that this engine does not have.
-pub(in crate::daemon) fn missing_networks(spec: &StackSpec, all: &Inventory) -> Vec<String> {
-    let wanted = spec
-        .nodes
-        .first()
-        .into_iter()
-        .flat_map(|node| &node.networks);
+/// What is wrong with the networks of others that nodes are to be on: an engine that does not have
+/// them.
+pub(in crate::daemon) fn missing_networks(spec: &StackSpec, all: &Inventory) -> Vec<Problem> {
+    let wanted = spec.nodes.first().into_iter();
+    let wanted = wanted.flat_map(|node| &node.networks);
     let is_there = |name: &str| all.networks.iter().any(|network| network.name == name);
-    wanted.filter(|name| !is_there(name)).cloned().collect()
+    let missing = wanted.filter(|name| !is_there(name));
+    let told = missing.map(|name| {
+        problem(
+            "EXTRA_NETWORKS",
+            format!("there is no network {name} on this engine"),
+            "bring up what it belongs to first, or correct the name (`docker network ls` shows them)",
+        )
+    });
+    told.collect()
 }
 
 /// Running containers of others that use the place of our SQL Server's data.
@@ -276,13 +282,6 @@ pub(super) fn judge(
             name,
             "this container runs on the SQL data volume; two servers on one volume destroy it",
             "stop it (its data stays), or use another project name with -p",
-        ));
-    }
-    for network in &facts.missing_networks {
-        problems.push(problem(
-            "EXTRA_NETWORKS",
-            format!("there is no network {network} on this engine"),
-            "bring up what it belongs to first, or correct the name (`docker network ls` shows them)",
         ));
     }
     let same_database = |one: &&Sibling| one.kinship == Kinship::SameDatabase;

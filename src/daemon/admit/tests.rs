@@ -614,7 +614,6 @@ fn all_problems_of_the_host_come_at_once_and_none_advises_to_remove() {
             foreign("network", "p_default"),
         ],
         volume_users: vec!["other".to_owned()],
-        missing_networks: vec!["elsewhere".to_owned()],
         ports: Ports {
             taken: vec![Taken {
                 key: "SQL_PORT".into(),
@@ -635,7 +634,6 @@ fn all_problems_of_the_host_come_at_once_and_none_advises_to_remove() {
         "p_repository",
         "p_default",
         "other",
-        "EXTRA_NETWORKS",
         "SQL_PORT",
         "BIND_ADDRESS",
         "TLS_KEY",
