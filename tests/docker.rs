@@ -2,6 +2,7 @@
 
 mod adopt;
 mod backup;
+mod bad_days;
 mod crash;
 mod down;
 mod drain;
