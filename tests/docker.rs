@@ -2,6 +2,7 @@
 
 mod adopt;
 mod backup;
+mod bad_days;
 mod browser;
 mod crash;
 mod down;

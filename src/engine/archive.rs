@@ -10,20 +10,67 @@
 use std::io;
 use std::time::Duration;
 
-use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
 use bollard::query_parameters::UploadToContainerOptionsBuilder;
 use futures_util::Stream;
 use futures_util::StreamExt as _;
+use http_body_util::BodyExt as _;
+use hyper::Method;
 use hyper::body::Bytes;
+use hyper::body::Incoming;
 use tokio::sync::watch;
 
 use super::Engine;
 use super::EngineError;
 use super::QUICK;
+use super::wire::encoded;
 
 /// A stream that brings or takes nothing for this long is given up: a disk that is that slow serves
 /// nobody.
 pub const ARCHIVE_SILENCE: Duration = Duration::from_secs(120);
+
+/// How far an archive is read.
+enum Reading {
+    /// Nothing was asked yet: of which container, and of which path.
+    Opening(String, String),
+    /// It comes.
+    Coming(Incoming),
+    /// An error was its end.
+    Over,
+}
+
+impl Reading {
+    /// The next piece, and how it goes on; none at the end.
+    async fn next(
+        self,
+        engine: &Engine,
+        attempt: &str,
+    ) -> Option<(Result<Bytes, EngineError>, Self)> {
+        let said = || attempt.to_owned();
+        let mut body = match self {
+            Self::Over => return None,
+            Self::Coming(body) => body,
+            Self::Opening(container, path) => {
+                let target = format!("/containers/{}/archive", encoded(&container));
+                let query = [("path", path.as_str())];
+                // Not by the client, whose answers are bounded.
+                match engine.stream(said, Method::GET, &target, &query, &[]).await {
+                    Ok(body) => body,
+                    Err(error) => return Some((Err(error), Self::Over)),
+                }
+            }
+        };
+        loop {
+            match body.frame().await? {
+                Ok(frame) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Some((Ok(bytes), Self::Coming(body)));
+                    }
+                }
+                Err(error) => return Some((Err(engine.error(said(), error.into())), Self::Over)),
+            }
+        }
+    }
+}
 
 impl Engine {
     /// What is at a path in a container, as a tar stream. A path ending in `/.` gives a directory's
@@ -33,22 +80,15 @@ impl Engine {
         container: &str,
         path: &str,
     ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + use<> {
-        let options = DownloadFromContainerOptionsBuilder::default()
-            .path(path)
-            .build();
-        let stream = self
-            .docker
-            .download_from_container(container, Some(options));
+        let opening = Reading::Opening(container.to_owned(), path.to_owned());
         let attempt = format!("read {path} of the container");
-        let state = (Box::pin(stream), self.clone(), attempt);
-        futures_util::stream::unfold(state, |(mut stream, engine, attempt)| async move {
-            let item = match tokio::time::timeout(ARCHIVE_SILENCE, stream.next()).await {
-                Ok(None) => return None,
-                Ok(Some(Ok(bytes))) => Ok(bytes),
-                Ok(Some(Err(error))) => Err(engine.error(attempt.clone(), error)),
-                Err(_) => Err(silent(attempt.clone())),
-            };
-            Some((item, (stream, engine, attempt)))
+        let state = (opening, self.clone(), attempt);
+        futures_util::stream::unfold(state, |(reading, engine, attempt)| async move {
+            let next = reading.next(&engine, &attempt);
+            let (item, reading) = tokio::time::timeout(ARCHIVE_SILENCE, next)
+                .await
+                .unwrap_or_else(|_| Some((Err(silent(attempt.clone())), Reading::Over)))?;
+            Some((item, (reading, engine, attempt)))
         })
     }
 

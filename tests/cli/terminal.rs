@@ -204,3 +204,34 @@ fn progress_is_one_block_that_fits_and_data_goes_only_for_the_name() {
     assert_eq!(down.end().0, 0);
     assert_eq!(stack.witness.volumes(&stack.label()), Vec::<String>::new());
 }
+
+#[test]
+fn a_password_that_is_typed_is_not_shown_and_ctrl_c_changes_nothing() {
+    let stack = Stack::demo("cli-password");
+    stack.run(&["up", "--demo"]).ok();
+    let before = stack.run(&["secrets", "SA_PASSWORD"]).ok().out;
+    let ask = || Terminal::spawn(stack.command(&["sa-password", "rotate", "--ask"]), 80);
+    let mut broken_off = ask();
+    broken_off.answer("The new password of sa:", "\x03");
+    let (code, seen) = broken_off.end();
+    assert!(
+        code == 130 && seen.contains("nothing was changed"),
+        "{seen}"
+    );
+    let typed = "Typed-by-s0mebody";
+    let mut differs = ask();
+    differs.answer("The new password of sa:", typed);
+    differs.answer("The same again:", "Typed-0therwise");
+    assert_eq!(differs.end().0, 64);
+    assert_eq!(stack.run(&["secrets", "SA_PASSWORD"]).ok().out, before);
+
+    let mut typing = ask();
+    typing.answer("The new password of sa:", typed);
+    typing.answer("The same again:", typed);
+    typing.answer("[y/N]", "y");
+    let (code, seen) = typing.end();
+    assert!(code == 0 && !seen.contains(typed), "{seen}");
+    let after = stack.run(&["secrets", "SA_PASSWORD"]).ok().out;
+    assert_eq!(after.trim(), typed);
+    stack.run(&["down", "--volumes", "--yes"]).ok();
+}

@@ -17,7 +17,7 @@ use crate::kit::stack::SA_PASSWORD;
 use crate::kit::stack::Stack;
 
 /// Which database a node serves.
-fn installation(stack: &Stack) -> String {
+pub(super) fn installation(stack: &Stack) -> String {
     let (status, body) = http::get(stack.port(NODE), "/api", "").unwrap();
     assert_eq!(status, 200, "{body}");
     let api: Value = serde_json::from_str(&body).unwrap();
@@ -56,7 +56,7 @@ fn one_file(name: &str) -> Vec<u8> {
 }
 
 /// A set named `good` of a stack that has packages, in a directory that others can read.
-fn made(name: &str) -> (Stack, String) {
+pub(super) fn made(name: &str) -> (Stack, String) {
     let stack = quick(name, 1);
     stack.run(&["up"]).ok();
     put(&stack, NODE, "/artifacts", odd_files());

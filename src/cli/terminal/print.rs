@@ -18,6 +18,11 @@ use crate::cli::terminal::measure;
 use crate::config::Secret;
 use crate::spec::UnitId;
 
+/// What Ctrl-C sends.
+const CTRL_C: u8 = 3;
+/// A terminal's line is no longer (termios(3), canonical mode).
+const LONGEST_LINE: usize = 4096;
+
 /// The exit code that a shell shows for a program that SIGPIPE ended, as in `octo-local events |
 /// head -1`.
 const READER_GONE: i32 = 141;
@@ -107,22 +112,32 @@ pub fn ask(question: impl Display) -> Option<String> {
     }
 }
 
-/// A question whose answer is not shown as it is typed; none at the end of the terminal's input.
+/// A question whose answer is not shown as it is typed; none at the end of the terminal's input, and at
+/// Ctrl-C, which ends nothing before the terminal shows again what is typed.
 pub fn ask_secretly(question: impl Display) -> Option<Secret> {
     use rustix::termios::LocalModes;
     use rustix::termios::OptionalActions;
+    use rustix::termios::SpecialCodeIndex;
     let stdin = std::io::stdin();
     let before = rustix::termios::tcgetattr(&stdin).ok()?;
     let mut silent = before.clone();
-    silent.local_modes.remove(LocalModes::ECHO);
+    silent
+        .local_modes
+        .remove(LocalModes::ECHO | LocalModes::ISIG);
     silent.local_modes.insert(LocalModes::ECHONL);
+    silent.special_codes[SpecialCodeIndex::VEOL] = CTRL_C;
     rustix::termios::tcsetattr(&stdin, OptionalActions::Flush, &silent).ok()?;
     eprint!("{question} ");
-    let mut answer = String::new();
-    let read = stdin.read_line(&mut answer);
+    // One line at a time, as a terminal gives them.
+    let mut line = [0; LONGEST_LINE];
+    let read = rustix::io::read(&stdin, &mut line);
     let _ = rustix::termios::tcsetattr(&stdin, OptionalActions::Flush, &before);
-    let line = answer.trim_end_matches(['\r', '\n']);
-    matches!(read, Ok(1..)).then(|| Secret::new(line))
+    let said = line.get(..read.ok()?)?;
+    if said.is_empty() || said.contains(&CTRL_C) {
+        return None;
+    }
+    let said = std::str::from_utf8(said).ok()?;
+    Some(Secret::new(said.trim_end_matches(['\r', '\n'])))
 }
 
 /// Whether somebody can be asked.
