@@ -46,9 +46,9 @@ pub(super) async fn create(context: &Context, flags: &BackupFlags) -> Outcome {
     };
     let making = Box::pin(async {
         if flags.quiesce {
-            back_up_quiesced(context, wanted).await
+            Box::pin(back_up_quiesced(context, wanted)).await
         } else {
-            back_up(context, wanted).await
+            Box::pin(back_up(context, wanted)).await
         }
     });
     let name = interruptible("interrupted: no backup was made", making).await?;
