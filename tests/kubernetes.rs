@@ -3,6 +3,7 @@
 
 mod apiserver;
 mod commands;
+mod deciding;
 mod handing_over;
 pub(crate) mod model;
 pub(crate) mod standin;

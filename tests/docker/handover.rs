@@ -170,6 +170,11 @@ fn a_handover_goes_back_until_all_nodes_serve_there() {
         .with(78)
         .says("would be overwritten");
     standin.state().0.database = None;
+    standin.state().1.sql_pod_is_gone = true;
+    kubernetes(&stack, &standin, "handover --yes")
+        .with(78)
+        .says("SQL Server does not serve there");
+    standin.state().1.sql_pod_is_gone = false;
     standin.state().0.wished = 1;
     kubernetes(&stack, &standin, "handover --yes")
         .with(78)

@@ -46,6 +46,9 @@ pub(super) fn look(cluster: &Cluster, around: &Around, parts: &[&str]) -> Answer
             let items: Vec<Value> = around.helper.iter().map(running).collect();
             Answer::json(&json!({"kind": "List", "items": items}))
         }
+        ["get", "pod", "mssql-0", ..] if around.sql_pod_is_gone => {
+            Answer::server("NotFound", "pods \"mssql-0\" not found")
+        }
         ["get", "pod", "mssql-0", ..] if around.has_sql => Answer::json(&json!({
             "metadata": {"name": "mssql-0", "uid": "sql"},
             "spec": {"containers": [{"name": "mssql", "image": "mssql:2022"}]},

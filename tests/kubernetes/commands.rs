@@ -326,6 +326,11 @@ fn without_a_backup_the_old_version_comes_back_or_nothing_begins() {
         .says("nothing was changed");
     must_serve(&standin, 1, 2);
     let standin = serving(2);
+    standin.state().1.sql_pod_is_gone = true;
+    run(&standin, "upgrade 2 --yes")
+        .with(78)
+        .says("SQL Server does not serve");
+    standin.state().1.sql_pod_is_gone = false;
     standin.state().1.has_sql = false;
     run(&standin, "upgrade 2 --yes")
         .with(78)

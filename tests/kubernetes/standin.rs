@@ -71,6 +71,8 @@ pub(crate) struct Around {
     pub(crate) changes: u32,
     /// SQL Server runs in the namespace.
     pub(crate) has_sql: bool,
+    /// Its pod is not there.
+    pub(crate) sql_pod_is_gone: bool,
     /// Files in SQL Server's pod.
     pub(crate) sql_files: BTreeMap<String, Vec<u8>>,
     /// The pod that files go through, as it was made.

@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Child;
 use tokio::process::Command;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::cli::args::KubernetesFlags;
 use crate::cli::context::Context;
@@ -286,7 +287,8 @@ impl Kubectl {
             limit,
         };
         let stdin = child.stdin.take();
-        let reading = tokio::spawn(read(child));
+        // Whoever gives up ends the process with it.
+        let reading = AbortOnDropHandle::new(tokio::spawn(read(child)));
         if let Some(mut stdin) = stdin {
             tokio::pin!(input);
             while let Some(piece) = input.next().await {
@@ -507,10 +509,15 @@ mod tests {
             matches!(error, KubectlError::TimedOut { .. }) && error.passes(),
             "{error}"
         );
+        must_be_gone(&dir).await;
+    }
+
+    /// Its process ended.
+    async fn must_be_gone(dir: &tempfile::TempDir) {
         let pid = std::fs::read_to_string(dir.path().join("pid")).unwrap();
-        let gone = format!("/proc/{}", pid.trim());
+        let process = format!("/proc/{}", pid.trim());
         for _ in 0..200 {
-            if !Path::new(&gone).exists() {
+            if !Path::new(&process).exists() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -520,13 +527,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_that_nobody_reads_ends_in_time_and_a_broken_one_is_no_success() {
-        let (_dir, deaf) = kubectl("exec sleep 1000");
+        let (dir, deaf) = kubectl("echo $$ >\"${0%/*}/pid\"; exec sleep 1000");
         let endless = stream::repeat_with(|| Ok(Bytes::from(vec![0; 65_536])));
         let error = deaf
             .exec_with(("p", "c"), &["cat"], endless, "copy", SHORT)
             .await
             .unwrap_err();
         assert!(matches!(error, KubectlError::TimedOut { .. }), "{error}");
+        must_be_gone(&dir).await;
         let (_dir, reading) = kubectl("cat >/dev/null");
         let broken = stream::iter([Ok(Bytes::from("a")), Err(std::io::Error::other("damaged"))]);
         let error = reading

@@ -10,6 +10,7 @@ use crate::export::kubernetes::cluster::CHART;
 use crate::export::kubernetes::cluster::MSSQL;
 use crate::export::kubernetes::cluster::OCTOPUS;
 use crate::kubernetes::Seen;
+use crate::kubernetes::refusal::Refusal;
 use crate::kubernetes::seen::Pod;
 use crate::kubernetes::seen::Set;
 
@@ -123,6 +124,18 @@ impl Places {
                 .image,
             is_ready: found.status.conditions.iter().any(is_ready),
         }))
+    }
+}
+
+impl Places {
+    /// SQL Server's pod, where nothing goes on without it.
+    pub(super) async fn must_have_sql(&self, kubectl: &Kubectl) -> Result<Sql, KubectlError> {
+        self.sql(kubectl)
+            .await?
+            .ok_or_else(|| KubectlError::Refused {
+                what: "look for SQL Server".to_owned(),
+                refusal: Refusal::Busy("its pod is not there".to_owned()),
+            })
     }
 }
 

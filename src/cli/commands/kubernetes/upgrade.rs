@@ -46,7 +46,6 @@ pub(super) async fn upgrade(kubectl: &Kubectl, flags: &KubernetesUpgradeFlags) -
 /// A run of the command.
 struct Run {
     places: Places,
-    sql: Option<Sql>,
     pace: Pace,
     failed_backups: u32,
     why_no_backup: String,
@@ -96,7 +95,6 @@ async fn begin(kubectl: &Kubectl, flags: &KubernetesUpgradeFlags) -> Result<Opti
     }
     Ok(Some(Run {
         places,
-        sql,
         pace: Pace::new(flags.wait_timeout),
         failed_backups: 0,
         why_no_backup: String::new(),
@@ -238,9 +236,9 @@ impl Run {
             Step::End(pods) => change::end(kubectl, pods).await,
             Step::BackUp => self.back_up(kubectl, record, seen).await,
             Step::Restore { file, then } => {
-                let (Some(sql), Some(database)) = (&self.sql, &record.database) else {
-                    return Ok(());
-                };
+                let sql = self.places.must_have_sql(kubectl).await?;
+                // A record without a database never goes back.
+                let database = record.database.as_deref().unwrap_or_default();
                 sql.restore(kubectl, database, file).await?;
                 Change::image(&then.from, then)
                     .write(kubectl, &seen.set)
@@ -261,9 +259,11 @@ impl Run {
         record: &Record,
         seen: &Seen,
     ) -> Result<(), KubectlError> {
-        let (Some(sql), Some(database)) = (&self.sql, &record.database) else {
-            self.failed_backups = BACKUPS;
-            "SQL Server is not there".clone_into(&mut self.why_no_backup);
+        let found = self.places.sql(kubectl).await?;
+        let (Some(sql), Some(database)) = (found, &record.database) else {
+            self.failed_backups += 1;
+            "SQL Server's pod is not there".clone_into(&mut self.why_no_backup);
+            self.pace.slow_down();
             return Ok(());
         };
         let generation = seen.set.generation;

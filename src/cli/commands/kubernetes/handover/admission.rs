@@ -55,7 +55,8 @@ pub(super) async fn begin(
         copied: BTreeSet::new(),
     };
     let mut problems = against(context, &applied, &seen);
-    database_problems(context, kubectl, &applied, sql.as_ref(), &mut problems).await?;
+    let there = (&places, sql.as_ref());
+    database_problems(context, kubectl, &applied, there, &mut problems).await?;
     if !problems.is_empty() {
         return Err(Failure::problems(&problems));
     }
@@ -131,7 +132,7 @@ async fn database_problems(
     context: &Context,
     kubectl: &Kubectl,
     applied: &Applied,
-    sql: Option<&Sql>,
+    (places, sql): (&Places, Option<&Sql>),
     problems: &mut Vec<Problem>,
 ) -> Outcome {
     let database = &applied.spec.database.database;
@@ -146,12 +147,12 @@ async fn database_problems(
                 ));
             }
         }
-        (true, Some(sql)) => problems.push(problem(
-            &sql.pod,
+        (true, Some(_) | None) if places.has_sql => problems.push(problem(
+            "statefulset/mssql",
             "SQL Server does not serve there".to_owned(),
             "wait for it: `octo-local kubernetes status`",
         )),
-        (true, None) => problems.push(problem(
+        (true, Some(_) | None) => problems.push(problem(
             "--sql external",
             "the database is here, and the cluster's is on a server that only its own administrators write to".to_owned(),
             "restore a set of `octo-local backup` there by hand, as HANDOVER.md says",

@@ -199,7 +199,9 @@ impl<'a> Run<'a> {
                 Ok(())
             }
             Step::Restore => {
-                if let Some(sql) = self.places.sql(kubectl).await? {
+                // Without SQL Server there the database stays on the server that both use.
+                if self.places.has_sql {
+                    let sql = self.places.must_have_sql(kubectl).await?;
                     self.set()?
                         .database(kubectl, &sql, &self.kept.database)
                         .await?;
