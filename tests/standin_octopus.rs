@@ -131,11 +131,16 @@ impl Running {
     fn violations(&self) -> Vec<String> {
         let (status, body) = self.get("/api/standin/violations");
         assert_eq!(status, 200, "{body}");
-        let list: Vec<Value> = serde_json::from_str(&body).unwrap();
-        list.iter()
-            .map(|one| one["Kind"].as_str().unwrap().to_owned())
-            .collect()
+        kinds(&body)
     }
+}
+
+/// The kinds in an answer about violations.
+fn kinds(body: &str) -> Vec<String> {
+    let list: Vec<Value> = serde_json::from_str(body).unwrap();
+    list.iter()
+        .map(|one| one["Kind"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 impl Drop for Running {
