@@ -24,6 +24,8 @@ pub struct Desired {
     pub stopped: BTreeSet<UnitId>,
     /// No node runs for now, whatever is wished: the data is saved, or is brought back.
     pub nodes_rest: bool,
+    /// The data is read or written as a whole: SQL Server is not replaced or restarted meanwhile.
+    pub data_in_use: bool,
     /// Nodes that a person drained on purpose.
     pub drained: BTreeSet<UnitId>,
     /// The Tentacles that are to go, and whose registrations may still be at Octopus Server.
@@ -111,6 +113,7 @@ impl Default for Desired {
             hands_off: false,
             stopped: BTreeSet::new(),
             nodes_rest: false,
+            data_in_use: false,
             drained: BTreeSet::new(),
             leaving: Tentacles::new(),
             restart: BTreeMap::new(),

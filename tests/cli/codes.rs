@@ -51,6 +51,8 @@ fn ctrl_c_starts_nothing_further_and_is_130() {
     let stack = Stack::demo("cli-ctrl-c");
     stack.set("STANDIN_OCTOPUS_FAULT_OCTOPUS", "slow-start=3@once");
     stack.set("STANDIN_OCTOPUS_STOP_MS", "3000");
+    // While a node finishes its tasks Ctrl-C means something else.
+    stack.set("DRAIN_TIMEOUT", "0");
     let up = stack.spawn(&["up", "--demo", "--nodes", "2"]);
     wait_until("node 1 was started", || {
         stack
@@ -69,7 +71,9 @@ fn ctrl_c_starts_nothing_further_and_is_130() {
         "the next `up` goes on where it was"
     );
     let down = stack.spawn(&["down", "-t", "5"]);
-    stack.wait_for_unit("octopus-server-1", "stopping");
+    wait_until("it goes down", || {
+        (stack.status()["message"] == "going down").then_some(())
+    });
     down.signal(Signal::INT);
     stack
         .end(down)

@@ -8,6 +8,7 @@ use octo_local::daemon::message::NotBroughtBack;
 use octo_local::daemon::store::Data;
 use octo_local::daemon::store::Ran;
 use octo_local::daemon::store::Restored;
+use octo_local::reconcile::Action;
 use octo_local::reconcile::observed::Run;
 use octo_local::reconcile::preview::Step;
 use octo_local::reconcile::status::Note;
@@ -220,6 +221,30 @@ fn a_backup_that_fails_leaves_what_ran() {
     let is_it =
         |note: &Note| matches!(note, Note::VersionKept { why } if why.contains("the disk is full"));
     assert!(told.iter().any(is_it), "{told:?}");
+}
+
+/// Else it would end in the middle of the backup.
+#[test]
+fn a_database_that_is_to_be_replaced_is_so_before_the_backup() {
+    let mut bench = asked();
+    let sql = bench.seen.containers.iter_mut();
+    let sql = sql.into_iter().find(|one| one.unit == UnitId::Sql).unwrap();
+    sql.digest = octo_local::spec::Digest("another".to_owned());
+    nodes_ended(&mut bench);
+    assert_eq!(saves(&bench), 0);
+    let stops = |effect: &Effect| {
+        matches!(
+            effect,
+            Effect::Act(
+                Action::Stop {
+                    unit: UnitId::Sql,
+                    ..
+                },
+                _
+            )
+        )
+    };
+    assert!(bench.effects.iter().any(stops), "{:?}", bench.effects);
 }
 
 #[test]

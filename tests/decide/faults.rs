@@ -601,3 +601,21 @@ fn a_run_that_runs_is_not_the_one_that_ended() {
     let record = scene.state.records.get(ONE).unwrap();
     assert_eq!((record.ended(), record.health().started), (None, false));
 }
+
+/// Else a backup or a restore would lose its server.
+#[test]
+fn sql_server_is_not_replaced_or_restarted_while_the_data_is_in_use() {
+    let mut scene = Scene::all_ready();
+    scene.is_outdated(DB);
+    scene.state.desired.nodes_rest = true;
+    scene.state.desired.data_in_use = true;
+    for unit in [ONE, TWO] {
+        scene.change(|seen| seen.containers.retain(|one| one.unit != unit));
+    }
+    assert_eq!(scene.stops(), []);
+    let run = scene.instance(DB);
+    scene.state.desired.restart.insert(DB, run);
+    assert_eq!(scene.stops(), []);
+    scene.state.desired.data_in_use = false;
+    assert_eq!(scene.stops(), [(DB, None)]);
+}

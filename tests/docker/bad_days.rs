@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::backup::NODE;
 use super::backup::put;
+use super::drain::KEY;
 use super::quick;
 use super::restore::installation;
 use super::restore::made;
@@ -14,8 +15,6 @@ use crate::kit::images::TAGS;
 use crate::kit::process::Running;
 use crate::kit::process::wait_until;
 use crate::kit::stack::Stack;
-
-const KEY: &str = "API-TESTSOFOCTOLOCALTESTS1";
 
 /// More than fits on the small disk, and nothing that becomes smaller.
 fn large_file() -> Vec<u8> {
@@ -179,9 +178,7 @@ fn a_node_that_is_killed_while_it_finishes_its_tasks_is_gone_on_without() {
     let stack = quick("bad-drain", 1);
     stack.set("ADMIN_API_KEY", KEY);
     stack.run(&["up"]).ok();
-    let task = r#"{"Name":"Trial","Arguments":{"Seconds":600}}"#;
-    let (status, answer) = http::post(stack.port(NODE), "/api/tasks", KEY, task).unwrap();
-    assert_eq!(status, 201, "{answer}");
+    super::drain::task(&stack, NODE, 600);
     let restart = stack.spawn(&["restart", NODE]);
     stack.wait_for_unit(NODE, "draining");
     stack.witness.kill(&stack.container(NODE), "KILL");

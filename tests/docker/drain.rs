@@ -15,7 +15,7 @@ use crate::kit::stack::Stack;
 
 const NODE_1: &str = "octopus-server-1";
 const NODE_2: &str = "octopus-server-2";
-const KEY: &str = "API-TESTSOFOCTOLOCALTESTS1";
+pub(super) const KEY: &str = "API-TESTSOFOCTOLOCALTESTS1";
 
 fn keyed(name: &str, nodes: u8) -> Stack {
     let stack = quick(name, nodes);
@@ -30,7 +30,7 @@ fn ping(stack: &Stack, node: &str) -> u16 {
 }
 
 /// Gives a node a task that takes so long, and waits until it runs. Gives its path.
-fn task(stack: &Stack, node: &str, seconds: u32) -> String {
+pub(super) fn task(stack: &Stack, node: &str, seconds: u32) -> String {
     let body = format!(r#"{{"Name":"Trial","Arguments":{{"Seconds":{seconds}}}}}"#);
     let (status, answer) = http::post(stack.port(node), "/api/tasks", KEY, &body).unwrap();
     assert_eq!(status, 201, "{answer}");
@@ -160,7 +160,8 @@ fn a_down_within_a_time_ends_then_and_sql_server_ends_cleanly() {
     let begun = Instant::now();
     stack.run(&["down", "--timeout", "4"]).ok();
     let took = begun.elapsed();
-    assert!(took >= Duration::from_secs(2), "{took:?}");
+    // Half of it is for tasks, in whole seconds.
+    assert!(took >= Duration::from_secs(1), "{took:?}");
     assert!(took < Duration::from_secs(60), "{took:?}");
     assert_eq!(stack.recorded("db", "it shut down cleanly"), 1);
 }

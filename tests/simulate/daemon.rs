@@ -80,7 +80,7 @@ impl Daemon {
         Mono(Duration::from_millis(now - self.began))
     }
 
-    fn moment(&self, now: Ms) -> Moment {
+    pub(super) fn moment(&self, now: Ms) -> Moment {
         Moment {
             mono: self.at(now),
             suspended: Duration::ZERO,

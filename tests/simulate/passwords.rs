@@ -176,7 +176,7 @@ impl Sim {
             data.password.clone(),
             self.world.containers[id].password.clone(),
         );
-        self.must(unit == UnitId::Sql || has == given, || {
+        self.must(!unit.is_server() || has == given, || {
             format!("{unit} is started with {given}, and SQL Server has {has}")
         });
     }

@@ -131,10 +131,13 @@ impl Sim {
 
     /// A node that serves is not ended by choice before its tasks could end.
     pub(super) fn check_drained(&mut self, unit: UnitId, instance: &Instance) {
-        let hurries = self
-            .daemon
-            .as_ref()
-            .is_some_and(|daemon| daemon.state().desired.hurry);
+        // A person was in a hurry, or said for how long tasks are waited for.
+        let now = self.now;
+        let hurries = self.daemon.as_ref().is_some_and(|daemon| {
+            let desired = &daemon.state().desired;
+            let until = desired.deadlines.tasks;
+            desired.hurry || until.is_some_and(|until| daemon.moment(now).mono >= until)
+        });
         if !unit.is_server() || hurries || !self.invariants.says_ready(unit, instance) {
             return;
         }

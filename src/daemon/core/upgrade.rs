@@ -20,9 +20,11 @@ use crate::daemon::store::Stored;
 use crate::daemon::store::Upgrade;
 use crate::daemon::store::Upgrades;
 use crate::daemon::store::Upgrading;
+use crate::reconcile::Action;
 use crate::reconcile::Goal;
 use crate::reconcile::Observed;
 use crate::reconcile::Phase;
+use crate::reconcile::action::Subject;
 use crate::reconcile::cause::Class;
 use crate::reconcile::phase::phase_of;
 use crate::reconcile::plan::no_node_runs;
@@ -138,6 +140,7 @@ impl Core {
             self.looks.want();
         }
         desired.nodes_rest = rest;
+        desired.data_in_use = self.learned.version.saves || self.learned.version.brings_back;
     }
 
     /// Begins the step that is next, and notices what came of the last one.
@@ -240,7 +243,9 @@ impl Core {
     /// Whether no node runs nor can, and the database serves: what is read or written now is whole.
     fn is_data_at_rest(&self) -> bool {
         let database = self.state.records.get(UnitId::Sql);
-        database.is_some_and(|database| database.health().ready) && self.are_nodes_out()
+        database.is_some_and(|database| database.health().ready)
+            && self.are_nodes_out()
+            && self.database_stays()
     }
 
     /// Whether no node runs nor can. What the disk does not have yet is waited for.
@@ -259,6 +264,24 @@ impl Core {
                 &self.state.records,
                 now,
             )
+    }
+
+    /// Whether nothing ends SQL Server now: one that is to be replaced would go in the middle of what
+    /// is read or written.
+    fn database_stays(&self) -> bool {
+        let ends = |action: &Action| {
+            matches!(
+                action,
+                Action::Stop {
+                    unit: UnitId::Sql,
+                    ..
+                }
+            )
+        };
+        let plan = self.state.plan(self.now.mono);
+        !self.learned.stops_to_come.contains_key(&UnitId::Sql)
+            && !self.state.records.is_busy(&Subject::Unit(UnitId::Sql))
+            && !plan.actions.iter().any(ends)
     }
 
     /// The backup that an upgrade waited for was made, or was not.

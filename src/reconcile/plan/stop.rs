@@ -57,8 +57,9 @@ impl<'a> Pass<'a> {
             .filter(|sql| sql.is_running());
         self.desired.stopped.contains(&UnitId::Sql)
             || running.is_some_and(|sql| match self.fit(spec, sql) {
-                Fit::Replace => replaceable,
-                Fit::Halted | Fit::Surplus | Fit::Restart => true,
+                Fit::Replace => replaceable && !self.desired.data_in_use,
+                Fit::Restart => !self.desired.data_in_use,
+                Fit::Halted | Fit::Surplus => true,
                 Fit::Right | Fit::Broken(_) | Fit::Resting => false,
             })
     }
@@ -70,6 +71,7 @@ impl<'a> Pass<'a> {
         container: &Container,
         replaceable: bool,
     ) -> Option<Why> {
+        let may_change = !(container.unit.is_database() && self.desired.data_in_use);
         match self.fit(spec, container) {
             Fit::Right => match container.unit.role() {
                 Role::Server if self.database_ends => Some(Why::DatabaseEnds),
@@ -79,8 +81,8 @@ impl<'a> Pass<'a> {
             Fit::Surplus => Some(Why::Surplus),
             Fit::Halted => Some(Why::Halted),
             Fit::Resting => Some(Why::Resting),
-            Fit::Replace => replaceable.then_some(Why::Replaced),
-            Fit::Restart => Some(Why::Restarted),
+            Fit::Replace => (replaceable && may_change).then_some(Why::Replaced),
+            Fit::Restart => may_change.then_some(Why::Restarted),
         }
     }
 
