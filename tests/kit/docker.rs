@@ -226,6 +226,13 @@ impl Witness {
         self.wait(self.docker.remove_volume(name, none)).is_ok()
     }
 
+    /// Removes an image by its reference. Whether that worked.
+    pub(crate) fn remove_image(&self, reference: &str) -> bool {
+        let options = None::<query::RemoveImageOptions>;
+        let removed = self.docker.remove_image(reference, options, None);
+        self.wait(removed).is_ok()
+    }
+
     /// Removes everything with this label, volumes too.
     pub(crate) fn sweep(&self, label: &str) {
         for name in self.containers(label) {
