@@ -5,5 +5,6 @@ mod compose;
 mod configurations;
 mod kubernetes;
 mod lint;
+mod schemas;
 mod upgrade;
 mod values;
