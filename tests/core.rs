@@ -53,6 +53,7 @@ use octo_local::reconcile::Observed;
 use octo_local::reconcile::action::Outcome;
 use octo_local::reconcile::health::Miss;
 use octo_local::reconcile::health::Probe;
+use octo_local::reconcile::observed::Run;
 use octo_local::spec::UnitId;
 
 /// A core, a disk that answers when it is told to, and an engine that shows what it is told.
@@ -197,6 +198,38 @@ impl Bench {
             asker_left: false,
             found: Ok(Box::new(found)),
         });
+    }
+
+    /// The engine is looked at afresh.
+    fn look(&mut self) {
+        self.on(Event::StreamOpened);
+        self.settle();
+    }
+
+    /// No node runs any more; what was asked of the engine is done.
+    fn end_nodes(&mut self) {
+        for container in &mut self.seen.containers {
+            if container.unit.is_server() {
+                container.run = Run::Exited {
+                    started_at: "1".to_owned(),
+                    code: 0,
+                    oom: false,
+                    error: String::new(),
+                };
+            }
+        }
+        self.finish_actions();
+        self.look();
+    }
+
+    /// Another daemon of what is kept, which sees what this one saw.
+    fn followed_by(&self, stored: Stored) -> Self {
+        let mut next = Self::new(stored, Duty::Supervise);
+        next.seen = self.seen.clone();
+        next.now = self.now;
+        next.settle();
+        next.look();
+        next
     }
 
     /// Every action under way ends well.

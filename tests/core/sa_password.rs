@@ -1,7 +1,6 @@
 //! Another password of `sa`: who rests meanwhile, what is kept before anything changes, and what the
 //! next daemon knows.
 
-use octo_local::daemon::core::Duty;
 use octo_local::daemon::message::PasswordNotChanged;
 use octo_local::daemon::message::PasswordStep;
 use octo_local::daemon::store::Upgrading;
@@ -22,42 +21,12 @@ fn begin(bench: &mut Bench, to: &str) -> RequestId {
     bench.ask(Request::Password(step, None))
 }
 
-fn look(bench: &mut Bench) {
-    bench.on(Event::StreamOpened);
-    bench.settle();
-}
-
 /// A change was asked for.
 fn begun() -> Bench {
     let mut bench = ready();
     let id = begin(&mut bench, NEW);
     assert!(bench.is_taken(id), "{:?}", bench.answers);
-    look(&mut bench);
-    bench
-}
-
-/// No node runs any more; what was asked of the engine is done.
-fn nodes_ended(bench: &mut Bench) {
-    for container in &mut bench.seen.containers {
-        if container.unit.is_server() {
-            container.run = Run::Exited {
-                started_at: "1".to_owned(),
-                code: 0,
-                oom: false,
-                error: String::new(),
-            };
-        }
-    }
-    bench.finish_actions();
-    look(bench);
-}
-
-fn next_daemon(before: &Bench) -> Bench {
-    let mut bench = Bench::new(before.core.stored().clone(), Duty::Supervise);
-    bench.seen = before.seen.clone();
-    bench.now = before.now;
-    bench.settle();
-    look(&mut bench);
+    bench.look();
     bench
 }
 
@@ -102,7 +71,7 @@ fn sql_server_is_asked_once_no_node_runs_and_what_it_has_is_applied() {
         (vec![], OLD)
     );
     assert!(notes(&bench).contains(&Note::PasswordChanging { why: None }));
-    nodes_ended(&mut bench);
+    bench.end_nodes();
     assert_eq!(
         (asked(&bench), applied_password(&bench).as_str()),
         (once(), OLD)
@@ -128,9 +97,9 @@ fn sql_server_is_asked_once_no_node_runs_and_what_it_has_is_applied() {
 #[test]
 fn the_next_daemon_asks_which_password_counts_also_where_its_own_is_refused() {
     let mut bench = begun();
-    nodes_ended(&mut bench);
+    bench.end_nodes();
     // The statement was carried out, and nobody heard of it.
-    let mut next = next_daemon(&bench);
+    let mut next = bench.followed_by(bench.core.stored().clone());
     answer(&mut next, |unit, _| {
         (unit == UnitId::Sql).then(|| Probe::Refused("error 18456".to_owned()))
     });
@@ -146,7 +115,7 @@ fn both_passwords_are_on_the_disk_before_a_node_stops() {
     let mut bench = ready();
     bench.disk_takes_its_time = true;
     let id = begin(&mut bench, NEW);
-    look(&mut bench);
+    bench.look();
     assert!(!bench.answers.contains_key(&id));
     assert_eq!(stops(&bench.effects), []);
     let mut full = ready();
@@ -158,14 +127,14 @@ fn both_passwords_are_on_the_disk_before_a_node_stops() {
         said.contains("no password is changed") && !said.contains(NEW),
         "{said}"
     );
-    look(&mut full);
+    full.look();
     assert_eq!(stops(&full.effects), []);
 }
 
 #[test]
 fn no_node_starts_with_the_new_password_before_the_disk_knows() {
     let mut bench = begun();
-    nodes_ended(&mut bench);
+    bench.end_nodes();
     bench.disk = Err("full".to_owned());
     bench.on(Event::PasswordChanged(Ok(())));
     bench.settle();
@@ -180,7 +149,7 @@ fn no_node_starts_with_the_new_password_before_the_disk_knows() {
 #[test]
 fn one_that_cannot_be_asked_is_asked_again_and_nobody_starts_before() {
     let mut bench = begun();
-    nodes_ended(&mut bench);
+    bench.end_nodes();
     bench.on(not_yet("connection refused"));
     bench.settle();
     assert_eq!(asked(&bench).len(), 1, "not at once");
@@ -190,14 +159,14 @@ fn one_that_cannot_be_asked_is_asked_again_and_nobody_starts_before() {
     bench.now += Duration::from_secs(3);
     assert!(bench.core.wake_at() <= Mono(bench.now));
     bench.settle();
-    look(&mut bench);
+    bench.look();
     assert_eq!(asked(&bench).len(), 2);
 }
 
 #[test]
 fn a_password_that_sql_server_does_not_take_leaves_all_as_it_was() {
     let mut bench = begun();
-    nodes_ended(&mut bench);
+    bench.end_nodes();
     bench.on(Event::PasswordChanged(Err(PasswordNotChanged {
         why: "error 15118".to_owned(),
         is_final: true,
@@ -262,7 +231,7 @@ fn what_cannot_be_changed_now_is_refused_and_no_password_is_repeated() {
 #[test]
 fn a_server_that_does_not_run_is_started_and_then_asked() {
     let mut bench = begun();
-    nodes_ended(&mut bench);
+    bench.end_nodes();
     for container in &mut bench.seen.containers {
         container.run = Run::Exited {
             started_at: "1".to_owned(),
@@ -271,7 +240,7 @@ fn a_server_that_does_not_run_is_started_and_then_asked() {
             error: String::new(),
         };
     }
-    let next = next_daemon(&bench);
+    let next = bench.followed_by(bench.core.stored().clone());
     assert_eq!(asked(&next), []);
     let starts = |effect: &&Effect| matches!(effect, Effect::Act(Action::Start(UnitId::Sql, _), _));
     let examines = |effect: &&Effect| matches!(effect, Effect::Act(Action::Examine(..), _));

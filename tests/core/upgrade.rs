@@ -42,12 +42,7 @@ fn serving() -> Bench {
 
 /// Another daemon of what is kept, which sees what the one before saw.
 fn next_daemon(before: &Bench, stored: Stored) -> Bench {
-    let mut bench = Bench::new(stored, Duty::Supervise);
-    bench.seen = before.seen.clone();
-    bench.now = before.now;
-    bench.settle();
-    bench.on(Event::StreamOpened);
-    bench.settle();
+    let mut bench = before.followed_by(stored);
     answer(&mut bench, |_, _| Some(Probe::Ready));
     bench
 }
@@ -63,29 +58,13 @@ fn asked() -> Bench {
     bench.found(id, facts);
     assert!(bench.is_taken(id), "{:?}", bench.answers);
     bench.seen.images.insert(NEXT.to_owned(), "next".to_owned());
-    look(&mut bench);
+    bench.look();
     bench
 }
 
-fn look(bench: &mut Bench) {
-    bench.on(Event::StreamOpened);
-    bench.settle();
-}
-
-/// No node runs any more; what was asked of the engine is done.
+/// No node runs any more, and the database answers.
 fn nodes_ended(bench: &mut Bench) {
-    for container in &mut bench.seen.containers {
-        if container.unit.is_server() {
-            container.run = Run::Exited {
-                started_at: "1".to_owned(),
-                code: 0,
-                oom: false,
-                error: String::new(),
-            };
-        }
-    }
-    bench.finish_actions();
-    look(bench);
+    bench.end_nodes();
     answer(bench, |_, _| Some(Probe::Ready));
 }
 
@@ -152,10 +131,10 @@ fn upgraded() -> Bench {
         };
     }
     bench.finish_actions();
-    look(&mut bench);
+    bench.look();
     answer(&mut bench, |_, _| Some(Probe::Ready));
     bench.finish_actions();
-    look(&mut bench);
+    bench.look();
     assert_eq!(step(&bench), None);
     bench
 }
@@ -197,7 +176,7 @@ fn nobody_is_out_before_the_image_is_there() {
         panic!("{:?}", bench.answers);
     };
     assert_eq!(accepted.changes[0].what, Step::BackUp);
-    look(&mut bench);
+    bench.look();
     assert_eq!(
         (stops(&bench.effects), step(&bench)),
         (vec![], Some(VersionStep::Fetching))
@@ -370,7 +349,7 @@ fn a_rollback_brings_image_data_and_key_back_and_no_node_runs_before() {
     let mut bench = upgraded();
     let id = bench.ask(Request::RollBack(None));
     assert!(bench.is_taken(id), "{:?}", bench.answers);
-    look(&mut bench);
+    bench.look();
     assert_eq!(stops(&bench.effects), [UnitId::Node(1)]);
     assert_eq!(brings_back(&bench), 0);
     for request in [
