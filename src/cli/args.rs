@@ -1,4 +1,9 @@
-//! What can be typed.
+//! What can be typed; what several commands about one thing take is in a file of that thing.
+
+mod backup;
+mod cluster;
+mod secrets;
+mod tentacle;
 
 use std::path::PathBuf;
 
@@ -9,9 +14,25 @@ use clap::ValueHint;
 
 use crate::config::MAX_NODES;
 use crate::config::Pull;
-use crate::export::kubernetes::options::Options;
-use crate::spec::tentacle::DEFAULT_SPACE;
 use crate::spec::tentacle::MOST;
+
+pub use backup::BackupCommand;
+pub use backup::BackupFlags;
+pub use backup::RestoreFlags;
+pub use backup::VerifyFlags;
+pub use cluster::ExportCommand;
+pub use cluster::ExportFlags;
+pub use cluster::HandoverFlags;
+pub use cluster::KubernetesCommand;
+pub use cluster::KubernetesFlags;
+pub use cluster::KubernetesUpgradeFlags;
+pub use cluster::Patience;
+pub use secrets::MasterKeyCommand;
+pub use secrets::RotateFlags;
+pub use secrets::SaPasswordCommand;
+pub use tentacle::TentacleAddFlags;
+pub use tentacle::TentacleCommand;
+pub use tentacle::TentacleFlags;
 
 /// What somebody reads who does not know the program yet.
 const FIRST_STEPS: &str = "\
@@ -143,302 +164,6 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-}
-
-/// What can be done about the master key.
-#[derive(Clone, Debug, Subcommand)]
-pub enum MasterKeyCommand {
-    /// Print the key, also while the stack is down
-    Show {
-        /// How to show it
-        #[arg(long, value_enum, default_value_t = Format::Table)]
-        format: Format,
-    },
-    /// Ask the nodes that serve whether it is the one that the data is encrypted with; exit code 1 when
-    /// it is not, or nothing shows that it is
-    Verify {
-        /// How to show the result
-        #[arg(long, value_enum, default_value_t = Format::Table)]
-        format: Format,
-    },
-}
-
-/// What can be done about the password of `sa`.
-#[derive(Clone, Debug, Subcommand)]
-pub enum SaPasswordCommand {
-    /// Give SQL Server, `.env` and all containers a new one; nodes finish their tasks and are out meanwhile
-    Rotate(RotateFlags),
-}
-
-/// What `sa-password rotate` takes.
-#[derive(Clone, Debug, clap::Args)]
-pub struct RotateFlags {
-    /// Ask for the new password on the terminal, instead of making one
-    #[arg(long, conflicts_with = "stdin")]
-    pub ask: bool,
-    /// Read the new password from the first line of standard input
-    #[arg(long)]
-    pub stdin: bool,
-    /// Do not ask whether it is meant
-    #[arg(long)]
-    pub yes: bool,
-}
-
-/// What `tentacle` takes.
-#[derive(Clone, Debug, clap::Args)]
-pub struct TentacleFlags {
-    /// What to do
-    #[command(subcommand)]
-    pub command: TentacleCommand,
-}
-
-/// What can be done with Tentacles.
-#[derive(Clone, Debug, Subcommand)]
-pub enum TentacleCommand {
-    /// Run a Tentacle beside the stack, and register it at Octopus Server
-    Add(TentacleAddFlags),
-    /// Delete a Tentacle's registration, its container and its identity
-    #[command(visible_alias = "rm")]
-    Remove {
-        /// The Tentacle's name, as `tentacle list` shows it
-        #[arg(value_name = "NAME")]
-        name: String,
-        /// Leave it registered at Octopus Server, for you to delete there
-        #[arg(long, visible_alias = "force")]
-        keep_registration: bool,
-    },
-    /// Show the Tentacles that were added
-    #[command(visible_alias = "ls")]
-    List {
-        /// How to show them
-        #[arg(long, value_enum, default_value_t = Format::Table)]
-        format: Format,
-    },
-}
-
-/// What `tentacle add` takes.
-#[derive(Clone, Debug, clap::Args)]
-pub struct TentacleAddFlags {
-    /// A name for it, in Octopus and here: small letters, digits and hyphens
-    #[arg(value_name = "NAME")]
-    pub name: String,
-    /// Make it a worker of this pool
-    #[arg(long, value_name = "POOL", conflicts_with_all = ["environment", "role"], required_unless_present = "environment")]
-    pub worker: Option<String>,
-    /// Make it a deployment target of this environment; may be given several times
-    #[arg(long, value_name = "ENVIRONMENT", requires = "role")]
-    pub environment: Vec<String>,
-    /// A role of the deployment target; may be given several times
-    #[arg(long, value_name = "ROLE", requires = "environment")]
-    pub role: Vec<String>,
-    /// The space that it belongs to
-    #[arg(long, value_name = "SPACE", default_value = DEFAULT_SPACE)]
-    pub space: String,
-    /// Another image than octopusdeploy/tentacle of TENTACLE_TAG
-    #[arg(long, value_name = "IMAGE")]
-    pub image: Option<String>,
-    /// Run Docker inside of it, with full privileges
-    #[arg(long)]
-    pub dind: bool,
-    /// Give up waiting after this many seconds; the daemon goes on
-    #[arg(long, value_name = "SECONDS")]
-    pub wait_timeout: Option<u64>,
-    /// Return as soon as the daemon has taken it
-    #[arg(long)]
-    pub no_wait: bool,
-}
-
-/// What `backup` takes.
-#[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct BackupFlags {
-    /// What to do with sets, instead of making one
-    #[command(subcommand)]
-    pub command: Option<BackupCommand>,
-    /// The directory of sets [default: BACKUP_DIR, else `backups` in the project's state]
-    #[arg(long, value_name = "DIR")]
-    pub to: Option<PathBuf>,
-    /// The set's name; BACKUP_KEEP never removes one that was named [default: project and time]
-    #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
-    /// Have all nodes finish their tasks first, and take no more until it is made: it is of one moment
-    #[arg(long)]
-    pub quiesce: bool,
-    /// Leave out master key, licence and passwords
-    #[arg(long)]
-    pub without_secrets: bool,
-}
-
-/// What can be done with backup sets.
-#[derive(Debug, Subcommand)]
-pub enum BackupCommand {
-    /// Show the sets of a backup directory, newest first
-    List {
-        /// The directory [default: BACKUP_DIR, else `backups` in the project's state]
-        #[arg(long, value_name = "DIR")]
-        from: Option<PathBuf>,
-        /// How to show them
-        #[arg(long, value_enum, default_value_t = Format::Table)]
-        format: Format,
-    },
-    /// Bring a set back: database, files and master key, as they were when it was made
-    Restore(RestoreFlags),
-    /// Read every byte of a set; exit code 1 when one is not what was written
-    Verify(VerifyFlags),
-}
-
-/// What `backup verify` takes.
-#[derive(Clone, Debug, clap::Args)]
-pub struct VerifyFlags {
-    /// The set's name, as `backup list` shows it
-    #[arg(value_name = "NAME")]
-    pub name: String,
-    /// The directory [default: BACKUP_DIR, else `backups` in the project's state]
-    #[arg(long, value_name = "DIR")]
-    pub from: Option<PathBuf>,
-    /// A file of age identities, to open an encrypted set
-    #[arg(long, value_name = "FILE")]
-    pub identity: Option<PathBuf>,
-    /// Have the SQL Server that runs restore the set's database beside its own, check and drop it
-    #[arg(long)]
-    pub restore_test: bool,
-    /// How to show the result
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
-}
-
-/// What `backup restore` takes.
-#[derive(Clone, Debug, clap::Args)]
-pub struct RestoreFlags {
-    /// The set's name, as `backup list` shows it
-    #[arg(value_name = "NAME")]
-    pub name: String,
-    /// The directory [default: BACKUP_DIR, else `backups` in the project's state]
-    #[arg(long, value_name = "DIR")]
-    pub from: Option<PathBuf>,
-    /// A file of age identities, to open an encrypted set
-    #[arg(long, value_name = "FILE")]
-    pub identity: Option<PathBuf>,
-    /// Replace data that is newer than the set, or take a set of another project
-    #[arg(long)]
-    pub force: bool,
-    /// Do not ask before data is replaced
-    #[arg(long)]
-    pub yes: bool,
-}
-
-/// What `export` takes.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ExportFlags {
-    /// For which tool
-    #[command(subcommand)]
-    pub command: ExportCommand,
-}
-
-/// For which tool a stack is exported.
-#[derive(Clone, Debug, Subcommand)]
-pub enum ExportCommand {
-    /// Write manifests for a cluster, its secrets in a file of their own, and the way there
-    Kubernetes {
-        /// The directory: a new or empty one, or that of an earlier export
-        #[arg(long, value_name = "DIR")]
-        out: PathBuf,
-        /// How many Octopus nodes, for this time
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
-        nodes: Option<u8>,
-        /// What a configuration for one host does not say
-        #[command(flatten)]
-        options: Box<Options>,
-    },
-    /// Write a compose file and a `.env` that run the same stack on the same volumes
-    Compose {
-        /// The directory: a new or empty one, or that of an earlier export [default: show the
-        /// compose file]
-        #[arg(long, value_name = "DIR")]
-        out: Option<PathBuf>,
-    },
-}
-
-/// What `kubernetes` takes.
-#[derive(Clone, Debug, clap::Args)]
-pub struct KubernetesFlags {
-    /// What to do
-    #[command(subcommand)]
-    pub command: KubernetesCommand,
-    /// The context of kubectl [default: its current one]
-    #[arg(long, global = true, value_name = "NAME")]
-    pub context: Option<String>,
-    /// The namespace [default: the project's name]
-    #[arg(short = 'n', long, global = true, value_name = "NAME")]
-    pub namespace: Option<String>,
-}
-
-/// What can be done about a cluster.
-#[derive(Clone, Debug, Subcommand)]
-pub enum KubernetesCommand {
-    /// Show the nodes, SQL Server, what is under way, and what differs from the configuration
-    Status {
-        /// How to show it
-        #[arg(long, value_enum, default_value_t = Format::Table)]
-        format: Format,
-    },
-    /// Move all nodes to another version, with a backup before it and a way back
-    Upgrade(KubernetesUpgradeFlags),
-    /// Hand this stack over to the cluster with its data, or go back
-    Handover(HandoverFlags),
-}
-
-/// What `kubernetes upgrade` takes.
-#[derive(Clone, Debug, clap::Args)]
-pub struct KubernetesUpgradeFlags {
-    /// The version, such as 2026.3.1
-    pub tag: String,
-    /// Only say what would be done
-    #[arg(long)]
-    pub plan: bool,
-    /// Make no backup: there is no way back then
-    #[arg(long)]
-    pub no_backup: bool,
-    /// The database [default: the only one that SQL Server has]
-    #[arg(long, value_name = "NAME", conflicts_with = "no_backup")]
-    pub database: Option<String>,
-    /// Do not ask
-    #[arg(long)]
-    pub yes: bool,
-    /// Give up waiting after so long [default: 7200]; calling it again goes on
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = 7200,
-        hide_default_value = true
-    )]
-    pub wait_timeout: u64,
-}
-
-/// What `kubernetes handover` takes.
-#[derive(Clone, Debug, clap::Args)]
-pub struct HandoverFlags {
-    /// Only say what would be done
-    #[arg(long)]
-    pub plan: bool,
-    /// Go back: the nodes there end, and `up` works here again
-    #[arg(long, conflicts_with = "plan")]
-    pub undo: bool,
-    /// The image of the pod that files are copied through; it needs bash, tar and sha256sum
-    /// [default: the nodes' own, SQL Server's where that has no shell]
-    #[arg(long, value_name = "IMAGE")]
-    pub helper_image: Option<String>,
-    /// Do not ask
-    #[arg(long)]
-    pub yes: bool,
-    /// Give up waiting after so long [default: 7200]; calling it again goes on
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = 7200,
-        hide_default_value = true
-    )]
-    pub wait_timeout: u64,
 }
 
 /// What `web` takes.

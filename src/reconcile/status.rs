@@ -18,6 +18,7 @@ use super::Mono;
 use super::Observed;
 use super::UnitRecords;
 use super::action::Subject;
+use super::observed::Container;
 use super::observed::Stranger;
 use super::record::DrainStep;
 use super::record::UnitRecord;
@@ -249,6 +250,7 @@ pub fn status(
     records: &UnitRecords,
     now: Mono,
 ) -> Status {
+    let (units, tentacles) = units_of(around, desired, seen, records, now);
     let mut status = Status {
         project: around.project.clone(),
         generation: around.generation,
@@ -256,8 +258,8 @@ pub fn status(
         goal_for_seconds: around.goal_since.map(|since| now.since(since).as_secs()),
         supervised: true,
         engine_problem: around.engine_problem.clone(),
-        units: units_of(around, desired, seen, records, now),
-        tentacles: tentacles_of(around, desired, seen, records, now),
+        units,
+        tentacles,
         work: work(records, now),
         notes: around.notes.clone(),
         ends_when_down: around.ends_when_down,
@@ -331,43 +333,20 @@ impl Status {
     }
 }
 
+/// The stack's units, then its Tentacles, each in order.
 fn units_of(
     input: &StatusInput,
     desired: &Desired,
     seen: &Observed,
     records: &UnitRecords,
     now: Mono,
-) -> Vec<UnitStatus> {
+) -> (Vec<UnitStatus>, Vec<UnitStatus>) {
     let Some(spec) = &desired.spec else {
-        let containers = seen.containers.iter();
-        return containers
-            .map(|container| units::from_labels(container.unit, seen))
-            .collect();
-    };
-    let around = units::Around {
-        spec,
-        host_name: &input.host_name,
-        desired,
-        seen,
-        records,
-        now,
-    };
-    let units = spec.units().into_iter();
-    units.map(|unit| around.unit(unit)).collect()
-}
-
-fn tentacles_of(
-    input: &StatusInput,
-    desired: &Desired,
-    seen: &Observed,
-    records: &UnitRecords,
-    now: Mono,
-) -> Vec<UnitStatus> {
-    let Some(spec) = &desired.spec else {
-        let containers = seen.tentacles.iter();
-        return containers
-            .map(|container| units::from_labels(container.unit, seen))
-            .collect();
+        let labelled = |containers: &[Container]| {
+            let units = containers.iter().map(|container| container.unit);
+            units.map(|unit| units::from_labels(unit, seen)).collect()
+        };
+        return (labelled(&seen.containers), labelled(&seen.tentacles));
     };
     let around = units::Around {
         spec,
@@ -379,9 +358,10 @@ fn tentacles_of(
     };
     let wanted = spec.tentacles.iter().map(|one| one.unit);
     let leaving = desired.leaving.keys().map(|name| UnitId::Tentacle(*name));
-    let mut units: Vec<UnitId> = wanted.chain(leaving).collect();
-    units.sort_unstable();
-    units.into_iter().map(|unit| around.unit(unit)).collect()
+    let mut tentacles: Vec<UnitId> = wanted.chain(leaving).collect();
+    tentacles.sort_unstable();
+    let told = |units: Vec<UnitId>| units.into_iter().map(|unit| around.unit(unit)).collect();
+    (told(spec.units()), told(tentacles))
 }
 
 /// The web address: the front door's, else the first node's on the host.

@@ -106,7 +106,7 @@ async fn undo(
                 "what was done in the cluster since its first node served is lost to this host",
             );
         }
-        confirm("Go back to this host?", own.yes)?;
+        confirm("Go back to this host?", own.patience.yes)?;
         kept.stage = Stage::Undoing;
         handed_over::write(&context.paths.handover(), &kept)?;
     }

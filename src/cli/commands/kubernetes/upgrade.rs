@@ -87,15 +87,15 @@ async fn begin(kubectl: &Kubectl, flags: &KubernetesUpgradeFlags) -> Result<Opti
         if flags.plan {
             return Ok(None);
         }
-        confirm(&format!("Upgrade to {}?", record.to), flags.yes)?;
-        write_down(kubectl, &places, seen, &record, flags.wait_timeout).await?;
+        confirm(&format!("Upgrade to {}?", record.to), flags.patience.yes)?;
+        write_down(kubectl, &places, seen, &record, flags.patience.wait_timeout).await?;
     }
     if flags.plan {
         return Ok(None);
     }
     Ok(Some(Run {
         places,
-        pace: Pace::new(flags.wait_timeout),
+        pace: Pace::new(flags.patience.wait_timeout),
         failed_backups: 0,
         why_no_backup: String::new(),
         made: None,

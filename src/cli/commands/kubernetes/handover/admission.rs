@@ -73,7 +73,7 @@ pub(super) async fn begin(
     if own.plan {
         return Ok(None);
     }
-    confirm("Hand it over?", own.yes)?;
+    confirm("Hand it over?", own.patience.yes)?;
     handed_over::write(&context.paths.handover(), &kept)?;
     Ok(Some(kept))
 }

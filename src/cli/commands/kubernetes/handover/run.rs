@@ -60,7 +60,7 @@ impl<'a> Run<'a> {
             context,
             kubectl,
             places,
-            pace: Pace::new(own.wait_timeout),
+            pace: Pace::new(own.patience.wait_timeout),
             kept,
             helper_image: own.helper_image.as_ref(),
         }
