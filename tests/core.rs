@@ -274,8 +274,9 @@ fn config(more: &[(&str, &str)]) -> Config {
         ("ACCEPT_EULA", "Y"),
         ("ACCEPT_OCTOPUS_EULA", "Y"),
         ("OCTOPUS_SERVER_TAG", "2026.1.1"),
-        // Drains have tests of their own.
+        // Drains and the front door have tests of their own.
         ("DRAIN_TIMEOUT", "0"),
+        ("FRONT_DOOR", "off"),
     ];
     let vars = vars.iter().chain(more);
     let vars = vars.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));

@@ -140,8 +140,19 @@ pub enum Event {
     Left(Leave),
     /// Whoever followed an `up`, or had nodes drained for a while, left.
     SessionEnded(Session),
-    /// How the front door says that it is; none while it does not answer.
-    FrontDoor(Option<Box<web::message::State>>),
+    /// How the front door is.
+    FrontDoor(DoorReport),
+}
+
+/// How the front door is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DoorReport {
+    /// It does not answer.
+    Silent,
+    /// What it says of itself.
+    Is(Box<web::message::State>),
+    /// There is none, as was wished: it listens nowhere any more.
+    Ended,
 }
 
 /// What the daemon makes a backup for.

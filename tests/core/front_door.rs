@@ -1,11 +1,14 @@
 //! What the front door is fed: exactly what is known of the nodes, only when it is news, until
 //! nothing runs; and that a node stops only once no request runs on it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use octo_local::daemon::core::Duty;
 use octo_local::daemon::core::REQUESTS_END_WITHIN;
 use octo_local::daemon::message::About;
+use octo_local::daemon::message::DoorReport;
+use octo_local::daemon::message::Effect;
 use octo_local::daemon::message::Event;
 use octo_local::daemon::message::Request;
 use octo_local::reconcile::Mono;
@@ -32,6 +35,7 @@ use super::known::ready_with;
 use super::known::running_with;
 use super::known::stops;
 use super::known::wait;
+use super::up;
 
 const NODE_1: UnitId = UnitId::Node(1);
 const NODE_2: UnitId = UnitId::Node(2);
@@ -76,7 +80,7 @@ fn report(bench: &Bench, requests: usize) -> State {
 
 fn reports(bench: &mut Bench, requests: usize) {
     let state = report(bench, requests);
-    bench.on(Event::FrontDoor(Some(Box::new(state))));
+    bench.on(Event::FrontDoor(DoorReport::Is(Box::new(state))));
 }
 
 fn restart(bench: &mut Bench, unit: UnitId) {
@@ -246,6 +250,39 @@ fn it_ends_once_nothing_runs_any_more() {
 }
 
 #[test]
+fn to_an_up_the_ports_of_one_that_is_ending_are_free() {
+    let own_ports = |bench: &mut Bench| -> Vec<u16> {
+        bench.ask(Request::Up(up(TWO)));
+        let inquiry = bench.effects.iter().rev().find_map(|effect| match effect {
+            Effect::Gather(_, inquiry) => Some(inquiry),
+            _ => None,
+        });
+        let own = inquiry.expect("facts are asked for").own_listeners.iter();
+        own.map(SocketAddr::port).collect()
+    };
+    let mut bench = ready();
+    reports(&mut bench, 0);
+    let id = bench.ask(down(false));
+    assert!(bench.is_taken(id));
+    let stored = bench.core.stored().clone();
+    let ends = |bench: &mut Bench| {
+        bench.seen.containers.clear();
+        bench.finish_actions();
+        bench.look();
+        assert_eq!(bench.door.last(), Some(&None));
+    };
+    // The next daemon ends what one that was killed left behind.
+    for mut bench in [bench.followed_by(stored), bench] {
+        ends(&mut bench);
+        assert_eq!(own_ports(&mut bench), [8080]);
+        bench.on(Event::FrontDoor(DoorReport::Silent));
+        assert_eq!(own_ports(&mut bench), [8080]);
+        bench.on(Event::FrontDoor(DoorReport::Ended));
+        assert_eq!(own_ports(&mut bench), [0; 0]);
+    }
+}
+
+#[test]
 fn the_stack_is_ready_once_the_web_address_is_open() {
     let mut bench = ready();
     let status = |bench: &Bench| bench.core.status(Mono(bench.now));
@@ -253,7 +290,7 @@ fn the_stack_is_ready_once_the_web_address_is_open() {
     assert_eq!(status(&bench).verdict, Verdict::Working);
     let mut state = report(&bench, 0);
     state.listeners[0].failure = Some("Address already in use".to_owned());
-    bench.on(Event::FrontDoor(Some(Box::new(state))));
+    bench.on(Event::FrontDoor(DoorReport::Is(Box::new(state))));
     let told = status(&bench);
     assert_eq!(told.verdict, Verdict::Working);
     assert!(
@@ -326,7 +363,7 @@ fn take(bench: &mut Bench, step: &Step, runs: &mut u32) {
             bench.on(Event::StreamOpened);
         }
         Step::Reports(requests) => reports(bench, *requests),
-        Step::Silence => bench.on(Event::FrontDoor(None)),
+        Step::Silence => bench.on(Event::FrontDoor(DoorReport::Silent)),
         Step::Restart(unit) => drop(bench.ask(Request::Units(About::Restart, vec![*unit], None))),
         Step::Drain(unit) => drop(bench.ask(Request::Units(About::Drain, vec![*unit], None))),
         Step::ActionsEnd => bench.finish_actions(),

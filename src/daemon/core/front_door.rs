@@ -6,10 +6,12 @@
 //! this daemon knows how each running node is.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Core;
+use crate::daemon::message::DoorReport;
 use crate::daemon::message::DoorWish;
 use crate::daemon::message::Effect;
 use crate::reconcile::Action;
@@ -66,6 +68,8 @@ pub(super) struct FrontDoor {
     told: Option<Wish>,
     /// How it says that it is; none while it does not answer.
     report: Option<State>,
+    /// Where it may listen: what it was told, and what it reported since, until it says that it ended.
+    listens_at: BTreeSet<SocketAddr>,
     /// Where each run of a node was reached last: its definition may be another by now.
     addresses: BTreeMap<UnitId, (Instance, Addresses)>,
     /// Nodes that are to stop once no request runs on them, and until when they wait at most.
@@ -143,6 +147,7 @@ impl FrontDoor {
             return None;
         }
         self.told = Some(wish.clone());
+        self.listens_at.extend(self.told_listeners());
         Some(wish)
     }
 
@@ -239,6 +244,29 @@ impl FrontDoor {
         begin
     }
 
+    /// Takes in how it is.
+    fn on_report(&mut self, report: DoorReport) {
+        self.report = match report {
+            DoorReport::Silent => None,
+            DoorReport::Ended => {
+                self.listens_at.clear();
+                None
+            }
+            DoorReport::Is(state) => {
+                let open = state.listeners.iter().filter(|one| one.failure.is_none());
+                self.listens_at = open.map(|one| one.address).collect();
+                Some(*state)
+            }
+        };
+        self.listens_at.extend(self.told_listeners());
+    }
+
+    /// Where it was told to listen.
+    fn told_listeners(&self) -> Vec<SocketAddr> {
+        let listeners = self.fed().into_iter().flat_map(|wish| &wish.feed.listeners);
+        listeners.map(|listener| listener.address).collect()
+    }
+
     /// What it was told to be, if it was.
     fn fed(&self) -> Option<&DoorWish> {
         match &self.told {
@@ -310,10 +338,14 @@ fn number_of(run: &Instance) -> u64 {
 impl Core {
     /// Tells the front door what is news to it. Before Docker was seen nothing is known of nodes.
     pub(super) fn feed_the_front_door(&mut self) {
-        let door = &mut self.host.front_door;
-        if door.told.is_none() && !self.looks.may_act() {
-            return;
+        if self.host.front_door.told.is_none() {
+            if !self.looks.may_act() {
+                return;
+            }
+            let before = self.listeners_before();
+            self.host.front_door.listens_at.extend(before);
         }
+        let door = &mut self.host.front_door;
         let view = View {
             desired: &self.state.desired,
             seen: &self.state.seen,
@@ -337,8 +369,8 @@ impl Core {
     }
 
     /// The front door says how it is.
-    pub(super) fn on_front_door(&mut self, report: Option<Box<State>>) {
-        self.host.front_door.report = report.map(|report| *report);
+    pub(super) fn on_front_door(&mut self, report: DoorReport) {
+        self.host.front_door.on_report(report);
     }
 
     /// When a node that waits for its requests stops all the same.
@@ -347,14 +379,19 @@ impl Core {
         times.filter(|at| *at > self.now.mono).min()
     }
 
-    /// Where our own front door listens, or one that a daemon before left behind: to us these ports
-    /// are free.
+    /// Where our own front door listens, or one that a daemon before left behind, and until it has
+    /// ended: to us these ports are free.
     pub(super) fn own_listeners(&self) -> Vec<SocketAddr> {
         let door = &self.host.front_door;
-        if door.told.is_some() {
-            let listeners = door.fed().into_iter().flat_map(|wish| &wish.feed.listeners);
-            return listeners.map(|listener| listener.address).collect();
+        let mut all = door.listens_at.clone();
+        if door.told.is_none() {
+            all.extend(self.listeners_before());
         }
+        all.into_iter().collect()
+    }
+
+    /// Where one listens that a daemon before may have left behind.
+    fn listeners_before(&self) -> Vec<SocketAddr> {
         let kept = self.keeping.stored().spec.as_ref();
         let door = kept.and_then(|spec| spec.front_door.as_ref());
         door.map(FrontDoorSpec::listeners).unwrap_or_default()

@@ -6,13 +6,13 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
 
+use crate::daemon::message::DoorReport;
 use crate::daemon::message::DoorWish;
 use crate::daemon::message::Event;
 use crate::web::link;
 use crate::web::link::Link;
 use crate::web::link::LinkError;
 use crate::web::link::Start;
-use crate::web::message::State;
 
 /// How long one that was just started may take until it can be told to end.
 const STARTS_WITHIN: Duration = Duration::from_secs(5);
@@ -28,10 +28,14 @@ pub(in crate::daemon) async fn keep(
         let goes_on = match wish {
             Some(wish) => serve(&start, *wish, &mut wished, &queue).await,
             None => {
-                if let Err(error) = end(&start).await {
-                    tracing::warn!(%error, "the front door was not told to end");
-                }
-                tell(&queue, None).await;
+                let report = match end(&start).await {
+                    Ok(()) => DoorReport::Ended,
+                    Err(error) => {
+                        tracing::warn!(%error, "the front door was not told to end");
+                        DoorReport::Silent
+                    }
+                };
+                tell(&queue, report).await;
                 wished.changed().await.is_ok()
             }
         };
@@ -60,7 +64,8 @@ async fn serve(
                 let now = states.borrow_and_update().clone();
                 if changed.is_ok() && now != told {
                     told.clone_from(&now);
-                    tell(queue, now).await;
+                    let is = |state| DoorReport::Is(Box::new(state));
+                    tell(queue, now.map_or(DoorReport::Silent, is)).await;
                 }
             }
             changed = wished.changed() => {
@@ -87,11 +92,9 @@ async fn serve(
     }
 }
 
-async fn tell(queue: &mpsc::Sender<impl From<Event>>, state: Option<State>) {
+async fn tell(queue: &mpsc::Sender<impl From<Event>>, report: DoorReport) {
     // Fails only when the daemon ends.
-    let _ = queue
-        .send(Event::FrontDoor(state.map(Box::new)).into())
-        .await;
+    let _ = queue.send(Event::FrontDoor(report).into()).await;
 }
 
 async fn end(start: &Start) -> Result<(), LinkError> {
