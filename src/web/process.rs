@@ -1,10 +1,11 @@
-//! The front door's process: its lock, its sockets, its user, its signals.
+//! The front door's process: its lock, its sockets, its user, its signals, its end.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -48,6 +49,8 @@ const LINGER_AFTER_HANDOVER: Duration = Duration::from_secs(10);
 const LINGER_AT_END: Duration = Duration::from_secs(1);
 /// How long the service manager may take to hear a word; clients do not wait for it.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is looked whether a daemon can still find it.
+const FOUND_EVERY: Duration = Duration::from_secs(1);
 /// The size from which the log is set aside.
 const LOG_LIMIT: u64 = 512 * 1024;
 /// Descriptors where the limit cannot be read.
@@ -145,6 +148,9 @@ async fn serve(control: &Arc<Control>, lock: File) -> Result<(), WebError> {
         () = control.ending.cancelled() => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = until_abandoned(&control.front, &lock) => {
+            tracing::warn!("nobody feeds it, and its directory was removed: it ends");
+        }
     }
     control.ending.cancel();
     let linger = if control.taken.is_cancelled() {
@@ -164,6 +170,15 @@ async fn serve(control: &Arc<Control>, lock: File) -> Result<(), WebError> {
     serving.abort();
     probing.abort();
     Ok(())
+}
+
+/// Waits until no daemon is connected and none can find it any more: its lock was removed, and the
+/// control socket with it. It would hold its ports for ever.
+async fn until_abandoned(front: &Front, lock: &File) {
+    let is_removed = || lock.metadata().is_ok_and(|file| file.nlink() == 0);
+    while !(front.is_alone() && is_removed()) {
+        tokio::time::sleep(FOUND_EVERY).await;
+    }
 }
 
 fn hello(options: &Options) -> Hello {

@@ -23,6 +23,7 @@ use crate::kit::docker::Witness;
 use crate::kit::process::Ended;
 use crate::kit::process::PROGRAM;
 use crate::kit::process::Running;
+use crate::kit::process::front_doors;
 use crate::kit::process::wait_until;
 
 /// The project of every case: each has an engine and directories of its own.
@@ -215,6 +216,14 @@ impl Case {
         wait_until("no daemon runs", || self.daemon().is_none().then_some(()));
     }
 
+    /// Kills the front door, which outlives its daemon.
+    fn kill_front_door(&self) {
+        let control = self.dir.path().join("r").join(PROJECT).join("web.sock");
+        for door in front_doors(&control.display().to_string()) {
+            let _ = rustix::process::kill_process(door, Signal::KILL);
+        }
+    }
+
     /// How often each unit's container was started so far.
     pub(super) fn starts(&self) -> BTreeMap<String, usize> {
         let mut starts = BTreeMap::new();
@@ -249,6 +258,7 @@ impl Case {
     /// Everything goes but the images and the `.env`: a machine on which nothing was done yet.
     pub(super) fn clear(&self) {
         self.kill_daemon();
+        self.kill_front_door();
         self.engine.clear();
         for name in ["s", "r"] {
             let _ = std::fs::remove_dir_all(self.dir.path().join(name));
@@ -259,6 +269,7 @@ impl Case {
 impl Drop for Case {
     fn drop(&mut self) {
         self.kill_daemon();
+        self.kill_front_door();
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.state().join("daemon.log")).unwrap_or_default();
             let told = self.engine.world().timeline.told();

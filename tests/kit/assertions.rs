@@ -6,6 +6,7 @@ use rustix::process::Pid;
 use serde_json::Value;
 
 use super::http;
+use super::process::front_doors;
 use super::process::wait_until;
 use super::stack::Stack;
 
@@ -135,17 +136,6 @@ impl Stack {
     /// The front doors of this stack that run, by process. Those that ended and nobody waited for
     /// have no words any more.
     pub(crate) fn front_doors(&self) -> Vec<Pid> {
-        let control = format!("/{}/web.sock", self.name);
-        let entries = std::fs::read_dir("/proc").unwrap().flatten();
-        entries
-            .filter_map(|entry| {
-                let words = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
-                let pid = entry.file_name().to_str()?.parse().ok()?;
-                words
-                    .split('\0')
-                    .any(|word| word.ends_with(&control))
-                    .then(|| Pid::from_raw(pid))?
-            })
-            .collect()
+        front_doors(&format!("/{}/web.sock", self.name))
     }
 }

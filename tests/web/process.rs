@@ -281,6 +281,19 @@ async fn a_terminated_one_finishes_what_runs() {
 }
 
 #[tokio::test]
+async fn one_that_no_daemon_can_find_any_more_ends_by_itself() {
+    let node = Node::new("a").await;
+    let mut door = Door::before(&[node.fed()]).await;
+    std::fs::remove_file(door.control()).unwrap();
+    std::fs::remove_file(door.control().with_extension("lock")).unwrap();
+    // Somebody feeds it: it is not lost.
+    door.tell().await;
+    assert_eq!(body(&get(door.address(), "/name").await), "a");
+    drop(door.link);
+    door.running.end().ok();
+}
+
+#[tokio::test]
 async fn sockets_of_systemd_are_used_from_the_first_connection_on() {
     let node = Node::new("a").await;
     let dir = tempfile::tempdir().unwrap();
