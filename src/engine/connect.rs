@@ -48,7 +48,7 @@ impl Endpoint {
 
     /// Whether both name one engine. A socket may have several names, also while it is not there.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.plain() == other.plain()
+        self == other || self.plain() == other.plain()
     }
 
     /// The one name of all that lead to the same engine: links are followed, `http://` and `tcp://`

@@ -27,6 +27,7 @@ use super::message::Ask;
 use super::message::FORM;
 use super::message::Feed;
 use super::message::Hello;
+use super::message::ListenerState;
 use super::message::NodeReport;
 use super::message::State;
 use super::settings::CertificateFiles;
@@ -41,6 +42,8 @@ const STARTS_WITHIN: Duration = Duration::from_secs(15);
 const ASK_EVERY: Duration = Duration::from_millis(5);
 /// How often its state is asked for, and the certificate's files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The same, at most, while nothing changes: its end is noticed at once all the same.
+const LOOK_SELDOM: Duration = Duration::from_secs(5);
 /// The same while requests end on a node that gets no more: somebody waits to stop it.
 const LOOK_SOON: Duration = Duration::from_millis(20);
 /// The pause after it could not be reached or started; doubled up to [`PAUSE_MAX`].
@@ -299,6 +302,20 @@ pub async fn keep(
     }
 }
 
+/// How long to wait for the next look, after a pause and what was seen before and after it.
+fn pause_after(before: &State, now: &State, pause: Duration) -> Duration {
+    let is_emptying = |node: &NodeReport| !node.serves && node.requests > 0;
+    let is_open = |listener: &ListenerState| listener.failure.is_none();
+    let is_well = now.listeners.iter().all(is_open) && now.certificate.is_none();
+    if now.nodes.iter().any(is_emptying) {
+        LOOK_SOON
+    } else if is_well && (&before.listeners, &before.nodes) == (&now.listeners, &now.nodes) {
+        (pause * 2).clamp(LOOK_EVERY, LOOK_SELDOM)
+    } else {
+        LOOK_EVERY
+    }
+}
+
 /// Feeds one front door until it is gone, or nobody wishes anything any more.
 async fn feed_on(
     link: &mut Link,
@@ -308,6 +325,8 @@ async fn feed_on(
 ) -> Result<(), LinkError> {
     let mut told = String::new();
     let mut began = false;
+    let mut last = State::default();
+    let mut pause = LOOK_EVERY;
     loop {
         let mut news = wished.has_changed().unwrap_or(false) || !began;
         if let Some(files) = files {
@@ -333,14 +352,11 @@ async fn feed_on(
             link.state().await?
         };
         began = true;
-        let is_emptying = |node: &NodeReport| !node.serves && node.requests > 0;
-        let pause = if now.nodes.iter().any(is_emptying) {
-            LOOK_SOON
-        } else {
-            LOOK_EVERY
-        };
+        pause = pause_after(&last, &now, pause);
+        last.clone_from(&now);
         state.send_replace(Some(now));
         tokio::select! {
+            () = link.wire.until_heard() => {}
             changed = wished.changed() => match changed {
                 Ok(()) => wished.mark_changed(),
                 Err(_) => return Ok(()),

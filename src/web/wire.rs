@@ -83,6 +83,17 @@ impl Wire {
         }
     }
 
+    /// Waits until the other side says something or is gone. Nothing is taken in.
+    pub(super) async fn until_heard(&self) {
+        let mut byte = [0_u8; 1];
+        let peek = || {
+            let heard = rustix::net::recv(&self.stream, &mut byte, RecvFlags::PEEK);
+            heard.map(drop).map_err(io::Error::from)
+        };
+        // An error is found again by whoever uses it next.
+        let _ = self.stream.async_io(Interest::READABLE, peek).await;
+    }
+
     /// The descriptors that came with what was received so far.
     pub(super) fn take_sockets(&mut self) -> Vec<OwnedFd> {
         self.sockets.drain(..).collect()
