@@ -18,6 +18,7 @@ mod backups;
 mod calls;
 mod chance;
 mod daemon;
+mod front_door;
 mod invariants;
 mod lease;
 mod mix;

@@ -264,10 +264,16 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Whether a unit's container is to be made: there is none, or it is to be replaced.
+    /// Whether a unit's container is to be made: there is none, or it is to be replaced. Nodes that
+    /// rest for a while are made after it, so what they need is fetched before anything else ends
+    /// for a replacement.
     fn is_made(&self, spec: &StackSpec, wanted: &ContainerSpec, found: Option<&Container>) -> bool {
-        let is_stopped = self.desired.rests(wanted.unit);
-        found.map_or(!is_stopped, |found| self.fit(spec, found) == Fit::Replace)
+        let is_stopped = self.desired.stopped.contains(&wanted.unit);
+        found.map_or(!is_stopped, |found| match self.fit(spec, found) {
+            Fit::Replace => true,
+            Fit::Resting => self.is_outdated(wanted, found),
+            Fit::Right | Fit::Broken(_) | Fit::Surplus | Fit::Halted | Fit::Restart => false,
+        })
     }
 
     fn examine(&mut self) {

@@ -95,6 +95,19 @@ fn sql_server_is_asked_once_no_node_runs_and_what_it_has_is_applied() {
 }
 
 #[test]
+fn sql_server_stays_while_it_gets_its_new_password() {
+    let mut bench = begun();
+    bench.end_nodes();
+    let id = bench.ask(Request::Units(About::Restart, vec![UnitId::Sql], None));
+    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    bench.settle();
+    assert!(!stops(&bench.effects).contains(&UnitId::Sql));
+    bench.on(Event::PasswordChanged(Ok(())));
+    bench.settle();
+    assert!(stops(&bench.effects).contains(&UnitId::Sql));
+}
+
+#[test]
 fn the_next_daemon_asks_which_password_counts_also_where_its_own_is_refused() {
     let mut bench = begun();
     bench.end_nodes();

@@ -272,6 +272,25 @@ fn a_database_that_cannot_serve_is_not_waited_for() {
 }
 
 #[test]
+fn sql_server_is_not_stopped_on_purpose_while_its_data_is_needed() {
+    let stop = |bench: &mut Bench| {
+        let id = bench.ask(Request::Units(About::Stop, vec![], None));
+        format!("{:?}", bench.answers.get(&id))
+    };
+    let mut waits = asked();
+    let denied = stop(&mut waits);
+    assert!(denied.contains("octo-local down"), "{denied}");
+    let mut back = upgraded();
+    let id = back.ask(Request::RollBack(None));
+    assert!(back.is_taken(id), "{:?}", back.answers);
+    let denied = stop(&mut back);
+    assert!(denied.contains("brought back"), "{denied}");
+    let mut one = asked();
+    let id = one.ask(Request::Units(About::Stop, vec![UnitId::Node(1)], None));
+    assert!(one.is_taken(id), "{:?}", one.answers);
+}
+
+#[test]
 fn an_up_with_what_was_before_takes_a_waiting_upgrade_back() {
     let mut bench = asked();
     let id = bench.ask(Request::Up(up(&[])));

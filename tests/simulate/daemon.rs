@@ -357,10 +357,8 @@ impl Sim {
             Effect::ChangePassword { container, change } => {
                 self.begin_password_change(container, change);
             }
-            Effect::RemoveImages(_)
-            | Effect::AskVersion(..)
-            | Effect::CountTasks(..)
-            | Effect::FrontDoor(_) => {}
+            Effect::FrontDoor(wish) => self.tell_the_front_door(wish),
+            Effect::RemoveImages(_) | Effect::AskVersion(..) | Effect::CountTasks(..) => {}
             Effect::Leave(leave) => self.end_daemon(leave),
         }
     }

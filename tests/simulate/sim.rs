@@ -103,6 +103,8 @@ pub(super) struct Sim {
     pub(super) ended_with: Option<Goal>,
     /// When it ended.
     pub(super) ended_at: Ms,
+    /// Until when the front door's answers reach the daemon.
+    pub(super) front_door_said: Ms,
     /// The engine did something that everybody had given up on.
     pub(super) did_late: bool,
     /// The last daemon left before it was done, because the engine did not answer or somebody would
@@ -196,6 +198,7 @@ impl Sim {
             daemon: None,
             disk: ModelDisk::default(),
             epoch: 0,
+            front_door_said: 0,
             calls: BTreeMap::new(),
             answered: BTreeSet::new(),
             next_call: 0,

@@ -102,6 +102,12 @@ impl Core {
                 let units = self
                     .known(about, &units)
                     .map_err(|denied| Answer::Wished(Err(denied)))?;
+                if about == About::Stop
+                    && units.iter().any(|unit| unit.is_database())
+                    && let Some(denied) = self.deny_to_stop_the_database()
+                {
+                    return Err(Answer::Wished(Err(denied)));
+                }
                 Ok(match about {
                     About::Restart => Admitted::Restart(units),
                     About::Stop => Admitted::Stop(units),
@@ -111,6 +117,26 @@ impl Core {
                 })
             }
         }
+    }
+
+    /// Why SQL Server cannot be stopped on purpose now: something that is under way needs it, and
+    /// would wait for it for ever.
+    fn deny_to_stop_the_database(&self) -> Option<Denied> {
+        let upgrades = &self.keeping.stored().backups.upgrades;
+        let goes_back = upgrades.rolling_back.as_ref();
+        let words = if let Some((upgrade, _)) = upgrades.waiting() {
+            format!(
+                "the upgrade to {} is about to back its data up; `octo-local up` with what was before takes the \
+                 upgrade back, `octo-local down` stops everything",
+                upgrade.to
+            )
+        } else if goes_back.is_some_and(|back| back.failure.is_none()) {
+            "the data of before the upgrade is being brought back into it; stop it when that is done"
+                .to_owned()
+        } else {
+            return self.deny_for_password();
+        };
+        Some(Denied::Because(words))
     }
 
     /// A restore or a rollback that is not finished: on half of its data no node may run.

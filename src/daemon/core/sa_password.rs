@@ -81,6 +81,11 @@ impl Core {
         self.keeping.stored().sa.changing().is_some() || self.learned.password.asks
     }
 
+    /// Whether SQL Server is being asked for it, or given the new one.
+    pub(super) fn is_password_written(&self) -> bool {
+        self.learned.password.asks
+    }
+
     /// Begins the step that is next.
     pub(super) fn go_on_with_password_change(&mut self) {
         let Some(change) = self.keeping.stored().sa.changing().cloned() else {

@@ -133,6 +133,9 @@ impl Core {
             || self.is_data_worked_on()
             || self.is_password_changing()
             || self.learned.version.waits_for_the_disk;
+        let in_use = self.learned.version.saves
+            || self.learned.version.brings_back
+            || self.is_password_written();
         let desired = &mut self.state.desired;
         if desired.wanted_next != next {
             desired.wanted_next = next;
@@ -140,7 +143,7 @@ impl Core {
             self.looks.want();
         }
         desired.nodes_rest = rest;
-        desired.data_in_use = self.learned.version.saves || self.learned.version.brings_back;
+        desired.data_in_use = in_use;
     }
 
     /// Begins the step that is next, and notices what came of the last one.

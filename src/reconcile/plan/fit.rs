@@ -47,9 +47,7 @@ impl Pass<'_> {
         if self.desired.rests(unit) {
             return Fit::Resting;
         }
-        if self.digests.get(&unit) != Some(&container.digest)
-            || self.is_of_another_image(wanted, container)
-        {
+        if self.is_outdated(wanted, container) {
             return Fit::Replace;
         }
         // Attached to a network that is gone, it could never start again; made for a network that
@@ -65,13 +63,15 @@ impl Pass<'_> {
         self.broken(spec, container)
     }
 
+    /// Whether a container was made from another definition than the wanted one, or of another image.
+    pub(super) fn is_outdated(&self, wanted: &ContainerSpec, container: &Container) -> bool {
+        self.digests.get(&container.unit) != Some(&container.digest)
+            || self.is_of_another_image(wanted, container)
+    }
+
     /// Whether a container was made of another image than the one that its reference stood for at
     /// the last `up`.
-    pub(super) fn is_of_another_image(
-        &self,
-        wanted: &ContainerSpec,
-        container: &Container,
-    ) -> bool {
+    fn is_of_another_image(&self, wanted: &ContainerSpec, container: &Container) -> bool {
         let pinned = self
             .desired
             .images
