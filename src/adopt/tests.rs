@@ -100,16 +100,40 @@ fn the_vendors_volumes_are_used_as_they_are() {
         ("CONTAINER_USER", "octopus"),
         ("OCTOPUS_PORT", "80"),
         ("BIND_ADDRESS", "127.0.0.1"),
+        ("OCTOPUS_POLLING_PORT_BASE", "11111"),
+        ("OCTOPUS_POLLING_BIND_ADDRESS", "0.0.0.0"),
     ] {
         assert_eq!(value(&told, key), expected, "{key}");
     }
     let notes = variables::notes(&found);
-    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].contains("without MASTER_KEY"), "{notes:?}");
+}
+
+#[test]
+fn what_nobody_will_reach_as_before_is_named() {
+    let [db, mut node] = vendors();
+    let mut second = node.clone();
+    second["Id"] = json!("id-of-second");
+    second["Name"] = json!("/shop-octopus-server-2");
+    node["HostConfig"]["PortBindings"]["81/tcp"] = json!([{"HostIp": "", "HostPort": "81"}]);
+    let polling = |port: &str| json!([{"HostIp": "", "HostPort": port}]);
+    let mut notes = |port: &str| {
+        second["HostConfig"]["PortBindings"]["10943/tcp"] = polling(port);
+        let found = found(&[db.clone(), node.clone(), second.clone()]);
+        let notes = variables::notes(&found).into_iter();
+        let of_ports = notes.filter(|note| note.contains("port"));
+        of_ports.collect::<Vec<_>>().join("\n")
+    };
+    let kept = notes("11112");
+    assert!(kept.contains("port 81") && !kept.contains("poll"), "{kept}");
+    let moved = notes("11119");
     assert!(
-        notes[0].contains("port 10943 (polling Tentacles)"),
-        "{notes:?}"
+        moved.contains(
+            "poll shop-octopus-server-2 reach it on port 11119, and will reach it on 11112"
+        ),
+        "{moved}"
     );
-    assert!(notes[1].contains("without MASTER_KEY"), "{notes:?}");
 }
 
 #[test]

@@ -18,8 +18,10 @@ use crate::config::storage::KINDS;
 use crate::config::vendor;
 use crate::config::vendor::Vendor;
 
-/// The ports that octo-local publishes.
+/// The ports that octo-local publishes: of nodes, and of SQL Server.
 const WEB: u16 = 8080;
+const POLLING: u16 = 10943;
+const GRPC: u16 = 8443;
 const SQL: u16 = 1433;
 /// Variables that mean the same in a node's container and in the `.env`.
 const OF_NODES: [&str; 9] = [
@@ -191,7 +193,7 @@ fn of_sql(sql: &Seen, told: &mut Variables) {
         put("SQL_IMAGE", Some(&Secret::new(&sql.image)));
     }
     vendors(sql, vendor::SQL, told);
-    published(sql, SQL, ("SQL_PORT", "SQL_BIND_ADDRESS"), told);
+    published(sql, SQL, ("SQL_PORT", Some("SQL_BIND_ADDRESS")), told);
 }
 
 fn of_node(found: &Found, node: &Seen, told: &mut Variables) {
@@ -232,7 +234,13 @@ fn of_node(found: &Found, node: &Seen, told: &mut Variables) {
         "EXTRA_NETWORKS",
         others.cloned().collect::<Vec<_>>().join(","),
     );
-    published(node, WEB, ("OCTOPUS_PORT", "BIND_ADDRESS"), told);
+    published(node, WEB, ("OCTOPUS_PORT", Some("BIND_ADDRESS")), told);
+    let polling = (
+        "OCTOPUS_POLLING_PORT_BASE",
+        Some("OCTOPUS_POLLING_BIND_ADDRESS"),
+    );
+    published(node, POLLING, polling, told);
+    published(node, GRPC, ("OCTOPUS_GRPC_PORT", None), told);
 }
 
 /// The vendors' variables that octo-local hands on.
@@ -246,38 +254,67 @@ fn vendors(one: &Seen, rows: &[Vendor], told: &mut Variables) {
     }
 }
 
-fn published(one: &Seen, container: u16, (port, address): (&str, &str), told: &mut Variables) {
-    let is_it =
-        |published: &&Published| published.container == container && published.host.is_some();
-    let Some(found) = one.published.iter().find(is_it) else {
+/// The first address at which a port of a container is published.
+fn published_at(one: &Seen, container: u16) -> Option<(u16, &str)> {
+    let of = |published: &Published| {
+        let host = published.host?;
+        (published.container == container).then_some(host)
+    };
+    let mut all = one.published.iter();
+    all.find_map(|published| Some((of(published)?, published.ip.as_str())))
+}
+
+fn published(
+    one: &Seen,
+    container: u16,
+    (port, address): (&str, Option<&str>),
+    told: &mut Variables,
+) {
+    let Some((number, ip)) = published_at(one, container) else {
         return;
     };
-    let number = found.host.map(|number| number.to_string());
-    told.insert(port.to_owned(), Secret::new(number.unwrap_or_default()));
-    let everywhere = if found.ip.is_empty() {
-        "0.0.0.0"
-    } else {
-        &found.ip
-    };
-    told.insert(address.to_owned(), Secret::new(everywhere));
+    told.insert(port.to_owned(), Secret::new(number.to_string()));
+    let everywhere = if ip.is_empty() { "0.0.0.0" } else { ip };
+    if let Some(address) = address {
+        told.insert(address.to_owned(), Secret::new(everywhere));
+    }
+}
+
+/// Where Tentacles that poll reach a node from now on, where the old one was reached elsewhere:
+/// node N has the Nth port from the first node's on.
+fn polling_that_moves(found: &Found) -> impl Iterator<Item = String> {
+    let of = |node| published_at(node, POLLING).map(|(port, _)| port);
+    let first = found.nodes.first().and_then(of);
+    let nodes = found.nodes.iter().enumerate();
+    nodes.filter_map(move |(place, node)| {
+        let before = of(node)?;
+        let now = u32::from(first?) + u32::try_from(place).ok()?;
+        (u32::from(before) != now).then(|| {
+            format!(
+                "Tentacles that poll {} reach it on port {before}, and will reach it on {now}: register them again",
+                node.name
+            )
+        })
+    })
 }
 
 /// What a person should know before: what octo-local does otherwise than the old stack.
 pub fn notes(found: &Found) -> Vec<String> {
     let mut notes = Vec::new();
     for one in found.containers() {
-        let known = if one.id == found.sql.id { SQL } else { WEB };
-        for port in one.published.iter().filter(|port| port.container != known) {
-            let what = if port.container == 10943 {
-                " (polling Tentacles)"
-            } else {
-                ""
-            };
-            notes.push(format!(
-                "{} publishes port {}{what} of its container, and octo-local does not: nobody will reach it",
-                one.name, port.container
-            ));
-        }
+        let known: &[u16] = if one.id == found.sql.id {
+            &[SQL]
+        } else {
+            &[WEB, POLLING, GRPC]
+        };
+        let published = one.published.iter().map(|port| port.container);
+        let unknown = published.filter(|port| !known.contains(port));
+        notes.extend(unknown.map(|port| {
+            format!(
+                "{} publishes port {port} of its container, and octo-local does not: nobody will reach it",
+                one.name
+            )
+        }));
         for mount in &one.mounts {
             if !is_known(one.id == found.sql.id, &mount.target) {
                 notes.push(format!(
@@ -287,6 +324,7 @@ pub fn notes(found: &Found) -> Vec<String> {
             }
         }
     }
+    notes.extend(polling_that_moves(found));
     if !found.sql.user.is_empty() {
         notes.push(format!(
             "{} runs as user {}, and octo-local runs SQL Server as its image's: the data must belong to that one",
