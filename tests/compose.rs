@@ -21,8 +21,10 @@ use serde_json::Value;
 const PROJECT: &str = "shop";
 const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAA==";
 /// What every `.env` must say; each test adds its own.
-const NEEDED: [(&str, &str); 5] = [
+const NEEDED: [(&str, &str); 6] = [
     ("ACCEPT_EULA", "Y"),
+    // It is octo-local's own: docker compose publishes the nodes.
+    ("FRONT_DOOR", "off"),
     ("ACCEPT_OCTOPUS_EULA", "Y"),
     ("SA_PASSWORD", "Str0ng-enough"),
     ("ADMIN_PASSWORD", "Adm1n-enough"),

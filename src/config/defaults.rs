@@ -123,6 +123,9 @@ mod tests {
         let sql = read.sql.as_mut().unwrap();
         (sql.image, sql.sa_password) = (String::new(), Secret::default());
         assert_eq!(read.sql.take(), Some(SqlConfig::default()));
+        // What was kept before there was a front door ran without one, and goes on so until `up`.
+        assert!(read.front_door.on && !FrontDoorConfig::default().on);
+        read.front_door.on = false;
         read.octopus.admin_password = Secret::default();
         read.database = DatabaseConfig {
             name: String::new(),

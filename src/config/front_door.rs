@@ -12,7 +12,8 @@ use super::timing::milliseconds;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FrontDoorConfig {
-    /// Whether there is one. Without it node 1 itself is published on `OCTOPUS_PORT`.
+    /// Whether there is one. Without it node 1 itself is published on `OCTOPUS_PORT`. A stack that was
+    /// kept before there were front doors has none until its next `up`.
     pub on: bool,
     /// `TLS_CERT`, as written: relative to the project directory.
     pub certificate: Option<String>,

@@ -90,7 +90,7 @@ pub const KEYS: &[Key] = &[
     unset("BACKUP_KEEP"),
     unset("BACKUP_SCHEDULE"),
     unset("BACKUP_RECIPIENT"),
-    key("FRONT_DOOR", "off"),
+    key("FRONT_DOOR", "on"),
     unset("TLS_CERT"),
     unset("TLS_KEY"),
     unset("HTTPS_PORT"),

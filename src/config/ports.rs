@@ -169,12 +169,14 @@ impl Chosen<'_> {
 
     /// Ports of the nodes, and those of the front door beside its web address.
     fn services(&self) -> Vec<Span> {
-        let mut spans = vec![self.of_nodes(
-            "OCTOPUS_PORT",
-            self.octopus.port,
-            self.ports.node_base,
-            |number| Whose::Node(number, Service::Web),
-        )];
+        // Whoever is told of a node's own port behind a front door is told what moves it.
+        let key = if self.door.on {
+            "OCTOPUS_NODE_PORT_BASE"
+        } else {
+            "OCTOPUS_PORT"
+        };
+        let web = |number| Whose::Node(number, Service::Web);
+        let mut spans = vec![self.of_nodes(key, self.octopus.port, self.ports.node_base, web)];
         let https = self.door.https_port.filter(|_| self.door.on);
         let on_https = |port| self.at_the_door("HTTPS_PORT", port, |_| Whose::Door(Service::Https));
         spans.extend(https.map(on_https));
@@ -224,7 +226,7 @@ impl Chosen<'_> {
         let address_key = address_key("OCTOPUS_NODE_BIND_ADDRESS", ip.is_some());
         let ip = ip.unwrap_or_else(|| loopback(self.octopus.bind));
         match base {
-            Some(base) => span("OCTOPUS_NODE_PORT_BASE", address_key, ip, u32::from(base)),
+            Some(base) => span(key, address_key, ip, u32::from(base)),
             None => span(key, address_key, ip, port + 1),
         }
     }
@@ -235,9 +237,14 @@ impl Chosen<'_> {
         let spans = self.spans();
         let mut clashes = Vec::new();
         for (place, span) in spans.iter().enumerate() {
-            let told = |clash: &Clash| matches!(clash, Clash::NoneLeft { key } if *key == span.key);
+            let key = match (span.key, self.ports.node_base) {
+                ("OCTOPUS_NODE_PORT_BASE", None) => "OCTOPUS_PORT",
+                (key, _) => key,
+            };
+            let told =
+                |clash: &Clash| matches!(clash, Clash::NoneLeft { key: told } if *told == key);
             if !span.has_room() && !clashes.iter().any(told) {
-                clashes.push(Clash::NoneLeft { key: span.key });
+                clashes.push(Clash::NoneLeft { key });
             }
             let others = spans[..place].iter().filter(|other| other.key != span.key);
             let meeting = others.filter_map(|other| {

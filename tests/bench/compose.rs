@@ -79,7 +79,7 @@ impl Compose {
     /// A stack of SQL Server and two nodes, of which nothing exists yet.
     pub(crate) fn project(&self, name: &str) -> Project<'_> {
         let stack = Stack::real(name);
-        let second = stack.port("octopus-server-2").to_string();
+        let second = (stack.web() + 1).to_string();
         for (key, value) in [
             ("MASTER_KEY", MASTER_KEY),
             ("PRIVILEGED", "false"),

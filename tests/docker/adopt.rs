@@ -19,6 +19,7 @@ use crate::kit::process::wait_until;
 use crate::kit::stack::ADMIN_PASSWORD;
 use crate::kit::stack::SA_PASSWORD;
 use crate::kit::stack::Stack;
+use crate::kit::tls::Secure;
 
 const NODE: &str = "octopus-server-1";
 const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
@@ -79,7 +80,7 @@ fn relatives(project: &str, dir: &Path) -> Shape {
 }
 
 fn installation(stack: &Stack) -> String {
-    let (status, body) = http::get(stack.port(NODE), "/api", "").unwrap();
+    let (status, body) = http::get(stack.web(), "/api", "").unwrap();
     assert_eq!(status, 200, "{body}");
     let api: Value = serde_json::from_str(&body).unwrap();
     api["InstallationId"].as_str().unwrap().to_owned()
@@ -126,11 +127,8 @@ fn forgets(stack: &Stack, old: &OldStack) {
 fn named_volumes_are_used_as_they_are_and_the_old_stack_can_come_back() {
     let stack = quick("adopt-vendor", 1);
     stack.secret(KEY);
-    let old = OldStack::up(
-        &stack,
-        &stack.name,
-        &vendors(&stack.name, stack.port(NODE) + 5),
-    );
+    let polling = stack.web() + 5;
+    let old = OldStack::up(&stack, &stack.name, &vendors(&stack.name, polling));
     put_into(&stack, &old.names[1], "/artifacts", odd_files());
     let (there, wanted) = (installation(&stack), files(&stack, &old.names[1]));
     let things = old.things();
@@ -144,7 +142,7 @@ fn named_volumes_are_used_as_they_are_and_the_old_stack_can_come_back() {
             stack.name
         ),
         "MASTER_KEY=***",
-        "polling Tentacles",
+        &format!("OCTOPUS_POLLING_PORT_BASE={polling}"),
     ] {
         assert!(planned.contains(says), "{says}: {planned}");
     }
@@ -154,6 +152,8 @@ fn named_volumes_are_used_as_they_are_and_the_old_stack_can_come_back() {
 
     stack.run(&["adopt", "--yes"]).ok().says("is adopted");
     is_the_same(&stack, &there, &wanted);
+    let tentacles = Secure::connect(polling).map(|one| one.greeting);
+    assert_eq!(tentacles.unwrap(), "stand-in octo-old on 10943");
     assert!(old.is_kept() && old.has_its_volumes());
     assert_eq!(
         ours(&stack).len(),
@@ -172,7 +172,7 @@ fn named_volumes_are_used_as_they_are_and_the_old_stack_can_come_back() {
     assert_eq!(old.things(), things);
     assert_eq!(installation(&stack), there);
     let ping = "/api/octopusservernodes/ping";
-    let (status, _) = http::get(stack.port(NODE), ping, "").unwrap();
+    let (status, _) = http::get(stack.web(), ping, "").unwrap();
     assert_eq!(status, 200, "it takes tasks again");
     assert_eq!(files(&stack, &old.names[1]), wanted);
     stack.run(&["up"]).with(78).says("octo-local adopt");

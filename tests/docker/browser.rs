@@ -10,13 +10,12 @@ use crate::kit::stack::Stack;
 #[test]
 fn a_browser_that_came_early_lands_on_octopus_by_itself() {
     let stack = Stack::demo("browser");
-    stack.set("FRONT_DOOR", "on");
     // Long enough to be seen on the page.
     stack.set("STANDIN_SQL_START_DELAY_MS", "4000");
     stack.set("STANDIN_OCTOPUS_MIGRATE_MS", "6000");
     let browser = Browser::start();
     let up = stack.spawn(&["up", "--demo"]);
-    let port = stack.port("octopus-server-1");
+    let port = stack.web();
     wait_until("the front door is open", || http::get(port, "/", ""));
     browser.open(&format!("http://127.0.0.1:{port}/"));
     assert_eq!(browser.title(), "Octopus is on its way");

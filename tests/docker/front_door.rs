@@ -14,15 +14,13 @@ const NODE_2: &str = "octopus-server-2";
 
 /// A stack of two nodes behind a front door.
 fn behind_a_door(name: &str) -> Stack {
-    let stack = quick(name, 2);
-    stack.set("FRONT_DOOR", "on");
-    stack
+    quick(name, 2)
 }
 
 #[test]
 fn restarts_of_nodes_and_a_killed_daemon_lose_no_request() {
     let stack = behind_a_door("front-door");
-    let port = stack.port(NODE_1);
+    let port = stack.web();
     let url = format!("http://127.0.0.1:{port}");
     stack.run(&["up"]).ok().says(&url);
     let status = stack.status();
@@ -70,7 +68,7 @@ fn restarts_of_nodes_and_a_killed_daemon_lose_no_request() {
 #[test]
 fn a_long_connection_lasts_as_long_as_its_node_and_outlives_the_daemon() {
     let stack = behind_a_door("front-door-socket");
-    let port = stack.port(NODE_1);
+    let port = stack.web();
     stack.run(&["up"]).ok();
     let on = |node: &str| {
         wait_until(&format!("a connection reached {node}"), || {
@@ -104,11 +102,10 @@ fn a_stack_that_is_stopped_with_its_daemon_leaves_no_front_door() {
         stack.front_doors().is_empty().then_some(())
     });
     // Without one node 1 has its port again.
-    stack.unset("FRONT_DOOR");
+    stack.set("FRONT_DOOR", "off");
     stack.run(&["up"]).ok();
     assert_eq!(stack.front_doors(), []);
-    let node = stack.port(NODE_1);
-    assert_eq!(http::get(node, "/api", "").unwrap().0, 200);
+    assert_eq!(http::get(stack.web(), "/api", "").unwrap().0, 200);
     stack.run(&["down"]).ok();
 }
 
@@ -123,7 +120,7 @@ fn what_a_front_door_cannot_have_is_told_before_anything_is_made() {
         other.signing_key.serialize_pem(),
     )
     .unwrap();
-    let port = stack.port(NODE_1);
+    let port = stack.web();
     stack.set("TLS_CERT", "cert.pem");
     stack.set("TLS_KEY", "key.pem");
     stack.set("HTTPS_PORT", &(port + 5).to_string());
@@ -150,7 +147,7 @@ fn what_a_front_door_cannot_have_is_told_before_anything_is_made() {
 #[test]
 fn requests_are_written_down_where_asked_with_the_client_that_a_trusted_proxy_names() {
     let stack = behind_a_door("front-door-log");
-    let port = stack.port(NODE_1);
+    let port = stack.web();
     stack.set("FRONT_DOOR_TRUSTED_PROXIES", "127.0.0.0/8,proxy");
     stack.set("FRONT_DOOR_ACCESS_LOG", "yes");
     for words in [&["plan"], &["up"]] {

@@ -16,9 +16,8 @@ const NODE_2: &str = "octopus-server-2";
 fn published(name: &str) -> (Stack, u16, u16) {
     let stack = quick(name, 2);
     // The front door's, and two of nodes, are before them.
-    let grpc = stack.port(NODE_1) + 3;
+    let grpc = stack.web() + 3;
     let polling = grpc + 3;
-    stack.set("FRONT_DOOR", "on");
     stack.set("OCTOPUS_GRPC_PORT", &grpc.to_string());
     stack.set("OCTOPUS_POLLING_PORT_BASE", &polling.to_string());
     (stack, grpc, polling)

@@ -49,11 +49,10 @@ fn still_listed(stack: &Stack) -> Vec<String> {
 #[test]
 fn from_three_nodes_to_one_and_back_no_request_fails() {
     let stack = keyed("scale", 3);
-    stack.set("FRONT_DOOR", "on");
     stack.run(&["up"]).ok();
     let all = ["octopus", "octopus-2", "octopus-3"];
     assert_eq!(names(&stack), all);
-    let clients = Clients::of(stack.port(NODE_1));
+    let clients = Clients::of(stack.web());
     stack.run(&["up", "--nodes", "1"]).ok();
     assert_eq!(stack.witness.containers(&stack.label()).len(), 2);
     assert_eq!(names(&stack), ["octopus"], "who left is off the list");

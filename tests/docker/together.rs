@@ -37,11 +37,11 @@ fn f15_five_ups_at_once_all_succeed_and_make_one_stack() {
         made(&stack),
         once_each(&["db", "octopus-server-1", "octopus-server-2"])
     );
+    let (processes, doors) = (stack.processes(), stack.front_doors());
     assert_eq!(
-        stack.processes().len(),
-        1,
-        "one daemon: {:?}",
-        stack.processes()
+        (processes.len(), doors.len()),
+        (2, 1),
+        "one daemon and one front door: {processes:?}"
     );
     stack.assert_no_violation();
 }

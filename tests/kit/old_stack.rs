@@ -72,7 +72,7 @@ impl OldStack {
         let old = Self {
             names: [name(db), name(node)],
             project: project.to_owned(),
-            port: stack.port("octopus-server-1"),
+            port: stack.web(),
             successor: stack.label(),
             volumes,
             witness,

@@ -31,7 +31,7 @@ use super::process::Running;
 use super::process::wait_until;
 use super::recorder::Recorder;
 
-/// Ports of a stack: SQL Server's, then up to nine nodes'.
+/// Ports of a stack: SQL Server's, then the web address, then up to eight nodes'.
 const PORTS: u16 = 10;
 /// Below the ports that the kernel gives to clients.
 const FIRST_PORT: u16 = 21_000;
@@ -197,13 +197,24 @@ impl Stack {
         }
     }
 
-    /// The port on the host that a unit publishes.
+    /// The port on the host that a unit publishes: the first node has the web address where there is
+    /// no front door, and the port after it behind one.
     pub(crate) fn port(&self, unit: &str) -> u16 {
-        let first = |key: &str| self.vars.borrow()[key].parse::<u16>().unwrap();
-        match unit.strip_prefix("octopus-server-") {
-            Some(number) => first("OCTOPUS_PORT") + number.parse::<u16>().unwrap() - 1,
-            None => first("SQL_PORT"),
-        }
+        let Some(number) = unit.strip_prefix("octopus-server-") else {
+            return self.port_in("SQL_PORT");
+        };
+        let vars = self.vars.borrow();
+        let has_door = vars.get("FRONT_DOOR").is_none_or(|value| value == "on");
+        self.web() + number.parse::<u16>().unwrap() - u16::from(!has_door)
+    }
+
+    /// The port of the web address.
+    pub(crate) fn web(&self) -> u16 {
+        self.port_in("OCTOPUS_PORT")
+    }
+
+    fn port_in(&self, key: &str) -> u16 {
+        self.vars.borrow()[key].parse().unwrap()
     }
 
     /// Sets a variable of `.env`.

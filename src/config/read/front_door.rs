@@ -90,7 +90,7 @@ impl Reader<'_> {
         ] {
             if self.given(key).is_some() {
                 let why = "it is of use only to the front door, which is off";
-                self.warn(key, why, "set FRONT_DOOR=on, or leave it out");
+                self.warn(key, why, "leave out FRONT_DOOR=off, or this");
             }
         }
     }
@@ -102,11 +102,9 @@ mod tests {
     use super::super::tests::keys_of;
     use super::super::tests::with;
 
-    /// The keys of the problems of a front door with this beside it.
+    /// The keys of the problems of a front door, which is there unasked, with this beside it.
     fn problems_of_a_door(more: &[(&str, &str)]) -> Vec<String> {
-        let mut all = vec![("FRONT_DOOR", "on")];
-        all.extend_from_slice(more);
-        keys_of(read(&with(&all)))
+        keys_of(read(&with(more)))
     }
 
     #[test]
@@ -129,8 +127,12 @@ mod tests {
         }
         // The nodes are on the ports after the front door's.
         let (port, nodes) = (("OCTOPUS_PORT", "1400"), ("OCTOPUS_NODES", "1"));
-        assert_eq!(problems_of_a_door(&[port, nodes]), ["SQL_PORT"]);
-        assert_eq!(keys_of(read(&with(&[port, nodes]))), none);
+        assert_eq!(
+            problems_of_a_door(&[port, nodes]),
+            ["OCTOPUS_NODE_PORT_BASE"]
+        );
+        let off = ("FRONT_DOOR", "off");
+        assert_eq!(keys_of(read(&with(&[off, port, nodes]))), none);
         assert_eq!(
             problems_of_a_door(&[("OCTOPUS_PORT", "65535")]),
             ["OCTOPUS_PORT"]
@@ -147,13 +149,14 @@ mod tests {
             problems_of_a_door(&bad),
             [key, key, "FRONT_DOOR_ACCESS_LOG"]
         );
-        let read = read(&with(&[("FRONT_DOOR", "on"), (key, "0.0.0.0/0")])).unwrap();
+        let read = read(&with(&[(key, "0.0.0.0/0")])).unwrap();
         assert!(read.warnings.iter().any(|warning| warning.key == key));
     }
 
     #[test]
     fn what_only_a_front_door_uses_is_named_where_there_is_none() {
-        let read = read(&with(&[("TLS_CERT", "c.pem"), ("HOLD_TIMEOUT", "5s")])).unwrap();
+        let (off, cert) = (("FRONT_DOOR", "off"), ("TLS_CERT", "c.pem"));
+        let read = read(&with(&[off, cert, ("HOLD_TIMEOUT", "5s")])).unwrap();
         let named = read.warnings.iter().map(|warning| warning.key.as_str());
         let named: Vec<&str> = named.filter(|key| *key != "OCTOPUS_SERVER_TAG").collect();
         assert_eq!(named, ["TLS_CERT", "HOLD_TIMEOUT"]);

@@ -448,7 +448,8 @@ fn what_the_images_honour_and_cannot_work_here_is_refused() {
     ] {
         assert_eq!(problem_of(&[(key, value)]).key, key);
     }
-    let config = config_of(&[("TZ", "Europe/Berlin"), ("HTTPS_PORT", "8443")]);
+    let off = ("FRONT_DOOR", "off");
+    let config = config_of(&[off, ("TZ", "Europe/Berlin"), ("HTTPS_PORT", "8443")]);
     assert!(
         config.octopus.extra.contains_key("TZ") && config.sql.unwrap().extra.contains_key("TZ")
     );
@@ -501,11 +502,12 @@ fn values_with_a_form_are_refused_in_another_form() {
         ("PROBE_INTERVAL", "0"),
         ("NODE_START_LIMIT", "9999999999h"),
         ("FRONT_DOOR", "open"),
-        ("HTTPS_PORT", "0"),
         ("HOLD_TIMEOUT", "x"),
     ] {
         assert_eq!(problem_of(&[(key, value)]).key, key, "{value}");
     }
+    let https = ("HTTPS_PORT", "0");
+    assert_eq!(problem_of(&[("FRONT_DOOR", "off"), https]).key, https.0);
     for (key, value) in [
         ("MSSQL_PID", "developer"),
         ("MSSQL_PID", "ABCDE-12345-ABCDE-12345-ABCDE"),
