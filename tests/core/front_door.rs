@@ -249,37 +249,39 @@ fn it_ends_once_nothing_runs_any_more() {
     assert_eq!(bench.door.last(), Some(&None));
 }
 
+/// The ports that an `up` takes for this stack's own front door's.
+fn own_ports(bench: &mut Bench) -> Vec<u16> {
+    bench.ask(Request::Up(up(TWO)));
+    let inquiry = bench.effects.iter().rev().find_map(|effect| match effect {
+        Effect::Gather(_, inquiry) => Some(inquiry),
+        _ => None,
+    });
+    let own = inquiry.expect("facts are asked for").own_listeners.iter();
+    own.map(SocketAddr::port).collect()
+}
+
+/// Nothing runs any more, and the front door is to end.
+fn ends(bench: &mut Bench) {
+    bench.seen.containers.clear();
+    bench.finish_actions();
+    bench.look();
+    assert_eq!(bench.door.last(), Some(&None));
+    assert_eq!(own_ports(bench), [8080]);
+    bench.on(Event::FrontDoor(DoorReport::Silent));
+    assert_eq!(own_ports(bench), [8080]);
+    bench.on(Event::FrontDoor(DoorReport::Ended));
+    assert_eq!(own_ports(bench), [0; 0]);
+}
+
 #[test]
 fn to_an_up_the_ports_of_one_that_is_ending_are_free() {
-    let own_ports = |bench: &mut Bench| -> Vec<u16> {
-        bench.ask(Request::Up(up(TWO)));
-        let inquiry = bench.effects.iter().rev().find_map(|effect| match effect {
-            Effect::Gather(_, inquiry) => Some(inquiry),
-            _ => None,
-        });
-        let own = inquiry.expect("facts are asked for").own_listeners.iter();
-        own.map(SocketAddr::port).collect()
-    };
     let mut bench = ready();
     reports(&mut bench, 0);
     let id = bench.ask(down(false));
     assert!(bench.is_taken(id));
-    let stored = bench.core.stored().clone();
-    let ends = |bench: &mut Bench| {
-        bench.seen.containers.clear();
-        bench.finish_actions();
-        bench.look();
-        assert_eq!(bench.door.last(), Some(&None));
-    };
     // The next daemon ends what one that was killed left behind.
-    for mut bench in [bench.followed_by(stored), bench] {
-        ends(&mut bench);
-        assert_eq!(own_ports(&mut bench), [8080]);
-        bench.on(Event::FrontDoor(DoorReport::Silent));
-        assert_eq!(own_ports(&mut bench), [8080]);
-        bench.on(Event::FrontDoor(DoorReport::Ended));
-        assert_eq!(own_ports(&mut bench), [0; 0]);
-    }
+    ends(&mut bench.followed_by(bench.core.stored().clone()));
+    ends(&mut bench);
 }
 
 #[test]

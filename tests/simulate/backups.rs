@@ -211,6 +211,11 @@ impl Sim {
         });
     }
 
+    /// Whether what was brought back is a part of the data only.
+    pub(super) fn has_half_data(&self) -> bool {
+        self.world.sets.half
+    }
+
     /// A volume is gone; with that of the data goes what was half of it.
     pub(super) fn forget_half_data(&mut self, volume: &str) {
         self.world.sets.half &= volume != DATA;

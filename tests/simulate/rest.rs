@@ -309,7 +309,11 @@ impl Sim {
         self.must(named, || {
             format!("failed without a cause: {}", status.message)
         });
-        let true_cause = self.env.mistake.is_some() || self.name_was_taken || self.unseen_version;
+        // A rollback that broke off in the middle of the data waits for a person to ask again.
+        let true_cause = self.env.mistake.is_some()
+            || self.name_was_taken
+            || self.unseen_version
+            || self.has_half_data();
         self.must(true_cause, || {
             format!("failed, and nothing is wrong: {}", brief(status))
         });
