@@ -423,17 +423,12 @@ impl Draft<'_> {
     pub fn create(&self, file: &str) -> Result<File, DirectoryError> {
         let path = self.path.join(file);
         File::options()
+            .read(true)
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(&path)
             .map_err(io_error("write", &path))
-    }
-
-    /// Opens a file of it, to check what was written.
-    pub fn open(&self, file: &str) -> Result<File, DirectoryError> {
-        let path = self.path.join(file);
-        File::open(&path).map_err(io_error("read", &path))
     }
 
     /// Writes the manifest and the sums, and gives the set its name. When this returns, it is whole
