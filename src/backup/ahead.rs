@@ -77,6 +77,8 @@ impl Read for Ahead<'_> {
 
 fn read(mut file: File, send: &mpsc::SyncSender<Piece>, free: &mpsc::Receiver<Vec<u8>>) -> Sha256 {
     let mut sha = Sha256::new();
+    // Several reads of the disk at once: it is far quicker at these.
+    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
     loop {
         let mut piece = free.try_recv().unwrap_or_default();
         piece.resize(BUFFER, 0);

@@ -10,7 +10,6 @@ use age::stream::StreamReader;
 use age::stream::StreamWriter;
 use sha2::Digest as _;
 use sha2::Sha256;
-use zstd::zstd_safe::CParameter;
 
 use super::ahead::Ahead;
 use super::manifest::Kind;
@@ -25,8 +24,6 @@ const LEVEL: i32 = 1;
 const WINDOW_LOG: u32 = 19;
 /// What a reader accepts, for sets that a later program wrote with a larger one.
 const WINDOW_LOG_MAX: u32 = 23;
-/// So much is compressed at a time by the thread beside.
-const JOB: u32 = 1024 * 1024;
 /// Writes of the file and reads of it are of this size.
 const BUFFER: usize = 128 * 1024;
 
@@ -140,9 +137,6 @@ impl PartWriter {
         let mut encoder = zstd::Encoder::new(sealed, LEVEL)?;
         encoder.window_log(WINDOW_LOG)?;
         encoder.include_checksum(false)?;
-        // Beside this thread, which hashes and writes meanwhile, and in pieces of little memory.
-        encoder.multithread(1)?;
-        encoder.set_parameter(CParameter::JobSize(JOB))?;
         Ok(Self {
             kind,
             plain: Hashing::new(encoder),

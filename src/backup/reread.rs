@@ -76,6 +76,8 @@ fn read(file: &File, told: &mpsc::Receiver<u64>) -> io::Result<Vec<u8>> {
     let mut sha = Sha256::new();
     let mut buffer = vec![0; BUFFER];
     let mut done = 0;
+    // Several reads of the disk at once: it is far quicker at these.
+    let _ = rustix::fs::fadvise(file, 0, None, Advice::Sequential);
     while let Ok(until) = told.recv() {
         // What was told meanwhile comes along.
         let until = told.try_iter().last().unwrap_or(until);
