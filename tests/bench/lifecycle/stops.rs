@@ -59,6 +59,7 @@ pub(crate) fn measure(sizes: &Sizes) -> Vec<Row> {
             Samples::of(beyond),
         )
         .must(2_000.0)
+        .aim(2_000.0)
         .worst()
         .peer("docker stop: 10 s"),
     ]
