@@ -1,7 +1,9 @@
 //! The product on the real engine: what a person types, what the engine then shows.
 
 mod adopt;
+mod at_once;
 mod backup;
+mod backup_killed;
 mod bad_days;
 mod browser;
 mod crash;

@@ -423,17 +423,12 @@ impl Draft<'_> {
     pub fn create(&self, file: &str) -> Result<File, DirectoryError> {
         let path = self.path.join(file);
         File::options()
+            .read(true)
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(&path)
             .map_err(io_error("write", &path))
-    }
-
-    /// Opens a file of it, to check what was written.
-    pub fn open(&self, file: &str) -> Result<File, DirectoryError> {
-        let path = self.path.join(file);
-        File::open(&path).map_err(io_error("read", &path))
     }
 
     /// Writes the manifest and the sums, and gives the set its name. When this returns, it is whole
@@ -559,6 +554,37 @@ mod tests {
         let (sets, leftovers) = directory.list().unwrap();
         assert_eq!((sets.len(), leftovers), (1, 1));
         assert!(dir.path().join("mine/deep").is_dir() && dir.path().join(".git/deep").is_dir());
+    }
+
+    #[test]
+    fn a_run_killed_at_any_of_its_files_leaves_nothing_that_looks_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::at(dir.path().to_owned());
+        let model = write(&directory.lock(&octo()).unwrap(), "model");
+        let parts = model.parts.iter();
+        let parts = parts.map(|part| part.kind.file(&model.encryption));
+        let files: Vec<String> = parts
+            .chain([manifest::FILE, SUMS].map(str::to_owned))
+            .collect();
+        let half = dir.path().join(".octo.next.partial");
+        for (count, is_cut) in (0..=files.len()).flat_map(|count| [(count, false), (count, true)]) {
+            fs::create_dir(&half).unwrap();
+            for file in &files[..count] {
+                fs::copy(dir.path().join("model").join(file), half.join(file)).unwrap();
+            }
+            if let Some(last) = files[..count].last().filter(|_| is_cut) {
+                let cut = File::options().write(true).open(half.join(last)).unwrap();
+                cut.set_len(cut.metadata().unwrap().len() / 2).unwrap();
+            }
+            let (sets, leftovers) = directory.list().unwrap();
+            assert_eq!((sets.len(), leftovers), (1, 1), "{count} {is_cut}");
+            let locked = directory.lock(&octo()).unwrap();
+            assert_eq!(locked.sweep().unwrap(), 1);
+            write(&locked, "next");
+            let (sets, leftovers) = directory.list().unwrap();
+            assert!(sets.iter().all(Listed::is_whole) && sets.len() == 2 && leftovers == 0);
+            locked.remove(&name("next")).unwrap();
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! the next one is due ([`schedule`]), how far a run is ([`progress`]).
 
 pub mod admission;
+mod ahead;
 pub mod directory;
 pub mod manifest;
 pub mod name;
@@ -17,6 +18,7 @@ pub mod part;
 pub mod progress;
 pub mod prune;
 pub mod pump;
+mod reread;
 pub mod restore;
 pub mod restore_test;
 pub mod retention;

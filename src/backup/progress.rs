@@ -10,7 +10,7 @@ const TOO_EARLY: Duration = Duration::from_millis(500);
 /// How far a run is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Progress {
-    /// What is under way, for people: `repository`, `checking what was written`.
+    /// What is under way, for people: `repository`.
     pub step: String,
     /// Bytes that went through, of all parts.
     pub done: u64,

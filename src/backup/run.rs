@@ -22,8 +22,6 @@ use super::manifest::Manifest;
 use super::manifest::Part;
 use super::manifest::Ran;
 use super::name::SetName;
-use super::part;
-use super::part::Fault;
 use super::part::PartWriter;
 use super::part::Recipients;
 use super::progress::Progress;
@@ -126,9 +124,6 @@ pub enum RunError {
         /// Why.
         source: AnyError,
     },
-    /// What was written is not what is read again.
-    #[error("what was written cannot be read again: {0}")]
-    Fault(#[from] Fault),
     /// The stack is not in a state that can be backed up.
     #[error("{0}")]
     NotNow(String),
@@ -168,7 +163,6 @@ pub async fn run(
     let (database, server) = making.database().await?;
     making.volumes(source.files).await?;
     let has_secrets = making.configuration(wanted.without_secrets).await?;
-    making.check().await?;
     let (encryption, parts) = (making.encryption, making.parts);
     let took = making.began.elapsed();
     let still = stillness(source, wanted).await?;
@@ -341,25 +335,6 @@ impl Making<'_> {
         let written = writing.await.map_err(|error| failure(error.into()))?;
         self.parts
             .push(written.map_err(|error| failure(error.into()))?);
-        Ok(())
-    }
-
-    /// Reads what was written again, from the disk.
-    async fn check(&mut self) -> Result<(), RunError> {
-        self.progress.send_modify(|progress| {
-            "checking what was written".clone_into(&mut progress.step);
-        });
-        for part in self.parts.clone() {
-            let name = part.kind.file(&self.encryption);
-            let file = self.draft.open(&name)?;
-            let reading = tokio::task::spawn_blocking(move || {
-                part::check_stored(&part, &name, file, |_: &[u8]| true)
-            });
-            reading.await.map_err(|error| RunError::Part {
-                part: "check",
-                source: error.into(),
-            })??;
-        }
         Ok(())
     }
 }

@@ -107,6 +107,11 @@ pub async fn make(
     if let Some(note) = stored.backups.unfinished() {
         return Err(NoBackup::NotNow(note.to_string()));
     }
+    if stored.backups.upgrades.migrating().is_some() {
+        let words = "an upgrade is not done, so the database may be migrated in part only; ask again when it is done or \
+                     taken back";
+        return Err(NoBackup::NotNow(words.to_owned()));
+    }
     let _one_at_a_time = alone(paths)?;
     let mut cache = ObservationCache::default();
     let observed = engine.observe(&spec.project, &[], &mut cache).await?;

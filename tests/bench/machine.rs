@@ -1,6 +1,5 @@
 //! What the figures were measured on.
 
-use crate::Bench;
 use crate::kit::docker::Witness;
 
 /// The load averages over one, five and fifteen minutes.
@@ -13,13 +12,9 @@ pub(crate) fn load() -> String {
 }
 
 /// Cores, memory, kernel, engine, and the peer.
-pub(crate) fn describe(bench: &Bench) -> String {
+pub(crate) fn describe(peer: &str) -> String {
     let witness = Witness::new();
     let info = witness.wait(witness.docker().info()).unwrap();
-    let peer = match &bench.compose {
-        Ok(compose) => format!("docker compose {}", compose.version),
-        Err(_) => "no docker compose".to_owned(),
-    };
     format!(
         "octo-local {}; {} cores, {} MiB, Linux {}, Docker Engine {}, {peer}",
         env!("CARGO_PKG_VERSION"),

@@ -23,6 +23,7 @@ mod adoption;
 mod cold;
 mod compose;
 mod elf;
+mod environment;
 mod failures;
 mod floor;
 mod footprint;
@@ -35,6 +36,10 @@ mod proxy;
 mod repeat;
 mod sizes;
 mod stopwatch;
+#[expect(
+    dead_code,
+    reason = "each of the benchmarks prints a table, and uses a part of what tables can"
+)]
 mod table;
 
 use std::panic::AssertUnwindSafe;
@@ -96,9 +101,13 @@ fn main() -> ExitCode {
         }
     }
     drop(images);
+    let peer = match &bench.compose {
+        Ok(compose) => format!("docker compose {}", compose.version),
+        Err(_) => "no docker compose".to_owned(),
+    };
     println!(
         "{}\nload average {before} before, {} after",
-        machine::describe(&bench),
+        machine::describe(&peer),
         machine::load()
     );
     println!("{table}");

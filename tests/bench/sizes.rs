@@ -1,5 +1,7 @@
 //! How much of everything is measured. The defaults keep a whole run under six minutes.
 
+use crate::environment::number;
+
 /// How often and how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
@@ -20,15 +22,4 @@ impl Sizes {
             kills: number("OCTO_BENCH_KILLS", 20),
         }
     }
-}
-
-fn number(name: &str, default: u32) -> u32 {
-    let Some(value) = std::env::var_os(name) else {
-        return default;
-    };
-    let number = value
-        .to_str()
-        .and_then(|text| text.parse().ok())
-        .filter(|number| *number > 0);
-    number.unwrap_or_else(|| panic!("{name} is not a number from 1"))
 }

@@ -30,16 +30,16 @@ impl Unit {
         }
     }
 
-    /// A bound, which is a round figure.
-    fn bound(self, value: f64) -> String {
+    /// A bound, which is a round figure, behind the sign of its side.
+    fn bound(self, side: &str, value: f64) -> String {
         match self {
-            Self::Millis if value >= 1_000.0 => format!("≤ {} s", value / 1e3),
-            Self::Millis => format!("≤ {value} ms"),
-            Self::Mebibytes => format!("≤ {value} MiB"),
-            Self::Megabytes => format!("≤ {value} MB"),
-            Self::Percent => format!("≤ {value} %"),
+            Self::Millis if value >= 1_000.0 => format!("{side} {} s", value / 1e3),
+            Self::Millis => format!("{side} {value} ms"),
+            Self::Mebibytes => format!("{side} {value} MiB"),
+            Self::Megabytes => format!("{side} {value} MB"),
+            Self::Percent => format!("{side} {value} %"),
             Self::Count if value == 0.0 => "0".to_owned(),
-            Self::Count => format!("≤ {value}"),
+            Self::Count => format!("{side} {value}"),
         }
     }
 }
@@ -98,8 +98,10 @@ pub(crate) struct Row {
     must: Option<f64>,
     aim: Option<f64>,
     measured: Samples,
-    /// The largest figure counts, not the median: it is a promise for every time.
+    /// The worst figure counts, not the median: it is a promise for every time.
     worst: bool,
+    /// More is better: the bounds are the least that it must be.
+    more: bool,
 }
 
 impl Row {
@@ -113,6 +115,7 @@ impl Row {
             aim: None,
             measured,
             worst: false,
+            more: false,
         }
     }
 
@@ -140,7 +143,7 @@ impl Row {
         }
     }
 
-    /// Judged by its largest figure.
+    /// Judged by its worst figure.
     pub(crate) fn worst(self) -> Self {
         Self {
             worst: true,
@@ -148,20 +151,33 @@ impl Row {
         }
     }
 
+    /// Its bounds are the least that it must be.
+    pub(crate) fn at_least(self) -> Self {
+        Self { more: true, ..self }
+    }
+
     fn judged(&self) -> f64 {
-        if self.worst {
-            self.measured.most()
+        match (self.worst, self.more) {
+            (false, _) => self.measured.median(),
+            (true, false) => self.measured.most(),
+            (true, true) => self.measured.least(),
+        }
+    }
+
+    fn keeps(&self, bound: f64) -> bool {
+        if self.more {
+            self.judged() >= bound
         } else {
-            self.measured.median()
+            self.judged() <= bound
         }
     }
 
     fn holds(&self) -> bool {
-        self.must.is_none_or(|bound| self.judged() <= bound)
+        self.must.is_none_or(|bound| self.keeps(bound))
     }
 
     fn verdict(&self) -> &'static str {
-        let reached = self.aim.map(|bound| self.judged() <= bound);
+        let reached = self.aim.map(|bound| self.keeps(bound));
         match (self.holds(), reached, self.must) {
             (false, _, _) => "**missed**",
             (true, Some(true), _) => "aim",
@@ -173,8 +189,9 @@ impl Row {
     }
 
     fn cells(&self) -> [String; 6] {
+        let side = if self.more { "≥" } else { "≤" };
         let bound = |bound: Option<f64>| {
-            bound.map_or_else(|| "–".to_owned(), |bound| self.unit.bound(bound))
+            bound.map_or_else(|| "–".to_owned(), |bound| self.unit.bound(side, bound))
         };
         [
             self.what.to_owned(),

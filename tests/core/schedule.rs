@@ -3,6 +3,7 @@
 use octo_local::daemon::core::Duty;
 use octo_local::daemon::message::BackedUp;
 use octo_local::daemon::message::BackupFor;
+use octo_local::daemon::store::Upgrading;
 use octo_local::reconcile::status::Note;
 
 use super::known::answer;
@@ -97,6 +98,22 @@ fn what_was_missed_is_made_up_for_once_also_by_another_daemon() {
     assert_eq!(begun(&mut next), 1);
     next.on(made());
     next.settle();
+    assert_eq!(begun(&mut next), 0);
+}
+
+#[test]
+fn none_is_begun_of_a_database_that_is_migrated_in_part() {
+    let bench = scheduled(AT_THREE);
+    let mut stored = bench.core.stored().clone();
+    stored.backups.upgrades.upgrading = Some(Upgrading::default());
+    let mut next = go_on_with(
+        &Bench {
+            core: Bench::new(stored, Duty::Supervise).core,
+            ..bench
+        },
+        AT_THREE,
+    );
+    at(&mut next, 10);
     assert_eq!(begun(&mut next), 0);
 }
 

@@ -17,7 +17,7 @@ use crate::kit::process::wait_until;
 use crate::kit::stack::Stack;
 
 /// More than fits on the small disk, and nothing that becomes smaller.
-fn large_file() -> Vec<u8> {
+pub(super) fn large_file() -> Vec<u8> {
     let mut state = 1u64;
     let bytes: Vec<u8> = std::iter::repeat_with(|| {
         state = state
@@ -36,7 +36,7 @@ fn large_file() -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-fn sets(stack: &Stack, from: &[&str]) -> (usize, u64) {
+pub(super) fn sets(stack: &Stack, from: &[&str]) -> (usize, u64) {
     let words = [&["backup", "list", "--format", "json"], from].concat();
     let list = stack.run(&words).ok().json();
     (

@@ -17,7 +17,7 @@ use crate::kit::stack::Stack;
 const NODE_2: &str = "octopus-server-2";
 
 /// What a node says of itself: its version, and which database it serves.
-fn served(stack: &Stack) -> (String, String) {
+pub(super) fn served(stack: &Stack) -> (String, String) {
     let (status, body) = http::get(stack.port(NODE), "/api", "").unwrap();
     assert_eq!(status, 200, "{body}");
     let api: Value = serde_json::from_str(&body).unwrap();
@@ -43,13 +43,13 @@ fn files(stack: &Stack) -> Vec<String> {
 }
 
 /// What the next version is, however it comes.
-fn versions(stack: &Stack, tag: &str, version: &str) {
+pub(super) fn versions(stack: &Stack, tag: &str, version: &str) {
     stack.set("OCTOPUS_SERVER_TAG", tag);
     stack.set("STANDIN_OCTOPUS_VERSION", version);
 }
 
 /// Two nodes of the older version, with files.
-fn older(name: &str) -> Stack {
+pub(super) fn older(name: &str) -> Stack {
     let stack = quick(name, 2);
     versions(&stack, TAGS[0], "2026.1.100");
     stack.run(&["up"]).ok();
@@ -57,13 +57,13 @@ fn older(name: &str) -> Stack {
     stack
 }
 
-fn step(stack: &Stack) -> String {
+pub(super) fn step(stack: &Stack) -> String {
     let status = stack.status();
     let step = status["version_change"]["step"].as_str();
     step.unwrap_or_default().to_owned()
 }
 
-fn sets(stack: &Stack) -> usize {
+pub(super) fn sets(stack: &Stack) -> usize {
     let read = std::fs::read_dir(stack.state().join("upgrades"));
     let names = read.into_iter().flatten().flatten();
     names

@@ -19,6 +19,11 @@ pub async fn rollback(context: &Context, yes: bool) -> Outcome {
     context.must_be_from_here().await?;
     let kept = context.applied().await.unwrap_or_default();
     let upgrades = &kept.backups.upgrades;
+    if upgrades.waiting().is_some() {
+        let line =
+            "the upgrade is not applied yet: `octo-local up` with what was before takes it back";
+        return Err(Failure::new(FAILED, line));
+    }
     let Some(upgrade) = upgrades.way_back().cloned() else {
         let line = "there is no upgrade that a backup was made for, so nothing can be taken back";
         return Err(Failure::new(FAILED, line));

@@ -77,12 +77,14 @@ impl Core {
     }
 
     /// Whether the data is at rest enough, and ours to read: the stack is wished to run, its
-    /// database serves, and a node's container is there, through which files are read.
+    /// database serves and is no version's in part, and a node's container is there, through which
+    /// files are read.
     fn can_be_backed_up(&self) -> bool {
         let database = self.state.records.get(UnitId::Sql);
         let mut containers = self.state.seen.containers.iter();
         self.state.desired.goal == Goal::Up
             && self.unfinished_restore().is_none()
+            && self.keeping.stored().backups.upgrades.migrating().is_none()
             && !self.state.desired.nodes_rest
             && *self.looks.engine() == EngineView::Answers
             && self.looks.may_act()
