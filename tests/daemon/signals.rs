@@ -1,11 +1,13 @@
 //! What signals do: stop in order, hurry, leave, start anew.
 
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::time::Instant;
 
 use super::attended;
+use crate::kit::process::Running;
 use crate::kit::process::wait_until;
 use crate::kit::stack::Stack;
 
@@ -175,4 +177,33 @@ fn f14_another_state_directory_is_no_way_to_a_second_daemon() {
     ));
     daemon.signal(Signal::QUIT);
     stack.end(daemon).ok();
+}
+
+/// A script that holds a lock while it calls `up` is not to find it held for as long as the stack is.
+#[test]
+fn neither_the_daemon_nor_the_front_door_holds_what_the_caller_had_open() {
+    let stack = Stack::demo("held-open");
+    let held = stack.dir().join("lock");
+    let up = stack.command(&["up", "--demo"]);
+    let mut caller = Command::new("sh");
+    caller.args(["-c", r#"exec 9>>"$0"; exec "$@""#]).arg(&held);
+    caller.arg(up.get_program()).args(up.get_args());
+    caller.current_dir(up.get_current_dir().unwrap());
+    for (key, value) in up.get_envs() {
+        match value {
+            Some(value) => caller.env(key, value),
+            None => caller.env_remove(key),
+        };
+    }
+    stack.end(Running::spawn(&mut caller)).ok();
+    let mut processes = stack.front_doors();
+    processes.extend(stack.daemon());
+    assert_eq!(processes.len(), 2);
+    for pid in processes {
+        let open = format!("/proc/{}/fd", pid.as_raw_pid());
+        let open = std::fs::read_dir(open).unwrap().flatten();
+        let mut files = open.filter_map(|file| std::fs::read_link(file.path()).ok());
+        assert!(!files.any(|file| file == held));
+    }
+    stack.run(&["down"]).ok();
 }

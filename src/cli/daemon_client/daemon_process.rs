@@ -55,6 +55,7 @@ const SYSTEMD: &str = "NOTIFY_SOCKET";
 
 /// Runs the daemon of this project.
 pub async fn daemon(context: &Context, detached: bool, held: bool) -> Outcome {
+    pass_nothing_on();
     if !detached && context.env.contains_key(SYSTEMD) {
         take_over(context).await;
     }
@@ -307,6 +308,12 @@ fn silent(context: &Context) -> Failure {
     )
 }
 
+/// What this process was given beside its standard streams goes to no process that it starts: a lock
+/// or a pipe of the caller's would be held for as long as that one lives.
+fn pass_nothing_on() {
+    close_fds::set_fds_cloexec(3, &[]);
+}
+
 fn spawn(context: &Context, held: bool) -> Result<std::process::Child, Failure> {
     let failure =
         |error: std::io::Error| Failure::new(FAILED, format!("start the daemon: {error}"));
@@ -317,6 +324,7 @@ fn spawn(context: &Context, held: bool) -> Result<std::process::Child, Failure> 
         .open(context.paths.log())
         .map_err(failure)?;
     let program = program_of(&std::env::current_exe().map_err(failure)?);
+    pass_nothing_on();
     Command::new(program)
         .args(context.same_project())
         .envs(context.same_places())
