@@ -262,7 +262,7 @@ fn is_name_and_port(host: &[u8]) -> bool {
         [b':', port @ ..] => {
             let digit = |all: u32, byte: &u8| all * 10 + u32::from(byte.wrapping_sub(b'0'));
             let is_number = port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
-            name > 0 && is_number && port.iter().fold(0, digit) <= u32::from(u16::MAX)
+            name > 0 && is_number && u16::try_from(port.iter().fold(0, digit)).is_ok()
         }
         _ => false,
     }
