@@ -35,6 +35,7 @@ mod proxy;
 mod repeat;
 mod sizes;
 mod stopwatch;
+#[expect(dead_code, reason = "units of the other benchmark")]
 mod table;
 
 use std::panic::AssertUnwindSafe;

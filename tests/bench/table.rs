@@ -13,6 +13,12 @@ pub(crate) enum Unit {
     Megabytes,
     /// Of one core.
     Percent,
+    /// Of a peer's figure.
+    Share,
+    /// Of a second.
+    Micros,
+    /// 1,024 bytes.
+    Kibibytes,
     /// Whole things.
     Count,
 }
@@ -26,6 +32,9 @@ impl Unit {
             Self::Mebibytes => format!("{value:.2} MiB"),
             Self::Megabytes => format!("{value:.2} MB"),
             Self::Percent => format!("{value:.3} %"),
+            Self::Share => format!("{value:.0} %"),
+            Self::Micros => format!("{value:.0} µs"),
+            Self::Kibibytes => format!("{value:.1} KiB"),
             Self::Count => format!("{value:.0}"),
         }
     }
@@ -38,6 +47,9 @@ impl Unit {
             Self::Mebibytes => format!("≤ {value} MiB"),
             Self::Megabytes => format!("≤ {value} MB"),
             Self::Percent => format!("≤ {value} %"),
+            Self::Share => format!("≥ {value} %"),
+            Self::Micros => format!("≤ {value} µs"),
+            Self::Kibibytes => format!("≤ {value} KiB"),
             Self::Count if value == 0.0 => "0".to_owned(),
             Self::Count => format!("≤ {value}"),
         }
@@ -156,12 +168,20 @@ impl Row {
         }
     }
 
+    /// Of a share more is better.
+    fn keeps(&self, bound: f64) -> bool {
+        match self.unit {
+            Unit::Share => self.judged() >= bound,
+            _ => self.judged() <= bound,
+        }
+    }
+
     fn holds(&self) -> bool {
-        self.must.is_none_or(|bound| self.judged() <= bound)
+        self.must.is_none_or(|bound| self.keeps(bound))
     }
 
     fn verdict(&self) -> &'static str {
-        let reached = self.aim.map(|bound| self.judged() <= bound);
+        let reached = self.aim.map(|bound| self.keeps(bound));
         match (self.holds(), reached, self.must) {
             (false, _, _) => "**missed**",
             (true, Some(true), _) => "aim",
