@@ -1,6 +1,7 @@
 //! Which node gets a request, who is out, and whether a failed request may be tried again. Pure:
 //! times are given.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
@@ -16,7 +17,7 @@ pub const TRIES: usize = 3;
 /// What is known of one node.
 #[derive(Clone, Debug)]
 struct Known {
-    node: Node,
+    node: Arc<Node>,
     /// A connection failed since the supervisor last called it ready, and no probe found it well.
     out: bool,
     /// Without a supervisor: our own probe found it draining.
@@ -89,11 +90,11 @@ impl Nodes {
                         known.out = false;
                         known.drains = false;
                     }
-                    known.node = node.clone();
+                    known.node = Arc::new(node.clone());
                     known
                 }
                 None => Known {
-                    node: node.clone(),
+                    node: Arc::new(node.clone()),
                     out: false,
                     drains: false,
                     requests: 0,
@@ -107,7 +108,7 @@ impl Nodes {
 
     /// The node for a request: of those that serve, were not tried, and have what is needed, the
     /// one with the fewest requests, and among equals the one that waited longest.
-    pub fn pick(&mut self, tried: &[Run], has: impl Fn(&Node) -> bool) -> Option<Node> {
+    pub fn pick(&mut self, tried: &[Run], has: impl Fn(&Node) -> bool) -> Option<Arc<Node>> {
         let chosen = self
             .known
             .iter_mut()
@@ -166,7 +167,7 @@ impl Nodes {
 
     /// The nodes to probe: those that are out though the supervisor calls them ready, and without a
     /// supervisor all that it last called ready.
-    pub fn to_probe(&self, alone: bool) -> Vec<Node> {
+    pub fn to_probe(&self, alone: bool) -> Vec<Arc<Node>> {
         self.known
             .iter()
             .filter(|known| known.node.state == NodeState::Ready)
@@ -279,7 +280,7 @@ mod tests {
     }
 
     fn pick(nodes: &mut Nodes) -> Option<String> {
-        nodes.pick(&[], |_| true).map(|node| node.name)
+        nodes.pick(&[], |_| true).map(|node| node.name.clone())
     }
 
     #[test]

@@ -18,6 +18,8 @@ const SIZE_DIGITS: u8 = 15;
 const EXTENSION: usize = 256;
 /// Bytes of a body's trailer fields.
 const TRAILERS: usize = 8 * 1024;
+/// How nearly every request line ends.
+const VERSION_LINE: &[u8] = b"HTTP/1.1\r\n";
 /// How an h2 connection begins (RFC 9113 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -54,6 +56,13 @@ enum Field {
     Encoding,
     Host,
     Other,
+}
+
+impl Field {
+    /// Whether its value is kept, to be read.
+    fn is_kept(self) -> bool {
+        matches!(self, Self::Length | Self::Encoding)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,8 +196,21 @@ impl Framing {
                     taken
                 }
                 // The long stretches of a head.
+                At::Version(0) if rest.starts_with(VERSION_LINE) => {
+                    self.at = At::FieldBegin;
+                    self.http10 = false;
+                    VERSION_LINE.len()
+                }
+                // Of trailers each byte is counted.
+                At::Name if !self.in_trailers => {
+                    let count = rest.iter().take_while(|byte| is_token(**byte)).count();
+                    rest[..count]
+                        .iter()
+                        .for_each(|byte| self.keep(byte.to_ascii_lowercase()));
+                    count
+                }
                 At::Target => rest.iter().take_while(|byte| is_target(**byte)).count(),
-                At::Value if self.field == Field::Other && !self.in_trailers => {
+                At::Value if !self.field.is_kept() && !self.in_trailers => {
                     rest.iter().take_while(|byte| is_value(**byte)).count()
                 }
                 _ => 0,
@@ -301,7 +323,7 @@ impl Framing {
             }
             (At::Value, b'\n') => return Err(Bad::LineEnd),
             (At::Value, _) if is_value(byte) => {
-                if matches!(self.field, Field::Length | Field::Encoding) {
+                if self.field.is_kept() {
                     self.keep(byte.to_ascii_lowercase());
                 }
                 At::Value
@@ -425,8 +447,25 @@ fn number(text: &[u8]) -> Option<u64> {
 
 /// `tchar` of RFC 9110 5.6.2.
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN[usize::from(byte)]
 }
+
+/// Whether a byte is a `tchar`.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut place = 0;
+    while place < others.len() {
+        table[others[place] as usize] = true;
+        place += 1;
+    }
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] |= (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};
 
 /// What may stand in a target: visible, and no fragment.
 fn is_target(byte: u8) -> bool {

@@ -163,11 +163,11 @@ impl Front {
     }
 
     /// Counts something that runs on a node for as long as the lease lives.
-    pub(super) fn lease(self: &Arc<Self>, node: &Node, load: Load) -> Lease {
+    pub(super) fn lease(self: &Arc<Self>, node: &Arc<Node>, load: Load) -> Lease {
         self.nodes().begin(&node.name, load);
         Lease {
             front: self.clone(),
-            name: node.name.clone(),
+            node: node.clone(),
             load,
         }
     }
@@ -258,14 +258,14 @@ impl Front {
 #[derive(Debug)]
 pub(super) struct Lease {
     front: Arc<Front>,
-    name: String,
+    node: Arc<Node>,
     load: Load,
 }
 
 impl Lease {
-    /// The node's name.
-    pub(super) fn node(&self) -> &str {
-        &self.name
+    /// The node.
+    pub(super) fn node(&self) -> &Node {
+        &self.node
     }
 
     pub(super) fn front(&self) -> &Arc<Front> {
@@ -275,7 +275,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.front.nodes().end(&self.name, self.load);
+        self.front.nodes().end(&self.node.name, self.load);
     }
 }
 

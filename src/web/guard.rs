@@ -21,6 +21,7 @@ use tokio::io::ReadBuf;
 use tokio::time::Instant;
 use tokio::time::Sleep;
 
+use super::forwarded::Peer;
 use super::framing::Framing;
 use super::front::Admitted;
 
@@ -44,8 +45,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
 /// What a connection and its requests share.
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) peer: IpAddr,
-    pub(super) tls: bool,
+    pub(super) peer: Peer,
     /// Requests that are being answered.
     running: AtomicUsize,
     /// Requests so far.
@@ -58,10 +58,9 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(peer: IpAddr, tls: bool, admitted: Admitted) -> Self {
+    pub(super) fn new(address: IpAddr, tls: bool, admitted: Admitted) -> Self {
         Self {
-            peer,
-            tls,
+            peer: Peer::new(address, tls),
             _admitted: admitted,
             running: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
@@ -192,7 +191,7 @@ impl<S: Stream> Guard<S> {
         match self.framing.read(&buf.filled()[before..]) {
             Ok(()) => {}
             Err((place, bad)) => {
-                tracing::debug!(peer = %self.client.peer, %bad, "a request was refused");
+                tracing::debug!(peer = %self.client.peer.address, %bad, "a request was refused");
                 buf.filled_mut()[before + place] = POISON;
                 buf.set_filled(before + place + 1);
                 self.over = true;

@@ -1,5 +1,5 @@
 //! What a request's head must be, and what of it goes to a node; what of an answer's head goes
-//! back. Pure. RFC 9110, 7239.
+//! back. Pure. RFC 9110.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,10 @@ use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 use hyper::http::uri::PathAndQuery;
 
-use crate::config::network::Network;
+use super::forwarded;
+use super::forwarded::Arrival;
+use super::forwarded::FORWARDED_FOR;
+use super::forwarded::WORD_OF_A_PROXY;
 
 /// Fields that concern one connection only (RFC 9110 7.6.1), beside those that `Connection` names.
 /// `HTTP2-Settings` belongs to an upgrade that is never made here.
@@ -29,37 +32,35 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("http2-settings"),
     header::PROXY_AUTHORIZATION,
 ];
-/// Fields by which a proxy tells who the client is and what it asked for. From anybody else they
-/// would be believed as ours.
-const WORD_OF_A_PROXY: [HeaderName; 9] = [
-    header::FORWARDED,
-    FORWARDED_FOR,
-    FORWARDED_HOST,
-    FORWARDED_PROTO,
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-rewrite-url"),
-];
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// How this hop names itself in `Via`.
-const VIA: &str = "octo-local";
 /// The upgrades that are handed through by name. Of `h2c` nothing is: its requests would pass by
 /// all that is checked here.
 const NO_UPGRADE: [&str; 3] = ["h2c", "h2", "tls"];
 
-/// How a request came in.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrival<'a> {
-    /// The client, or the proxy before us.
-    pub peer: IpAddr,
-    /// Over TLS.
-    pub tls: bool,
-    /// Whose word counts.
-    pub trusted: &'a [Network],
+/// Which kinds of fields a head has. Most requests have few, and each look for one that is not
+/// there costs as much as for one that is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kinds {
+    hop_by_hop: bool,
+    word_of_a_proxy: bool,
+    expect: bool,
+    cookie: bool,
+}
+
+impl Kinds {
+    fn of(fields: &HeaderMap) -> Self {
+        let mut kinds = Self::default();
+        for name in fields.keys() {
+            if HOP_BY_HOP.contains(name) {
+                kinds.hop_by_hop = true;
+            } else if WORD_OF_A_PROXY.contains(name) {
+                kinds.word_of_a_proxy = true;
+            } else {
+                kinds.expect |= *name == header::EXPECT;
+                kinds.cookie |= *name == header::COOKIE;
+            }
+        }
+        kinds
+    }
 }
 
 /// What a request asks for, beyond what hyper knows.
@@ -77,7 +78,14 @@ pub type Refused = (StatusCode, &'static str);
 /// Checks a request's head and rewrites it into the one for a node.
 pub fn inbound(parts: &mut Parts, arrival: Arrival<'_>) -> Result<Asked, Refused> {
     let bad = |why| (StatusCode::BAD_REQUEST, why);
-    let upgrade = asked_upgrade(parts).map_err(bad)?;
+    let kinds = Kinds::of(&parts.headers);
+    let (mut upgrade, mut wants_trailers) = (None, false);
+    if kinds.hop_by_hop {
+        upgrade = asked_upgrade(parts).map_err(bad)?;
+        let mut encodings = parts.headers.get_all(header::TE).iter();
+        let is_trailers = |name: &str| name.eq_ignore_ascii_case("trailers");
+        wants_trailers = encodings.any(|value| names(value).any(is_trailers));
+    }
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err((
             StatusCode::METHOD_NOT_ALLOWED,
@@ -85,33 +93,40 @@ pub fn inbound(parts: &mut Parts, arrival: Arrival<'_>) -> Result<Asked, Refused
         ));
     }
     let expects = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    if !parts.headers.get_all(header::EXPECT).iter().all(expects) {
+    if kinds.expect && !parts.headers.get_all(header::EXPECT).iter().all(expects) {
         return Err((
             StatusCode::EXPECTATION_FAILED,
             "only 100-continue can be expected",
         ));
     }
     let host = host(parts).map_err(bad)?;
-    let target = target(&parts.method, &parts.uri).map_err(bad)?;
-    let wants_trailers = parts
-        .headers
-        .get_all(header::TE)
-        .iter()
-        .any(|value| names(value).any(|name| name.eq_ignore_ascii_case("trailers")));
-    let sent_length = parts.headers.contains_key(header::CONTENT_LENGTH);
-
-    join_cookies(&mut parts.headers);
-    remove_hop_by_hop(&mut parts.headers);
-    // The one who serves the connection says 100 when the node begins to take the body.
-    parts.headers.remove(header::EXPECT);
-    let client = client(&parts.headers, arrival);
-    forwarded(&mut parts.headers, arrival, &host);
-    via(&mut parts.headers, parts.version);
+    if let Some(target) = target(&parts.method, &parts.uri).map_err(bad)? {
+        parts.uri = target;
+    }
+    if kinds.cookie {
+        join_cookies(&mut parts.headers);
+    }
+    if kinds.hop_by_hop {
+        remove_hop_by_hop(&mut parts.headers);
+    }
+    if kinds.expect {
+        // The one who serves the connection says 100 when the node begins to take the body.
+        parts.headers.remove(header::EXPECT);
+    }
+    let mut client = arrival.peer.address.to_canonical();
+    if kinds.word_of_a_proxy {
+        client = forwarded::client_behind(&parts.headers, arrival);
+        forwarded::forget_strangers(&mut parts.headers, arrival);
+    }
+    forwarded::forwarded(&mut parts.headers, arrival.peer, &host);
+    forwarded::via(&mut parts.headers, parts.version);
     parts.headers.insert(header::HOST, host);
     if let Some(protocol) = &upgrade {
         let connection = HeaderValue::from_static("upgrade");
         parts.headers.insert(header::CONNECTION, connection);
         parts.headers.insert(header::UPGRADE, protocol.clone());
+        // It can only be 0.
+        parts.headers.remove(header::CONTENT_LENGTH);
     } else if wants_trailers {
         parts
             .headers
@@ -120,10 +135,6 @@ pub fn inbound(parts: &mut Parts, arrival: Arrival<'_>) -> Result<Asked, Refused
             .headers
             .insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
-    if upgrade.is_some() && sent_length {
-        parts.headers.remove(header::CONTENT_LENGTH);
-    }
-    parts.uri = target;
     parts.version = Version::HTTP_11;
     Ok(Asked { upgrade, client })
 }
@@ -131,8 +142,10 @@ pub fn inbound(parts: &mut Parts, arrival: Arrival<'_>) -> Result<Asked, Refused
 /// Rewrites an answer's head into the one for the client. `switched`: the answer is the 101 of an
 /// upgrade, to this protocol.
 pub fn outbound(fields: &mut HeaderMap, switched: Option<&HeaderValue>) {
-    let upgrade = fields.get(header::UPGRADE).cloned();
-    remove_hop_by_hop(fields);
+    let upgrade = switched.and_then(|_| fields.get(header::UPGRADE).cloned());
+    if fields.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        remove_hop_by_hop(fields);
+    }
     if switched.is_some() {
         let connection = HeaderValue::from_static("upgrade");
         fields.insert(header::CONNECTION, connection);
@@ -222,6 +235,9 @@ fn host(parts: &Parts) -> Result<HeaderValue, &'static str> {
 
 fn check_host(host: &HeaderValue) -> Result<(), &'static str> {
     let malformed = "the host is malformed";
+    if is_name_and_port(host.as_bytes()) {
+        return Ok(());
+    }
     let text = host.to_str().map_err(|_| malformed)?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(&byte);
     if text.is_empty() || !text.bytes().all(is_plain) {
@@ -237,8 +253,23 @@ fn check_host(host: &HeaderValue) -> Result<(), &'static str> {
     }
 }
 
-/// The target as a node gets it: a path, or `*` of `OPTIONS`.
-fn target(method: &Method, uri: &Uri) -> Result<Uri, &'static str> {
+/// What nearly every host is: a name or an IPv4 address, and perhaps a port.
+fn is_name_and_port(host: &[u8]) -> bool {
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    let name = host.iter().take_while(|byte| is_name(byte)).count();
+    match &host[name..] {
+        [] => name > 0,
+        [b':', port @ ..] => {
+            let digit = |all: u32, byte: &u8| all * 10 + u32::from(byte.wrapping_sub(b'0'));
+            let is_number = port.len() <= 5 && port.iter().all(u8::is_ascii_digit);
+            name > 0 && is_number && u16::try_from(port.iter().fold(0, digit)).is_ok()
+        }
+        _ => false,
+    }
+}
+
+/// The target as a node gets it, where it is another one: a path, or `*` of `OPTIONS`.
+fn target(method: &Method, uri: &Uri) -> Result<Option<Uri>, &'static str> {
     if uri
         .scheme_str()
         .is_some_and(|scheme| scheme != "http" && scheme != "https")
@@ -253,11 +284,15 @@ fn target(method: &Method, uri: &Uri) -> Result<Uri, &'static str> {
         .bytes()
         .all(|byte| matches!(byte, 0x21..=0x7e));
     match path.as_str() {
-        "*" if method == Method::OPTIONS => Ok(Uri::from_static("*")),
-        "" if uri.authority().is_some() => Ok(Uri::from_static("/")),
-        text if visible && text.starts_with('/') => Ok(Uri::from(path.clone())),
+        "*" if method == Method::OPTIONS => Ok(Some(Uri::from_static("*"))),
+        "" if uri.authority().is_some() => Ok(Some(Uri::from_static("/"))),
+        text if visible && text.starts_with('/') => {
+            let is_path_alone = uri.scheme().is_none() && uri.authority().is_none();
+            Ok((!is_path_alone).then(|| Uri::from(path.clone())))
+        }
         text if visible && text.starts_with('?') && uri.scheme().is_some() => format!("/{text}")
             .parse()
+            .map(Some)
             .map_err(|_| "the target is malformed"),
         _ => Err("the target is no path"),
     }
@@ -317,82 +352,11 @@ fn join_cookies(fields: &mut HeaderMap) {
     }
 }
 
-/// Who asks: the last of those that the request came through whom nobody believes. What is said
-/// before it may be anything.
-fn client(fields: &HeaderMap, arrival: Arrival<'_>) -> IpAddr {
-    let is_trusted = |ip: IpAddr| arrival.trusted.iter().any(|range| range.contains(ip));
-    let said = fields.get_all(FORWARDED_FOR).iter();
-    let said = said.filter_map(|value| value.to_str().ok());
-    let said: Vec<&str> = said.flat_map(|value| value.split(',')).collect();
-    let mut client = arrival.peer.to_canonical();
-    for said in said.into_iter().rev() {
-        let said = said.trim().trim_start_matches('[').trim_end_matches(']');
-        match said.parse::<IpAddr>() {
-            Ok(before) if is_trusted(client) => client = before.to_canonical(),
-            Ok(_) | Err(_) => break,
-        }
-    }
-    client
-}
-
-fn forwarded(fields: &mut HeaderMap, arrival: Arrival<'_>, host: &HeaderValue) {
-    let peer = arrival.peer.to_canonical();
-    let trusted = arrival.trusted.iter().any(|range| range.contains(peer));
-    if !trusted {
-        for name in &WORD_OF_A_PROXY {
-            fields.remove(name);
-        }
-    }
-    let proto = if arrival.tls { "https" } else { "http" };
-    append(fields, &FORWARDED_FOR, &peer.to_string());
-    let node = match peer {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("\"[{address}]\""),
-    };
-    let host_text = host.to_str().unwrap_or_default();
-    append(
-        fields,
-        &header::FORWARDED,
-        &format!("for={node};host=\"{host_text}\";proto={proto}"),
-    );
-    // Of these the first proxy's word counts.
-    if !fields.contains_key(FORWARDED_PROTO) {
-        fields.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
-    }
-    if !fields.contains_key(FORWARDED_HOST) {
-        fields.insert(FORWARDED_HOST, host.clone());
-    }
-}
-
-fn via(fields: &mut HeaderMap, version: Version) {
-    let version = match version {
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2.0",
-        _ => "1.1",
-    };
-    append(fields, &header::VIA, &format!("{version} {VIA}"));
-}
-
-/// Appends to a field that is a list, as one line.
-fn append(fields: &mut HeaderMap, name: &HeaderName, value: &str) {
-    let mut all: Vec<u8> = fields
-        .get_all(name)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect::<Vec<_>>()
-        .join(&b", "[..]);
-    if !all.is_empty() {
-        all.extend(b", ");
-    }
-    all.extend(value.bytes());
-    if let Ok(all) = HeaderValue::from_bytes(&all) {
-        fields.insert(name, all);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::network::Network;
+    use crate::web::forwarded::Peer;
     use hyper::Request;
     use proptest::prelude::*;
 
@@ -407,9 +371,9 @@ mod tests {
     }
 
     fn come(parts: &mut Parts, trusted: &[Network]) -> Result<Asked, StatusCode> {
+        let peer = Peer::new(PEER, false);
         let arrival = Arrival {
-            peer: PEER,
-            tls: false,
+            peer: &peer,
             trusted,
         };
         inbound(parts, arrival).map_err(|(status, _)| status)

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::front::Front;
+use super::guard::Client;
 use super::message::Listener;
 use super::message::ListenerState;
 use super::message::Purpose;
@@ -195,16 +196,21 @@ async fn accept(front: Arc<Front>, listener: Arc<TcpListener>, purpose: watch::R
             continue;
         }
         let (front, purpose) = (front.clone(), *purpose.borrow());
-        tokio::spawn(async move {
-            match purpose {
-                Purpose::Http => serve::http(front, stream, peer.ip(), false, admitted).await,
-                Purpose::Https => serve::http(front, stream, peer.ip(), true, admitted).await,
-                Purpose::Grpc => {
-                    tcp::pass(front, stream).await;
-                    drop(admitted);
-                }
+        // A task for each purpose: thousands lie idle, and each is as large as its largest part.
+        match purpose {
+            Purpose::Http => {
+                let client = Client::new(peer.ip(), false, admitted);
+                drop(tokio::spawn(serve::http(front, stream, client)));
             }
-        });
+            Purpose::Https => {
+                let client = Client::new(peer.ip(), true, admitted);
+                drop(tokio::spawn(serve::https(front, stream, client)));
+            }
+            Purpose::Grpc => drop(tokio::spawn(async move {
+                tcp::pass(front, stream).await;
+                drop(admitted);
+            })),
+        }
     }
 }
 

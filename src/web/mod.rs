@@ -17,6 +17,7 @@
 //! Pure, and tried one by one: [`settings`], [`limits`] (what is wished), [`message`]
 //! (what is said over the socket), [`balance`] (which node, who is out, when to try another),
 //! [`framing`] (what is a request by the letter of RFC 9112), [`head`] (what of a head goes on),
+//! [`forwarded`] (who asks, and how nodes are told),
 //! [`page`] (what is answered without a node), [`tls`] (does a certificate fit its key). The rest
 //! are effects.
 //!
@@ -25,6 +26,7 @@
 //! reaches a node.
 
 pub mod balance;
+pub mod forwarded;
 pub mod framing;
 pub mod head;
 pub mod limits;

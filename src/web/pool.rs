@@ -34,8 +34,9 @@ const KEPT_FOR: Duration = Duration::from_secs(30);
 const MOST_KEPT: usize = 256;
 /// Bytes that hyper buffers in each direction of a connection.
 pub(super) const BUFFER: usize = 64 * 1024;
-/// Fields of an answer's head: a node is believed more than a client.
-const ANSWER_FIELDS: usize = 200;
+/// Fields of a head that hyper takes when it is told nothing, so also those of an answer: haproxy
+/// takes one more.
+pub(super) const HYPERS_FIELDS: usize = 100;
 
 /// The way to send requests over one connection.
 pub(super) type Sender = http1::SendRequest<Upload>;
@@ -125,7 +126,6 @@ pub(super) async fn connect(address: SocketAddr, limit: Duration) -> io::Result<
     let stream = tcp(address, limit).await?;
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER)
-        .max_headers(ANSWER_FIELDS)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
@@ -149,8 +149,7 @@ pub(super) async fn tcp(address: SocketAddr, limit: Duration) -> io::Result<TcpS
 /// The body of a request on its way to a node.
 #[derive(Debug, Default)]
 pub(super) struct Upload {
-    body: Option<Incoming>,
-    progress: Arc<Progress>,
+    body: Option<(Incoming, Arc<Progress>)>,
 }
 
 /// How far a body came.
@@ -176,8 +175,7 @@ impl Upload {
     /// Of this request. A body that is empty is none.
     pub(super) fn of(body: Incoming) -> Self {
         Self {
-            body: (!body.is_end_stream()).then_some(body),
-            progress: Arc::default(),
+            body: (!body.is_end_stream()).then(|| (body, Arc::default())),
         }
     }
 
@@ -185,8 +183,9 @@ impl Upload {
         self.body.is_some()
     }
 
-    pub(super) fn progress(&self) -> Arc<Progress> {
-        self.progress.clone()
+    /// Of a body, if there is one.
+    pub(super) fn progress(&self) -> Option<Arc<Progress>> {
+        self.body.as_ref().map(|(_, progress)| progress.clone())
     }
 }
 
@@ -199,14 +198,14 @@ impl Body for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = &mut *self;
-        let Some(body) = &mut this.body else {
+        let Some((body, progress)) = &mut this.body else {
             return Poll::Ready(None);
         };
         let frame = Pin::new(body).poll_frame(cx);
         match &frame {
-            Poll::Ready(Some(Err(_))) => this.progress.broken.store(true, Ordering::Relaxed),
+            Poll::Ready(Some(Err(_))) => progress.broken.store(true, Ordering::Relaxed),
             Poll::Ready(_) => {
-                this.progress.pieces.fetch_add(1, Ordering::Relaxed);
+                progress.pieces.fetch_add(1, Ordering::Relaxed);
             }
             Poll::Pending => {}
         }
@@ -214,11 +213,13 @@ impl Body for Upload {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        let body = self.body.as_ref();
+        body.is_none_or(|(body, _)| body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
         let none = || SizeHint::with_exact(0);
-        self.body.as_ref().map_or_else(none, Body::size_hint)
+        let body = self.body.as_ref();
+        body.map_or_else(none, |(body, _)| body.size_hint())
     }
 }

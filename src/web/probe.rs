@@ -50,7 +50,12 @@ pub(super) async fn run(front: Arc<Front>) {
     }
 }
 
-async fn one(front: Arc<Front>, node: Node, alone: bool, under_way: Arc<Mutex<HashSet<String>>>) {
+async fn one(
+    front: Arc<Front>,
+    node: Arc<Node>,
+    alone: bool,
+    under_way: Arc<Mutex<HashSet<String>>>,
+) {
     let found = probe(&node).await;
     take(&front, &node, found, alone);
     under_way
@@ -68,7 +73,7 @@ fn take(front: &Front, node: &Node, found: Probed, alone: bool) {
 }
 
 /// A node did not answer a request that it took: looks whether it is there at all.
-pub(super) async fn suspect(front: Arc<Front>, node: Node) {
+pub(super) async fn suspect(front: Arc<Front>, node: Arc<Node>) {
     if probe(&node).await == Probed::Bad {
         front.failed(&Run::of(&node), "it broke off and does not answer");
     }

@@ -20,6 +20,7 @@ use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::access::Line;
@@ -28,6 +29,7 @@ use super::balance::Load;
 use super::balance::Lost;
 use super::balance::Next;
 use super::balance::Run;
+use super::forwarded::Arrival;
 use super::front::Front;
 use super::front::Lease;
 use super::guard::Client;
@@ -56,9 +58,8 @@ pub(super) async fn answer(
     let version = parts.version;
     let mut log = Note::of(&front, &client, &parts);
     let feed = front.feed();
-    let arrival = head::Arrival {
-        peer: client.peer,
-        tls: client.tls,
+    let arrival = Arrival {
+        peer: &client.peer,
         trusted: &feed.trusted,
     };
     let asked = match head::inbound(&mut parts, arrival) {
@@ -71,14 +72,14 @@ pub(super) async fn answer(
     if let Some(log) = &mut log {
         log.line.client = asked.client;
     }
-    if let Some(own) = own_path(&front, &feed, client.tls, &parts) {
+    if let Some(own) = own_path(&front, &feed, client.peer.tls, &parts) {
         return finish(&front, version, own_answer(own, running, log), false);
     }
     let browser = page::is_browser(&parts.method, &parts.headers);
     let upload = Upload::of(body);
     let has_body = upload.is_some();
     let mut job = Job::of(&front, &feed, &upload);
-    let (lease, node, sender, response) = match job.run(Request::from_parts(parts, upload)).await {
+    let (lease, sender, response) = match job.run(Request::from_parts(parts, upload)).await {
         Ok(answered) => answered,
         Err(failure) => {
             let own = failure.own(browser, &feed.doing);
@@ -86,7 +87,7 @@ pub(super) async fn answer(
         }
     };
     if let Some(log) = &mut log {
-        lease.node().clone_into(&mut log.line.node);
+        lease.node().name.clone_into(&mut log.line.node);
     }
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if switched {
@@ -107,7 +108,6 @@ pub(super) async fn answer(
     let response = response.map(|body| FromNode {
         body,
         done: false,
-        node,
         sender: Some(sender),
         lease,
         note: log,
@@ -197,14 +197,14 @@ impl Failure {
     }
 }
 
-type Answered = (Lease, Node, Sender, Response<Incoming>);
+type Answered = (Lease, Sender, Response<Incoming>);
 
 /// One request on its way to a node.
 struct Job<'a> {
     front: &'a Arc<Front>,
     feed: &'a Feed,
-    progress: Arc<Progress>,
-    has_body: bool,
+    /// Of its body, if it has one.
+    progress: Option<Arc<Progress>>,
     tried: Vec<Run>,
     /// How many nodes it was sent to.
     sent: usize,
@@ -216,7 +216,6 @@ impl<'a> Job<'a> {
             front,
             feed,
             progress: upload.progress(),
-            has_body: upload.is_some(),
             tried: Vec::new(),
             sent: 0,
         }
@@ -224,12 +223,13 @@ impl<'a> Job<'a> {
 
     async fn run(&mut self, mut request: Request<Upload>) -> Result<Answered, Failure> {
         let method = request.method().clone();
-        let repeatable = !self.has_body && method.is_idempotent();
+        let has_body = self.progress.is_some();
+        let repeatable = !has_body && method.is_idempotent();
         let copy = repeatable.then(|| request_copy(&request));
         let hold = Duration::from_millis(self.feed.hold_ms);
-        let deadline = Instant::now() + hold;
+        // What makes it possible to wait is made when there is something to wait for.
+        let mut waiting: Option<(watch::Receiver<u64>, Instant)> = None;
         loop {
-            let mut news = self.front.news();
             let picked = self
                 .front
                 .nodes()
@@ -238,15 +238,20 @@ impl<'a> Job<'a> {
                 if !balance::holds(hold, self.front.held(), self.feed.limits.held) {
                     return Err(Failure::Nobody);
                 }
+                let Some((news, deadline)) = &mut waiting else {
+                    // Looks once more: what came before is no news.
+                    waiting = Some((self.front.news(), Instant::now() + hold));
+                    continue;
+                };
                 let _held = self.front.hold();
-                let waiting = tokio::time::timeout_at(deadline, news.changed());
-                waiting.await.map_err(|_| Failure::Nobody)?.ok();
+                let changed = tokio::time::timeout_at(*deadline, news.changed());
+                changed.await.map_err(|_| Failure::Nobody)?.ok();
                 self.tried.clear();
                 continue;
             };
             let lease = self.front.lease(&node, Load::Request);
             let lost = match self.send(&node, request).await {
-                Ok((sender, response)) => return Ok((lease, node, sender, response)),
+                Ok((sender, response)) => return Ok((lease, sender, response)),
                 Err(lost) => lost,
             };
             self.tried.push(Run::of(&node));
@@ -256,7 +261,7 @@ impl<'a> Job<'a> {
                 NotAnswered::Sent => {
                     self.sent += 1;
                     tokio::spawn(probe::suspect(self.front.clone(), node));
-                    let next = balance::next(Lost::Sent, &method, self.has_body, self.sent);
+                    let next = balance::next(Lost::Sent, &method, has_body, self.sent);
                     match copy.as_ref().filter(|_| next == Next::Another) {
                         Some(copy) => request_copy(copy),
                         None => return Err(Failure::Broken),
@@ -293,12 +298,20 @@ impl<'a> Job<'a> {
             match error.take_message() {
                 Some(unsent) if is_kept => request = unsent,
                 Some(unsent) => return Err(NotAnswered::Unsent(Box::new(unsent))),
-                None if self.progress.is_broken() => {
+                None if self.is_broken() => {
                     return Err(NotAnswered::Failed(Failure::Client));
                 }
                 None => return Err(NotAnswered::Sent),
             }
         }
+    }
+
+    fn is_broken(&self) -> bool {
+        self.progress.as_ref().is_some_and(|body| body.is_broken())
+    }
+
+    fn pieces(&self) -> u64 {
+        self.progress.as_ref().map_or(0, |body| body.pieces())
     }
 
     async fn connect(&self, node: &Node) -> Option<Sender> {
@@ -318,10 +331,10 @@ impl<'a> Job<'a> {
         let limit = Duration::from_millis(self.feed.limits.silence_ms);
         let mut sending = std::pin::pin!(sending);
         loop {
-            let seen = self.progress.pieces();
+            let seen = self.pieces();
             match tokio::time::timeout(limit, sending.as_mut()).await {
                 Ok(answer) => return Some(answer),
-                Err(_) if self.progress.pieces() != seen => {}
+                Err(_) if self.pieces() != seen => {}
                 Err(_) => return None,
             }
         }
@@ -360,7 +373,7 @@ fn switch(
     let stage = front.stage();
     let lease_front = lease.front().clone();
     tokio::spawn(async move {
-        let name = lease.node().to_owned();
+        let name = lease.node().name.clone();
         lease_front.nodes().begin(&name, Load::Tunnel);
         drop(lease);
         if let (Ok(client), Ok(server)) = tokio::join!(client, server) {
@@ -391,7 +404,6 @@ pub(super) enum Answer {
 pub(super) struct FromNode {
     body: Incoming,
     done: bool,
-    node: Node,
     sender: Option<Sender>,
     lease: Lease,
     note: Option<Note>,
@@ -403,7 +415,7 @@ impl Drop for FromNode {
         if let Some(sender) = self.sender.take()
             && (self.done || self.body.is_end_stream())
         {
-            self.lease.front().pools.put(&self.node, sender);
+            self.lease.front().pools.put(self.lease.node(), sender);
         }
     }
 }
@@ -464,7 +476,7 @@ impl Note {
             front: front.clone(),
             began: Instant::now(),
             line: Line {
-                client: client.peer,
+                client: client.peer.address,
                 method: parts.method.to_string(),
                 path: parts.uri.path().to_owned(),
                 status: 0,

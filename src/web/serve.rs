@@ -2,10 +2,10 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
@@ -14,7 +14,6 @@ use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use super::front::Admitted;
 use super::front::Front;
 use super::front::Stage;
 use super::guard::Client;
@@ -22,6 +21,7 @@ use super::guard::Guard;
 use super::guard::Stream;
 use super::limits::Limits;
 use super::pool::BUFFER;
+use super::pool::HYPERS_FIELDS;
 use super::proxy;
 
 /// What one stream of h2 may send ahead; more makes single uploads no faster on a local network.
@@ -34,31 +34,24 @@ const RESET_STREAMS: usize = 32;
 /// How long a client that is still there takes to answer a ping.
 const PING_WITHIN: Duration = Duration::from_secs(20);
 
-/// Serves one connection.
-pub(super) async fn http(
-    front: Arc<Front>,
-    stream: TcpStream,
-    peer: IpAddr,
-    tls: bool,
-    admitted: Admitted,
-) {
-    let client = Client::new(peer, tls, admitted);
-    if !tls {
-        return connection(front, stream, client).await;
-    }
+/// Serves one connection with TLS.
+pub(super) async fn https(front: Arc<Front>, stream: TcpStream, client: Client) {
     let Some(config) = front.certificate() else {
         return;
     };
     let limit = Duration::from_millis(front.feed().limits.head_ms);
-    let accepting = TlsAcceptor::from(config).accept(stream);
+    let accepting = Box::pin(TlsAcceptor::from(config).accept(stream));
+    let peer = client.peer.address;
     match tokio::time::timeout(limit, accepting).await {
-        Ok(Ok(stream)) => connection(front, stream, client).await,
+        // In a place of its own: what the handshake took is given back.
+        Ok(Ok(stream)) => Box::pin(http(front, stream, client)).await,
         Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS"),
         Err(_) => tracing::debug!(%peer, "TLS takes too long"),
     }
 }
 
-async fn connection<S: Stream>(front: Arc<Front>, stream: S, client: Client) {
+/// Serves one connection, bare or in TLS.
+pub(super) async fn http<S: Stream>(front: Arc<Front>, stream: S, client: Client) {
     let limits = front.feed().limits.clone();
     let client = Arc::new(client);
     let idle = Duration::from_millis(limits.idle_ms);
@@ -67,13 +60,15 @@ async fn connection<S: Stream>(front: Arc<Front>, stream: S, client: Client) {
     let service = {
         let (front, client) = (front.clone(), client.clone());
         service_fn(move |request| {
-            let answer = proxy::answer(front.clone(), client.clone(), request);
-            async move { Ok::<_, Infallible>(answer.await) }
+            // Kept in a place of its own, which an idle connection does not have.
+            let answer = Box::pin(proxy::answer(front.clone(), client.clone(), request));
+            answer.map(Ok::<_, Infallible>)
         })
     };
     let builder = builder(&limits);
-    let serving = builder.serve_connection_with_upgrades(TokioIo::new(guard), service);
-    let mut serving = std::pin::pin!(serving);
+    let stream = TokioIo::new(guard);
+    // Pinned where it is made: a connection that is moved is there twice.
+    let mut serving = std::pin::pin!(builder.serve_connection_with_upgrades(stream, service));
     let mut stage = front.stage();
     let mut quiet = QuietH2::default();
     loop {
@@ -83,6 +78,8 @@ async fn connection<S: Stream>(front: Arc<Front>, stream: S, client: Client) {
             serving.as_mut().graceful_shutdown();
         }
         tokio::select! {
+            // Its turn comes with each request, the others' hardly ever.
+            biased;
             ended = serving.as_mut() => return note(&client, ended),
             changed = stage.changed() => {
                 if changed.is_err() || *stage.borrow() == Stage::Over {
@@ -122,8 +119,11 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .http1()
         // The guard knows when a head begins and when a connection is idle.
         .header_read_timeout(None)
-        .max_buf_size(limits.head_bytes.clamp(8192, BUFFER))
-        .max_headers(limits.head_fields);
+        .max_buf_size(limits.head_bytes.clamp(8192, BUFFER));
+    // For its own number hyper has the place ready; for another it makes it for each request.
+    if limits.head_fields != HYPERS_FIELDS {
+        builder.http1().max_headers(limits.head_fields);
+    }
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -141,6 +141,6 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
 fn note(client: &Client, ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
     if let Err(error) = ended {
         let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
-        tracing::debug!(peer = %client.peer, ?kind, %error, "a connection broke off");
+        tracing::debug!(peer = %client.peer.address, ?kind, %error, "a connection broke off");
     }
 }

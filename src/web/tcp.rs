@@ -26,7 +26,7 @@ pub(super) async fn pass(front: Arc<Front>, client: TcpStream) {
 }
 
 /// A connection to one of the nodes that are ready.
-async fn reach_one(front: &Arc<Front>, limit: Duration) -> Option<(Node, TcpStream)> {
+async fn reach_one(front: &Arc<Front>, limit: Duration) -> Option<(Arc<Node>, TcpStream)> {
     let mut tried = Vec::new();
     loop {
         let node = front.nodes().pick(&tried, |node| node.grpc.is_some())?;

@@ -13,6 +13,12 @@ pub(crate) enum Unit {
     Megabytes,
     /// Of one core.
     Percent,
+    /// Of a peer's figure.
+    Share,
+    /// Of a second.
+    Micros,
+    /// 1,024 bytes.
+    Kibibytes,
     /// Whole things.
     Count,
 }
@@ -26,6 +32,9 @@ impl Unit {
             Self::Mebibytes => format!("{value:.2} MiB"),
             Self::Megabytes => format!("{value:.2} MB"),
             Self::Percent => format!("{value:.3} %"),
+            Self::Share => format!("{value:.0} %"),
+            Self::Micros => format!("{value:.0} µs"),
+            Self::Kibibytes => format!("{value:.1} KiB"),
             Self::Count => format!("{value:.0}"),
         }
     }
@@ -38,6 +47,9 @@ impl Unit {
             Self::Mebibytes => format!("{side} {value} MiB"),
             Self::Megabytes => format!("{side} {value} MB"),
             Self::Percent => format!("{side} {value} %"),
+            Self::Share => format!("{side} {value} %"),
+            Self::Micros => format!("{side} {value} µs"),
+            Self::Kibibytes => format!("{side} {value} KiB"),
             Self::Count if value == 0.0 => "0".to_owned(),
             Self::Count => format!("{side} {value}"),
         }

@@ -255,6 +255,31 @@ async fn malformed_requests_are_refused_and_reach_no_node() {
     assert_eq!(status(&get(door.address(), "/name").await), 200);
 }
 
+/// A client that closes its side in the middle: what it did not say to the end is no request, and
+/// no answer of success comes of it.
+#[tokio::test]
+async fn requests_that_end_early_are_none() {
+    let node = Node::new("a").await;
+    let mut door = Door::before(&[node.fed()]).await;
+    let whole = chunked("3\r\nabc\r\n0\r\nA: b\r\n\r\n");
+    let length = post("Content-Length: 9\r\n", "abcdefgh");
+    let upgrade = "GET /switch HTTP/1.1\r\nHost: octo\r\nConnection: upgrade\r\nUpgrade: x\r\n";
+    let cut = (1..whole.len()).map(|end| &whole[..end]);
+    for text in cut.chain([length.as_str(), upgrade, "PRI * HTTP/2.0\r\n\r\nSM"]) {
+        let mut stream = TcpStream::connect(door.address()).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let answer = rest(&mut stream).await;
+        let told = status(&answer);
+        assert!(matches!(told, 0 | 400), "{text:?}\n{answer}");
+    }
+    let state = door.until("all is over", |state| {
+        state.connections == 0 && state.nodes[0].requests == 0
+    });
+    assert!(state.await.nodes[0].serves, "no client takes a node out");
+    assert_eq!(status(&get(door.address(), "/name").await), 200);
+}
+
 /// What the RFCs allow, also where few use it, comes through.
 #[tokio::test]
 async fn unusual_but_valid_requests_are_served() {

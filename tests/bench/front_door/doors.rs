@@ -1,5 +1,5 @@
 //! The doors: octo-local's, nginx and haproxy, each with the same two nodes behind it and the same
-//! certificate. What starts them waits until they answer, and ends them when dropped.
+//! certificate, each on one core. What starts them waits until they answer, and ends them when dropped.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
 
+use octo_local::web::limits::Limits;
 use octo_local::web::link::Link;
 use octo_local::web::message::Feed;
 use octo_local::web::message::Listener;
@@ -22,7 +23,11 @@ use tokio::time::Instant;
 
 use crate::nodes::Nodes;
 
+/// The program whose front door is measured, where it is not this build's.
+const OTHER_PROGRAM: &str = "OCTO_BENCH_PROGRAM";
 const PROGRAM: &str = env!("CARGO_BIN_EXE_octo-local");
+/// Connections from one address: all come from loopback here.
+const CONNECTIONS: usize = 16_384;
 /// No door takes a tenth of this to open.
 const OPENS_WITHIN: Duration = Duration::from_secs(20);
 
@@ -50,16 +55,35 @@ impl Door {
         format!("{scheme}://127.0.0.1:{port}{path}")
     }
 
-    /// What it and its children hold alone, in MiB.
+    /// Where it serves plain HTTP.
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.http))
+    }
+
+    fn pids(&self) -> impl Iterator<Item = u32> {
+        std::iter::once(self.process.id()).chain(children(self.process.id()))
+    }
+
+    /// Seconds that it and its children computed so far.
+    pub(crate) fn computed(&self) -> f64 {
+        let nanos = |pid: u32| -> f64 {
+            let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat"));
+            let text = text.unwrap_or_default();
+            let first = text.split(' ').next().and_then(|first| first.parse().ok());
+            first.unwrap_or_default()
+        };
+        self.pids().map(nanos).sum::<f64>() / 1e9
+    }
+
+    /// What it and its children hold alone, in KiB.
     pub(crate) fn memory(&self) -> f64 {
-        let pids = std::iter::once(self.process.id()).chain(children(self.process.id()));
         let kilobytes = |pid: u32| -> f64 {
             let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
             let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
             let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
             number.unwrap_or_default()
         };
-        pids.map(kilobytes).sum::<f64>() / 1024.0
+        self.pids().map(kilobytes).sum()
     }
 }
 
@@ -92,8 +116,15 @@ struct Certificate {
     key: String,
 }
 
-/// Every door whose program is there, and the programs that are not, with Debian's packages.
-pub(crate) fn all(dir: &Path, nodes: &Nodes) -> (Vec<Door>, Vec<(&'static str, &'static str)>) {
+/// The doors.
+pub(crate) struct Doors {
+    pub(crate) ours: Door,
+    /// Those whose programs are there.
+    pub(crate) peers: Vec<Door>,
+}
+
+/// Opens every door, on the core of the one who calls.
+pub(crate) fn open_all(dir: &Path, nodes: &Nodes) -> Doors {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let certificate = Certificate {
         chain: made.cert.pem(),
@@ -103,17 +134,20 @@ pub(crate) fn all(dir: &Path, nodes: &Nodes) -> (Vec<Door>, Vec<(&'static str, &
     std::fs::write(dir.join("key.pem"), &certificate.key).unwrap();
     let both = format!("{}{}", certificate.chain, certificate.key);
     std::fs::write(dir.join("both.pem"), both).unwrap();
-    let mut doors = vec![octo_local(dir, nodes, &certificate)];
-    let mut missing = Vec::new();
-    match nginx(dir, nodes) {
-        Some(door) => doors.push(door),
-        None => missing.push(("nginx", "nginx-light")),
+    let mut peers = Vec::new();
+    for (name, package, peer) in [
+        ("nginx", "nginx-light", nginx(dir, nodes)),
+        ("haproxy", "haproxy", haproxy(dir, nodes)),
+    ] {
+        if peer.is_none() {
+            eprintln!("peer: {name} is missing: apt-get install {package}");
+        }
+        peers.extend(peer);
     }
-    match haproxy(dir, nodes) {
-        Some(door) => doors.push(door),
-        None => missing.push(("haproxy", "haproxy")),
+    Doors {
+        ours: octo_local(dir, nodes, &certificate),
+        peers,
     }
-    (doors, missing)
 }
 
 fn free_port() -> u16 {
@@ -133,7 +167,8 @@ fn until_open(port: u16) {
 fn octo_local(dir: &Path, nodes: &Nodes, certificate: &Certificate) -> Door {
     let (http, https) = (free_port(), free_port());
     let control = dir.join("web.sock");
-    let process = Command::new(PROGRAM)
+    let program = std::env::var_os(OTHER_PROGRAM).unwrap_or_else(|| PROGRAM.into());
+    let process = Command::new(program)
         .arg("web")
         .arg("--control")
         .arg(&control)
@@ -161,9 +196,17 @@ fn octo_local(dir: &Path, nodes: &Nodes, certificate: &Certificate) -> Door {
             certificate: certificate.chain.clone(),
             key: certificate.key.clone(),
         }),
+        limits: Limits {
+            per_address: CONNECTIONS,
+            connections: CONNECTIONS,
+            ..Limits::default()
+        },
         ..Feed::default()
     };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let link = runtime.block_on(async {
         let give_up_at = Instant::now() + OPENS_WITHIN;
         let mut link = loop {
@@ -194,8 +237,8 @@ fn nginx(dir: &Path, nodes: &Nodes) -> Option<Door> {
     }
     let here = dir.display();
     let text = format!(
-        "daemon off; pid {here}/nginx.pid; error_log /dev/null; worker_processes auto;\n\
-         events {{ worker_connections 4096; }}\n\
+        "daemon off; pid {here}/nginx.pid; error_log /dev/null; worker_processes 1;\n\
+         events {{ worker_connections 16384; }}\n\
          http {{ access_log off; client_body_temp_path {here}; proxy_temp_path {here};\n\
          fastcgi_temp_path {here}; uwsgi_temp_path {here}; scgi_temp_path {here};\n\
          upstream nodes {{ least_conn; {servers} keepalive 256; }}\n\
@@ -203,6 +246,7 @@ fn nginx(dir: &Path, nodes: &Nodes) -> Option<Door> {
          ssl_certificate {here}/cert.pem; ssl_certificate_key {here}/key.pem;\n\
          keepalive_requests 1000000;\n\
          location / {{ proxy_pass http://nodes; proxy_http_version 1.1;\n\
+         proxy_max_temp_file_size 0; client_max_body_size 0; proxy_request_buffering off;\n\
          proxy_set_header Connection \"\"; proxy_set_header Host $http_host; }} }} }}\n"
     );
     let config = dir.join("nginx.conf");
@@ -220,7 +264,7 @@ fn haproxy(dir: &Path, nodes: &Nodes) -> Option<Door> {
     }
     let certificate = dir.join("both.pem");
     let text = format!(
-        "global\n  maxconn 8192\ndefaults\n  mode http\n  timeout connect 2s\n  timeout client 75s\n  \
+        "global\n  nbthread 1\n  maxconn 8192\ndefaults\n  mode http\n  timeout connect 2s\n  timeout client 75s\n  \
          timeout server 15m\nfrontend door\n  bind 127.0.0.1:{http}\n  bind 127.0.0.1:{https} ssl crt {}\n  \
          default_backend nodes\nbackend nodes\n  balance leastconn\n  http-reuse always\n{servers}",
         certificate.display()

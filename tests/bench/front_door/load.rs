@@ -1,60 +1,68 @@
-//! The load: wrk, and what it says.
+//! Load without a pause: wrk, and what it says.
 
-use std::fmt;
 use std::process::Command;
 
-/// Threads of wrk: more than the machine has cores would measure the scheduler.
-const THREADS: &str = "2";
+use crate::doors::Door;
+
+/// One core is left for wrk and the nodes.
+const THREADS: &str = "1";
+/// Patience of wrk in seconds: a request that waits is not a failed one.
+const PATIENCE: &str = "30s";
 
 /// How much load, for how long.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
-    seconds: u32,
-    connections: u32,
+    pub(crate) seconds: u32,
+    pub(crate) connections: u32,
 }
 
 /// What came of it.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Figures {
-    /// A second.
-    pub(crate) requests: f64,
-    /// As wrk writes it.
-    pub(crate) median: String,
-    /// The same, of the slowest hundredth.
-    pub(crate) ninety_nine: String,
+    pub(crate) requests: u64,
+    pub(crate) a_second: f64,
     /// Answers that were none, or no success.
     pub(crate) failed: u64,
+    /// Seconds that the door computed.
+    pub(crate) computed: f64,
 }
 
-impl fmt::Display for Load {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        write!(
-            out,
-            "{} connections for {} s each, {cores} cores",
-            self.connections, self.seconds
-        )
+/// Whether wrk is there.
+pub(crate) fn is_there() -> bool {
+    Command::new("wrk").arg("-v").output().is_ok()
+}
+
+impl Figures {
+    /// Counts another run's requests too.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.failed += other.failed;
+    }
+
+    /// Microseconds of its core that the door used for each.
+    pub(crate) fn each(&self) -> f64 {
+        self.computed / self.requests as f64 * 1e6
     }
 }
 
 impl Load {
-    /// From the environment; none where there is no wrk.
-    pub(crate) fn read() -> Option<Self> {
-        let number = |name: &str, default| {
-            let given = std::env::var_os(name);
-            let given = given.and_then(|text| text.to_str()?.parse().ok());
-            given.unwrap_or(default)
-        };
-        Command::new("wrk").arg("-v").output().ok()?;
-        Some(Self {
-            seconds: number("OCTO_BENCH_SECONDS", 10),
-            connections: number("OCTO_BENCH_CONNECTIONS", 64),
-        })
+    /// Puts it on something behind a door; all must be answered.
+    pub(crate) fn on(self, door: &Door, path: &str, tls: bool) -> Figures {
+        let before = door.computed();
+        let mut figures = self.on_url(&door.url(path, tls));
+        figures.computed = door.computed() - before;
+        assert!(
+            figures.failed == 0 && figures.requests > 0,
+            "{}: {figures:?}",
+            door.name
+        );
+        figures
     }
 
     /// Puts it on an address.
-    pub(crate) fn on(&self, url: &str) -> Figures {
+    pub(crate) fn on_url(self, url: &str) -> Figures {
         let ran = Command::new("wrk")
-            .args(["-t", THREADS, "--latency"])
+            .args(["-t", THREADS, "--timeout", PATIENCE])
             .args(["-c", &self.connections.to_string()])
             .args(["-d", &format!("{}s", self.seconds)])
             .arg(url)
@@ -71,10 +79,12 @@ fn figures(text: &str) -> Figures {
     let mut figures = Figures::default();
     for line in text.lines().map(str::trim) {
         let words: Vec<&str> = line.split_whitespace().collect();
+        if line.starts_with("Non-2xx") || line.starts_with("Socket errors") {
+            eprintln!("{line}");
+        }
         match words.as_slice() {
-            ["50%", median] => (*median).clone_into(&mut figures.median),
-            ["99%", most] => (*most).clone_into(&mut figures.ninety_nine),
-            ["Requests/sec:", count] => figures.requests = count.parse().unwrap(),
+            [count, "requests", "in", ..] => figures.requests = count.parse().unwrap(),
+            ["Requests/sec:", count] => figures.a_second = count.parse().unwrap(),
             ["Non-2xx", .., count] => figures.failed += count.parse::<u64>().unwrap(),
             ["Socket", "errors:", rest @ ..] => {
                 let counts = rest.iter().map(|word| word.trim_end_matches(','));

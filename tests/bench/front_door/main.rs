@@ -1,11 +1,19 @@
-//! The front door beside Debian's nginx and haproxy: the same two nodes behind each, the same load of
-//! wrk before each, in turn and in one run. `cargo bench --bench front_door` takes two minutes; a peer
-//! that is not installed is left out and named. The figures say something on an idle machine only.
+//! The front door beside Debian's nginx and haproxy: the same two nodes behind each, the same load
+//! before each, in turn and in one run. The door has one core, what asks and what answers another.
+//! `cargo bench --bench front_door` measures everything; names of topics after `--` measure only
+//! those. It needs wrk and two cores; a peer that is not installed is left out and named. The
+//! figures say something on an idle machine only. One table comes out, and the exit code is 1 when
+//! a figure that must hold does not.
 //!
 //! | variable | default | meaning |
 //! |---|---|---|
-//! | `OCTO_BENCH_SECONDS` | 10 | how long each load lasts |
+//! | `OCTO_BENCH_SECONDS` | 4 | how long each load lasts |
 //! | `OCTO_BENCH_CONNECTIONS` | 64 | connections of each load |
+//! | `OCTO_BENCH_ROUNDS` | 3 | how often each door has its turn |
+//! | `OCTO_BENCH_RESTARTS` | 50 | restarts of nodes under load |
+//! | `OCTO_BENCH_KILLS` | 20 | how often the daemon is killed under load |
+//! | `OCTO_BENCH_REQUESTS` | 200000 | requests that are at least made meanwhile |
+//! | `OCTO_BENCH_PROGRAM` | this build's | the program whose front door stands beside the peers |
 
 #![expect(
     clippy::unwrap_used,
@@ -17,62 +25,93 @@
     reason = "a benchmark prints its figures"
 )]
 
+mod cores;
 mod doors;
+#[path = "../../kit/mod.rs"]
+#[expect(dead_code, reason = "the tests use all of it, the benchmark a part")]
+mod kit;
 mod load;
+mod memory;
 mod nodes;
+mod sizes;
+mod stack;
+mod steady;
+#[path = "../table.rs"]
+#[expect(dead_code, reason = "units of the other benchmark")]
+mod table;
+mod throughput;
 
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
-use doors::Door;
-use load::Figures;
-use load::Load;
+use cores::Cores;
+use doors::Doors;
 use nodes::Nodes;
+use sizes::Sizes;
+use table::Row;
+use table::Table;
 
-/// What is asked for: a name, the path, and whether over TLS.
-const TOPICS: [(&str, &str, bool); 3] = [
-    ("a small answer", "/small", false),
-    ("64 KiB", "/large", false),
-    ("a small answer over TLS", "/small", true),
+/// What every topic is given.
+pub(crate) struct Bench {
+    pub(crate) sizes: Sizes,
+    pub(crate) cores: Cores,
+    pub(crate) nodes: Nodes,
+    pub(crate) doors: Doors,
+}
+
+/// Measures something and gives the table's rows.
+type Topic = fn(&Bench) -> Vec<Row>;
+
+const TOPICS: [(&str, Topic); 6] = [
+    ("upload", memory::upload),
+    ("idle", memory::idle),
+    ("throughput", throughput::throughput),
+    ("latency", throughput::latency),
+    ("supervision", stack::supervision),
+    ("failures", stack::failures),
 ];
 
 fn main() -> ExitCode {
-    let Some(load) = Load::read() else {
+    let asked: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    if !load::is_there() {
         eprintln!("wrk makes the load and is missing: apt-get install wrk");
         return ExitCode::FAILURE;
+    }
+    let Some(cores) = Cores::divide() else {
+        eprintln!("one core is the door's, and there is no other");
+        return ExitCode::FAILURE;
     };
+    let before = load::average();
     let nodes = Nodes::begin();
     let dir = tempfile::Builder::new().prefix("octo-").tempdir().unwrap();
-    let (doors, missing) = doors::all(dir.path(), &nodes);
-    for (name, package) in missing {
-        eprintln!("peer: {name} is missing: apt-get install {package}");
-    }
-    println!("{load}; load average before: {}", load::average());
-    println!("| what | door | requests a second | median | 99 % | failed | memory |");
-    println!("|---|---|---|---|---|---|---|");
-    let mut all_answered = true;
-    for (what, path, tls) in TOPICS {
-        for door in &doors {
-            let figures = load.on(&door.url(path, tls));
-            all_answered &= figures.failed == 0 && figures.requests > 0.0;
-            println!("{}", row(what, door, &figures));
+    let doors = cores.on_the_doors(|| doors::open_all(dir.path(), &nodes));
+    let bench = Bench {
+        sizes: Sizes::read(),
+        cores,
+        nodes,
+        doors,
+    };
+    let mut table = Table::default();
+    for (name, topic) in TOPICS {
+        if asked.is_empty() || asked.iter().any(|word| word == name) {
+            eprintln!("measuring: {name}");
+            // A topic that fails has cleaned up while it unwound; the others still count.
+            match std::panic::catch_unwind(AssertUnwindSafe(|| topic(&bench))) {
+                Ok(rows) => table.add(rows),
+                Err(_) => table.fail(name),
+            }
         }
     }
-    println!("load average after: {}", load::average());
-    if all_answered {
+    println!(
+        "load average {before} before, {} after\n{table}",
+        load::average()
+    );
+    if table.holds() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
-}
-
-fn row(what: &str, door: &Door, figures: &Figures) -> String {
-    format!(
-        "| {what} | {} | {:.0} | {} | {} | {} | {:.1} MiB |",
-        door.name,
-        figures.requests,
-        figures.median,
-        figures.ninety_nine,
-        figures.failed,
-        door.memory()
-    )
 }

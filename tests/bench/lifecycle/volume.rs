@@ -152,7 +152,7 @@ fn rows_of(what: &'static str, rounds: &[Round]) -> Vec<Row> {
     vec![
         Row::new(time, Unit::Millis, ours).peer(peers.show(Unit::Millis)),
         Row::new(nothing, Unit::Millis, empty),
-        Row::new(speed, Unit::Percent, shares)
+        Row::new(speed, Unit::Share, shares)
             .must(70.0)
             .aim(95.0)
             .at_least(),

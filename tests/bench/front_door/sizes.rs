@@ -1,0 +1,42 @@
+//! How much of everything is measured.
+
+/// How often and how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// How long each load lasts.
+    pub(crate) seconds: u32,
+    /// Connections of each load.
+    pub(crate) connections: u32,
+    /// How often each door has its turn.
+    pub(crate) rounds: u32,
+    /// Restarts of nodes, in pairs.
+    pub(crate) restarts: u32,
+    /// How often the daemon is killed.
+    pub(crate) kills: u32,
+    /// Requests that are at least made meanwhile.
+    pub(crate) requests: u32,
+}
+
+impl Sizes {
+    /// As the environment says.
+    pub(crate) fn read() -> Self {
+        Self {
+            seconds: number("OCTO_BENCH_SECONDS", 4),
+            connections: number("OCTO_BENCH_CONNECTIONS", 64),
+            rounds: number("OCTO_BENCH_ROUNDS", 3),
+            restarts: number("OCTO_BENCH_RESTARTS", 50),
+            kills: number("OCTO_BENCH_KILLS", 20),
+            requests: number("OCTO_BENCH_REQUESTS", 200_000),
+        }
+    }
+}
+
+fn number(name: &str, default: u32) -> u32 {
+    let Some(value) = std::env::var_os(name) else {
+        return default;
+    };
+    let number = value.to_str().and_then(|text| text.parse().ok());
+    number
+        .filter(|number| *number > 0)
+        .unwrap_or_else(|| panic!("{name} is not a number from 1"))
+}
