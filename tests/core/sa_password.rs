@@ -95,6 +95,20 @@ fn sql_server_is_asked_once_no_node_runs_and_what_it_has_is_applied() {
 }
 
 #[test]
+fn a_configuration_that_was_read_before_the_change_is_not_applied_after_it() {
+    let mut bench = begun();
+    bench.end_nodes();
+    let id = bench.ask(Request::Up(up(&[("TASK_CAP", "7")])));
+    assert!(!bench.answers.contains_key(&id), "facts are gathered");
+    bench.on(Event::PasswordChanged(Ok(())));
+    let said = format!("{:?}", bench.answers[&id]);
+    assert!(said.contains("changed meanwhile"), "{said}");
+    bench.found(id, Facts::default());
+    bench.settle();
+    assert_eq!(applied_password(&bench), NEW);
+}
+
+#[test]
 fn sql_server_stays_while_it_gets_its_new_password() {
     let mut bench = begun();
     bench.end_nodes();

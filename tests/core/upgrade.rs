@@ -291,6 +291,29 @@ fn sql_server_is_not_stopped_on_purpose_while_its_data_is_needed() {
 }
 
 #[test]
+fn two_who_ask_for_the_same_upgrade_at_once_are_both_taken() {
+    let mut bench = serving();
+    let facts = || Facts {
+        has_data: true,
+        ..Facts::default()
+    };
+    let first = bench.ask(Request::Up(to_next()));
+    let other = bench.ask(Request::Up(up(&[("TASK_CAP", "7")])));
+    let second = bench.ask(Request::Up(to_next()));
+    // Facts of the last one are there first.
+    for id in [second, first, other] {
+        bench.found(id, facts());
+    }
+    let answers = &bench.answers;
+    assert!(
+        bench.is_taken(second) && bench.is_taken(first),
+        "{answers:?}"
+    );
+    assert!(!bench.is_taken(other), "{answers:?}");
+    assert_eq!(step(&bench), Some(VersionStep::Fetching));
+}
+
+#[test]
 fn an_up_with_what_was_before_takes_a_waiting_upgrade_back() {
     let mut bench = asked();
     let id = bench.ask(Request::Up(up(&[])));

@@ -17,7 +17,7 @@ use crate::kit::process::wait_until;
 use crate::kit::stack::Stack;
 
 /// More than fits on the small disk, and nothing that becomes smaller.
-pub(super) fn large_file() -> Vec<u8> {
+fn large_file() -> Vec<u8> {
     let mut state = 1u64;
     let bytes: Vec<u8> = std::iter::repeat_with(|| {
         state = state

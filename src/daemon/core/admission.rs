@@ -244,8 +244,10 @@ impl Core {
         }
         let is_overruled = self.requests.is_overruled(id);
         let kept = self.keeping.stored();
-        // Two who ask for the same overrule nobody.
-        let is_what_counts = kept.wish == Wish::Up && kept.config.as_ref() == Some(&request.config);
+        // Two who ask for the same overrule nobody. What waits for a backup is what counts.
+        let waiting = kept.backups.upgrades.waiting();
+        let counts = waiting.map_or(kept.config.as_ref(), |(_, next)| Some(&next.config));
+        let is_what_counts = kept.wish == Wish::Up && counts == Some(&request.config);
         if is_overruled && !is_what_counts {
             let words = "another command was taken meanwhile, and it was asked for later";
             return Err(Denied::Because(words.to_owned()));
