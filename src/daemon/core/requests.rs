@@ -394,24 +394,6 @@ impl Core {
         }
     }
 
-    /// Refuses every configuration that is being considered: what is known of it, and it itself, is of
-    /// before something changed.
-    pub(super) fn refuse_what_is_considered(&mut self, why: &str) {
-        let requests = &mut self.requests;
-        let considered = std::mem::take(&mut requests.considered).into_iter();
-        let all: Vec<_> = considered.chain(requests.waiting.drain(..)).collect();
-        let (ups, others) = std::mem::take(&mut requests.queue)
-            .into_iter()
-            .partition(|(_, wished)| matches!(wished, Wished::Up(..)));
-        requests.queue = others;
-        let ups: VecDeque<(RequestId, Wished)> = ups;
-        let all = all.into_iter().map(|(id, one)| (id, one.purpose));
-        let all = all.chain(ups.into_iter().map(|(id, _)| (id, Purpose::Apply)));
-        for (id, purpose) in all.collect::<Vec<_>>() {
-            self.refuse(id, purpose, Denied::Because(why.to_owned()));
-        }
-    }
-
     fn refuse(&mut self, id: RequestId, purpose: Purpose, denied: Denied) {
         let answer = match purpose {
             Purpose::Apply => Answer::Up(Err(denied)),

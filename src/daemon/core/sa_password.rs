@@ -128,8 +128,6 @@ impl Core {
             Ok(()) => {
                 self.keeping.edit(Stored::password_changed);
                 self.tell("", "SQL Server has the new password of sa; it is applied");
-                let why = "the password of sa was changed meanwhile; ask again";
-                self.refuse_what_is_considered(why);
                 self.apply_another_version();
             }
             Err(PasswordNotChanged {

@@ -159,6 +159,7 @@ impl Up {
             stored.images.clear();
             stored.settle_password(&self.config);
         }
+        stored.keep_changed_password();
         if let Some(new) = &self.key {
             if new.begins_anew {
                 stored.begin_anew(&new.data);

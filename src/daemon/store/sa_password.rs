@@ -92,6 +92,31 @@ impl Stored {
         before.for_each(|upgrade| take_password(&mut upgrade.before, &to));
     }
 
+    /// A configuration that was admitted while the password changed may have the one of before: it
+    /// gets the new one, since SQL Server has no other.
+    pub fn keep_changed_password(&mut self) {
+        let change = self.sa.change.clone().filter(|change| change.is_made);
+        let Some(PasswordChange { from, to, .. }) = change else {
+            return;
+        };
+        let has_old = |config: &Config| {
+            let sql = config.sql.as_ref();
+            sql.is_some_and(|sql| sql.sa_password == from)
+        };
+        if let (Some(config), Some(spec)) = (&mut self.config, &mut self.spec)
+            && has_old(config)
+            && let Some(changed) = config.with_sa_password(&to)
+        {
+            *spec = with_passwords_of(spec, &changed);
+            *config = changed;
+        }
+        let upgrading = self.backups.upgrades.upgrading.as_mut();
+        let next = upgrading.and_then(|one| one.next.as_mut());
+        if let Some(next) = next.filter(|next| has_old(&next.config)) {
+            take_password(next, &to);
+        }
+    }
+
     /// The file with the variables says the new password.
     pub fn password_written(&mut self) {
         self.sa.change.take_if(|change| change.is_made);
