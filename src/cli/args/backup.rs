@@ -45,9 +45,9 @@ pub enum BackupCommand {
     Verify(VerifyFlags),
 }
 
-/// What `backup verify` takes.
+/// Which set is read, and how it is opened.
 #[derive(Clone, Debug, clap::Args)]
-pub struct VerifyFlags {
+pub struct SetFlags {
     /// The set's name, as `backup list` shows it
     #[arg(value_name = "NAME")]
     pub name: String,
@@ -57,6 +57,13 @@ pub struct VerifyFlags {
     /// A file of age identities, to open an encrypted set
     #[arg(long, value_name = "FILE")]
     pub identity: Option<PathBuf>,
+}
+
+/// What `backup verify` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct VerifyFlags {
+    #[command(flatten)]
+    pub set: SetFlags,
     /// Have the SQL Server that runs restore the set's database beside its own, check and drop it
     #[arg(long)]
     pub restore_test: bool,
@@ -68,15 +75,8 @@ pub struct VerifyFlags {
 /// What `backup restore` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RestoreFlags {
-    /// The set's name, as `backup list` shows it
-    #[arg(value_name = "NAME")]
-    pub name: String,
-    /// The directory [default: BACKUP_DIR, else `backups` in the project's state]
-    #[arg(long, value_name = "DIR")]
-    pub from: Option<PathBuf>,
-    /// A file of age identities, to open an encrypted set
-    #[arg(long, value_name = "FILE")]
-    pub identity: Option<PathBuf>,
+    #[command(flatten)]
+    pub set: SetFlags,
     /// Replace data that is newer than the set, or take a set of another project
     #[arg(long)]
     pub force: bool,

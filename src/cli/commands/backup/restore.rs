@@ -43,15 +43,15 @@ pub(super) async fn restore(context: &Context, flags: &RestoreFlags) -> Outcome 
         let line = "this replaces data, and nobody can be asked here: --yes does it unasked";
         return Err(Failure::new(USAGE, line));
     }
-    let name = flags.name.parse::<SetName>();
+    let name = flags.set.name.parse::<SetName>();
     let name = name.map_err(|error| Failure::new(USAGE, error.to_string()))?;
-    let directory = super::directory(context, flags.from.as_ref());
+    let directory = super::directory(context, flags.set.from.as_ref());
     let manifest = directory.manifest(&name)?;
     let set = Opened {
         directory,
         name,
         manifest,
-        identities: super::identities(flags.identity.as_ref())?,
+        identities: super::identities(flags.set.identity.as_ref())?,
     };
     context.must_be_from_here().await?;
     let last_words = format!(
