@@ -41,16 +41,15 @@ mod stopwatch;
     reason = "each of the benchmarks prints a table, and uses a part of what tables can"
 )]
 mod table;
+mod topics;
 
-use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 use compose::Compose;
 use kit::docker::Witness;
 use kit::images::Images;
 use sizes::Sizes;
-use table::Row;
-use table::Table;
+use topics::Topic;
 
 /// What every topic is given.
 pub(crate) struct Bench {
@@ -60,10 +59,7 @@ pub(crate) struct Bench {
     pub(crate) compose: Result<Compose, String>,
 }
 
-/// Measures something and gives the table's rows.
-type Topic = fn(&Bench) -> Vec<Row>;
-
-const TOPICS: [(&str, Topic); 6] = [
+const TOPICS: [(&str, Topic<Bench>); 6] = [
     ("cold", cold::measure),
     ("repeat", repeat::measure),
     ("handoff", handoff::measure),
@@ -73,10 +69,6 @@ const TOPICS: [(&str, Topic); 6] = [
 ];
 
 fn main() -> ExitCode {
-    let asked: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'))
-        .collect();
     let before = machine::load();
     // Held to the end, so that the images are made once.
     let images = Images::acquire(&Witness::new());
@@ -89,17 +81,7 @@ fn main() -> ExitCode {
         sizes: Sizes::read(),
         compose,
     };
-    let mut table = Table::default();
-    for (name, topic) in TOPICS {
-        if asked.is_empty() || asked.iter().any(|word| word == name) {
-            eprintln!("measuring: {name}");
-            // A topic that fails has cleaned up while it unwound; the others still count.
-            match std::panic::catch_unwind(AssertUnwindSafe(|| topic(&bench))) {
-                Ok(rows) => table.add(rows),
-                Err(_) => table.fail(name),
-            }
-        }
-    }
+    let table = topics::measure(&TOPICS, &bench);
     drop(images);
     let peer = match &bench.compose {
         Ok(compose) => format!("docker compose {}", compose.version),
@@ -111,9 +93,5 @@ fn main() -> ExitCode {
         machine::load()
     );
     println!("{table}");
-    if table.holds() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    topics::end(&table)
 }

@@ -97,12 +97,3 @@ fn figures(text: &str) -> Figures {
     }
     figures
 }
-
-/// The load averages over one, five and fifteen minutes.
-pub(crate) fn average() -> String {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap();
-    text.split_whitespace()
-        .take(3)
-        .collect::<Vec<_>>()
-        .join(" ")
-}

@@ -27,10 +27,18 @@
 
 mod cores;
 mod doors;
+#[path = "../environment.rs"]
+mod environment;
 #[path = "../../kit/mod.rs"]
 #[expect(dead_code, reason = "the tests use all of it, the benchmark a part")]
 mod kit;
 mod load;
+#[path = "../machine.rs"]
+#[expect(
+    dead_code,
+    reason = "this benchmark has several peers, and names them in its table"
+)]
+mod machine;
 mod memory;
 mod nodes;
 mod sizes;
@@ -40,16 +48,16 @@ mod steady;
 #[expect(dead_code, reason = "units of the other benchmark")]
 mod table;
 mod throughput;
+#[path = "../topics.rs"]
+mod topics;
 
-use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 use cores::Cores;
 use doors::Doors;
 use nodes::Nodes;
 use sizes::Sizes;
-use table::Row;
-use table::Table;
+use topics::Topic;
 
 /// What every topic is given.
 pub(crate) struct Bench {
@@ -59,10 +67,7 @@ pub(crate) struct Bench {
     pub(crate) doors: Doors,
 }
 
-/// Measures something and gives the table's rows.
-type Topic = fn(&Bench) -> Vec<Row>;
-
-const TOPICS: [(&str, Topic); 6] = [
+const TOPICS: [(&str, Topic<Bench>); 6] = [
     ("upload", memory::upload),
     ("idle", memory::idle),
     ("throughput", throughput::throughput),
@@ -72,10 +77,6 @@ const TOPICS: [(&str, Topic); 6] = [
 ];
 
 fn main() -> ExitCode {
-    let asked: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'))
-        .collect();
     if !load::is_there() {
         eprintln!("wrk makes the load and is missing: apt-get install wrk");
         return ExitCode::FAILURE;
@@ -84,7 +85,7 @@ fn main() -> ExitCode {
         eprintln!("one core is the door's, and there is no other");
         return ExitCode::FAILURE;
     };
-    let before = load::average();
+    let before = machine::load();
     let nodes = Nodes::begin();
     let dir = tempfile::Builder::new().prefix("octo-").tempdir().unwrap();
     let doors = cores.on_the_doors(|| doors::open_all(dir.path(), &nodes));
@@ -94,24 +95,10 @@ fn main() -> ExitCode {
         nodes,
         doors,
     };
-    let mut table = Table::default();
-    for (name, topic) in TOPICS {
-        if asked.is_empty() || asked.iter().any(|word| word == name) {
-            eprintln!("measuring: {name}");
-            // A topic that fails has cleaned up while it unwound; the others still count.
-            match std::panic::catch_unwind(AssertUnwindSafe(|| topic(&bench))) {
-                Ok(rows) => table.add(rows),
-                Err(_) => table.fail(name),
-            }
-        }
-    }
+    let table = topics::measure(&TOPICS, &bench);
     println!(
         "load average {before} before, {} after\n{table}",
-        load::average()
+        machine::load()
     );
-    if table.holds() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    topics::end(&table)
 }

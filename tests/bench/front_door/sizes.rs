@@ -1,5 +1,7 @@
 //! How much of everything is measured.
 
+use crate::environment::number;
+
 /// How often and how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
@@ -29,14 +31,4 @@ impl Sizes {
             requests: number("OCTO_BENCH_REQUESTS", 200_000),
         }
     }
-}
-
-fn number(name: &str, default: u32) -> u32 {
-    let Some(value) = std::env::var_os(name) else {
-        return default;
-    };
-    let number = value.to_str().and_then(|text| text.parse().ok());
-    number
-        .filter(|number| *number > 0)
-        .unwrap_or_else(|| panic!("{name} is not a number from 1"))
 }

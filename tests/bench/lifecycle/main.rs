@@ -51,22 +51,19 @@ mod stopwatch;
 )]
 mod table;
 mod tasks;
+#[path = "../topics.rs"]
+mod topics;
 mod versions;
 mod volume;
 
-use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 use kit::docker::Witness;
 use kit::images::Images;
 use sizes::Sizes;
-use table::Row;
-use table::Table;
+use topics::Topic;
 
-/// Measures something and gives the table's rows.
-type Topic = fn(&Sizes) -> Vec<Row>;
-
-const TOPICS: [(&str, Topic); 5] = [
+const TOPICS: [(&str, Topic<Sizes>); 5] = [
     ("outage", outage::measure),
     ("tasks", tasks::measure),
     ("stops", stops::measure),
@@ -75,25 +72,11 @@ const TOPICS: [(&str, Topic); 5] = [
 ];
 
 fn main() -> ExitCode {
-    let asked: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|word| !word.starts_with('-'))
-        .collect();
     let before = machine::load();
     // Held to the end, so that the images are made once.
     let images = Images::acquire(&Witness::new());
     let sizes = Sizes::read();
-    let mut table = Table::default();
-    for (name, topic) in TOPICS {
-        if asked.is_empty() || asked.iter().any(|word| word == name) {
-            eprintln!("measuring: {name}");
-            // A topic that fails has cleaned up while it unwound; the others still count.
-            match std::panic::catch_unwind(AssertUnwindSafe(|| topic(&sizes))) {
-                Ok(rows) => table.add(rows),
-                Err(_) => table.fail(name),
-            }
-        }
-    }
+    let table = topics::measure(&TOPICS, &sizes);
     drop(images);
     println!(
         "{}\nload average {before} before, {} after",
@@ -101,9 +84,5 @@ fn main() -> ExitCode {
         machine::load()
     );
     println!("{table}");
-    if table.holds() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    topics::end(&table)
 }
