@@ -38,6 +38,7 @@ use crate::config::Secret;
 use crate::engine::Endpoint;
 use crate::reconcile::Goal;
 use crate::reconcile::Observed;
+use crate::reconcile::observed::Instance;
 use crate::reconcile::record::Durable;
 use crate::reconcile::status::Note;
 use crate::spec::StackSpec;
@@ -126,6 +127,9 @@ pub struct Drains {
     /// Nodes that finish their tasks before they end: the run, and until when it is waited for. A
     /// daemon that comes after goes on with what is left of the time.
     pub draining: BTreeMap<UnitId, KeptDrain>,
+    /// The runs that are to end and to be followed by another one, as a person asked: what a node
+    /// finishes its tasks for is not forgotten with the daemon.
+    pub restarts: BTreeMap<UnitId, Instance>,
 }
 
 /// What is kept of a demo alone.
@@ -606,7 +610,7 @@ pub fn lock(path: &Path) -> std::io::Result<Result<File, String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reconcile::observed::Instance;
+
     use crate::reconcile::record::Migrated;
 
     fn known(password: &str) -> SaPassword {

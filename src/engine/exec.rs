@@ -35,7 +35,7 @@ impl Ran {
 
 impl Engine {
     /// Runs a command in a running container and waits for its end, at most for `limit`. One that
-    /// takes longer goes on in the container: no engine can end it.
+    /// takes longer goes on in the container ([`super::commands`]).
     pub async fn exec(
         &self,
         container: &str,

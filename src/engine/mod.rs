@@ -8,6 +8,7 @@
 pub mod apply;
 pub mod archive;
 pub mod carrier;
+pub mod commands;
 pub mod connect;
 pub mod copy;
 pub mod credentials;

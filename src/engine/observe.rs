@@ -337,7 +337,7 @@ impl Engine {
         }
     }
 
-    async fn inspected(&self, id: &str) -> Result<shown::Inspected, EngineError> {
+    pub(super) async fn inspected(&self, id: &str) -> Result<shown::Inspected, EngineError> {
         let attempt = || format!("inspect container {id}");
         let path = format!("/containers/{}/json", wire::encoded(id));
         let bytes = self.get(attempt, QUICK, &path, &[]).await?;
@@ -449,7 +449,7 @@ fn environment_in(answer: &shown::Inspected) -> BTreeMap<String, String> {
 }
 
 /// What came is not what was asked for.
-fn nonsense(attempt: &str) -> EngineError {
+pub(super) fn nonsense(attempt: &str) -> EngineError {
     EngineError::Broken {
         attempt: attempt.to_owned(),
         source: "the engine's answer makes no sense".into(),

@@ -157,6 +157,9 @@ pub(super) struct Inspected {
     pub(super) host_config: HostConfig,
     #[serde(deserialize_with = "lenient")]
     pub(super) network_settings: NetworkSettings,
+    /// The commands that were run in it and are not forgotten yet.
+    #[serde(deserialize_with = "lenient", rename = "ExecIDs")]
+    pub(super) exec_ids: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -178,6 +181,9 @@ pub(super) struct State {
     pub(super) status: String,
     #[serde(deserialize_with = "lenient")]
     pub(super) running: bool,
+    /// Of its own process, on the engine's host.
+    #[serde(deserialize_with = "lenient")]
+    pub(super) pid: i32,
     #[serde(deserialize_with = "lenient")]
     pub(super) started_at: String,
     #[serde(deserialize_with = "lenient")]

@@ -56,6 +56,14 @@ pub fn commands(wanted: Wanted) -> Vec<Vec<String>> {
     PROGRAMS.iter().map(of).collect()
 }
 
+/// How long a command in the container lets tasks go on before it cancels them, if it drains.
+pub fn waits_for_tasks(argv: &[String]) -> Option<Duration> {
+    let flag = |name: &str| argv.iter().find_map(|word| word.strip_prefix(name));
+    let drains = argv.iter().any(|word| word == "node") && flag("--drain=") == Some("true");
+    let seconds = flag("--wait=").and_then(|seconds| seconds.parse().ok());
+    drains.then(|| Duration::from_secs(seconds.unwrap_or_default()))
+}
+
 /// A node's row in the API.
 pub struct Api<'a> {
     /// Where a node that serves answers.
@@ -68,6 +76,15 @@ pub struct Api<'a> {
     pub limit: Duration,
 }
 
+/// What a node does about tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tasks {
+    /// How many run.
+    pub running: u64,
+    /// It is known to take more.
+    pub takes_more: bool,
+}
+
 impl Api<'_> {
     /// Sets or clears the flag. It does not wait for tasks.
     pub async fn set(&self, drained: bool) -> Result<(), String> {
@@ -77,12 +94,16 @@ impl Api<'_> {
         self.ask(Method::PUT, &path, row).await.map(|_| ())
     }
 
-    /// How many tasks run on the node.
-    pub async fn running_tasks(&self) -> Result<u64, String> {
+    /// What the node does about tasks.
+    pub async fn tasks(&self) -> Result<Tasks, String> {
         let summary = self.ask(Method::GET, SUMMARY, Vec::new()).await?;
         let node = node_of(&summary, self.name).ok_or_else(|| self.unknown())?;
-        let count = node.get("RunningTaskCount").and_then(Value::as_u64);
-        count.ok_or_else(|| "the API does not say how many tasks run".to_owned())
+        let running = node.get("RunningTaskCount").and_then(Value::as_u64);
+        let takes_more = node.get("IsInMaintenanceMode").and_then(Value::as_bool) == Some(false);
+        Ok(Tasks {
+            running: running.ok_or("the API does not say how many tasks run")?,
+            takes_more,
+        })
     }
 
     /// The names of all nodes that are not offline.
@@ -182,6 +203,21 @@ mod tests {
             working.join(" "),
             "/Octopus/Octopus.Server node --instance=OctopusServer --drain=false"
         );
+    }
+
+    #[test]
+    fn a_command_that_drains_is_known_with_its_wait() {
+        let drained = Wanted::Drained(Duration::from_secs(90));
+        for (wanted, waits) in [
+            (drained, Some(Duration::from_secs(90))),
+            (Wanted::Working, None),
+        ] {
+            for argv in commands(wanted) {
+                assert_eq!(waits_for_tasks(&argv), waits, "{argv:?}");
+            }
+        }
+        let by_hand = ["/Octopus/Octopus.Server", "node", "--drain=true"].map(str::to_owned);
+        assert_eq!(waits_for_tasks(&by_hand), Some(Duration::ZERO));
     }
 
     #[test]

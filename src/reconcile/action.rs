@@ -40,7 +40,8 @@ pub enum Action {
         /// Why it is ended afterwards; none, if a person only wants it drained.
         why: Option<Why>,
     },
-    /// Let a node take tasks again.
+    /// Let a node take tasks again; what still waits for the end of its tasks is broken off, so that
+    /// none of them is cancelled.
     Undrain(UnitId, Instance),
     /// Take a node that left off Octopus Server's list of nodes.
     TakeOff {
@@ -167,8 +168,10 @@ pub enum Subject {
     Unit(UnitId),
     /// The process of a unit that is being stopped already.
     Process(UnitId),
-    /// Who gives a unit tasks: stopping it waits for nothing that works on this.
+    /// The tasks that a node finishes: stopping it waits for nothing that works on this.
     Tasks(UnitId),
+    /// Whether a node takes tasks again: that breaks off what works on [`Self::Tasks`].
+    TasksAgain(UnitId),
     /// The log of a unit: reading it is in nobody's way.
     Log(UnitId),
     /// The place of a node, by its name, on Octopus Server's list.
@@ -185,9 +188,11 @@ impl Subject {
     /// Whether it is about a Tentacle, which is in nobody's way.
     pub fn is_of_tentacle(&self) -> bool {
         match self {
-            Self::Unit(unit) | Self::Process(unit) | Self::Tasks(unit) | Self::Log(unit) => {
-                unit.is_tentacle()
-            }
+            Self::Unit(unit)
+            | Self::Process(unit)
+            | Self::Tasks(unit)
+            | Self::TasksAgain(unit)
+            | Self::Log(unit) => unit.is_tentacle(),
             Self::Place(_) | Self::Network | Self::Volume(_) | Self::Image(_) => false,
         }
     }
@@ -196,9 +201,11 @@ impl Subject {
 impl std::fmt::Display for Subject {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Unit(unit) | Self::Process(unit) | Self::Tasks(unit) | Self::Log(unit) => {
-                unit.fmt(out)
-            }
+            Self::Unit(unit)
+            | Self::Process(unit)
+            | Self::Tasks(unit)
+            | Self::TasksAgain(unit)
+            | Self::Log(unit) => unit.fmt(out),
             Self::Place(node) => write!(out, "node {node}"),
             Self::Network => out.write_str("network"),
             Self::Volume(name) => write!(out, "volume {name}"),
@@ -222,7 +229,8 @@ impl Action {
             | Self::Retire { unit, .. }
             | Self::Stop { unit, .. } => Subject::Unit(*unit),
             Self::Kill(unit, _) => Subject::Process(*unit),
-            Self::Drain { unit, .. } | Self::Undrain(unit, _) => Subject::Tasks(*unit),
+            Self::Drain { unit, .. } => Subject::Tasks(*unit),
+            Self::Undrain(unit, _) => Subject::TasksAgain(*unit),
             Self::TakeOff { node, .. } => Subject::Place(node.clone()),
             Self::Examine(unit, _) => Subject::Log(*unit),
         }

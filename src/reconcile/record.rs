@@ -576,7 +576,11 @@ impl UnitRecord {
 pub fn is_there(subject: &Subject, seen: &Observed) -> bool {
     match subject {
         Subject::Unit(unit) => seen.container(*unit).is_some(),
-        Subject::Process(_) | Subject::Tasks(_) | Subject::Log(_) | Subject::Place(_) => false,
+        Subject::Process(_)
+        | Subject::Tasks(_)
+        | Subject::TasksAgain(_)
+        | Subject::Log(_)
+        | Subject::Place(_) => false,
         Subject::Network => !seen.networks.is_empty(),
         Subject::Volume(name) => seen.volumes.contains(name),
         Subject::Image(image) => seen.images.contains_key(image),

@@ -317,6 +317,12 @@ impl State {
     /// A node was asked about its tasks. One that could not be asked is ended all the same, if it
     /// is to end.
     fn tasks_settled(&mut self, action: &Action, result: Result<(), Trouble>, now: Mono) {
+        if let Action::Drain { unit, instance, .. } = action
+            && !self.waits_for_tasks(*unit, instance)
+        {
+            // It was broken off since: the node takes tasks again.
+            return;
+        }
         match (action, result) {
             (Action::Drain { unit, instance, .. }, Ok(())) => {
                 self.records.blocked.remove(&action.subject());
@@ -357,6 +363,15 @@ impl State {
             }
             (_, Ok(())) => {}
         }
+    }
+
+    /// Whether a run of a node is still to finish its tasks.
+    fn waits_for_tasks(&self, unit: UnitId, instance: &Instance) -> bool {
+        let drain = self
+            .records
+            .get(unit)
+            .and_then(|record| record.drain_of(instance));
+        drain.is_some_and(|drain| drain.step == DrainStep::Asked)
     }
 
     /// The nodes that finish their tasks now.

@@ -409,7 +409,11 @@ fn not_ours(seen: &Observed) -> Option<Note> {
 /// What something that is no unit is called; none for units.
 pub fn name_of(subject: &Subject) -> Option<String> {
     match subject {
-        Subject::Unit(_) | Subject::Process(_) | Subject::Tasks(_) | Subject::Log(_) => None,
+        Subject::Unit(_)
+        | Subject::Process(_)
+        | Subject::Tasks(_)
+        | Subject::TasksAgain(_)
+        | Subject::Log(_) => None,
         Subject::Place(node) => Some(format!("node {node}")),
         Subject::Network => Some("the network".to_owned()),
         Subject::Volume(name) => Some(format!("volume {name}")),

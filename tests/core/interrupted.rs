@@ -154,6 +154,7 @@ fn a_node_that_finishes_its_tasks_has_the_rest_of_its_time_with_the_next_daemon(
         Some(until),
         "{drain:?}"
     );
+    assert!(next.core.state().desired.restart.contains_key(&TWO));
 }
 
 #[test]

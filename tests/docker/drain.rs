@@ -139,6 +139,45 @@ fn a_daemon_that_dies_in_a_drain_leaves_the_rest_of_the_time_to_the_next() {
     stack.end(daemon).ok();
 }
 
+/// Commands that drain a node would cancel its tasks at their end.
+fn commands(stack: &Stack, node: &str) -> usize {
+    stack.witness.commands(&stack.container(node))
+}
+
+#[test]
+fn a_drain_that_somebody_thinks_better_of_is_broken_off_and_cancels_no_task() {
+    let stack = keyed("drain-undone", 1);
+    stack.run(&["up"]).ok();
+    let task = task(&stack, NODE_1, 600);
+    let drain = stack.spawn(&["drain", NODE_1]);
+    wait_until("the command runs", || {
+        (commands(&stack, NODE_1) == 1).then_some(())
+    });
+    stack.run(&["undrain", NODE_1]).ok();
+    stack.end(drain);
+    assert_eq!((commands(&stack, NODE_1), ping(&stack, NODE_1)), (0, 200));
+    assert_eq!(state(&stack, NODE_1, &task), "Executing");
+    assert_eq!(stack.recorded(NODE_1, "could not be drained"), 0);
+}
+
+#[test]
+fn what_a_dead_daemon_began_is_broken_off_too() {
+    let stack = keyed("drain-orphan", 1);
+    stack.run(&["up"]).ok();
+    let task = task(&stack, NODE_1, 600);
+    let down = stack.spawn(&["down"]);
+    wait_until("the command runs", || {
+        (commands(&stack, NODE_1) == 1).then_some(())
+    });
+    // One that follows would begin the next daemon, which goes on.
+    down.signal(Signal::KILL);
+    stack.end(down);
+    stack.kill_daemon();
+    stack.run(&["up"]).ok();
+    assert_eq!((commands(&stack, NODE_1), ping(&stack, NODE_1)), (0, 200));
+    assert_eq!(state(&stack, NODE_1, &task), "Executing");
+}
+
 #[test]
 fn where_nothing_can_be_run_in_the_container_the_api_is_asked() {
     let stack = keyed("drain-api", 1);

@@ -101,6 +101,17 @@ impl Witness {
         })
     }
 
+    /// How many commands run in a container beside its process.
+    pub(crate) fn commands(&self, name: &str) -> usize {
+        let container = self.inspect(name).expect("the container is there");
+        let runs = |id: &String| {
+            let shown = self.wait(self.docker().inspect_exec(id));
+            shown.is_ok_and(|shown| shown.running == Some(true))
+        };
+        let ids = container.exec_ids.unwrap_or_default();
+        ids.iter().filter(|id| runs(id)).count()
+    }
+
     /// `docker logs -t`: each line with its time in nanoseconds since 1970, from the last start on;
     /// none without a container.
     pub(crate) fn log(&self, name: &str) -> Vec<(i64, String)> {

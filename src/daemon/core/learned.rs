@@ -124,10 +124,19 @@ impl Core {
         if drains != *kept {
             self.keeping.edit(|stored| stored.drains.draining = drains);
         }
+        let restarts = &self.state.desired.restart;
+        if *restarts != self.keeping.stored().drains.restarts {
+            let restarts = restarts.clone();
+            self.keeping
+                .edit(|stored| stored.drains.restarts = restarts);
+        }
     }
 
+    /// What an earlier daemon drained and restarted, this one drains and restarts.
     pub(super) fn go_on_with_drains(&mut self) {
         let now = self.now;
+        let restarts = &self.keeping.stored().drains.restarts;
+        self.state.desired.restart.clone_from(restarts);
         for (unit, kept) in &self.keeping.stored().drains.draining {
             let left = u64::try_from(kept.until_ms.saturating_sub(millis(now.wall)));
             let left = Duration::from_millis(left.unwrap_or(0));

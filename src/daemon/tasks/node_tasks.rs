@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::engine::Engine;
+use crate::engine::EngineError;
 use crate::octopus::drain;
 use crate::octopus::drain::Wanted;
 use crate::octopus::tentacle;
@@ -22,6 +23,19 @@ const API_LIMIT: Duration = Duration::from_secs(10);
 /// How often the API is asked whether tasks still run.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the engine is asked whether a command still runs.
+const COMMAND_LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The exit code of a command that was killed, as the engine tells it.
+const KILLED: i64 = 137;
+
+/// Why the vendor's command did not do it.
+enum NotByCommand {
+    /// It cannot be run, or says that it cannot.
+    Failed(String),
+    /// It was ended from outside: by whoever breaks it off.
+    Killed,
+}
+
 /// Brings a node to finish its tasks, or to take some again. Gives why it cannot be.
 pub(in crate::daemon) async fn settle(
     engine: &Engine,
@@ -29,9 +43,13 @@ pub(in crate::daemon) async fn settle(
     node: Option<&ContainerSpec>,
     wanted: Wanted,
 ) -> Result<(), String> {
+    if wanted == Wanted::Working {
+        break_off(engine, container).await?;
+    }
     let why = match by_command(engine, container, wanted).await {
         Ok(()) => return Ok(()),
-        Err(why) => why,
+        Err(NotByCommand::Killed) => return Err("its command was killed".to_owned()),
+        Err(NotByCommand::Failed(why)) => why,
     };
     if node.is_none_or(|node| !node.env.contains_key("ADMIN_API_KEY")) {
         return Err(format!(
@@ -46,22 +64,62 @@ pub(in crate::daemon) async fn settle(
         Wanted::Working => by_api.set(false).await.map_err(failed),
         Wanted::Drained(wait) => {
             by_api.set(true).await.map_err(failed)?;
-            let waiting = async {
-                while by_api.running_tasks().await? > 0 {
-                    tokio::time::sleep(LOOK_EVERY).await;
-                }
-                Ok(())
-            };
             // Tasks that are left then end with their node.
-            let ended = tokio::time::timeout(wait, waiting).await;
+            let ended = tokio::time::timeout(wait, tasks_end(&by_api)).await;
             ended.unwrap_or(Ok(())).map_err(failed)
         }
     }
 }
 
+/// Waits until no task runs on a node that takes no more.
+async fn tasks_end(by_api: &drain::Api<'_>) -> Result<(), String> {
+    loop {
+        let tasks = by_api.tasks().await?;
+        if tasks.takes_more {
+            return Err("it was told to take tasks again".to_owned());
+        }
+        if tasks.running == 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Ends the commands in a container that wait for tasks, also those of a daemon that died: each
+/// would cancel at its end what its node has taken since. One that cannot be ended from here is
+/// waited for instead: until then the node takes no tasks.
+async fn break_off(engine: &Engine, container: &str) -> Result<(), String> {
+    let commands = engine.commands_in(container).await;
+    for command in commands.map_err(|error| error.to_string())? {
+        let Some(waits) = drain::waits_for_tasks(&command.argv) else {
+            continue;
+        };
+        let is_killed = command.kill();
+        if !is_killed {
+            tracing::info!("what waits for its tasks cannot be ended from here, and is waited for");
+        }
+        let every = if is_killed {
+            COMMAND_LOOK_EVERY
+        } else {
+            LOOK_EVERY
+        };
+        let end = async {
+            while engine.runs(&command).await? {
+                tokio::time::sleep(every).await;
+            }
+            Ok::<(), EngineError>(())
+        };
+        match tokio::time::timeout(waits + COMMAND_LIMIT, end).await {
+            Ok(ended) => ended.map_err(|error| error.to_string())?,
+            Err(_) => tracing::warn!("a command that waits for its tasks hangs, and is left alone"),
+        }
+    }
+    Ok(())
+}
+
 /// How many tasks run on a node, if it says so.
 pub(in crate::daemon) async fn running(node: &ContainerSpec) -> Option<u64> {
-    let counted = api_about(node)?.running_tasks().await;
+    let counted = api_about(node)?.tasks().await.map(|tasks| tasks.running);
     counted
         .inspect_err(|error| tracing::debug!(%error, "tasks that run were not counted"))
         .ok()
@@ -117,7 +175,7 @@ pub(in crate::daemon) async fn deregister(
     deleted.await.map_err(|error| error.to_string())
 }
 
-async fn by_command(engine: &Engine, container: &str, wanted: Wanted) -> Result<(), String> {
+async fn by_command(engine: &Engine, container: &str, wanted: Wanted) -> Result<(), NotByCommand> {
     let waits = match wanted {
         Wanted::Drained(wait) => wait,
         Wanted::Working => Duration::ZERO,
@@ -125,16 +183,21 @@ async fn by_command(engine: &Engine, container: &str, wanted: Wanted) -> Result<
     let mut why = String::new();
     for argv in drain::commands(wanted) {
         let ran = engine.exec(container, &argv, waits + COMMAND_LIMIT).await;
-        let ran = ran.map_err(|error| error.to_string())?;
+        let ran = ran.map_err(|error| NotByCommand::Failed(error.to_string()))?;
         match ran.code {
             Some(0) => return Ok(()),
+            Some(KILLED) => return Err(NotByCommand::Killed),
             _ if ran.has_no_program() => why = format!("its image has no {}", argv[0]),
             Some(code) => {
                 let last = ran.said.lines().last().unwrap_or_default();
-                return Err(format!("its command ended with {code}: {last}"));
+                let why = format!("its command ended with {code}: {last}");
+                return Err(NotByCommand::Failed(why));
             }
-            None => return Err("the engine does not say how its command ended".to_owned()),
+            None => {
+                let why = "the engine does not say how its command ended".to_owned();
+                return Err(NotByCommand::Failed(why));
+            }
         }
     }
-    Err(why)
+    Err(NotByCommand::Failed(why))
 }

@@ -98,6 +98,10 @@ impl<'a> Pass<'a> {
         wait: Duration,
         why: Option<Why>,
     ) {
+        // Whichever of the two came second would win.
+        if self.records.is_busy(&Subject::TasksAgain(container.unit)) {
+            return;
+        }
         self.act(Action::Drain {
             unit: container.unit,
             instance,
@@ -126,14 +130,16 @@ impl<'a> Pass<'a> {
             let is_wished = self.desired.drained.contains(&container.unit);
             let is_its = record.instance() == Some(&instance);
             let health = record.health();
-            // A daemon that died asked it, and nobody heard whether its tasks ended.
-            let unheard = record
+            let asked = record
                 .drain_of(&instance)
-                .filter(|drain| drain.step == DrainStep::Asked && health.drained);
+                .filter(|drain| drain.step == DrainStep::Asked);
+            // A daemon that died asked it, and nobody heard whether its tasks ended.
+            let unheard = asked.filter(|_| health.drained);
+            // What was begun and is not wished any more would cancel tasks at its end.
             let differs = if is_wished {
                 health.ready || unheard.is_some()
             } else {
-                health.drained
+                health.drained || asked.is_some()
             };
             if !is_its || !differs {
                 continue;

@@ -280,7 +280,7 @@ impl Around<'_> {
 
     /// Why a node takes no tasks that nobody wished drained, once it was told to in vain.
     fn cannot_be_undrained(&self, unit: UnitId) -> Option<String> {
-        let blocked = self.records.blocked.get(&Subject::Tasks(unit))?;
+        let blocked = self.records.blocked.get(&Subject::TasksAgain(unit))?;
         let is_wished = self.desired.drained.contains(&unit);
         let words = &blocked.failure.detail;
         (!is_wished).then(|| format!("it is drained, and could not be told to take tasks: {words}"))

@@ -307,7 +307,7 @@ const UNDRAIN_TRIES: u32 = 5;
 /// A node that takes no tasks, although nobody wished that, and cannot be told to.
 fn stays_drained(status: &Status, desired: &Desired, records: &UnitRecords) -> Option<String> {
     let tries = |unit: &UnitStatus| {
-        let blocked = records.blocked.get(&Subject::Tasks(unit.unit));
+        let blocked = records.blocked.get(&Subject::TasksAgain(unit.unit));
         blocked.map_or(0, |blocked| blocked.failures)
     };
     let stays = |unit: &&UnitStatus| {
