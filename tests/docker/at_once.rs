@@ -41,6 +41,31 @@ fn two_upgrades_to_the_same_version_at_once_are_one() {
 }
 
 #[test]
+fn of_two_upgrades_to_different_versions_the_later_one_counts() {
+    let stack = older("at-once-two");
+    let before = served(&stack);
+    stack.set("STANDIN_SQL_BACKUP_MS", "2500");
+    stack.run(&["up"]).ok();
+    stack.set("STANDIN_OCTOPUS_VERSION", "2026.2.7");
+    let first = stack.spawn(&UPGRADE);
+    wait_for(&stack, "saving");
+    stack.set("STANDIN_OCTOPUS_VERSION", "2026.3.12");
+    stack.run(&["upgrade", TAGS[2], "--yes"]).ok();
+    stack.end(first).with(1).says("another command came in");
+    let written = std::fs::read_to_string(stack.dir().join(".env")).unwrap();
+    let mut lines = written.lines();
+    let last = lines.rfind(|line| line.starts_with("OCTOPUS_SERVER_TAG="));
+    assert!(last.is_some_and(|line| line.contains(TAGS[2])), "{written}");
+    assert_eq!((served(&stack).0.as_str(), sets(&stack)), ("2026.3.12", 1));
+    stack.assert_no_violation();
+    // The way back is the one from before both.
+    stack.run(&["rollback", "--yes"]).ok();
+    assert_eq!(served(&stack), before);
+    stack.assert_no_violation();
+    stack.run(&["down", "--volumes", "--yes"]).ok();
+}
+
+#[test]
 fn in_the_middle_of_an_upgrade_no_backup_is_made_and_nothing_older_begins() {
     let stack = quick("at-once-other", 1);
     versions(&stack, TAGS[0], "2026.1.100");

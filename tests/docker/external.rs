@@ -72,7 +72,7 @@ fn a_database_that_a_newer_version_had_takes_no_older_one_from_a_host_that_never
     let (stack, foreign) = stack("external-newer");
     stack.set("OCTOPUS_NODES", "1");
     stack.set("MASTER_KEY", "AAAAAAAAAAAAAAAAAAAAAA==");
-    let [older, newer] = TAGS;
+    let [older, newer, _] = TAGS;
     let version = |version: &str| {
         stack.set("OCTOPUS_SERVER_TAG", version);
         stack.set("STANDIN_OCTOPUS_VERSION", version);

@@ -18,7 +18,7 @@ static USERS: Mutex<u32> = Mutex::new(0);
 static ARCHIVE: OnceLock<Vec<u8>> = OnceLock::new();
 
 /// Octopus tags that real configurations in tests name, lowest first.
-pub(crate) const TAGS: [&str; 2] = ["2026.1.100", "2026.2.7"];
+pub(crate) const TAGS: [&str; 3] = ["2026.1.100", "2026.2.7", "2026.3.12"];
 
 /// The right to use the images. The last one to go removes them.
 pub(crate) struct Images(());

@@ -42,7 +42,7 @@ pub async fn rollback(context: &Context, yes: bool) -> Outcome {
         "{} runs again, with the data of before",
         upgrade.from
     ));
-    upgrade::write_down(context, &upgrade.before.config.octopus.tag)
+    upgrade::write_down(context, &upgrade.before.config.octopus.tag).await
 }
 
 fn confirm(context: &Context, upgrade: &Upgrade, has_served: bool) -> Outcome {

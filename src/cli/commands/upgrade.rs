@@ -47,7 +47,7 @@ pub async fn upgrade(context: &Context, flags: &UpgradeFlags) -> Outcome {
         ..UpFlags::default()
     };
     up::up(context, &applied).await?;
-    write_down(context, &flags.tag)
+    write_down(context, &flags.tag).await
 }
 
 /// What runs as a demo stays one.
@@ -69,7 +69,15 @@ fn confirm(tag: &str) -> Outcome {
 }
 
 /// Has the variables say which version runs, so that a later `up` does not ask for another one.
-pub(super) fn write_down(context: &Context, tag: &str) -> Outcome {
+pub(super) async fn write_down(context: &Context, tag: &str) -> Outcome {
+    let applied = context.applied().await.and_then(|kept| kept.config);
+    if let Some(other) = applied.filter(|config| config.octopus.tag != tag) {
+        let other = other.octopus.tag;
+        let line = format!(
+            "another command came in between: {other} is applied now and not {tag}, which is not written down"
+        );
+        return Err(Failure::new(FAILED, line));
+    }
     if context.variables()?.vars.get(TAG).map(String::as_str) == Some(tag) {
         return Ok(());
     }
