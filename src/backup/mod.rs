@@ -12,6 +12,9 @@
 pub mod admission;
 mod ahead;
 pub mod directory;
+mod directory_tar;
+mod handoff;
+mod host_volume;
 pub mod manifest;
 pub mod name;
 pub mod part;
@@ -26,6 +29,7 @@ pub mod run;
 pub mod schedule;
 pub mod secrets;
 pub mod tar_stream;
+mod telling;
 pub mod verify;
 
 pub use directory::Directory;

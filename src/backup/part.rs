@@ -12,6 +12,7 @@ use sha2::Digest as _;
 use sha2::Sha256;
 
 use super::ahead::Ahead;
+use super::handoff::Handoff;
 use super::manifest::Kind;
 use super::manifest::Part;
 use super::reread::Reread;
@@ -92,7 +93,8 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-type Stored = Hashing<io::BufWriter<Reread>>;
+/// Summed and written beside what compresses.
+type Stored = Handoff<Hashing<Reread>>;
 
 /// The last step before the file.
 enum Sealed {
@@ -119,13 +121,14 @@ impl Write for Sealed {
 /// Writes one part.
 pub struct PartWriter {
     kind: Kind,
-    plain: Hashing<zstd::Encoder<'static, Sealed>>,
+    /// Summed beside what compresses.
+    plain: Hashing<Handoff<zstd::Encoder<'static, Sealed>>>,
 }
 
 impl PartWriter {
     /// Begins a part in this file, which is empty and open for reading too.
     pub fn new(kind: Kind, file: File, recipients: &Recipients) -> io::Result<Self> {
-        let stored = Hashing::new(io::BufWriter::with_capacity(BUFFER, Reread::new(file)?));
+        let stored = Handoff::to(Hashing::new(Reread::new(file)?), "store")?;
         let sealed = if recipients.0.is_empty() {
             Sealed::Clear(stored)
         } else {
@@ -139,7 +142,7 @@ impl PartWriter {
         encoder.include_checksum(false)?;
         Ok(Self {
             kind,
-            plain: Hashing::new(encoder),
+            plain: Hashing::new(Handoff::to(encoder, "compress")?),
         })
     }
 
@@ -150,15 +153,12 @@ impl PartWriter {
 
     /// Ends the part: it is on the disk when this returns, and was read from there.
     pub fn finish(self, entries: Option<u64>) -> io::Result<Part> {
-        let (encoder, plain_size, plain_sha256) = self.plain.sum();
-        let stored = match encoder.finish()? {
+        let (compressing, plain_size, plain_sha256) = self.plain.sum();
+        let stored = match compressing.finish()?.finish()? {
             Sealed::Clear(stored) => stored,
             Sealed::Age(writer) => writer.finish()?,
         };
-        let (buffered, stored_size, stored_sha256) = stored.sum();
-        let file = buffered
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
+        let (file, stored_size, stored_sha256) = stored.finish()?.sum();
         if hex(&file.finish()?) != stored_sha256 {
             let why = "what was written is not what is read again from the disk";
             return Err(io::Error::other(why));
@@ -206,6 +206,18 @@ pub enum Fault {
     Stopped,
 }
 
+/// A part's file, open for reading, and what opens it.
+pub struct PartFile {
+    /// What it should hold.
+    pub part: Part,
+    /// Its name.
+    pub name: String,
+    /// It.
+    pub file: File,
+    /// What opens it, where it is encrypted.
+    pub identities: Identities,
+}
+
 /// Where the plain bytes of a part go.
 pub trait Sink {
     /// Takes the next bytes; false ends the reading.
@@ -233,14 +245,15 @@ pub fn check_stored(
 
 /// Reads a part to its end and gives its plain bytes to `sink`, in order. Only when this returns
 /// without a fault were they what was written: whoever cannot take them back checks first.
-pub fn read_plain(
-    part: &Part,
-    name: &str,
-    file: File,
-    identities: &Identities,
-    sink: impl Sink,
-) -> Result<(), Fault> {
-    must_have_size(part, name, &file)?;
+pub fn read_plain(from: &PartFile, sink: impl Sink) -> Result<(), Fault> {
+    let PartFile {
+        part,
+        name,
+        file,
+        identities,
+    } = from;
+    must_have_size(part, name, file)?;
+    let file = file.try_clone().map_err(|error| unreadable(name, error))?;
     std::thread::scope(|scope| {
         let mut stored = Ahead::of(scope, file);
         if name.strip_suffix(".age").is_some() {
@@ -253,6 +266,12 @@ pub fn read_plain(
         drain(name, &mut stored, &mut |_: &[u8]| true)?;
         stored_agrees(part, name, &stored.sum())
     })
+}
+
+/// Whether what is given opens an encrypted part. Its content is not looked at.
+pub fn must_open(from: &PartFile) -> Result<(), Fault> {
+    let mut file = &from.file;
+    open(&from.name, &mut file, &from.identities).map(drop)
 }
 
 fn must_have_size(part: &Part, name: &str, file: &File) -> Result<(), Fault> {

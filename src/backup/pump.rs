@@ -1,7 +1,6 @@
 //! Brings bytes from the engine's streams to the thread that compresses and writes them, and back.
 //! The queue between them is short, so the slower side holds up the other and memory stays constant.
 
-use std::fs::File;
 use std::io;
 
 use futures_util::Stream;
@@ -12,7 +11,7 @@ use tokio::sync::mpsc;
 use super::manifest::Part;
 use super::part;
 use super::part::Fault;
-use super::part::Identities;
+use super::part::PartFile;
 use super::part::PartWriter;
 use super::tar_stream;
 use super::tar_stream::TarFault;
@@ -161,10 +160,7 @@ pub struct Wrapped {
 /// Reads a part as a tar stream: as it is, or wrapped as one file. A part that is not what was
 /// written ends the stream with an error, at its end at the latest.
 pub fn read(
-    part: Part,
-    file_name: String,
-    file: File,
-    identities: Identities,
+    from: PartFile,
     wrapped: Option<Wrapped>,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let (sender, receiver) = mpsc::channel(WAITING);
@@ -174,7 +170,7 @@ pub fn read(
                 .blocking_send(Ok(Bytes::copy_from_slice(bytes)))
                 .is_ok()
         };
-        let size = part.plain_size;
+        let size = from.part.plain_size;
         if let Some(wrapped) = &wrapped {
             send(&tar_stream::header_of_file(
                 &wrapped.name,
@@ -182,7 +178,7 @@ pub fn read(
                 wrapped.uid,
             ));
         }
-        match part::read_plain(&part, &file_name, file, &identities, send) {
+        match part::read_plain(&from, send) {
             Ok(()) if wrapped.is_some() => {
                 send(&tar_stream::end_of_file(size));
             }
@@ -201,8 +197,11 @@ pub fn read(
 mod tests {
     use futures_util::stream;
 
+    use std::fs::File;
+
     use super::*;
     use crate::backup::manifest::Kind;
+    use crate::backup::part::Identities;
     use crate::backup::part::Recipients;
 
     fn tar(size: usize) -> Vec<u8> {
@@ -238,13 +237,13 @@ mod tests {
 
         async fn read(&self, part: Part, wrapped: Option<Wrapped>) -> io::Result<Vec<u8>> {
             let file = File::open(self.dir.path().join("part")).unwrap();
-            let stream = read(
+            let from = PartFile {
                 part,
-                "part".to_owned(),
+                name: "part".to_owned(),
                 file,
-                Identities::default(),
-                wrapped,
-            );
+                identities: Identities::default(),
+            };
+            let stream = read(from, wrapped);
             tokio::pin!(stream);
             let mut all = Vec::new();
             while let Some(piece) = stream.next().await {

@@ -12,11 +12,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::directory::Directory;
+use super::host_volume;
+use super::host_volume::LayError;
 use super::manifest::Kind;
 use super::manifest::Manifest;
 use super::manifest::Part;
 use super::name::SetName;
 use super::part::Identities;
+use super::part::PartFile;
 use super::progress::Progress;
 use super::pump;
 use super::pump::Wrapped;
@@ -24,8 +27,11 @@ use super::run::RunError;
 use super::run::ServerFile;
 use super::run::path_of;
 use super::tar_stream::MSSQL_UID;
+use super::telling::Telling;
 use super::verify;
+use super::verify::Depth;
 use super::verify::Finding;
+use super::verify::Reading;
 use crate::engine::Engine;
 use crate::spec::DatabaseTarget;
 use crate::spec::StackSpec;
@@ -45,6 +51,18 @@ pub struct Opened {
     pub manifest: Manifest,
     /// What opens it.
     pub identities: Identities,
+}
+
+impl Opened {
+    /// To be read.
+    pub fn reading(&self) -> Reading<'_> {
+        Reading {
+            directory: &self.directory,
+            name: &self.name,
+            manifest: &self.manifest,
+            identities: &self.identities,
+        }
+    }
 }
 
 /// Where it goes.
@@ -102,37 +120,31 @@ pub async fn bring_back(
             .await?;
     }
     for (part, path) in files {
-        restoring.unpack(part, target.files, path, None).await?;
+        restoring.volume(part, path).await?;
     }
     Ok(())
 }
 
-/// Reads every byte of the set, opened. What is wrong with it.
+/// Reads every byte of the set. What is wrong with it.
 pub async fn faults(
     set: &Opened,
     progress: &watch::Sender<Progress>,
 ) -> Result<Vec<String>, RunError> {
     let began = Instant::now();
-    let total = set.manifest.plain_size();
+    let total = set.manifest.stored_size();
     progress.send_replace(Progress::of("reading the set", Some(total)));
     let (set, progress) = (set.clone(), progress.clone());
     let reading = tokio::task::spawn_blocking(move || {
         let (mut done, mut told) = (0, Duration::ZERO);
-        verify::verify(
-            &set.directory,
-            &set.name,
-            &set.manifest,
-            &set.identities,
-            |more| {
-                done += more;
-                let elapsed = began.elapsed();
-                if elapsed.saturating_sub(told) >= TELL_EVERY {
-                    told = elapsed;
-                    progress.send_modify(|progress| progress.moved(done, elapsed));
-                }
-                true
-            },
-        )
+        verify::verify(&set.reading(), Depth::Stored, |more| {
+            done += more;
+            let elapsed = began.elapsed();
+            if elapsed.saturating_sub(told) >= TELL_EVERY {
+                told = elapsed;
+                progress.send_modify(|progress| progress.moved(done, elapsed));
+            }
+            true
+        })
     });
     let findings = reading.await.map_err(|error| RunError::Part {
         part: "the set",
@@ -218,6 +230,50 @@ impl<'a> Restoring<'a> {
         Ok(sql::backup::verify(server, &file.path()).await?)
     }
 
+    /// Lays a part down in a volume that is mounted there, on this host where that is possible.
+    async fn volume(&mut self, part: &Part, path: &str) -> Result<(), RunError> {
+        let (engine, files) = (self.target.engine, self.target.files);
+        let here = engine.on_host(files, path).await;
+        // What is in a person's own directory is left to the engine.
+        let Some(here) = here.filter(|here| here.is_volume) else {
+            return self.unpack(part, files, path, None).await;
+        };
+        if !engine.is_on_host(files, path, &here).await {
+            return self.unpack(part, files, path, None).await;
+        }
+        let laid = host_volume::lay_down(self.open(part)?, here, self.moved(part));
+        match laid.await {
+            Ok(()) => {
+                self.done += part.plain_size;
+                Ok(())
+            }
+            Err(LayError::Unpack(error)) => {
+                tracing::info!(%error, path, "a volume is filled by the engine instead");
+                self.unpack(part, files, path, None).await
+            }
+            Err(LayError::Fault(fault)) => Err(RunError::Part {
+                part: part.kind.name(),
+                source: fault.into(),
+            }),
+        }
+    }
+
+    fn open(&self, part: &Part) -> Result<PartFile, RunError> {
+        let opened = self.set.reading().open(part);
+        opened.map_err(|fault| RunError::Part {
+            part: part.kind.name(),
+            source: fault.into(),
+        })
+    }
+
+    /// Begins the progress of a part; what is given back is told the bytes of each piece.
+    fn moved(&self, part: &Part) -> impl FnMut(u64) + Send + 'static + use<> {
+        let mut telling = Telling::of(self.progress, self.began, self.done);
+        self.progress
+            .send_modify(|progress| part.kind.name().clone_into(&mut progress.step));
+        move |more| telling.moved(more)
+    }
+
     /// Writes a part into a directory of a container.
     async fn unpack(
         &mut self,
@@ -228,21 +284,10 @@ impl<'a> Restoring<'a> {
     ) -> Result<(), RunError> {
         use futures_util::StreamExt as _;
         let name = part.kind.name();
-        let file = part.kind.file(&self.set.manifest.encryption);
-        let opened = self.set.directory.open(&self.set.name, &file);
-        let opened = opened.map_err(|error| RunError::Part {
-            part: name,
-            source: error.into(),
-        })?;
-        let (began, done, progress) = (self.began, self.done, self.progress.clone());
-        progress.send_modify(|progress| name.clone_into(&mut progress.step));
-        let identities = self.set.identities.clone();
-        let mut moved = 0;
-        let stream = pump::read(part.clone(), file, opened, identities, wrapped);
+        let stream = pump::read(self.open(part)?, wrapped);
+        let mut moved = self.moved(part);
         let stream = stream.inspect(move |piece| {
-            moved += piece.as_ref().map_or(0, |bytes| bytes.len() as u64);
-            let elapsed = began.elapsed();
-            progress.send_modify(|progress| progress.moved(done + moved, elapsed));
+            moved(piece.as_ref().map_or(0, |bytes| bytes.len() as u64));
         });
         let unpacked = self.target.engine.unpack(container, path, stream).await;
         unpacked.map_err(|error| RunError::Engine { part: name, error })?;

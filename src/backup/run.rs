@@ -14,6 +14,7 @@ use super::directory::Directory;
 use super::directory::DirectoryError;
 use super::directory::Draft;
 use super::directory::Locked;
+use super::host_volume;
 use super::manifest::Database;
 use super::manifest::Encryption;
 use super::manifest::FORM;
@@ -32,6 +33,7 @@ use super::pump::PumpError;
 use super::secrets;
 use super::secrets::Secrets;
 use super::tar_stream;
+use super::telling::Telling;
 use crate::config::Config;
 use crate::config::Secret;
 use crate::config::backup::is_recipient;
@@ -39,6 +41,7 @@ use crate::engine::AnyError;
 use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::engine::observe::ObservationCache;
+use crate::engine::on_host::HostDirectory;
 use crate::reconcile::Observed;
 use crate::reconcile::observed::Run;
 use crate::spec::DatabaseTarget;
@@ -257,6 +260,10 @@ impl Making<'_> {
             let Some(path) = path_of(kind, self.source.spec) else {
                 continue;
             };
+            if let Some(from) = self.source.engine.on_host(container, path).await {
+                self.host_volume(kind, from).await?;
+                continue;
+            }
             let stream = self.source.engine.archive(container, &format!("{path}/."));
             self.part(kind, Form::Archive, stream).await?;
         }
@@ -270,16 +277,7 @@ impl Making<'_> {
         stream: impl Stream<Item = Result<Bytes, EngineError>>,
     ) -> Result<(), RunError> {
         let writer = self.writer(kind)?;
-        let (began, done) = (self.began, self.done);
-        self.progress
-            .send_modify(|progress| kind.name().clone_into(&mut progress.step));
-        let mut moved = 0;
-        let written = pump::write(writer, form, stream, |more| {
-            moved += more;
-            let elapsed = began.elapsed();
-            self.progress
-                .send_modify(|progress| progress.moved(done + moved, elapsed));
-        });
+        let written = pump::write(writer, form, stream, self.moved(kind));
         let part = written.await.map_err(|error| match error {
             PumpError::Source(error) => RunError::Engine {
                 part: kind.name(),
@@ -293,6 +291,26 @@ impl Making<'_> {
         self.done += part.plain_size;
         self.parts.push(part);
         Ok(())
+    }
+
+    async fn host_volume(&mut self, kind: Kind, from: HostDirectory) -> Result<(), RunError> {
+        let writer = self.writer(kind)?;
+        let written = host_volume::write(writer, from, self.moved(kind)).await;
+        let part = written.map_err(|error| RunError::Part {
+            part: kind.name(),
+            source: error.into(),
+        })?;
+        self.done += part.plain_size;
+        self.parts.push(part);
+        Ok(())
+    }
+
+    /// Begins the progress of a part; what is given back is told the bytes of each piece.
+    fn moved(&self, kind: Kind) -> impl FnMut(u64) + Send + use<> {
+        let mut telling = Telling::of(self.progress, self.began, self.done);
+        self.progress
+            .send_modify(|progress| kind.name().clone_into(&mut progress.step));
+        move |more| telling.moved(more)
     }
 
     fn writer(&self, kind: Kind) -> Result<PartWriter, RunError> {

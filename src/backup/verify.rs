@@ -11,6 +11,7 @@ use super::name::SetName;
 use super::part;
 use super::part::Fault;
 use super::part::Identities;
+use super::part::PartFile;
 use super::tar_stream::TarFault;
 use super::tar_stream::TarStream;
 
@@ -28,41 +29,75 @@ pub struct Finding {
     pub fault: Option<String>,
 }
 
+/// How far a set is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Every byte that is stored, and whether what is encrypted can be opened: what is stored as it
+    /// was written unpacks to what was written.
+    Stored,
+    /// What it unpacks to, too.
+    Content,
+}
+
+/// A set that is read.
+pub struct Reading<'a> {
+    /// The directory that it is in.
+    pub directory: &'a Directory,
+    /// Its name there.
+    pub name: &'a SetName,
+    /// Its manifest.
+    pub manifest: &'a Manifest,
+    /// What opens it.
+    pub identities: &'a Identities,
+}
+
 /// Reads a whole set: every part to its end, also when another is damaged. `moved` is told how many
-/// bytes each step had; false ends it.
-pub fn verify(
-    directory: &Directory,
-    name: &SetName,
-    manifest: &Manifest,
-    identities: &Identities,
-    mut moved: impl FnMut(u64) -> bool,
-) -> Vec<Finding> {
-    manifest
-        .parts
-        .iter()
-        .map(|part| {
-            let file = part.kind.file(&manifest.encryption);
-            let is_sealed = manifest.encryption != Encryption::None;
-            let is_opened = !is_sealed || !identities.0.is_empty();
-            let read =
-                if is_opened {
-                    content(directory, name, part, &file, identities, &mut moved)
-                } else {
-                    opened(directory, name, &file).and_then(|opened| {
-                        part::check_stored(part, &file, opened, |bytes: &[u8]| {
-                            moved(bytes.len() as u64)
-                        })
-                    })
-                };
-            let fault = read.err().map(|fault| fault.to_string());
-            Finding {
-                file,
-                stored_size: part.stored_size,
-                is_opened,
-                fault,
-            }
+/// bytes each step had, plain ones where they are looked at; false ends it.
+pub fn verify(set: &Reading<'_>, depth: Depth, mut moved: impl FnMut(u64) -> bool) -> Vec<Finding> {
+    let finding = |part: &Part| {
+        let file = part.kind.file(&set.manifest.encryption);
+        let is_sealed = set.manifest.encryption != Encryption::None;
+        let is_opened = !is_sealed || !set.identities.0.is_empty();
+        let read = match depth {
+            Depth::Content if is_opened => content(set, part, &file, &mut moved),
+            Depth::Stored if is_sealed && is_opened => set
+                .open(part)
+                .and_then(|from| part::must_open(&from))
+                .and_then(|()| stored(set, part, &file, &mut moved)),
+            Depth::Stored | Depth::Content => stored(set, part, &file, &mut moved),
+        };
+        Finding {
+            file,
+            stored_size: part.stored_size,
+            is_opened,
+            fault: read.err().map(|fault| fault.to_string()),
+        }
+    };
+    set.manifest.parts.iter().map(finding).collect()
+}
+
+impl Reading<'_> {
+    /// Opens a part's file.
+    pub(super) fn open(&self, part: &Part) -> Result<PartFile, Fault> {
+        let name = part.kind.file(&self.manifest.encryption);
+        let file = opened(self.directory, self.name, &name)?;
+        Ok(PartFile {
+            part: part.clone(),
+            name,
+            file,
+            identities: self.identities.clone(),
         })
-        .collect()
+    }
+}
+
+fn stored(
+    set: &Reading<'_>,
+    part: &Part,
+    file: &str,
+    moved: &mut impl FnMut(u64) -> bool,
+) -> Result<(), Fault> {
+    let opened = opened(set.directory, set.name, file)?;
+    part::check_stored(part, file, opened, |bytes: &[u8]| moved(bytes.len() as u64))
 }
 
 fn opened(directory: &Directory, name: &SetName, file: &str) -> Result<std::fs::File, Fault> {
@@ -76,17 +111,15 @@ fn opened(directory: &Directory, name: &SetName, file: &str) -> Result<std::fs::
 
 /// The content of a part, and where it is an archive, whether it is one to its end.
 fn content(
-    directory: &Directory,
-    name: &SetName,
+    set: &Reading<'_>,
     part: &Part,
     file: &str,
-    identities: &Identities,
     moved: &mut impl FnMut(u64) -> bool,
 ) -> Result<(), Fault> {
-    let opened = opened(directory, name, file)?;
+    let from = set.open(part)?;
     let mut archive = part.kind.volume().map(|_| TarStream::default());
     let mut fault = None;
-    let read = part::read_plain(part, file, opened, identities, |bytes: &[u8]| {
+    let read = part::read_plain(&from, |bytes: &[u8]| {
         if let Some(archive) = &mut archive {
             fault = archive.feed(bytes, |_| {}).err();
         }
@@ -124,8 +157,14 @@ pub fn small(
         return Err(Fault::Damaged { file, source });
     }
     let mut bytes = Vec::new();
-    let opened = opened(directory, name, &file)?;
-    part::read_plain(part, &file, opened, identities, |more: &[u8]| {
+    let from = Reading {
+        directory,
+        name,
+        manifest,
+        identities,
+    }
+    .open(part)?;
+    part::read_plain(&from, |more: &[u8]| {
         bytes.extend_from_slice(more);
         true
     })?;
@@ -199,18 +238,33 @@ mod tests {
             }
         }
 
-        fn verify(&self, identities: &Identities) -> Vec<Finding> {
-            verify(
-                &self.directory,
-                &self.name,
-                &self.manifest,
+        fn reading<'a>(&'a self, identities: &'a Identities) -> Reading<'a> {
+            Reading {
+                directory: &self.directory,
+                name: &self.name,
+                manifest: &self.manifest,
                 identities,
-                |_| true,
-            )
+            }
         }
 
+        fn verify(&self, identities: &Identities) -> Vec<Finding> {
+            verify(&self.reading(identities), Depth::Content, |_| true)
+        }
+
+        /// The same whether what it unpacks to is looked at or not.
         fn faulty(&self, identities: &Identities) -> Vec<String> {
-            let faulty = self.verify(identities).into_iter();
+            let set = self.reading(identities);
+            let [stored, content] =
+                [Depth::Stored, Depth::Content].map(|depth| verify(&set, depth, |_| true));
+            assert_eq!(stored.len(), content.len());
+            let has_fault = |one: &Finding| one.fault.is_some();
+            assert!(
+                stored
+                    .iter()
+                    .map(has_fault)
+                    .eq(content.iter().map(has_fault))
+            );
+            let faulty = content.into_iter();
             faulty
                 .filter(|one| one.fault.is_some())
                 .map(|one| one.file)
@@ -280,13 +334,8 @@ mod tests {
     #[test]
     fn it_ends_when_it_is_asked_to() {
         let case = Case::new(false);
-        let findings = verify(
-            &case.directory,
-            &case.name,
-            &case.manifest,
-            &Identities::default(),
-            |_| false,
-        );
+        let identities = Identities::default();
+        let findings = verify(&case.reading(&identities), Depth::Content, |_| false);
         assert!(
             findings
                 .iter()

@@ -21,6 +21,7 @@ pub mod inventory;
 pub mod lease;
 pub mod logs;
 pub mod observe;
+pub mod on_host;
 pub mod ours;
 pub mod registry;
 mod shown;

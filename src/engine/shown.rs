@@ -79,6 +79,11 @@ pub(super) struct Mount {
     pub(super) name: String,
     #[serde(deserialize_with = "lenient")]
     pub(super) source: String,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) destination: String,
+    /// `volume`, or `bind` for a directory of the engine's host.
+    #[serde(deserialize_with = "lenient")]
+    pub(super) r#type: String,
 }
 
 /// A port in a list.
@@ -157,6 +162,8 @@ pub(super) struct Inspected {
     pub(super) host_config: HostConfig,
     #[serde(deserialize_with = "lenient")]
     pub(super) network_settings: NetworkSettings,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) mounts: Vec<Mount>,
     /// The commands that were run in it and are not forgotten yet.
     #[serde(deserialize_with = "lenient", rename = "ExecIDs")]
     pub(super) exec_ids: Vec<String>,

@@ -18,6 +18,7 @@ use std::time::Duration;
 use bollard::BollardRequest;
 use bollard::errors::Error as BollardError;
 use http_body_util::BodyExt as _;
+use hyper::HeaderMap;
 use hyper::Method;
 use hyper::Response;
 use hyper::Uri;
@@ -35,6 +36,7 @@ use tokio::net::UnixStream;
 
 use super::Engine;
 use super::EngineError;
+use super::QUICK;
 
 /// How much of one answer is read. A container takes about 1.5 KB in a list, so this is a list of
 /// ten thousand.
@@ -257,6 +259,22 @@ impl Engine {
             .await
     }
 
+    /// What goes before an answer, without the answer.
+    pub(super) async fn head(
+        &self,
+        attempt: impl Fn() -> String,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<HeaderMap, EngineError> {
+        let asking = self.response(&attempt, Method::HEAD, path, query, &[], ANSWER_LIMIT);
+        let limit = QUICK;
+        let response = tokio::time::timeout(limit, asking).await.map_err(|_| {
+            let attempt = attempt();
+            EngineError::TimedOut { attempt, limit }
+        })?;
+        Ok(response?.into_parts().0.headers)
+    }
+
     async fn answer(
         &self,
         attempt: &impl Fn() -> String,
@@ -266,12 +284,25 @@ impl Engine {
         headers: &[(&'static str, String)],
         limit: u64,
     ) -> Result<Incoming, EngineError> {
+        let response = self.response(attempt, method, path, query, headers, limit);
+        Ok(response.await?.into_body())
+    }
+
+    async fn response(
+        &self,
+        attempt: &impl Fn() -> String,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        headers: &[(&'static str, String)],
+        limit: u64,
+    ) -> Result<Response<Incoming>, EngineError> {
         let refused = |error| self.error(attempt(), error);
         let request = request(method, path, query, headers).map_err(refused)?;
         let response = self.wire.send(request, limit).await.map_err(refused)?;
         let status = response.status();
         if status.is_success() {
-            return Ok(response.into_body());
+            return Ok(response);
         }
         let body = http_body_util::Limited::new(response.into_body(), LINE_LIMIT);
         let words = body

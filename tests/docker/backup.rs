@@ -14,6 +14,7 @@ use octo_local::backup::manifest::Database;
 use octo_local::backup::manifest::Kind;
 use octo_local::backup::part;
 use octo_local::backup::part::Identities;
+use octo_local::backup::part::PartFile;
 use octo_local::backup::restore;
 use tar::EntryType;
 
@@ -148,17 +149,16 @@ fn content(directory: &Directory, set: &str, kind: Kind) -> Vec<u8> {
     let file = kind.file(&manifest.encryption);
     let opened = directory.open(&name, &file).unwrap();
     let mut all = Vec::new();
-    let wanted = manifest.part(kind).unwrap();
-    part::read_plain(
-        wanted,
-        &file,
-        opened,
-        &Identities::default(),
-        |bytes: &[u8]| {
-            all.extend_from_slice(bytes);
-            true
-        },
-    )
+    let from = PartFile {
+        part: manifest.part(kind).unwrap().clone(),
+        name: file,
+        file: opened,
+        identities: Identities::default(),
+    };
+    part::read_plain(&from, |bytes: &[u8]| {
+        all.extend_from_slice(bytes);
+        true
+    })
     .unwrap();
     all
 }

@@ -45,12 +45,20 @@ impl Case {
 
     fn read(&self, identities: &Identities) -> Result<Vec<u8>, Fault> {
         let mut all = Vec::new();
-        let file = File::open(self.path()).unwrap();
-        read_plain(&self.part, self.name, file, identities, |bytes: &[u8]| {
+        read_plain(&self.file(identities), |bytes: &[u8]| {
             all.extend_from_slice(bytes);
             true
         })?;
         Ok(all)
+    }
+
+    fn file(&self, identities: &Identities) -> PartFile {
+        PartFile {
+            part: self.part.clone(),
+            name: self.name.to_owned(),
+            file: File::open(self.path()).unwrap(),
+            identities: identities.clone(),
+        }
     }
 
     fn stored(&self) -> Result<(), Fault> {
@@ -134,21 +142,25 @@ fn an_encrypted_part_needs_its_own_key_and_says_so() {
 }
 
 #[test]
+fn whether_it_opens_is_told_without_its_content() {
+    let identity = age::x25519::Identity::generate();
+    let recipients = Recipients(vec![identity.to_public()]);
+    let case = Case::new(&content(5_000), &recipients);
+    must_open(&case.file(&Identities(vec![identity]))).unwrap();
+    let other = Identities(vec![age::x25519::Identity::generate()]);
+    let fault = must_open(&case.file(&other)).unwrap_err();
+    assert!(matches!(fault, Fault::Sealed { .. }), "{fault}");
+}
+
+#[test]
 fn a_part_that_expands_beyond_what_was_written_is_given_up() {
     let mut case = Case::new(&vec![0; 4_000_000], &Recipients::default());
     case.part.plain_size = 1_000;
     let mut taken = 0;
-    let file = File::open(case.path()).unwrap();
-    let fault = read_plain(
-        &case.part,
-        NAME,
-        file,
-        &Identities::default(),
-        |bytes: &[u8]| {
-            taken += bytes.len();
-            true
-        },
-    );
+    let fault = read_plain(&case.file(&Identities::default()), |bytes: &[u8]| {
+        taken += bytes.len();
+        true
+    });
     assert!(matches!(fault, Err(Fault::Damaged { .. })));
     assert!(taken <= 2 * BUFFER, "{taken}");
 }

@@ -25,6 +25,7 @@ use crate::backup::progress::Progress;
 use crate::backup::restore::Opened;
 use crate::backup::run::RunError;
 use crate::backup::verify;
+use crate::backup::verify::Depth;
 use crate::backup::verify::Finding;
 use crate::cli::args::BackupCommand;
 use crate::cli::args::BackupFlags;
@@ -252,15 +253,9 @@ async fn read(set: &Opened, is_opened: bool) -> Result<Vec<Finding>, Failure> {
     let began = tokio::time::Instant::now();
     let set = set.clone();
     let reading = tokio::task::spawn_blocking(move || {
-        let Opened {
-            directory,
-            name,
-            manifest,
-            identities,
-        } = &set;
         let mut progress = Progress::of("reading", Some(total));
         let mut told = Duration::ZERO;
-        verify::verify(directory, name, manifest, identities, |more| {
+        verify::verify(&set.reading(), Depth::Content, |more| {
             let elapsed = began.elapsed();
             progress.moved(progress.done + more, elapsed);
             if elapsed.saturating_sub(told) >= TELL_EVERY {

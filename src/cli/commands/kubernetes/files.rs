@@ -26,6 +26,7 @@ use crate::backup::SetName;
 use crate::backup::manifest::Kind;
 use crate::backup::manifest::Part;
 use crate::backup::part::Identities;
+use crate::backup::part::PartFile;
 use crate::backup::part::hex;
 use crate::backup::pump;
 use crate::cli::outcome::FAILED;
@@ -76,10 +77,12 @@ impl Set {
         let file = part.kind.file(&self.manifest.encryption);
         let opened = self.directory.open(&self.name, &file)?;
         Ok(pump::read(
-            part.clone(),
-            file,
-            opened,
-            Identities::default(),
+            PartFile {
+                part: part.clone(),
+                name: file,
+                file: opened,
+                identities: Identities::default(),
+            },
             None,
         ))
     }
