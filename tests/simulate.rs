@@ -16,7 +16,6 @@
 mod adoption;
 mod backups;
 mod calls;
-mod chance;
 mod daemon;
 mod front_door;
 mod invariants;
