@@ -618,7 +618,7 @@ mod tests {
 
     #[test]
     fn a_wish_counts_only_on_the_engine_that_it_was_made_for() {
-        let at = |socket: &str| Endpoint(format!("unix:///nowhere/{socket}"));
+        let at = |socket: &str| Endpoint::at(format!("unix:///nowhere/{socket}"));
         let wishes = [
             (Wish::Up, Goal::Up),
             (Wish::Rest, Goal::Hold),

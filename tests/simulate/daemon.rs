@@ -122,7 +122,7 @@ impl Sim {
         self.trace(|| "the daemon begins".to_owned());
         let setup = Setup {
             project: ProjectName::given("p").unwrap(),
-            endpoint: Endpoint("unix:///model".to_owned()),
+            endpoint: Endpoint::at("unix:///model"),
             host_name: "octo.example".to_owned(),
             state_file: "state.json".to_owned(),
             ends_when_down,
