@@ -1,3 +1,9 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::file::Envelope;
+use super::file::check;
+use super::file::copy_of;
+use super::file::parse;
 use super::*;
 use crate::reconcile::observed::Instance;
 use crate::reconcile::record::Migrated;
