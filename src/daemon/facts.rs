@@ -2,6 +2,8 @@
 //! running server, to the host's ports, to what is kept of other projects. It runs as a task, so
 //! that a slow answer holds up no supervision.
 
+mod held_ports;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -9,6 +11,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use held_ports::held_ports;
 
 use super::admit::Claims;
 use super::admit::Directory;
@@ -18,10 +22,8 @@ use super::admit::Login;
 use super::admit::NodeKey;
 use super::admit::Online;
 use super::admit::Owners;
-use super::admit::Ports;
 use super::admit::Saving;
 use super::admit::Sibling;
-use super::admit::Taken;
 use super::admit::foreign;
 use super::admit::has_data;
 use super::admit::has_directory;
@@ -34,19 +36,15 @@ use super::before_upgrade;
 use super::message::Denied;
 use super::message::GivingWay;
 use super::places;
-use super::ports;
 use super::store;
 use super::store::Data;
 use crate::config::Config;
 use crate::config::Pull;
 use crate::config::Secret;
-use crate::config::ports::HostPort;
-use crate::config::ports::Whose;
 use crate::config::project::ProjectName;
 use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::engine::inventory::AnyContainer;
-use crate::engine::inventory::HeldPort;
 use crate::engine::inventory::Inventory;
 use crate::engine::inventory::Thing;
 use crate::engine::ours;
@@ -437,69 +435,6 @@ fn of_inventory(
     }
 }
 
-/// Ports that something else holds, and addresses that this host does not have.
-fn held_ports(
-    config: &Config,
-    project: &ProjectName,
-    all: &Inventory,
-    seen: &Observed,
-    own: &[SocketAddr],
-) -> Ports {
-    let mut taken = Vec::new();
-    let mut no_such_address = Vec::new();
-    for wanted in config.host_ports() {
-        let holder = match held_by(project.as_str(), &wanted, all, &seen.strangers) {
-            Held::ByUs(unit) => unit
-                .filter(|unit| keeps_it_too_long(config, seen, &wanted, *unit))
-                .map(|unit| format!("{unit}, whose own turn to be made anew comes only after: `octo-local down` first")),
-            Held::By(holder) => Some(holder),
-            // Our front door gives it back, or goes on with it.
-            Held::ByNoContainer if is_in_the_way(own, &wanted) => None,
-            Held::ByNoContainer => match bind(&wanted) {
-                Bound::Fine => None,
-                Bound::Taken => Some(ports::holder(wanted.ip, wanted.port)),
-                Bound::NoSuchAddress => {
-                    no_such_address.push((wanted.address_key.to_owned(), wanted.ip));
-                    None
-                }
-            },
-        };
-        taken.extend(holder.map(|holder| Taken {
-            key: wanted.key.to_owned(),
-            ip: wanted.ip,
-            port: wanted.port,
-            holder,
-        }));
-    }
-    no_such_address.dedup();
-    Ports {
-        taken,
-        no_such_address,
-        ..Ports::default()
-    }
-}
-
-/// Whether a node of ours would wait for a port that a later one has: nodes are replaced one after
-/// another, the first one first, unless all of them end because the version changes.
-fn keeps_it_too_long(config: &Config, seen: &Observed, wanted: &HostPort, unit: UnitId) -> bool {
-    let (Whose::Node(own, _), UnitId::Node(holder)) = (wanted.whose, unit) else {
-        return false;
-    };
-    let image = seen.container(unit).map(|container| &container.image);
-    let same_version = image.is_some_and(|image| *image == config.octopus.reference());
-    own < holder && holder <= config.octopus.nodes && same_version
-}
-
-fn is_in_the_way(own: &[SocketAddr], wanted: &HostPort) -> bool {
-    own.iter().any(|at| {
-        let held = HeldPort {
-            ip: at.ip(),
-            port: at.port(),
-        };
-        held.is_in_the_way_of(wanted.ip, wanted.port)
-    })
-}
-
 /// What is wrong with the front door's certificate, and the variable that says which it is.
 fn bad_certificate(spec: &StackSpec) -> Option<(String, String)> {
     let https = spec.front_door.as_ref()?.https.as_ref()?;
@@ -519,56 +454,6 @@ fn bad_certificate(spec: &StackSpec) -> Option<(String, String)> {
         "TLS_CERT"
     };
     Some((key.to_owned(), error.to_string()))
-}
-
-/// Which container holds a port.
-#[derive(Debug, PartialEq)]
-enum Held {
-    /// One of this project, this unit: as a rule it gives it back in time.
-    ByUs(Option<UnitId>),
-    By(String),
-    ByNoContainer,
-}
-
-fn held_by(
-    project: &str,
-    wanted: &HostPort,
-    all: &Inventory,
-    strangers: &BTreeSet<Stranger>,
-) -> Held {
-    let in_the_way = all.containers.iter().find(|one| {
-        let mut ports = one.ports.iter();
-        one.runs && ports.any(|port| port.is_in_the_way_of(wanted.ip, wanted.port))
-    });
-    match in_the_way {
-        None => Held::ByNoContainer,
-        Some(one) => {
-            if is_our_container(&one.thing, project, strangers) {
-                let unit = one.thing.labels.get(labels::UNIT);
-                return Held::ByUs(unit.and_then(|unit| unit.parse().ok()));
-            }
-            Held::By(format!("container {}", one.thing.name))
-        }
-    }
-}
-
-/// Whether this process may bind a port, which is what the engine will try. One that needs more
-/// rights counts as free: the engine has them.
-enum Bound {
-    Fine,
-    Taken,
-    NoSuchAddress,
-}
-
-fn bind(wanted: &HostPort) -> Bound {
-    match std::net::TcpListener::bind((wanted.ip, wanted.port)) {
-        Ok(_) => Bound::Fine,
-        Err(error) => match error.kind() {
-            std::io::ErrorKind::AddrInUse => Bound::Taken,
-            std::io::ErrorKind::AddrNotAvailable => Bound::NoSuchAddress,
-            _ => Bound::Fine,
-        },
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,11 @@
+use super::held_ports::Bound;
+use super::held_ports::Held;
+use super::held_ports::bind;
+use super::held_ports::held_by;
 use super::*;
+use crate::config::ports::HostPort;
+use crate::config::ports::Whose;
+use crate::engine::inventory::HeldPort;
 use crate::engine::inventory::Thing;
 
 fn port(ip: &str, port: u16) -> HostPort {
