@@ -62,12 +62,7 @@ pub(super) fn held_ports(
 
 /// Whether a node of ours would wait for a port that a later one has: nodes are replaced one after
 /// another, the first one first, unless all of them end because the version changes.
-fn keeps_it_too_long(
-    config: &Config,
-    seen: &Observed,
-    wanted: &HostPort,
-    unit: UnitId,
-) -> bool {
+fn keeps_it_too_long(config: &Config, seen: &Observed, wanted: &HostPort, unit: UnitId) -> bool {
     let (Whose::Node(own, _), UnitId::Node(holder)) = (wanted.whose, unit) else {
         return false;
     };
