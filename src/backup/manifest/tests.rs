@@ -1,3 +1,5 @@
+//! A manifest is believed only where it agrees with itself, whatever a disk holds.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Whose a port is, what gives way, and what the things of an engine say of a stack.
+
 use super::held_ports::Bound;
 use super::held_ports::Held;
 use super::held_ports::bind;

@@ -1,3 +1,5 @@
+//! What is kept is read as it was meant, by every form, and never lost with a damaged file.
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 

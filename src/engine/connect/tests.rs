@@ -1,3 +1,5 @@
+//! Which engine is meant, by whatever name, and which is refused.
+
 use super::*;
 
 #[test]

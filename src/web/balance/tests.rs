@@ -1,3 +1,5 @@
+//! Requests go to nodes that serve, spread, and stay where they were.
+
 use super::*;
 use proptest::prelude::*;
 

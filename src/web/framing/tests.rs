@@ -1,3 +1,5 @@
+//! Bodies are framed as they say, and what is ambiguous is refused.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! What a head carries on to a node, and what it does not.
+
 use super::*;
 use crate::config::network::Network;
 use crate::web::forwarded::Peer;
