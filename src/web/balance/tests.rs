@@ -1,4 +1,4 @@
-//! Requests go to nodes that serve, spread, and stay where they were.
+//! Requests go to nodes that serve, the least busy first; what fails is out until found well.
 
 use super::*;
 use proptest::prelude::*;
