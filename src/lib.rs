@@ -46,9 +46,9 @@
 //! it is with a cluster: [`kubernetes`] decides, and the command line drives the person's `kubectl`.
 //!
 //! The daemon and the simulation in the tests own the same [`daemon::core::Core`]: when to look,
-//! whom to probe, which wish counts, what a failure means is decided there. What
-//! [`reconcile::State`] found out (for the history, the state file, a prober) comes back as
-//! [`reconcile::News`].
+//! whom to probe, which wish counts, what a failure means is decided there; and the same
+//! [`engine::observe::ObservationCache`]: what a look may trust. What [`reconcile::State`] found out
+//! (for the history, the state file, a prober) comes back as [`reconcile::News`].
 //!
 //! # Words
 //!

@@ -93,7 +93,7 @@ impl Bench {
     fn loaded(now: Duration, loaded: Loaded, duty: Duty) -> Self {
         let setup = Setup {
             project: ProjectName::given("p").unwrap(),
-            endpoint: Endpoint("unix:///nowhere".to_owned()),
+            endpoint: Endpoint::at("unix:///nowhere"),
             host_name: "octo.example".to_owned(),
             state_file: "state.json".to_owned(),
             ends_when_down: duty != Duty::Supervise,

@@ -1,12 +1,12 @@
-//! The seeded simulation of what decides: `reconcile::State` and `plan()` against a model of
-//! Docker, SQL Server, Octopus nodes, people, the operator, the engine's failures, and the daemon's
-//! own death, on a virtual clock.
+//! The seeded simulation of what decides: the daemon's own core, the planner under it and what looks
+//! remember, against a model of Docker, SQL Server, Octopus nodes, people, the operator, the engine's
+//! failures, and the daemon's own death, on a virtual clock.
 //!
 //! A seed gives one run, the same every time. Its mix says what goes wrong. The invariants of the
 //! project are assertions (`invariants.rs`, where something begins; `rest.rs`, once all is quiet),
-//! made from the model's truth and from what was delivered to the daemon. When the planner is
-//! changed, it should be mutated too: a mutant that survives names an invariant that is missing
-//! here.
+//! made from the model's truth and from what was delivered to the daemon. When the planner or the
+//! core is changed, it should be mutated too: a mutant that survives names an invariant that is
+//! missing here, or a test in `core.rs`.
 //!
 //! ```text
 //! SIMULATE_SEEDS=100000 cargo test --test main simulate     more seeds
@@ -16,7 +16,6 @@
 mod adoption;
 mod backups;
 mod calls;
-mod chance;
 mod daemon;
 mod front_door;
 mod invariants;

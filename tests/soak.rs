@@ -4,7 +4,6 @@
 //! `OCTO_SOAK_SECONDS` (default 180) bounds the drawing, `OCTO_SOAK_SEED` repeats a run: for hours
 //! by hand, `OCTO_SOAK_SECONDS=7200 cargo test --test main soak -- --nocapture`.
 
-mod chance;
 mod faults;
 mod host;
 mod watch;
@@ -13,10 +12,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use chance::Chance;
 use faults::Fault;
 use watch::Watch;
 
+use crate::kit::chance::Chance;
 use crate::kit::process::Running;
 use crate::kit::process::wait_until;
 use crate::kit::stack::Stack;
@@ -100,7 +99,8 @@ fn a_stack_outlives_chaos() {
     let until = Instant::now() + half;
     let mut warm = None;
     while Instant::now() < until {
-        watch.observe(&mut soak, chance.pick(&Fault::OF_THE_STACK), &mut chance);
+        let fault = *chance.pick(&Fault::OF_THE_STACK).unwrap();
+        watch.observe(&mut soak, fault, &mut chance);
         if watch.tried() == WARM_AFTER {
             warm = Some(soak.memory());
         }
@@ -109,7 +109,8 @@ fn a_stack_outlives_chaos() {
 
     let until = Instant::now() + half;
     while Instant::now() < until {
-        watch.observe(&mut soak, chance.pick(&Fault::ALL), &mut chance);
+        let fault = *chance.pick(&Fault::ALL).unwrap();
+        watch.observe(&mut soak, fault, &mut chance);
     }
     soak.stack
         .run(&["plan", "--demo", "--nodes", &NODES.to_string()])

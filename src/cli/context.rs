@@ -228,7 +228,7 @@ fn with_absolute_places(mut env: BTreeMap<String, String>) -> BTreeMap<String, S
 /// What helps whoever may not open the engine's socket: that it is not down.
 fn may_not_open(endpoint: &Endpoint) -> Option<String> {
     use std::os::unix::fs::MetadataExt as _;
-    let path = endpoint.0.strip_prefix("unix://")?;
+    let path = endpoint.url().strip_prefix("unix://")?;
     let error = std::os::unix::net::UnixStream::connect(path).err()?;
     if error.kind() != std::io::ErrorKind::PermissionDenied {
         return None;

@@ -24,6 +24,7 @@ pub mod demo;
 pub mod drift;
 pub mod env_file;
 pub mod environment;
+pub mod exported;
 pub mod handed_over;
 pub mod known;
 pub mod node_key;

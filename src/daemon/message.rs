@@ -22,6 +22,7 @@ use crate::config::Problem;
 use crate::config::Secret;
 use crate::engine::Endpoint;
 use crate::engine::logs::Span;
+use crate::engine::observe::ObservationCache;
 use crate::engine::watch::Hint;
 use crate::reconcile::Action;
 use crate::reconcile::Mono;
@@ -513,6 +514,24 @@ pub struct Invalidated {
     pub infrastructure: bool,
     /// Images.
     pub images: bool,
+}
+
+impl Invalidated {
+    /// Makes a look forget it.
+    pub fn forget_in(&self, cache: &mut ObservationCache) {
+        if self.everything {
+            return cache.forget();
+        }
+        for id in &self.containers {
+            cache.forget_container(id);
+        }
+        if self.infrastructure {
+            cache.forget_infrastructure();
+        }
+        if self.images {
+            cache.forget_images();
+        }
+    }
 }
 
 /// What carrying out an action needs besides the action.

@@ -238,7 +238,7 @@ pub fn holder_of_name(project: &ProjectName, endpoint: &Endpoint) -> Option<Hold
 
 /// The abstract name that one daemon of a project on an engine holds, whoever runs it.
 pub fn name_on_host(project: &ProjectName, endpoint: &Endpoint) -> String {
-    let endpoint = endpoint.canonical();
+    let endpoint = endpoint.identity();
     let name = sha2::Sha256::digest(format!("{project}@{endpoint}"));
     let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("octo-local/{name}")
@@ -299,7 +299,7 @@ mod tests {
         std::fs::write(&socket, "").unwrap();
         std::os::unix::fs::symlink(&socket, &link).unwrap();
         let project = ProjectName::given("p").unwrap();
-        let name = |text: String| name_on_host(&project, &Endpoint(text));
+        let name = |text: String| name_on_host(&project, &Endpoint::at(text));
         let unix = |path: &std::path::Path| name(format!("unix://{}", path.display()));
         assert_eq!(unix(&socket), unix(&link));
         let tcp = |scheme: &str| name(format!("{scheme}://127.0.0.1:2375"));
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn the_holder_of_a_name_is_known_while_it_listens() {
         let project = crate::config::project::normalise("held-name").unwrap();
-        let endpoint = Endpoint(format!("unix:///nowhere/{}", std::process::id()));
+        let endpoint = Endpoint::at(format!("unix:///nowhere/{}", std::process::id()));
         assert_eq!(holder_of_name(&project, &endpoint), None);
         let held = take_name(&project, &endpoint).unwrap();
         assert!(held.is_some());

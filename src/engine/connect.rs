@@ -22,15 +22,36 @@ use super::wire::ANSWER_LIMIT;
 use super::wire::Peer;
 use super::wire::Wire;
 
-/// Where an engine listens, as a URL: `unix:///var/run/docker.sock`, `tcp://host:2375`.
+/// Where an engine listens, as a URL (`unix:///var/run/docker.sock`, `tcp://host:2375`), and which
+/// engine that is. The disk is asked about that once, where an endpoint is made or read: whoever
+/// compares two of them asks nobody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoint(pub String);
+#[serde(from = "String", into = "String")]
+pub struct Endpoint {
+    url: String,
+    /// The one name of all that lead to the same engine: links are followed, `http://` and `tcp://`
+    /// are one.
+    identity: String,
+}
+
+impl From<String> for Endpoint {
+    fn from(url: String) -> Self {
+        let identity = identity(&url);
+        Self { url, identity }
+    }
+}
+
+impl From<Endpoint> for String {
+    fn from(endpoint: Endpoint) -> Self {
+        endpoint.url
+    }
+}
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.strip_prefix(CONTEXT) {
+        match self.url.strip_prefix(CONTEXT) {
             Some(name) => write!(out, "docker context {name:?}"),
-            None => out.write_str(&self.0),
+            None => out.write_str(&self.url),
         }
     }
 }
@@ -40,46 +61,65 @@ impl fmt::Display for Endpoint {
 const CONTEXT: &str = "docker-context:";
 
 impl Endpoint {
+    /// The engine that listens there.
+    pub fn at(url: impl Into<String>) -> Self {
+        Self::from(url.into())
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The one name of all that lead to the same engine.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
     /// Whether ports that the engine publishes can be looked at from here: one that it answers on
     /// from elsewhere is refused at first contact.
     pub fn is_local(&self) -> bool {
-        !self.0.starts_with(CONTEXT)
+        !self.url.starts_with(CONTEXT)
     }
 
     /// Whether both name one engine. A socket may have several names, also while it is not there.
     pub fn is_same(&self, other: &Self) -> bool {
-        self == other || self.plain() == other.plain()
+        self.url == other.url || self.identity == other.identity
     }
+}
 
-    /// The one name of all that lead to the same engine: links are followed, `http://` and `tcp://`
-    /// are one.
-    #[must_use]
-    pub fn canonical(&self) -> Self {
-        let plain = self.plain();
-        if plain.contains(':') && (plain.starts_with("unix://") || plain.starts_with(CONTEXT)) {
-            Self(plain)
+fn identity(url: &str) -> String {
+    let Some(path) = url.strip_prefix("unix://").map(Path::new) else {
+        let host = url.strip_prefix("tcp://").or(url.strip_prefix("http://"));
+        let host = host.unwrap_or(url).trim_end_matches('/');
+        return if host.starts_with(CONTEXT) {
+            host.to_owned()
         } else {
-            Self(format!("tcp://{plain}"))
-        }
-    }
-
-    /// One name for all that lead to the same.
-    fn plain(&self) -> String {
-        let Some(path) = self.0.strip_prefix("unix://").map(Path::new) else {
-            let host = self
-                .0
-                .strip_prefix("tcp://")
-                .or_else(|| self.0.strip_prefix("http://"))
-                .unwrap_or(&self.0);
-            return host.trim_end_matches('/').to_owned();
+            format!("tcp://{host}")
         };
-        let file = std::fs::canonicalize(path).or_else(|error| {
-            let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-                return Err(error);
-            };
-            std::fs::canonicalize(dir).map(|dir| dir.join(name))
-        });
-        format!("unix://{}", file.as_deref().unwrap_or(path).display())
+    };
+    format!("unix://{}", followed(path, MOST_LINKS).display())
+}
+
+/// So many links to links to a socket that is not there are followed.
+const MOST_LINKS: u8 = 8;
+
+/// What a path leads to, also while that is not there.
+fn followed(path: &Path, links: u8) -> PathBuf {
+    if let Ok(file) = std::fs::canonicalize(path) {
+        return file;
+    }
+    let dir = path
+        .parent()
+        .map(std::fs::canonicalize)
+        .and_then(Result::ok);
+    let Some((dir, name)) = dir.zip(path.file_name()) else {
+        return path.to_owned();
+    };
+    let file = dir.join(name);
+    match std::fs::read_link(&file) {
+        Ok(target) if links > 0 => followed(&dir.join(target), links - 1),
+        _ => file,
     }
 }
 
@@ -97,7 +137,7 @@ const BOLLARD_LIMIT_S: u64 = 600;
 /// Chooses the endpoint. `env` is the process environment.
 pub fn endpoint(env: &BTreeMap<String, String>) -> Endpoint {
     if let Some(host) = env.get("DOCKER_HOST").filter(|host| !host.is_empty()) {
-        return Endpoint(host.clone());
+        return Endpoint::at(host);
     }
     context(env).unwrap_or_else(|| default_socket(env))
 }
@@ -114,7 +154,7 @@ fn default_socket(env: &BTreeMap<String, String>) -> Endpoint {
         .into_iter()
         .flatten()
         .find(|path| Path::new(path).exists());
-    Endpoint(format!("unix://{}", found.unwrap_or(usual)))
+    Endpoint::at(format!("unix://{}", found.unwrap_or(usual)))
 }
 
 /// The endpoint of the current docker context (docker/cli `cli/context/store`: `meta/<sha256 of the
@@ -133,7 +173,9 @@ fn context(env: &BTreeMap<String, String>) -> Option<Endpoint> {
         return None;
     }
     let host = dir.and_then(|dir| host_of_context(&dir, &name));
-    Some(Endpoint(host.unwrap_or_else(|| format!("{CONTEXT}{name}"))))
+    Some(Endpoint::at(
+        host.unwrap_or_else(|| format!("{CONTEXT}{name}")),
+    ))
 }
 
 fn host_of_context(dir: &Path, name: &str) -> Option<String> {
@@ -320,7 +362,7 @@ pub(super) fn why_unreachable(error: &std::io::Error) -> String {
 
 /// What to connect to; whatever could not work is refused.
 async fn peer_of(endpoint: &Endpoint) -> Result<Peer, EngineError> {
-    let url = endpoint.0.as_str();
+    let url = endpoint.url();
     if let Some(name) = url.strip_prefix(CONTEXT) {
         let why = format!(
             "there is no such context; `docker context ls` lists them, `docker context use` chooses another than {name:?}"
@@ -369,113 +411,4 @@ fn parse_version(text: &str) -> Option<(usize, usize)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_socket_of_two_names_is_one_engine() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| Endpoint(format!("unix://{}", dir.path().join(name).display()));
-        for name in ["docker.sock", "another.sock"] {
-            std::fs::write(dir.path().join(name), "").unwrap();
-        }
-        std::os::unix::fs::symlink(dir.path(), dir.path().join("run")).unwrap();
-        assert!(at("docker.sock").is_same(&at("run/docker.sock")));
-        assert!(!at("docker.sock").is_same(&at("another.sock")));
-        assert!(
-            at("gone.sock").is_same(&at("run/gone.sock"))
-                && !at("gone.sock").is_same(&at("lost.sock"))
-        );
-        assert!(
-            at("no/gone.sock").is_same(&at("no/gone.sock"))
-                && !at("no/gone.sock").is_same(&at("gone.sock"))
-        );
-        let far = |url: &str| Endpoint(url.to_owned());
-        assert!(far("tcp://far:2375").is_same(&far("http://far:2375/")));
-        assert!(!far("tcp://far:2375").is_same(&far("tcp://near:2375")));
-        assert!(!at("docker.sock").is_same(&far("tcp://far:2375")));
-    }
-
-    #[test]
-    fn the_canonical_name_is_one_for_all_that_lead_to_the_same() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("docker.sock"), "").unwrap();
-        std::os::unix::fs::symlink(dir.path(), dir.path().join("run")).unwrap();
-        let at = |name: &str| Endpoint(format!("unix://{}", dir.path().join(name).display()));
-        assert_eq!(
-            at("run/docker.sock").canonical(),
-            at("docker.sock").canonical()
-        );
-        let far = |url: &str| Endpoint(url.to_owned()).canonical().0;
-        assert_eq!(far("http://near:2375/"), "tcp://near:2375");
-        assert_eq!(far("tcp://near:2375"), "tcp://near:2375");
-    }
-
-    #[test]
-    fn a_context_that_is_not_there_is_no_other_engine() {
-        let dir = tempfile::tempdir().unwrap();
-        let env = BTreeMap::from([
-            ("DOCKER_CONFIG".to_owned(), dir.path().display().to_string()),
-            ("DOCKER_CONTEXT".to_owned(), "nope".to_owned()),
-        ]);
-        let found = endpoint(&env);
-        assert_eq!(found.to_string(), "docker context \"nope\"");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        let error = runtime.block_on(Engine::connect(found)).unwrap_err();
-        assert!(
-            matches!(error, EngineError::Unsupported { .. }),
-            "{error:?}"
-        );
-    }
-
-    #[tokio::test]
-    async fn an_engine_on_another_host_is_refused_and_a_tunnel_is_told() {
-        // Of a range that documentation has for itself: no interface has it.
-        let far = Endpoint("tcp://192.0.2.7:2375".to_owned());
-        let error = Engine::connect(far).await.unwrap_err();
-        assert!(error.to_string().contains("another host"), "{error}");
-        let ssh = Endpoint("ssh://far".to_owned());
-        assert!(matches!(
-            Engine::connect(ssh).await,
-            Err(EngineError::Unsupported { .. })
-        ));
-        assert!(is_tunnel("ssh") && !is_tunnel("dockerd") && !is_tunnel("systemd"));
-        let info = |name: &str, kernel: &str, system: &str| Info {
-            name: name.to_owned(),
-            kernel_version: kernel.to_owned(),
-            operating_system: system.to_owned(),
-        };
-        assert!(info("far", "6.1", "Debian").is_elsewhere("here", "6.2"));
-        assert!(!info("here", "6.1", "Debian").is_elsewhere("here", "6.2"));
-        assert!(!info("docker-desktop", "6.1", "Docker Desktop").is_elsewhere("here", "6.2"));
-        assert!(!info("", "", "").is_elsewhere("here", "6.2"));
-    }
-
-    #[test]
-    fn docker_host_comes_first_and_contexts_are_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let hash: String = sha2::Sha256::digest(b"far")
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let meta = dir.path().join("contexts/meta").join(hash);
-        std::fs::create_dir_all(&meta).unwrap();
-        std::fs::write(
-            meta.join("meta.json"),
-            r#"{"Name":"far","Endpoints":{"docker":{"Host":"tcp://far:2375"}}}"#,
-        )
-        .unwrap();
-        std::fs::write(
-            dir.path().join("config.json"),
-            r#"{"currentContext":"far"}"#,
-        )
-        .unwrap();
-        let mut env =
-            BTreeMap::from([("DOCKER_CONFIG".to_owned(), dir.path().display().to_string())]);
-        assert_eq!(endpoint(&env).0, "tcp://far:2375");
-        env.insert("DOCKER_HOST".to_owned(), "unix:///here.sock".to_owned());
-        assert_eq!(endpoint(&env).0, "unix:///here.sock");
-    }
-}
+mod tests;

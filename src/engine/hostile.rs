@@ -51,7 +51,7 @@ async fn peer(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Peer {
             tokio::spawn(async move { serve(stream, |path| answer(path)).await });
         }
     });
-    let endpoint = Endpoint(format!("unix://{}", path.display()));
+    let endpoint = Endpoint::at(format!("unix://{}", path.display()));
     Peer {
         engine: Engine::connect(endpoint).await.unwrap(),
         server,
@@ -169,7 +169,7 @@ async fn peer_of_heads() -> Peer {
             while stream.write_all(more.as_bytes()).await.is_ok() {}
         }
     });
-    let endpoint = Endpoint(format!("unix://{}", path.display()));
+    let endpoint = Endpoint::at(format!("unix://{}", path.display()));
     Peer {
         engine: Engine::connect(endpoint).await.unwrap(),
         server,
@@ -335,7 +335,7 @@ async fn podman_is_refused_by_name() {
             let _ = stream.write_all(text.as_bytes()).await;
         }
     });
-    let endpoint = Endpoint(format!("unix://{}", path.display()));
+    let endpoint = Endpoint::at(format!("unix://{}", path.display()));
     let error = Engine::connect(endpoint).await.unwrap_err();
     server.abort();
     assert!(

@@ -1,7 +1,8 @@
 //! Looks at everything of one project: what carries our labels, and the images that it needs.
 
+mod cache;
+
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,16 +20,16 @@ use super::wire;
 use crate::config::project::ProjectName;
 use crate::reconcile::Observed;
 use crate::reconcile::observed::Container;
-use crate::reconcile::observed::Run;
 use crate::reconcile::observed::Stranger;
 use crate::spec::Digest;
 use crate::spec::labels;
 
+pub use cache::Around;
+pub use cache::ObservationCache;
+pub use cache::SILENT_FOR;
+
 /// How long one inspection may take before the container counts as silent. It takes milliseconds.
 pub const INSPECT_LIMIT: Duration = Duration::from_secs(3);
-/// How long a silent container is not inspected again.
-pub const SILENT_FOR: Duration = Duration::from_secs(30);
-
 /// What an inspection showed.
 enum Look {
     Container(Box<Container>),
@@ -39,97 +40,25 @@ enum Look {
     Strange,
 }
 
-/// What is not a container of ours.
-#[derive(Clone, Debug, Default)]
-struct Around {
-    /// Our networks, by ID.
-    networks: BTreeMap<String, String>,
-    /// Our volumes.
-    volumes: BTreeSet<String>,
-    /// What looks like ours and is not.
-    strangers: BTreeSet<Stranger>,
-}
-
-/// What was seen last, so that a look costs one call when nothing changed.
-#[derive(Clone, Debug, Default)]
-pub struct ObservationCache {
-    /// Containers by ID, as inspected.
-    containers: BTreeMap<String, Container>,
-    /// Containers that had our name once: they are ours whatever they are called now.
-    kept: BTreeSet<String>,
-    /// The networks and volumes.
-    rest: Option<Around>,
-    /// Images known to be there.
-    images: BTreeMap<String, String>,
-    /// Containers whose inspection got no answer, and since when: they are known from the list
-    /// alone for a while.
-    silent: BTreeMap<String, Instant>,
-}
-
-impl ObservationCache {
-    /// Forgets one container: an event spoke of it.
-    pub fn forget_container(&mut self, id: &str) {
-        self.containers.remove(id);
-    }
-
-    /// Forgets networks and volumes.
-    pub fn forget_infrastructure(&mut self) {
-        self.rest = None;
-    }
-
-    /// Forgets images.
-    pub fn forget_images(&mut self) {
-        self.images.clear();
-    }
-
-    /// Forgets everything: the next look is a full one.
-    pub fn forget(&mut self) {
-        *self = Self {
-            silent: std::mem::take(&mut self.silent),
-            kept: std::mem::take(&mut self.kept),
-            ..Self::default()
-        };
-    }
-
-    /// The IDs of containers that had our name once, for whoever keeps them over a restart.
-    pub fn kept(&self) -> &BTreeSet<String> {
-        &self.kept
-    }
-
-    /// Takes containers for ours whatever they are called now.
-    pub fn keep(&mut self, ids: impl IntoIterator<Item = String>) {
-        self.kept.extend(ids);
-    }
-
-    /// Keeps of one container what the list says, with what is known of the run that it is still
-    /// in.
-    fn keep_listed(&mut self, listed: &Listed) {
-        let known = self.containers.get(&listed.id);
-        if let Some(container) = listed_container(listed, known) {
-            self.containers.insert(listed.id.clone(), container);
-        }
-    }
-
-    /// Takes apart what carries our label: ours, and what only looks so.
-    fn sort(&mut self, project: &ProjectName, listed: Vec<Listed>) -> (Vec<Listed>, Vec<Stranger>) {
-        let present: BTreeSet<&str> = listed.iter().map(|one| one.id.as_str()).collect();
-        self.kept.retain(|id| present.contains(id.as_str()));
-        self.containers
-            .retain(|id, _| present.contains(id.as_str()));
-        self.silent
-            .retain(|id, since| present.contains(id.as_str()) && since.elapsed() < SILENT_FOR);
-        let (ours, others): (Vec<Listed>, Vec<Listed>) = listed
-            .into_iter()
-            .partition(|one| ours::is_container(project, one) || self.kept.contains(&one.id));
-        self.kept.extend(ours.iter().map(|one| one.id.clone()));
-        let stranger = |one: Listed| {
-            Stranger::Container(match one.name() {
-                "" => one.id.clone(),
-                name => name.to_owned(),
-            })
-        };
-        (ours, others.into_iter().map(stranger).collect())
-    }
+/// Takes apart what carries our label: ours, and what only looks so.
+fn sort(
+    cache: &mut ObservationCache,
+    project: &ProjectName,
+    listed: Vec<Listed>,
+) -> (Vec<Listed>, Vec<Stranger>) {
+    let present = listed.iter().map(|one| one.id.as_str()).collect();
+    cache.begin(&present, Instant::now());
+    let (ours, others): (Vec<Listed>, Vec<Listed>) = listed
+        .into_iter()
+        .partition(|one| ours::is_container(project, one) || cache.kept().contains(&one.id));
+    cache.keep(ours.iter().map(|one| one.id.clone()));
+    let stranger = |one: Listed| {
+        Stranger::Container(match one.name() {
+            "" => one.id.clone(),
+            name => name.to_owned(),
+        })
+    };
+    (ours, others.into_iter().map(stranger).collect())
 }
 
 impl Engine {
@@ -145,44 +74,30 @@ impl Engine {
         cache: &mut ObservationCache,
     ) -> Result<Observed, EngineError> {
         let listed = self.labelled_containers(project).await?;
-        let (listed, strangers) = cache.sort(project, listed);
-        let stale: Vec<&Listed> = listed
-            .iter()
-            .filter(|one| is_stale(one, &cache.containers))
-            .collect();
+        let (listed, strangers) = sort(cache, project, listed);
+        let stale: Vec<&Listed> = listed.iter().filter(|one| is_stale(one, cache)).collect();
         let asked = stale
             .iter()
-            .map(|one| self.inspect_unless_silent(&one.id, &cache.silent));
+            .map(|one| self.inspect_unless_silent(&one.id, cache));
         let looks = join_all(asked).await;
         for (one, look) in stale.into_iter().zip(looks) {
             match look? {
-                Look::Container(container) => {
-                    cache.containers.insert(container.id.clone(), *container);
-                }
-                Look::Gone => {
-                    cache.containers.remove(&one.id);
-                }
+                Look::Container(container) => cache.note(*container),
+                Look::Gone => cache.forget_container(&one.id),
                 Look::Silent => {
-                    let silent = cache.silent.entry(one.id.clone());
-                    silent.or_insert_with(Instant::now);
-                    cache.keep_listed(one);
+                    cache.note_silent(&one.id, Instant::now());
+                    note_listed(cache, one);
                 }
-                Look::Strange => cache.keep_listed(one),
+                Look::Strange => note_listed(cache, one),
             }
         }
-        if cache.rest.is_none() {
-            cache.rest = Some(self.around(project).await?);
+        if cache.lacks_infrastructure() {
+            cache.note_infrastructure(self.around(project).await?);
         }
         self.find_images(images, cache).await?;
-        let around = cache.rest.clone().unwrap_or_default();
-        let seen = Observed {
-            networks: around.networks,
-            volumes: around.volumes,
-            images: cache.images.clone(),
-            strangers: strangers.into_iter().chain(around.strangers).collect(),
-            ..Observed::default()
-        };
-        Ok(seen.with_containers(in_start_order(cache.containers.values())))
+        let mut seen = cache.seen();
+        seen.strangers.extend(strangers);
+        Ok(seen)
     }
 
     /// Looks for images that are not known to be there. One that the engine refuses to speak of is
@@ -192,15 +107,9 @@ impl Engine {
         images: &[String],
         cache: &mut ObservationCache,
     ) -> Result<(), EngineError> {
-        cache.images.retain(|image, _| images.contains(image));
-        for image in images {
-            if cache.images.contains_key(image) {
-                continue;
-            }
+        for image in cache.lacking_images(images) {
             match self.image_id(image).await {
-                Ok(Some(id)) => {
-                    cache.images.insert(image.clone(), id);
-                }
+                Ok(Some(id)) => cache.note_image(image, id),
                 Ok(None) => {}
                 Err(error) if error.is_about_one_thing() => {
                     tracing::warn!(%error, image, "an image cannot be looked at");
@@ -216,9 +125,9 @@ impl Engine {
     async fn inspect_unless_silent(
         &self,
         id: &str,
-        silent: &BTreeMap<String, Instant>,
+        cache: &ObservationCache,
     ) -> Result<Look, EngineError> {
-        if silent.contains_key(id) {
+        if cache.is_silent(id) {
             return Ok(Look::Silent);
         }
         match tokio::time::timeout(INSPECT_LIMIT, self.inspect(id)).await {
@@ -456,12 +365,6 @@ pub(super) fn nonsense(attempt: &str) -> EngineError {
     }
 }
 
-fn in_start_order<'a>(containers: impl Iterator<Item = &'a Container>) -> Vec<Container> {
-    let mut sorted: Vec<Container> = containers.cloned().collect();
-    sorted.sort_by(|one, other| (one.unit, &one.id).cmp(&(other.unit, &other.id)));
-    sorted
-}
-
 /// Where and as what a stack was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -480,25 +383,23 @@ pub(super) fn filter(key: &str, value: &str) -> String {
     serde_json::json!({ key: [value] }).to_string()
 }
 
-/// Whether what is remembered of a container no longer fits what the list says. One that the engine
-/// restarts again and again is always looked at.
-fn is_stale(listed: &Listed, known: &BTreeMap<String, Container>) -> bool {
-    let Some(container) = known.get(&listed.id) else {
-        return true;
-    };
-    let says = listed.run(String::new());
-    let is_another = std::mem::discriminant(&says) != std::mem::discriminant(&container.run);
-    let has_moved = || listed.networks() != container.networks && container.run != Run::Created;
-    is_another || listed.state == "restarting" || listed.name() != container.name || has_moved()
+/// Whether a container has to be inspected. One that the engine restarts again and again is always
+/// looked at.
+fn is_stale(listed: &Listed, cache: &ObservationCache) -> bool {
+    let fits = listed_container(listed).is_some_and(|one| cache.fits(&one));
+    !fits || listed.state == "restarting"
 }
 
-/// A container as the list shows it. The list tells no start time: it is taken from what is known
-/// of the same run.
-fn listed_container(listed: &Listed, known: Option<&Container>) -> Option<Container> {
-    let started_at = known
-        .and_then(Container::instance)
-        .map(|instance| instance.started_at)
-        .unwrap_or_default();
+/// Keeps of a container what the list says.
+fn note_listed(cache: &mut ObservationCache, listed: &Listed) {
+    if let Some(container) = listed_container(listed) {
+        cache.note_listed(container);
+    }
+}
+
+/// A container as the list shows it, which tells no start time. None where it carries no label of a
+/// unit.
+fn listed_container(listed: &Listed) -> Option<Container> {
     let found = &listed.labels;
     Some(Container {
         id: listed.id.clone(),
@@ -507,7 +408,7 @@ fn listed_container(listed: &Listed, known: Option<&Container>) -> Option<Contai
         digest: Digest(found.get(labels::DIGEST).cloned().unwrap_or_default()),
         image: listed.image.clone(),
         image_id: listed.image_id.clone(),
-        run: listed.run(started_at),
+        run: listed.run(String::new()),
         networks: listed.networks(),
         network_mode: listed.host_config.network_mode.clone(),
         engine_restarts: false,

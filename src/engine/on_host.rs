@@ -64,7 +64,7 @@ impl Engine {
         container: &str,
         path: &str,
     ) -> Result<Option<HostDirectory>, EngineError> {
-        if !self.endpoint.0.starts_with("unix://") {
+        if !self.endpoint.url().starts_with("unix://") {
             return Ok(None);
         }
         let mounts = self.inspected(container).await?.mounts;
@@ -199,7 +199,7 @@ mod tests {
         };
         let app = axum::Router::new().fallback(answer);
         tokio::spawn(async move { axum::serve(listener, app).await });
-        let endpoint = super::super::Endpoint(format!("unix://{}", socket.display()));
+        let endpoint = super::super::Endpoint::at(format!("unix://{}", socket.display()));
         (Engine::connect(endpoint).await.unwrap(), dir)
     }
 

@@ -42,7 +42,7 @@ impl Silent {
         let listener = UnixListener::bind(&path).unwrap();
         let (words, said) = mpsc::unbounded_channel();
         let server = tokio::spawn(serve(listener, said));
-        let engine = Engine::connect(Endpoint(format!("unix://{}", path.display())))
+        let engine = Engine::connect(Endpoint::at(format!("unix://{}", path.display())))
             .await
             .unwrap();
         Self {

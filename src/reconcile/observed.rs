@@ -131,6 +131,18 @@ impl Instance {
     }
 }
 
+impl Run {
+    /// When it was started, where whoever told of it did not know that.
+    pub fn set_started_at(&mut self, known: String) {
+        match self {
+            Self::Running { started_at }
+            | Self::Paused { started_at }
+            | Self::Exited { started_at, .. } => *started_at = known,
+            Self::Created | Self::Removing => {}
+        }
+    }
+}
+
 impl Container {
     /// The run it is in or was in last, if it was ever started.
     pub fn instance(&self) -> Option<Instance> {

@@ -4,6 +4,10 @@
 //! An action that ended is judged only by a look at Docker that began after its end. Until then its
 //! subject stays busy, so no plan is ever made from what Docker looked like before.
 
+mod looks;
+mod pinned;
+mod settled;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,18 +20,13 @@ use super::Observed;
 use super::Phase;
 use super::Plan;
 use super::UnitRecords;
-use super::action::Doubt;
 use super::action::Outcome;
 use super::action::Subject;
 use super::action::Trouble;
-use super::action::TroubleKind;
 use super::action::Why;
-use super::action::took_effect;
 use super::cause::Failure;
-use super::images;
 use super::observed::Container;
 use super::observed::Instance;
-use super::observed::Run;
 use super::phase::phase_of;
 use super::plan;
 use super::record::CONFIRMED_WITHIN;
@@ -35,14 +34,11 @@ use super::record::DRAIN_MARGIN;
 use super::record::Drain;
 use super::record::DrainStep;
 use super::record::Ending;
-use super::record::LATE_START;
 use super::record::Refusal;
 use super::record::UnitRecord;
 use crate::config::Timing;
-use crate::spec::Role;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
-use crate::spec::build::SQL_DATA;
 use crate::spec::tentacle::TentacleName;
 
 /// The state.
@@ -423,136 +419,6 @@ impl State {
         }
     }
 
-    /// A look begins: it will show what the actions that ended so far have done.
-    pub fn look_begins(&mut self) {
-        for (unit, record) in &mut self.records.units {
-            if record.health().failing_since.is_some() {
-                self.failing.insert(*unit);
-            }
-        }
-        self.asked_again = std::mem::take(&mut self.told_of_change) || self.contradicted();
-        self.covered.append(&mut self.ended);
-        self.deaths.clear();
-        self.signals
-            .iter_mut()
-            .for_each(|one| one.is_covered = true);
-    }
-
-    /// The look that began failed: another one will show it.
-    pub fn look_failed(&mut self) {
-        self.on_engine_left();
-        self.failing.clear();
-        let later = std::mem::take(&mut self.ended);
-        self.ended = std::mem::take(&mut self.covered);
-        self.ended.extend(later);
-    }
-
-    /// Takes in what Docker showed.
-    pub fn looked(&mut self, seen: Observed, now: Mono) {
-        let before = std::mem::replace(&mut self.seen, seen);
-        self.count_contradictions(&before);
-        self.tell_of_what_somebody_removed(&before);
-        self.tell_of_signals();
-        for container in self.seen.all_mut() {
-            if let Some(code) = container
-                .instance()
-                .and_then(|instance| self.deaths.get(&instance))
-            {
-                container.end(*code, self.records.saw_oom(container.unit));
-            }
-        }
-        self.forget_restarts_that_were_done();
-        self.take_in_runs(now);
-        if let Some(spec) = &self.desired.spec {
-            self.records.durable.note_who_started(spec, &self.seen);
-        }
-        self.believe_what_fails();
-        self.forget_lost_data();
-        for (action, result) in std::mem::take(&mut self.covered) {
-            self.settle(&action, result, now);
-        }
-        self.notice_names_that_are_taken(now);
-        self.pin_images();
-        self.learn_of_moved_images();
-        if self.version_ran() {
-            self.announce(News::VersionRan);
-        }
-    }
-
-    /// Takes in the runs that were seen. The database is asked at once when another unit ended: a
-    /// start needs an answer that is younger than that.
-    pub(super) fn take_in_runs(&mut self, now: Mono) {
-        let runs = |records: &UnitRecords| -> Vec<UnitId> {
-            let runs = |(_, record): &(&UnitId, &UnitRecord)| record.running().is_some();
-            records
-                .units
-                .iter()
-                .filter(runs)
-                .map(|(unit, _)| *unit)
-                .collect()
-        };
-        let before = runs(&self.records);
-        self.records.absorb(&self.seen, now);
-        let after = runs(&self.records);
-        let ended = |unit: &UnitId| unit.is_server() && !after.contains(unit);
-        if before.iter().any(ended) {
-            self.announce(News::Ask(UnitId::Sql));
-        }
-    }
-
-    /// A unit that fails since before the look began, and that the look shows running and attached
-    /// to its network, is not only cut off.
-    fn believe_what_fails(&mut self) {
-        for unit in std::mem::take(&mut self.failing) {
-            let container = self.seen.container(unit);
-            let is_reachable = container
-                .is_none_or(|container| container.is_running() && self.seen.is_attached(container));
-            if let Some(running) = self.records.of(unit).running_mut() {
-                let health = &mut running.health;
-                health.failing_seen |= is_reachable && health.failing_since.is_some();
-            }
-        }
-    }
-
-    /// What was known of data that is gone says nothing about what comes in its place.
-    fn forget_lost_data(&mut self) {
-        let spec = self.desired.spec.as_ref();
-        let data = spec.and_then(|spec| spec.volumes.get(SQL_DATA)?.ours());
-        if data.is_some_and(|data| !self.seen.volumes.contains(data)) {
-            self.records.durable.migrated = None;
-            self.records.durable.roster.clear();
-        }
-    }
-
-    /// The engine told of a change to something of ours, of what kind it may be: the next look is
-    /// to show one. Some engines tell before their own records say so.
-    pub fn on_change_told(&mut self) {
-        (self.told_of_change, self.repeats) = (true, REPEATS);
-    }
-
-    /// A look that was asked for because something changed shows what the one before it did.
-    fn count_contradictions(&mut self, before: &Observed) {
-        if !std::mem::take(&mut self.asked_again) {
-            return;
-        }
-        self.repeats = if self.seen == *before {
-            self.repeats.saturating_sub(1)
-        } else {
-            0
-        };
-    }
-
-    /// Whether the last look is in question, so that another one is to be made soon, afresh: it did
-    /// not show a change that the engine told of, or a unit began to fail after it.
-    pub fn contradicted(&self) -> bool {
-        let is_unseen = |record: &UnitRecord| {
-            let health = record.health();
-            health.misses >= 2 && !health.failing_seen && record.instance().is_some()
-        };
-        let waits = self.repeats > 0 && !self.told_of_change;
-        waits || self.records.units.values().any(is_unseen)
-    }
-
     /// Takes in that the processor, memory or disk of the host was so short that what is asked
     /// cannot be expected to answer: silence is held against nobody for a while.
     pub fn on_host_starved(&mut self, now: Mono) {
@@ -616,204 +482,6 @@ impl State {
         started.any(|one| wanted(one).is_some_and(|wanted| wanted.digest() == one.digest))
     }
 
-    /// A failed call that took effect is no failure; the others are.
-    fn settle(&mut self, action: &Action, result: Result<Outcome, Trouble>, now: Mono) {
-        let subject = action.subject();
-        let begun = self
-            .records
-            .busy
-            .remove(&subject)
-            .map_or(now, |(_, begun)| begun);
-        if let Action::Start(unit, _) = action {
-            let may_start = result
-                .as_ref()
-                .is_err_and(|trouble| trouble.doubt == Doubt::MayStillHappen);
-            let record = self.records.of(*unit);
-            record.may_start_until = record
-                .may_start_until
-                .or(Some(begun.after(LATE_START)))
-                .filter(|_| may_start);
-        }
-        let excused = self.records.excused.remove(&subject);
-        let fetched_again = |action: &Action, desired: &mut Desired| {
-            if let Action::Pull(image) = action {
-                desired.refresh.remove(image)
-            } else {
-                false
-            }
-        };
-        match result {
-            // The engine hands out a volume that is there as if it had made it.
-            Ok(_)
-                if matches!(action, Action::CreateVolume(_))
-                    && !took_effect(action, &self.seen) =>
-            {
-                let trouble = Trouble {
-                    kind: TroubleKind::NotOurs,
-                    words: format!("{subject} exists and is not ours"),
-                    doubt: Doubt::Refused,
-                };
-                self.failed(action, &trouble, now);
-            }
-            Ok(_) => {
-                self.records.blocked.remove(&subject);
-                fetched_again(action, &mut self.desired);
-                self.succeeded(action);
-            }
-            Err(trouble) if took_effect(action, &self.seen) => {
-                self.records.blocked.remove(&subject);
-                if fetched_again(action, &mut self.desired) {
-                    self.tell(
-                        &subject,
-                        format!(
-                            "could not be fetched again and is used as it is: {}",
-                            trouble.words
-                        ),
-                    );
-                } else {
-                    self.succeeded(action);
-                }
-            }
-            Err(trouble) if excused => {
-                self.tell(
-                    &subject,
-                    format!(
-                        "{} failed, for what was wanted before: {}",
-                        action.verb(),
-                        trouble.words
-                    ),
-                );
-            }
-            Err(trouble) => self.failed(action, &trouble, now),
-        }
-    }
-
-    fn succeeded(&mut self, action: &Action) {
-        let subject = action.subject();
-        match action {
-            Action::Start(unit, _) => {
-                let record = self.records.of(*unit);
-                if record.failures.last.is_some() {
-                    record.restarts = record.restarts.saturating_add(1);
-                }
-                self.tell(unit, "started");
-            }
-            Action::Create(unit) => {
-                let record = self.records.of(*unit);
-                record.clear_host_failure();
-                // They were another container's.
-                record.restarts = 0;
-                self.tell(unit, "created");
-            }
-            Action::Remove(unit, _) => self.tell(unit, "removed"),
-            Action::Stop { unit, .. } => self.tell(unit, self.how_it_stopped(*unit)),
-            Action::Kill(unit, _) => self.tell(unit, "killed: somebody would not wait"),
-            Action::Connect(unit, _) => {
-                // What could not be reached meanwhile was not deaf.
-                if let Some(running) = self.records.of(*unit).running_mut() {
-                    running.health.forget_misses();
-                }
-                self.tell(unit, "attached to the network again");
-            }
-            Action::DisarmRestartPolicy(unit, _) => {
-                self.tell(unit, "the engine's restart policy was set back to no");
-            }
-            Action::Pull(_) => self.tell(&subject, "fetched"),
-            Action::RemoveNetwork(_) | Action::CreateNetwork => {
-                let what = if *action == Action::CreateNetwork {
-                    "created"
-                } else {
-                    "removed"
-                };
-                self.tell(&subject, what);
-            }
-            Action::RemoveVolume(_) => self.tell(&subject, "removed"),
-            Action::CreateVolume(name) => {
-                let spec = self.desired.spec.as_ref();
-                let data = spec.and_then(|spec| spec.volumes.get(SQL_DATA)?.ours());
-                self.records.durable.is_data_new |= data == Some(name.as_str());
-                self.tell(&subject, "created");
-            }
-            Action::Examine(..)
-            | Action::Drain { .. }
-            | Action::Undrain(..)
-            | Action::TakeOff { .. }
-            | Action::Retire { .. } => {}
-        }
-    }
-
-    /// How a unit that was stopped ended. SQL Server that was killed leaves its databases to be
-    /// recovered.
-    fn how_it_stopped(&self, unit: UnitId) -> String {
-        let run = self.seen.container(unit).map(|container| &container.run);
-        match (unit.role(), run) {
-            (Role::Database, Some(Run::Exited { code: 0, .. })) => {
-                "stopped: it shut down cleanly".to_owned()
-            }
-            (
-                Role::Database,
-                Some(Run::Exited {
-                    code: SIGKILLED, ..
-                }),
-            ) => {
-                "stopped, not cleanly: it was killed, and recovers its databases at its next start"
-                    .to_owned()
-            }
-            (Role::Database | Role::Server | Role::Tentacle, _) => "stopped".to_owned(),
-        }
-    }
-
-    /// References stand for the images that they stood for when they were first seen after an `up`.
-    /// One that the engine has no more stands for what runs of it, so that another that is fetched
-    /// later changes nothing unasked.
-    fn pin_images(&mut self) {
-        let Some(spec) = &self.desired.spec else {
-            return;
-        };
-        let wanted = spec.images();
-        self.desired
-            .images
-            .retain(|image, _| wanted.contains(&image.as_str()));
-        for image in wanted
-            .into_iter()
-            .filter(|image| !self.desired.refresh.contains(*image))
-        {
-            let id = || {
-                self.seen
-                    .images
-                    .get(image)
-                    .cloned()
-                    .or_else(|| images::running(spec, &self.seen, image))
-            };
-            if !self.desired.images.contains_key(image)
-                && let Some(id) = id()
-            {
-                self.desired.images.insert(image.to_owned(), id);
-            }
-        }
-    }
-
-    /// A new container that is of another image than the pinned one proves that its reference
-    /// moved, although the look that said otherwise is not old: its like would be made and removed
-    /// again and again.
-    fn learn_of_moved_images(&mut self) {
-        let pinned = &self.desired.images;
-        self.moved.retain(|image, id| pinned.get(image) == Some(id));
-        let fresh = self
-            .seen
-            .containers
-            .iter()
-            .filter(|one| one.run == Run::Created && !one.image_id.is_empty());
-        for container in fresh {
-            if let Some(id) = pinned
-                .get(&container.image)
-                .filter(|id| **id != container.image_id)
-            {
-                self.moved.insert(container.image.clone(), id.clone());
-            }
-        }
-    }
-
     /// Whether every container is one that is wanted as it is.
     pub fn fits_what_runs(&self) -> bool {
         let wanted = |container: &Container| self.desired.spec.as_ref()?.container(container.unit);
@@ -821,18 +489,6 @@ impl State {
             .containers
             .iter()
             .all(|one| wanted(one).is_some_and(|wanted| wanted.digest() == one.digest))
-    }
-
-    /// References that stand for another image now than at the last `up`, with the image that they
-    /// stood for.
-    pub fn moved_images(&self) -> BTreeMap<String, String> {
-        let moved = |(image, id): &(&String, &String)| {
-            self.seen.images.get(*image) != Some(*id) || self.moved.get(*image) == Some(*id)
-        };
-        let pinned = self.desired.images.iter().filter(moved);
-        pinned
-            .map(|(image, id)| (image.clone(), id.clone()))
-            .collect()
     }
 
     /// Takes in that this process did not run for a while.

@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use octo_local::daemon::core::Duty;
+use octo_local::daemon::message::About;
 use octo_local::daemon::message::Effect;
 use octo_local::daemon::message::Event;
+use octo_local::daemon::message::Leave;
 use octo_local::daemon::message::Request;
 use octo_local::daemon::pressure::Pressure;
 use octo_local::daemon::store::Stored;
@@ -132,6 +134,50 @@ fn who_is_in_a_hurry_waits_for_no_disk() {
     assert_eq!(stops(&effects), []);
     let effects = bench.core.on(Event::Terminated, moment(bench.now));
     assert_eq!(stops(&effects), [NODE]);
+}
+
+#[test]
+fn an_end_that_was_asked_for_waits_for_sql_server_too() {
+    let mut bench = ready();
+    bench.on(Event::Terminated);
+    assert_eq!(stops(&bench.effects), [NODE]);
+    bench.end_nodes();
+    assert_eq!(stops(&bench.effects), [DB], "it ends after its node");
+    assert_eq!(bench.left, None, "SQL Server runs still");
+    for container in &mut bench.seen.containers {
+        container.end(0, false);
+    }
+    bench.finish_actions();
+    bench.look();
+    assert_eq!(bench.left, Some(Leave::End));
+}
+
+#[test]
+fn nothing_is_wished_up_that_the_file_would_have_taken_away() {
+    let mut bench = ready();
+    let gone = bench.ask(down(true));
+    assert!(bench.is_taken(gone), "and the disk has it");
+    bench.disk = Err("no space left on device".to_owned());
+    let start = || Request::Units(About::Start, Vec::new(), None);
+    let id = bench.ask(start());
+    assert!(!bench.is_taken(id), "{:?}", bench.answers);
+    assert_eq!(bench.core.stored().wish, Wish::Down { volumes: true });
+    bench.disk = Ok(());
+    let id = bench.ask(start());
+    assert!(bench.is_taken(id), "{:?}", bench.answers);
+}
+
+#[test]
+fn a_node_that_served_and_misses_is_asked_again_after_half_a_second() {
+    let mut bench = ready();
+    wait(&mut bench, 10_000);
+    let missed = || Probe::Failure(Miss::Gone, "connection refused".to_owned());
+    let asked = |bench: &mut Bench| answer(bench, |unit, _| (unit == NODE).then(missed));
+    assert_eq!(asked(&mut bench), 1);
+    wait(&mut bench, 499);
+    assert_eq!(asked(&mut bench), 0);
+    wait(&mut bench, 1);
+    assert_eq!(asked(&mut bench), 1, "three in a row are to come soon");
 }
 
 #[test]

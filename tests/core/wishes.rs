@@ -26,7 +26,7 @@ const NODE: UnitId = UnitId::Node(1);
 #[test]
 fn what_was_applied_on_another_engine_takes_no_wish_here() {
     let elsewhere = Stored {
-        endpoint: Some(Endpoint("unix:///elsewhere".to_owned())),
+        endpoint: Some(Endpoint::at("unix:///elsewhere")),
         ..applied().core.stored().clone()
     };
     for request in [

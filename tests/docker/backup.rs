@@ -290,7 +290,7 @@ fn restore(stack: &Stack, name: &str) -> Result<(), String> {
         identities,
     };
     stack.witness.wait(async {
-        let endpoint = octo_local::engine::Endpoint(stack.engine());
+        let endpoint = octo_local::engine::Endpoint::at(stack.engine());
         let engine = octo_local::engine::Engine::connect(endpoint).await.unwrap();
         let files = stack.container(NODE);
         let target = restore::Target {

@@ -61,7 +61,7 @@ fn stranger(me: &Owner) -> Owner {
 }
 
 async fn one_lease_for_two(url: &str, project: &ProjectName) {
-    let engine = Engine::connect(Endpoint(url.to_owned())).await.unwrap();
+    let engine = Engine::connect(Endpoint::at(url)).await.unwrap();
     let me = Owner::this_process().await;
     let other = stranger(&me);
     let (mine, theirs) = tokio::join!(

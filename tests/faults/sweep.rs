@@ -15,6 +15,7 @@ use crate::fake::call::Verb;
 use crate::fake::script::Act;
 use crate::fake::script::Fault;
 use crate::fake::script::Turn;
+use crate::kit::chance::Chance;
 
 /// No journey has as many calls; a sweep that gets here does not end.
 const LIMIT: usize = 400;
@@ -177,39 +178,27 @@ fn pairs() -> Vec<(Journey, Death, Death)> {
     let count = var("OCTO_CRASH_PAIRS")
         .and_then(|text| text.parse().ok())
         .unwrap_or(24);
-    let mut dice = Dice(
+    let mut dice = Chance::new(
         var("OCTO_CRASH_SEED")
             .and_then(|text| text.parse().ok())
             .unwrap_or(1),
     );
-    let death = |dice: &mut Dice| {
+    let death = |dice: &mut Chance| {
         let act = if dice.below(2) == 0 {
             Act::Dies
         } else {
             Act::DiesAfter
         };
-        (1 + dice.below(REACH), act)
+        let at = usize::try_from(dice.between(1, REACH as u64)).unwrap();
+        (at, act)
     };
     (0..count)
         .map(|_| {
             (
-                journeys[dice.below(journeys.len())],
+                *dice.pick(&journeys).unwrap(),
                 death(&mut dice),
                 death(&mut dice),
             )
         })
         .collect()
-}
-
-/// Numbers that look random and are the same for the same seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((bits ^ (bits >> 31)) % limit as u64).unwrap()
-    }
 }

@@ -76,7 +76,7 @@ fn the_images_of_a_demo_are_made_again_where_they_are_gone() {
 fn f14_a_name_on_the_host_that_no_daemon_has_keeps_none_out() {
     let case = Case::new();
     let project = octo_local::config::project::normalise(PROJECT).unwrap();
-    let engine = octo_local::engine::Endpoint(case.engine.url());
+    let engine = octo_local::engine::Endpoint::at(case.engine.url());
     let name = octo_local::daemon::run::name_on_host(&project, &engine);
     let name = rustix::net::SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap();
     let (family, kind) = (

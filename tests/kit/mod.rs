@@ -6,6 +6,7 @@
 
 pub(crate) mod assertions;
 pub(crate) mod browser;
+pub(crate) mod chance;
 pub(crate) mod clients;
 pub(crate) mod disk;
 pub(crate) mod docker;

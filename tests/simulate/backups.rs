@@ -13,13 +13,10 @@ use octo_local::daemon::store::Restored;
 use octo_local::daemon::store::Stored;
 use octo_local::spec::UnitId;
 
-use super::process::Phase;
 use super::sim::Event;
 use super::sim::Sim;
+use super::world::DATA;
 use super::world::Data;
-
-/// The volume with the database.
-const DATA: &str = "p_sql-data";
 
 /// The sets on the disk, and what is under way with the data.
 #[derive(Debug, Default)]
@@ -56,8 +53,7 @@ impl Sim {
             return;
         }
         self.world.sets.at_work = None;
-        let waiting = stored.backups.upgrades.waiting();
-        let Some((upgrade, _)) = waiting else {
+        let Some((upgrade, _)) = stored.backups.upgrades.waiting() else {
             return self.must(false, || "a backup that nobody waits for".to_owned());
         };
         let set = upgrade.set.clone();
@@ -100,8 +96,7 @@ impl Sim {
         if !self.is_at_work(epoch) {
             return;
         }
-        let back = stored.backups.upgrades.rolling_back.as_ref();
-        let Some(back) = back else {
+        let Some(back) = &stored.backups.upgrades.rolling_back else {
             return self.must(false, || "data that nobody wants back".to_owned());
         };
         let set = back.upgrade.set.clone();
@@ -128,18 +123,13 @@ impl Sim {
             Ok(()) => {
                 self.world.sets.half = false;
                 self.forgave();
-                let version = saved
-                    .schema
-                    .map(|version| version / 100)
-                    .unwrap_or_default();
+                let version = saved.schema.unwrap_or_default() / 100;
                 let restored = Restored {
                     master_key: Some(Secret::new(saved.key.clone())),
                     key_is_ours: true,
                     ran: Ran {
-                        version: String::new(),
                         image: format!("octopus:2026.{version}.1"),
-                        image_id: String::new(),
-                        data: None,
+                        ..Ran::default()
                     },
                 };
                 if let Some(volume) = self.world.volumes.get_mut(DATA) {
@@ -159,39 +149,18 @@ impl Sim {
 
     /// A task ends with its daemon.
     fn is_at_work(&self, epoch: u64) -> bool {
-        let lives = self
-            .daemon
-            .as_ref()
-            .is_some_and(|daemon| daemon.epoch == epoch);
-        lives && self.world.sets.at_work == Some(epoch)
+        self.lives(epoch) && self.world.sets.at_work == Some(epoch)
     }
 
     /// What of the data a server that runs can tell.
     fn data_that_serves(&self) -> Option<Data> {
-        let serves = self.world.ours().any(|(_, unit, made)| {
-            let process = made.process.as_ref();
-            unit == UnitId::Sql && process.is_some_and(|process| process.phase == Phase::Ready)
-        });
-        self.world
-            .volumes
-            .get(DATA)?
-            .data
-            .clone()
-            .filter(|_| serves)
+        let data = self.world.data().filter(|_| self.world.sql_is_up());
+        data.cloned()
     }
 
     /// No node that the daemon started runs while the data is read or written as a whole.
     fn data_is_at_rest(&mut self, what: &str) {
-        let runs =
-            |made: &super::world::Made| made.process.as_ref().is_some_and(|process| process.by_us);
-        let mut nodes = self
-            .world
-            .ours()
-            .filter(|(_, unit, _)| *unit != UnitId::Sql);
-        let running = nodes
-            .find(|(_, _, made)| runs(made))
-            .map(|(id, ..)| id.clone());
-        drop(nodes);
+        let running = self.world.node_by_us().map(|(id, ..)| id.clone());
         self.must(running.is_none(), || {
             format!("the data {what} while {running:?} runs")
         });
@@ -202,13 +171,15 @@ impl Sim {
         if !unit.is_server() {
             return;
         }
-        let sets = &self.world.sets;
-        let at_work = sets.at_work.is_some_and(|epoch| self.is_at_work(epoch));
-        let half = sets.half;
-        self.must(!half, || format!("{unit} is started on half of the data"));
-        self.must(!at_work, || {
-            format!("{unit} is started while the data is read or written")
-        });
+        let at_work = self.world.sets.at_work;
+        let at_work = at_work.is_some_and(|epoch| self.is_at_work(epoch));
+        let half = self.has_half_data();
+        self.must_of(unit, !half, "is started on half of the data");
+        self.must_of(
+            unit,
+            !at_work,
+            "is started while the data is read or written",
+        );
     }
 
     /// Whether what was brought back is a part of the data only.
@@ -224,11 +195,7 @@ impl Sim {
     /// After the storm a rollback that broke off is asked for again, until it is done.
     pub(super) fn finish_rollback(&mut self) {
         for _ in 0..4 {
-            let kept = self
-                .daemon
-                .as_ref()
-                .map_or(&self.disk.file, |daemon| daemon.stored());
-            let is_half = kept.backups.upgrades.rolling_back.is_some();
+            let is_half = self.kept().backups.upgrades.rolling_back.is_some();
             if !is_half || self.is_over() {
                 return;
             }
@@ -250,28 +217,21 @@ impl Sim {
     /// Where nothing could be backed up since SQL Server does not serve, the `up` that mends it does
     /// without.
     pub(super) fn insists_without_a_backup(&mut self) -> bool {
-        let kept = self
-            .daemon
-            .as_ref()
-            .map(|daemon| daemon.stored().backups.upgrades.clone());
-        let refused = kept.is_some_and(|upgrades| upgrades.failure.is_some());
-        if refused && self.env.mistake.is_none() {
+        let failure = &self.kept().backups.upgrades.failure;
+        let insists = failure.is_some() && self.env.mistake.is_none();
+        if insists {
             let env = super::operator::Env {
                 no_backup: true,
                 ..self.good_env()
             };
             self.command(super::operator::Wish::Up(env));
         }
-        refused && self.env.mistake.is_none()
+        insists
     }
 
     fn is_rolling_back(&self) -> bool {
-        self.daemon.as_ref().is_some_and(|daemon| {
-            let upgrades = &daemon.stored().backups.upgrades;
-            upgrades
-                .rolling_back
-                .as_ref()
-                .is_some_and(|back| back.failure.is_none())
-        })
+        let back = &self.kept().backups.upgrades.rolling_back;
+        let goes_on = back.as_ref().is_some_and(|back| back.failure.is_none());
+        self.daemon.is_some() && goes_on
     }
 }

@@ -1,8 +1,12 @@
 //! The model of the engine's work: it carries out an action as `daemon/effects.rs` has it done,
 //! after a while, and well, or with an error, or without an answer.
 
+use std::collections::BTreeSet;
+
 use octo_local::daemon::message::ActionInput;
 use octo_local::daemon::message::Event as CoreEvent;
+use octo_local::engine::SLOW;
+use octo_local::engine::START;
 use octo_local::reconcile::Action;
 use octo_local::reconcile::action::Doubt;
 use octo_local::reconcile::action::Outcome;
@@ -13,18 +17,17 @@ use octo_local::spec::StackSpec;
 use octo_local::spec::Storage;
 use octo_local::spec::UnitId;
 
+use super::invariants::brief;
 use super::process::Phase;
 use super::process::Step;
 use super::sim::Event;
 use super::sim::Sim;
+use super::world::DATA;
 use super::world::Doing;
 use super::world::Made;
 use super::world::Ms;
 use super::world::Network;
 use super::world::Volume;
-
-/// `SLOW` of the engine's calls.
-const LIMIT: Ms = 60_000;
 
 /// A call under way.
 #[derive(Clone, Debug)]
@@ -46,7 +49,7 @@ fn refused(words: impl Into<String>) -> Answer {
     Err(Trouble::refused(words))
 }
 
-fn unknown(words: &str) -> Answer {
+pub(super) fn unknown(words: &str) -> Answer {
     Err(Trouble::engine(words, Doubt::Unknown))
 }
 
@@ -72,11 +75,12 @@ impl Sim {
             _ => None,
         };
         let ends_in = match &action {
-            Action::Stop { grace, .. } => LIMIT + grace.as_millis() as Ms,
-            Action::Drain { wait, .. } => LIMIT + wait.as_millis() as Ms,
-            Action::Start(..) => octo_local::engine::START.as_millis() as Ms,
-            _ => LIMIT,
+            Action::Stop { grace, .. } => SLOW + *grace,
+            Action::Drain { wait, .. } => SLOW + *wait,
+            Action::Start(..) => START,
+            _ => SLOW,
         };
+        let ends_in = ends_in.as_millis() as Ms;
         let mut call = Call {
             action,
             epoch: self.epoch,
@@ -86,25 +90,18 @@ impl Sim {
             moved,
         };
         let odd = self.chaos && self.chance.percent(self.mix.odd_calls);
-        let latency = if self.is_slow_engine() {
+        let mut latency = if self.is_slow_engine() {
             self.chance.between(500, 12_000)
         } else {
             self.chance.between(2, 60)
         };
-        let latency = if matches!(call.action, Action::Pull(_)) {
-            latency + self.chance.between(100, 8_000)
-        } else {
-            latency
-        };
+        if matches!(call.action, Action::Pull(_)) {
+            latency += self.chance.between(100, 8_000);
+        }
+        let answer = |answer| Event::Answer(number, answer);
         match (odd, self.chance.below(6)) {
-            (true, 0) => self.later(
-                latency,
-                Event::Answer(number, refused("the engine says no (500)")),
-            ),
-            (true, 1) => self.later(
-                latency,
-                Event::Answer(number, unknown("the connection broke")),
-            ),
+            (true, 0) => self.later(latency, answer(refused("the engine says no (500)"))),
+            (true, 1) => self.later(latency, answer(unknown("the connection broke"))),
             // It hangs, and its end is never seen; the engine may do it all the same, even after we
             // gave up.
             (true, 2) => {
@@ -119,25 +116,25 @@ impl Sim {
             }
             (false, _) => self.later(latency, Event::Effect(number)),
         }
-        self.later(ends_in, Event::Answer(number, late()));
+        self.later(ends_in, answer(late()));
         self.calls.insert(number, call);
     }
 
     /// The engine's answer reaches the daemon that asked, if that still waits for it.
     pub(super) fn answer(&mut self, number: u64, answer: Answer) {
         if let Some(call) = self.calls.get(&number)
-            && !self.answered.contains(&number)
+            && self.answered.insert(number)
         {
-            self.answered.insert(number);
             let (epoch, action) = (call.epoch, call.action.clone());
-            self.trace(|| {
-                format!(
-                    "answer to {}: {answer:?}",
-                    super::invariants::brief(&action)
-                )
-            });
+            self.trace(|| format!("answer to {}: {answer:?}", brief(&action)));
             self.deliver_event(epoch, CoreEvent::Done(action, answer));
         }
+    }
+
+    /// The calls that were not answered yet.
+    pub(super) fn open_calls(&self) -> impl Iterator<Item = &Call> {
+        let open = |(number, _): &(&u64, &Call)| !self.answered.contains(number);
+        self.calls.iter().filter(open).map(|(_, call)| call)
     }
 
     /// The engine does what it was asked for.
@@ -148,10 +145,8 @@ impl Sim {
         if self.world.down {
             return self.answer(number, unknown("cannot reach the Docker Engine"));
         }
-        if container_of(&call.action)
-            .and_then(|id| self.world.containers.get(id))
-            .is_some_and(|made| made.hangs)
-        {
+        let made = container_of(&call.action).and_then(|id| self.world.containers.get(id));
+        if made.is_some_and(|made| made.hangs) {
             return;
         }
         let timely = !self.answered.contains(&number) && self.epoch == call.epoch;
@@ -164,10 +159,7 @@ impl Sim {
         // The engine itself makes a volume that a new container mounts and that is not there.
         let kept = matches!(call.action, Action::Create(_)) || self.world.foreign() == before;
         self.must(kept, || {
-            format!(
-                "{} changed what is not ours",
-                super::invariants::brief(&call.action)
-            )
+            format!("{} changed what is not ours", brief(&call.action))
         });
         match done {
             _ if call.loses_answer => self.answer(number, unknown("the answer was lost")),
@@ -180,13 +172,12 @@ impl Sim {
     fn carry_out(&mut self, number: u64, call: &Call, timely: bool) -> Option<Answer> {
         let done = Some(Ok(Outcome::default()));
         match &call.action {
-            Action::Pull(image) => Some(self.pull(call, image)),
+            Action::Pull(image) => Some(self.pull(image)),
             Action::CreateNetwork => Some(self.create_network(call)),
             Action::CreateVolume(name) => {
                 self.world.volumes.entry(name.clone()).or_insert(Volume {
                     ours: true,
-                    data: None,
-                    configured: false,
+                    ..Volume::default()
                 });
                 self.hint_infrastructure();
                 done
@@ -194,11 +185,9 @@ impl Sim {
             Action::Create(unit) => Some(self.create(call, *unit)),
             Action::Connect(_, id) => Some(self.connect_network(call, id)),
             Action::DisarmRestartPolicy(_, id) => {
-                self.world
-                    .containers
-                    .get_mut(id)
-                    .into_iter()
-                    .for_each(|made| made.armed = false);
+                if let Some(made) = self.world.containers.get_mut(id) {
+                    made.armed = false;
+                }
                 done
             }
             Action::Start(unit, id) => Some(self.start(*unit, id, timely)),
@@ -225,17 +214,7 @@ impl Sim {
         }
     }
 
-    fn pull(&mut self, call: &Call, image: &str) -> Answer {
-        if call
-            .spec
-            .as_ref()
-            .is_some_and(|spec| spec.pull == octo_local::config::Pull::Never)
-        {
-            return Err(Trouble {
-                kind: TroubleKind::MayNotPull,
-                ..Trouble::refused(format!("no such image: {image}, and PULL=never"))
-            });
-        }
+    fn pull(&mut self, image: &str) -> Answer {
         let Some(id) = self.world.registry.get(image).cloned() else {
             return refused("manifest unknown");
         };
@@ -251,25 +230,20 @@ impl Sim {
         let Some(spec) = &call.spec else {
             return Ok(Outcome::default());
         };
-        if self.world.strict
-            && self
-                .world
-                .networks
-                .values()
-                .any(|network| network.name == spec.network)
-        {
+        let mut networks = self.world.networks.values();
+        if self.world.strict && networks.any(|network| network.name == spec.network) {
             return refused(format!("network with name {} already exists", spec.network));
         }
-        let id = self.world.fresh("net");
-        self.world.networks.insert(
-            id,
-            Network {
-                name: spec.network.clone(),
-                ours: true,
-            },
-        );
-        self.hint_infrastructure();
+        let name = spec.network.clone();
+        self.make_network(name);
         Ok(Outcome::default())
+    }
+
+    /// A network with our label, whoever makes it.
+    pub(super) fn make_network(&mut self, name: String) {
+        let (id, ours) = (self.world.fresh("net"), true);
+        self.world.networks.insert(id, Network { name, ours });
+        self.hint_infrastructure();
     }
 
     fn create(&mut self, call: &Call, unit: UnitId) -> Answer {
@@ -298,36 +272,21 @@ impl Sim {
         let image = call.moved.as_ref().unwrap_or(&wanted.image);
         // An ID stands for itself.
         let by_id = self.world.registry.values().find(|id| *id == image);
-        let Some(image_id) = self
-            .world
-            .images
-            .get(image)
-            .or(by_id)
-            .or(call.moved.as_ref())
-            .cloned()
-        else {
+        let found = self.world.images.get(image).or(by_id);
+        let Some(image_id) = found.or(call.moved.as_ref()).cloned() else {
             return refused(format!("No such image: {image}"));
         };
         let Some(network) = self.world.networks.get(network) else {
             return refused("network not found");
         };
         let networks = [network.name.clone()].into();
-        let missing: Vec<&str> = wanted
-            .mounts
-            .values()
-            .filter_map(Storage::volume)
-            .filter(|name| !self.world.volumes.contains_key(*name))
-            .collect();
-        for name in missing {
+        for name in wanted.mounts.values().filter_map(Storage::volume) {
             // The engine makes what is missing, without labels.
-            self.world.volumes.insert(
-                name.to_owned(),
-                Volume {
-                    ours: unit.is_tentacle(),
-                    data: None,
-                    configured: false,
-                },
-            );
+            let volumes = &mut self.world.volumes;
+            volumes.entry(name.to_owned()).or_insert(Volume {
+                ours: unit.is_tentacle(),
+                ..Volume::default()
+            });
         }
         let id = self.world.fresh("c");
         let made = Made {
@@ -345,26 +304,14 @@ impl Sim {
         let Some(network) = &call.network else {
             return Ok(Outcome::default());
         };
-        let name = self
-            .world
-            .networks
-            .get(network)
-            .map(|network| network.name.clone());
+        let networks = &self.world.networks;
         let Some(made) = self.world.containers.get_mut(id) else {
             return refused("no such container");
         };
-        if name.is_none() {
+        if !networks.contains_key(network) {
             return refused("network not found");
         }
-        let gone: Vec<String> = made
-            .networks
-            .iter()
-            .filter(|id| !self.world.networks.contains_key(*id))
-            .cloned()
-            .collect();
-        for id in &gone {
-            made.networks.remove(id);
-        }
+        made.networks.retain(|id| networks.contains_key(id));
         if !made.networks.insert(network.clone()) {
             return refused("endpoint with that name already exists in network");
         }
@@ -373,14 +320,13 @@ impl Sim {
     }
 
     fn start(&mut self, unit: UnitId, id: &str, timely: bool) -> Answer {
-        let company = self.world.containers.values().find(|made| {
-            made.of.is_none()
-                && made.moves()
-                && unit == UnitId::Sql
-                && made.volumes.contains(&"p_sql-data".to_owned())
+        let mut strangers = self.world.containers.values();
+        let company = strangers.find(|made| {
+            let uses_data = made.volumes.iter().any(|volume| volume == DATA);
+            made.of.is_none() && made.moves() && uses_data
         });
-        if let Some(company) = company {
-            let words = format!("the data volume p_sql-data is mounted by {}", company.name);
+        if let Some(company) = company.filter(|_| unit == UnitId::Sql) {
+            let words = format!("the data volume {DATA} is mounted by {}", company.name);
             return Err(Trouble {
                 kind: TroubleKind::VolumeInUse,
                 ..Trouble::refused(words)
@@ -411,10 +357,8 @@ impl Sim {
         let made = &self.world.containers[id];
         let taken =
             |port: &u16| self.world.taken.contains(port) || self.world.listener(*port).is_some();
-        let (ports, privileged) = (
-            made.ports.iter().any(taken),
-            made.privileged && self.world.refuses_privileges,
-        );
+        let ports = made.ports.iter().any(taken);
+        let privileged = made.privileged && self.world.refuses_privileges;
         self.world.containers.get_mut(id).unwrap().networks = networks;
         if ports {
             return refused("Bind for 127.0.0.1 failed: port is already allocated");
@@ -427,30 +371,23 @@ impl Sim {
     }
 
     /// A container that never started finds its network by name; later by ID.
-    fn networks_at_start(&self, id: &str) -> Result<std::collections::BTreeSet<String>, String> {
+    fn networks_at_start(&self, id: &str) -> Result<BTreeSet<String>, String> {
         let find = |asked: &String| {
             if self.world.networks.contains_key(asked) {
                 return Ok(asked.clone());
             }
-            let mut named = self
-                .world
-                .networks
-                .iter()
-                .filter(|(_, network)| network.name == *asked)
-                .map(|(id, _)| id);
+            let networks = self.world.networks.iter();
+            let mut named = networks.filter(|(_, network)| network.name == *asked);
             match (named.next(), named.next()) {
-                (Some(id), None) => Ok(id.clone()),
+                (Some((id, _)), None) => Ok(id.clone()),
                 (Some(_), Some(_)) => Err(format!(
                     "network {asked} is ambiguous (2 matches found on name)"
                 )),
                 (None, _) => Err(format!("network {asked} not found")),
             }
         };
-        self.world.containers[id]
-            .networks
-            .iter()
-            .map(find)
-            .collect()
+        let asked = self.world.containers[id].networks.iter();
+        asked.map(find).collect()
     }
 
     fn examine(&self, id: &str) -> Outcome {
@@ -493,11 +430,8 @@ impl Sim {
 
     /// Calls that wait for this container's end have their answer.
     pub(super) fn answer_waiters(&mut self, id: &str) {
-        let (over, left) = std::mem::take(&mut self.waiters)
-            .into_iter()
-            .partition(|(waits_for, _)| waits_for == id);
-        self.waiters = left;
-        let over: Vec<(String, u64)> = over;
+        let is_over = |(waits_for, _): &mut (String, u64)| waits_for == id;
+        let over: Vec<_> = self.waiters.extract_if(.., is_over).collect();
         for (_, number) in over {
             let wait = self.chance.between(1, 50);
             self.later(wait, Event::Answer(number, Ok(Outcome::default())));
@@ -523,12 +457,8 @@ impl Sim {
 
     /// A container that was being removed is gone.
     pub(super) fn gone(&mut self, id: &str) {
-        if self
-            .world
-            .containers
-            .get(id)
-            .is_some_and(|made| made.doing == Doing::Removing)
-        {
+        let made = self.world.containers.get(id);
+        if made.is_some_and(|made| made.doing == Doing::Removing) {
             self.hint(id, "destroy", None);
             self.world.containers.remove(id);
             self.answer_waiters(id);
@@ -536,12 +466,8 @@ impl Sim {
     }
 
     fn remove_network(&mut self, id: &str) -> Answer {
-        if self
-            .world
-            .containers
-            .values()
-            .any(|made| made.moves() && made.networks.contains(id))
-        {
+        let mut all = self.world.containers.values();
+        if all.any(|made| made.moves() && made.networks.contains(id)) {
             return refused("network has active endpoints");
         }
         self.world.networks.remove(id);
@@ -550,12 +476,8 @@ impl Sim {
     }
 
     fn remove_volume(&mut self, name: &str) -> Answer {
-        if self
-            .world
-            .containers
-            .values()
-            .any(|made| made.volumes.iter().any(|used| used == name))
-        {
+        let mut all = self.world.containers.values();
+        if all.any(|made| made.volumes.iter().any(|used| used == name)) {
             return refused("volume is in use");
         }
         let removed = self.world.volumes.remove(name);
@@ -594,51 +516,30 @@ pub(super) fn container_of(action: &Action) -> Option<&String> {
 
 fn made_of(wanted: &ContainerSpec) -> Made {
     let variable = |name: &str| {
-        wanted
-            .env
-            .get(name)
-            .map(|value| value.expose().to_owned())
-            .unwrap_or_default()
+        let value = wanted.env.get(name).map(|value| value.expose().to_owned());
+        value.unwrap_or_default()
     };
-    let mark = if wanted.unit == UnitId::Sql {
-        variable("MSSQL_PID")
-    } else {
-        variable("ADMIN_USERNAME")
+    let mark = match wanted.unit {
+        UnitId::Sql => variable("MSSQL_PID"),
+        UnitId::Node(_) | UnitId::Tentacle(_) => variable("ADMIN_USERNAME"),
     };
+    let node = match wanted.unit {
+        UnitId::Tentacle(name) => name.to_string(),
+        UnitId::Sql | UnitId::Node(_) => variable("OCTOPUS_SERVER_NODE_NAME"),
+    };
+    let ports = wanted.ports.iter().map(|port| port.host);
+    let sources = wanted.mounts.values().map(Storage::source);
     Made {
         name: wanted.name.clone(),
         of: Some((wanted.unit, wanted.digest())),
-        image: String::new(),
-        image_id: String::new(),
-        volumes: wanted
-            .mounts
-            .values()
-            .map(|storage| storage.source().to_owned())
-            .collect(),
+        volumes: sources.map(str::to_owned).collect(),
         // The engine chooses those that are zero, and takes none that is taken.
-        ports: wanted
-            .ports
-            .iter()
-            .map(|port| port.host)
-            .filter(|port| *port != 0)
-            .collect(),
+        ports: ports.filter(|port| *port != 0).collect(),
         privileged: wanted.privileged,
         mark,
         key: variable("MASTER_KEY"),
         password: super::passwords::given(wanted),
-        node: match wanted.unit {
-            UnitId::Tentacle(name) => name.to_string(),
-            UnitId::Sql | UnitId::Node(_) => variable("OCTOPUS_SERVER_NODE_NAME"),
-        },
-        networks: std::collections::BTreeSet::new(),
-        doing: Doing::Created,
-        armed: false,
-        runs: 0,
-        started_at: String::new(),
-        code: 0,
-        oom: false,
-        lines: Vec::new(),
-        hangs: false,
-        process: None,
+        node,
+        ..Made::default()
     }
 }

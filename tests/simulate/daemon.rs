@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use octo_local::config::Secret;
 use octo_local::config::project::ProjectName;
 use octo_local::daemon::core::Core;
 use octo_local::daemon::core::Duty;
 use octo_local::daemon::core::Setup;
+use octo_local::daemon::message::About;
 use octo_local::daemon::message::Answer;
 use octo_local::daemon::message::Effect;
 use octo_local::daemon::message::Event as CoreEvent;
@@ -19,13 +19,14 @@ use octo_local::daemon::message::RequestId;
 use octo_local::daemon::state_writer::StateDisk as _;
 use octo_local::daemon::store::Stored;
 use octo_local::engine::Endpoint;
+use octo_local::engine::observe::ObservationCache;
 use octo_local::engine::watch::Hint;
 use octo_local::reconcile::Mono;
 use octo_local::reconcile::Observed;
 use octo_local::reconcile::State;
 use octo_local::spec::UnitId;
 
-use super::observation::Cache;
+use super::invariants::Promise;
 use super::operator::Wish;
 use super::sim::Event;
 use super::sim::Sim;
@@ -36,7 +37,7 @@ use super::world::Ms;
 pub(super) enum Input {
     Event(CoreEvent),
     /// A look ended. What it may trust the next time stays outside the core.
-    Looked(Result<Box<Observed>, String>, Cache),
+    Looked(Result<Box<Observed>, String>, ObservationCache),
     /// Somebody types a command.
     Asked(Wish),
 }
@@ -46,7 +47,7 @@ pub(super) struct Daemon {
     pub(super) epoch: u64,
     began: Ms,
     core: Core,
-    pub(super) cache: Cache,
+    pub(super) cache: ObservationCache,
     /// It follows the engine's events.
     pub(super) follows: bool,
     inbox: Vec<Input>,
@@ -77,15 +78,11 @@ pub(super) struct Question {
 
 impl Daemon {
     pub(super) fn at(&self, now: Ms) -> Mono {
-        Mono(Duration::from_millis(now - self.began))
+        self.moment(now).mono
     }
 
-    pub(super) fn moment(&self, now: Ms) -> Moment {
-        Moment {
-            mono: self.at(now),
-            suspended: Duration::ZERO,
-            wall: time::OffsetDateTime::UNIX_EPOCH + Duration::from_millis(now),
-        }
+    fn moment(&self, now: Ms) -> Moment {
+        moment(self.began, now)
     }
 
     pub(super) fn state(&self) -> &State {
@@ -105,6 +102,15 @@ impl Daemon {
     }
 }
 
+/// A moment in the life of a daemon that began then.
+fn moment(began: Ms, now: Ms) -> Moment {
+    Moment {
+        mono: Mono(Duration::from_millis(now - began)),
+        suspended: Duration::ZERO,
+        wall: time::OffsetDateTime::UNIX_EPOCH + Duration::from_millis(now),
+    }
+}
+
 impl Sim {
     /// A daemon begins: it knows what the state file kept, and nothing else.
     pub(super) fn begin_daemon(&mut self, held: bool, ends_when_down: bool) {
@@ -116,7 +122,7 @@ impl Sim {
         self.trace(|| "the daemon begins".to_owned());
         let setup = Setup {
             project: ProjectName::given("p").unwrap(),
-            endpoint: Endpoint("unix:///model".to_owned()),
+            endpoint: Endpoint::at("unix:///model"),
             host_name: "octo.example".to_owned(),
             state_file: "state.json".to_owned(),
             ends_when_down,
@@ -128,16 +134,12 @@ impl Sim {
             next_backup: |_, _| None,
         };
         self.invariants.daemon_began();
-        let began = Moment {
-            mono: Mono::default(),
-            suspended: Duration::ZERO,
-            wall: time::OffsetDateTime::UNIX_EPOCH + Duration::from_millis(self.now),
-        };
+        let began = moment(self.now, self.now);
         self.daemon = Some(Daemon {
             epoch: self.epoch,
             began: self.now,
             core: Core::new(setup, self.disk.load(), began),
-            cache: Cache::default(),
+            cache: ObservationCache::default(),
             follows: false,
             inbox: Vec::new(),
             given: None,
@@ -173,6 +175,24 @@ impl Sim {
 
     pub(super) fn deliver_event(&mut self, epoch: u64, event: CoreEvent) {
         self.deliver(epoch, Input::Event(event));
+    }
+
+    /// The daemon that is there now is told something after a while, if it is still there.
+    pub(super) fn deliver_later(&mut self, wait: Ms, event: CoreEvent) {
+        let told = Event::Deliver(self.epoch, Input::Event(event));
+        self.later(wait, told);
+    }
+
+    /// Whether the daemon of this epoch is there.
+    pub(super) fn lives(&self, epoch: u64) -> bool {
+        let daemon = self.daemon.as_ref();
+        daemon.is_some_and(|daemon| daemon.epoch == epoch)
+    }
+
+    /// What is kept, as far as it is known.
+    pub(super) fn kept(&self) -> &Stored {
+        let daemon = self.daemon.as_ref();
+        daemon.map_or(&self.disk.file, |daemon| daemon.stored())
     }
 
     pub(super) fn turn_at(&mut self, at: Ms) {
@@ -308,8 +328,7 @@ impl Sim {
             Effect::FollowEvents => {
                 daemon.follows = true;
                 let wait = self.chance.between(1, 50);
-                let opened = Input::Event(CoreEvent::StreamOpened);
-                self.later(wait, Event::Deliver(epoch, opened));
+                self.deliver_later(wait, CoreEvent::StreamOpened);
             }
             Effect::Act(action, input) => {
                 self.note_what_is_wanted();
@@ -337,8 +356,7 @@ impl Sim {
             // The model's host is never short.
             Effect::ReadPressure => {
                 let wait = self.chance.between(1, 20);
-                let read = Input::Event(CoreEvent::PressureRead(None));
-                self.later(wait, Event::Deliver(epoch, read));
+                self.deliver_later(wait, CoreEvent::PressureRead(None));
             }
             Effect::Gather(id, inquiry) => {
                 let wait = self.chance.between(2, 200);
@@ -365,11 +383,7 @@ impl Sim {
 
     /// A demo may go on without privileges, so what is wanted is asked for at each action.
     fn note_what_is_wanted(&mut self) {
-        if let Some(spec) = self
-            .daemon
-            .as_ref()
-            .and_then(|daemon| daemon.stored().whole_spec())
-        {
+        if let Some(spec) = self.kept().whole_spec() {
             self.invariants.wants(&spec);
         }
     }
@@ -392,11 +406,7 @@ impl Sim {
 
     /// The disk has what it was given, unless it does not take it.
     pub(super) fn save(&mut self, epoch: u64, number: u64, stored: &Stored) {
-        if self
-            .daemon
-            .as_ref()
-            .is_none_or(|daemon| daemon.epoch != epoch)
-        {
+        if !self.lives(epoch) {
             return;
         }
         self.disk.full = self.world.disk_full;
@@ -422,27 +432,28 @@ impl Sim {
                 self.env = env;
                 self.forgave();
                 self.note_what_is_wanted();
-                self.invariants.wished(id, super::invariants::Promise::Up);
+                self.invariants.wished(id, Promise::Up);
             }
             (Wish::Down { volumes }, Answer::Wished(Ok(_))) => {
                 self.invariants.volumes_may_go = volumes;
-                let promise = super::invariants::Promise::Down;
-                self.invariants.wished(id, promise);
+                self.invariants.wished(id, Promise::Down);
             }
             (Wish::Password(number), Answer::Wished(Ok(_))) => {
                 self.trace(|| format!("password {number} is begun"));
-                self.invariants.wished(id, super::invariants::Promise::Up);
+                self.invariants.wished(id, Promise::Up);
             }
-            (Wish::Restart(_) | Wish::Start(_) | Wish::RollBack, Answer::Wished(Ok(_))) => {
+            (
+                Wish::Units(About::Restart | About::Start, _) | Wish::RollBack,
+                Answer::Wished(Ok(_)),
+            ) => {
                 self.forgave();
-                self.invariants.wished(id, super::invariants::Promise::Up);
+                self.invariants.wished(id, Promise::Up);
             }
             (Wish::Tentacle(name, step), Answer::Wished(Ok(_))) => {
                 self.invariants.forgave_unit(UnitId::Tentacle(name));
                 self.tentacle_taken(name, &step);
             }
-            (Wish::Stop(_) | Wish::Drain(_) | Wish::Undrain(_), Answer::Wished(Ok(_)))
-            | (Wish::Cancel, Answer::Alone(_)) => {}
+            (Wish::Units(..), Answer::Wished(Ok(_))) | (Wish::Cancel, Answer::Alone(_)) => {}
             (wish, answer) => {
                 self.trace(|| format!("denied at {now}: {wish:?}: {answer:?}"));
                 self.denied = Some(format!("{answer:?}"));
@@ -464,12 +475,7 @@ impl Sim {
 
     /// SIGTERM: once, twice, and then it leaves.
     pub(super) fn terminate(&mut self) {
-        let epoch = self.epoch;
-        self.deliver_event(epoch, CoreEvent::Terminated);
-    }
-
-    pub(super) fn fresh_key(&mut self) -> Secret {
-        Secret::new(format!("key{}", self.now))
+        self.deliver_event(self.epoch, CoreEvent::Terminated);
     }
 }
 

@@ -10,8 +10,6 @@ use octo_local::web::message::NodeReport;
 use octo_local::web::message::NodeState;
 use octo_local::web::message::State;
 
-use super::daemon::Input;
-use super::sim::Event;
 use super::sim::Sim;
 use super::world::Ms;
 
@@ -44,8 +42,7 @@ impl Sim {
     fn front_door_says(&mut self, wait: Ms, report: DoorReport) {
         let at = (self.now + wait).max(self.front_door_said);
         self.front_door_said = at;
-        let said = Input::Event(CoreEvent::FrontDoor(report));
-        self.later(at - self.now, Event::Deliver(self.epoch, said));
+        self.deliver_later(at - self.now, CoreEvent::FrontDoor(report));
     }
 }
 

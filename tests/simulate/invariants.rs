@@ -19,6 +19,7 @@ use octo_local::reconcile::cause;
 use octo_local::reconcile::cause::Class;
 use octo_local::reconcile::cause::Evidence;
 use octo_local::reconcile::container_event::ContainerEvent;
+use octo_local::reconcile::desired::Desired;
 use octo_local::reconcile::health::Probe;
 use octo_local::reconcile::observed::Container;
 use octo_local::reconcile::observed::Instance;
@@ -36,6 +37,7 @@ use super::process::Process;
 use super::sim::Sim;
 use super::tasks::Drains;
 use super::world::Doing;
+use super::world::Made;
 use super::world::Ms;
 use super::world::version_of;
 
@@ -84,7 +86,7 @@ pub(super) struct Invariants {
     promised: Option<(RequestId, Promise)>,
 }
 
-/// What a wish that was taken promises.
+/// What a wish that was taken promises: that the stack comes up, or that it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Promise {
     Up,
@@ -167,10 +169,8 @@ impl Invariants {
     pub(super) fn looked(&mut self, seen: &Observed) {
         self.known = seen.clone();
         for one in self.known.all_mut() {
-            if let Some(code) = one
-                .instance()
-                .and_then(|instance| self.deaths.get(&instance))
-            {
+            let death = one.instance().and_then(|run| self.deaths.get(&run));
+            if let Some(code) = death {
                 one.end(*code, false);
             }
         }
@@ -180,25 +180,28 @@ impl Invariants {
     /// An event reaches the daemon. It tells of the end of a run that is known, not of one before
     /// it.
     pub(super) fn heard(&mut self, heard: &ContainerEvent) {
-        let known = self
-            .known
-            .all_mut()
-            .find(|one| one.id == heard.id && one.is_running());
+        let is_it = |one: &&mut Container| one.id == heard.id && one.is_running();
+        let known = self.known.all_mut().find(is_it);
         let Some((one, code)) = known.zip(heard.code) else {
             return;
         };
-        let Some(instance) = one
-            .instance()
-            .filter(|instance| instance.began() < heard.at)
-        else {
-            return;
-        };
         // Of a container that the engine cannot inspect no start time is known.
-        if instance.began().is_some() {
+        let is_its_end = |run: &Instance| run.began().is_some() && run.began() < heard.at;
+        if let Some(instance) = one.instance().filter(is_its_end) {
             one.end(code, false);
             self.deaths.insert(instance, code);
             self.forget_ended();
         }
+    }
+
+    /// The stack's container of this ID, as far as the daemon was told.
+    fn known(&self, id: &str) -> Option<&Container> {
+        self.known.containers.iter().find(|one| one.id == id)
+    }
+
+    /// How often a unit failed, and until when it waits for its next try.
+    fn failed(&self, unit: UnitId) -> (u32, Ms) {
+        self.failures.get(&unit).copied().unwrap_or_default()
     }
 
     fn forget_ended(&mut self) {
@@ -207,10 +210,8 @@ impl Invariants {
         self.ready
             .retain(|unit, instance| latest(unit).as_ref() == Some(instance));
         // Whether one that was frozen serves is not known before it answers again.
-        for frozen in seen
-            .all()
-            .filter(|one| matches!(one.run, Run::Paused { .. }))
-        {
+        let is_frozen = |one: &&Container| matches!(one.run, Run::Paused { .. });
+        for frozen in seen.all().filter(is_frozen) {
             self.ready.remove(&frozen.unit);
         }
     }
@@ -221,10 +222,7 @@ impl Invariants {
 
     /// Whether the last look showed that this container was started at least once.
     pub(super) fn has_seen_run_of(&self, id: &str) -> bool {
-        self.known
-            .containers
-            .iter()
-            .any(|one| one.id == id && one.instance().is_some())
+        self.known(id).and_then(Container::instance).is_some()
     }
 
     /// A probe's result reaches the daemon.
@@ -236,11 +234,14 @@ impl Invariants {
         now: Ms,
     ) {
         let Some(instance) = instance else { return };
+        // One that is drained is well, and would serve.
+        if matches!(probe, Probe::Ready | Probe::Drained(_)) {
+            self.served.insert(instance.clone());
+            self.served_units.insert(unit);
+        }
         if *probe == Probe::Ready {
             self.streaks.remove(&unit);
             self.ready.insert(unit, instance.clone());
-            self.served.insert(instance.clone());
-            self.served_units.insert(unit);
             self.out.remove(&unit);
             let since = *self.ready_since.entry(unit).or_insert(now);
             if let Some((count, at)) = self.failures.get_mut(&unit) {
@@ -259,42 +260,31 @@ impl Invariants {
         }
         self.ready.remove(&unit);
         self.ready_since.remove(&unit);
-        if matches!(probe, Probe::Drained(_)) {
-            // It is well, and would serve.
-            self.served.insert(instance.clone());
-            self.served_units.insert(unit);
-        }
-        if !matches!(probe, Probe::Failure(..)) {
-            self.streaks.remove(&unit);
-            return;
-        }
-        let streak = self.streaks.entry(unit).or_insert_with(|| Streak {
-            instance: instance.clone(),
-            fails: 0,
-            since: now,
-        });
-        if streak.instance != *instance {
-            *streak = Streak {
+        let last = self.streaks.remove(&unit);
+        if matches!(probe, Probe::Failure(..)) {
+            let goes_on = last.filter(|streak| streak.instance == *instance);
+            let mut streak = goes_on.unwrap_or_else(|| Streak {
                 instance: instance.clone(),
                 fails: 0,
                 since: now,
-            };
+            });
+            streak.fails += 1;
+            self.streaks.insert(unit, streak);
         }
-        streak.fails += 1;
     }
 
     fn fail(&mut self, unit: UnitId, cause: Cause, now: Ms) {
+        let (count, _) = self.failed(unit);
         match cause.class() {
             Class::Permanent => {
                 self.permanent.insert(unit, cause);
             }
             Class::Host => {
-                let count = self.failures.get(&unit).map_or(0, |(count, _)| *count);
-                self.failures
-                    .insert(unit, (count, now + HOST_RECHECK.as_millis() as Ms));
+                let until = now + HOST_RECHECK.as_millis() as Ms;
+                self.failures.insert(unit, (count, until));
             }
             Class::Transient => {
-                let count = self.failures.get(&unit).map_or(0, |(count, _)| *count) + 1;
+                let count = count + 1;
                 let wait = count.checked_sub(2).map_or(0, |doublings| {
                     (1_000 << doublings.min(10)).min(8_000) * 9 / 10
                 });
@@ -310,19 +300,21 @@ impl Invariants {
 
     /// Whether a container runs as far as the daemon was told, and served in that run.
     pub(super) fn is_well(&self, unit: UnitId) -> bool {
-        let known = self.known.container(unit);
-        let known = known.filter(|container| matches!(container.run, Run::Running { .. }));
-        let run = known.and_then(Container::instance);
+        let run = self.run_of(unit);
         run.is_some_and(|run| self.served.contains(&run))
     }
 
     /// Whether a container runs as far as the daemon was told, and said last that it serves.
     fn serves(&self, unit: UnitId) -> bool {
-        let moves = |container: &&Container| matches!(container.run, Run::Running { .. });
-        let known = self.known.container(unit).filter(moves);
-        known.is_some_and(|container| {
-            container.instance().as_ref() == self.ready.get(&unit) && self.ready.contains_key(&unit)
-        })
+        let run = self.run_of(unit);
+        run.is_some_and(|run| self.says_ready(unit, &run))
+    }
+
+    /// The run that a unit is in as far as the daemon was told, unless it is frozen.
+    fn run_of(&self, unit: UnitId) -> Option<Instance> {
+        let known = self.known.container(unit)?;
+        let moves = matches!(known.run, Run::Running { .. });
+        known.instance().filter(|_| moves)
     }
 }
 
@@ -357,6 +349,11 @@ impl Sim {
         });
     }
 
+    /// Notes a violation that a unit is the subject of.
+    pub(super) fn must_of(&mut self, unit: UnitId, holds: bool, what: &str) {
+        self.must(holds, || format!("{unit} {what}"));
+    }
+
     /// Notes a violation; the first one counts.
     pub(super) fn must(&mut self, holds: bool, what: impl FnOnce() -> String) {
         if !holds && self.invariants.violation.is_none() {
@@ -367,18 +364,30 @@ impl Sim {
     }
 
     pub(super) fn goal(&self) -> Goal {
-        self.daemon
-            .as_ref()
-            .map_or(Goal::Hold, |daemon| daemon.state().desired.goal)
+        let daemon = self.daemon.as_ref();
+        daemon.map_or(Goal::Hold, |daemon| daemon.state().desired.goal)
+    }
+
+    /// What the daemon that acts works towards.
+    pub(super) fn desired(&self) -> &Desired {
+        &self.daemon.as_ref().unwrap().state().desired
+    }
+
+    /// Whether the operator keeps a unit stopped.
+    fn is_stopped(&self, unit: UnitId) -> bool {
+        self.desired().stopped.contains(&unit)
+    }
+
+    /// The container that is wanted for a unit.
+    fn wanted(&self, unit: UnitId) -> Option<&ContainerSpec> {
+        self.desired().spec.as_ref()?.container(unit)
     }
 
     /// Whether the daemon has a reason not to touch what is there: nobody interrupted a start, or
     /// the data is gone.
     fn leaves_all_alone(&self) -> bool {
-        self.daemon.as_ref().is_some_and(|daemon| {
-            let stored = daemon.stored();
-            !stored.held || !stored.is_up() || stored.lost_volume(&daemon.state().seen).is_some()
-        })
+        let (kept, seen) = (self.kept(), &self.daemon.as_ref().unwrap().state().seen);
+        !kept.held || !kept.is_up() || kept.lost_volume(seen).is_some()
     }
 
     /// An action begins.
@@ -470,53 +479,26 @@ impl Sim {
 
     /// Never inside the backoff, never for a permanent cause, never what the operator stopped.
     pub(super) fn check_try(&mut self, unit: UnitId) {
-        let now = self.now;
-        let Some(daemon) = &self.daemon else { return };
-        let desired = &daemon.state().desired;
-        let stopped = desired.stopped.contains(&unit);
-        let wanted = desired
-            .spec
-            .as_ref()
-            .is_some_and(|spec| spec.container(unit).is_some());
-        let record = daemon
-            .state()
-            .records
-            .get(unit)
-            .cloned()
-            .unwrap_or_default();
-        let waits = record
-            .failures
-            .retry_at
-            .is_some_and(|until| until > daemon.at(now));
+        let daemon = self.daemon.as_ref().unwrap();
+        let now = daemon.at(self.now);
+        let record = daemon.state().records.get(unit);
+        let record = record.cloned().unwrap_or_default();
+        let waits = record.failures.retry_at.is_some_and(|until| until > now);
         let gave_up = record.gave_up();
+        let failed = self.invariants.failed(unit);
         // One that served and fails for the first time is started again before anybody knows why it
         // ended.
-        let first = self
-            .invariants
-            .failures
-            .get(&unit)
-            .is_none_or(|(count, _)| *count == 0);
-        let unexamined = record
-            .unexamined()
-            .cloned()
-            .filter(|instance| !(first && self.invariants.served.contains(instance)));
-        self.must(wanted, || format!("{unit} is not wanted"));
-        self.must(!stopped, || format!("{unit} was stopped by the operator"));
-        self.must(!waits, || format!("{unit} is tried before its retry_at"));
+        let served = |run: &Instance| failed.0 == 0 && self.invariants.served.contains(run);
+        let is_examined = record.unexamined().is_none_or(served);
+        self.must_of(unit, self.wanted(unit).is_some(), "is not wanted");
+        self.must_of(unit, !self.is_stopped(unit), "was stopped by the operator");
+        self.must_of(unit, !waits, "is tried before its retry_at");
         self.must(gave_up.is_none(), || {
             format!("{unit} is tried although given up: {gave_up:?}")
         });
-        self.must(unexamined.is_none(), || {
-            format!("{unit} is tried before its last end was examined")
-        });
-        let until = self
-            .invariants
-            .failures
-            .get(&unit)
-            .copied()
-            .unwrap_or_default();
-        self.must(now >= until.1, || {
-            format!("{unit} is tried inside its backoff: {until:?}")
+        self.must_of(unit, is_examined, "is tried before its end was examined");
+        self.must(self.now >= failed.1, || {
+            format!("{unit} is tried inside its backoff: {failed:?}")
         });
         let permanent = self.invariants.permanent.get(&unit).copied();
         self.must(permanent.is_none(), || {
@@ -526,38 +508,17 @@ impl Sim {
 
     fn check_start(&mut self, unit: UnitId, id: &str) {
         self.check_try(unit);
-        let Some(daemon) = &self.daemon else { return };
-        let (state, invariants) = (daemon.state(), &self.invariants);
-        let spec = state.desired.spec.clone();
-        let fits = invariants
-            .known
-            .containers
-            .iter()
-            .find(|one| one.id == id)
-            .is_some_and(|one| {
-                let asked = state.desired.restart.get(&unit);
-                invariants.is_current(one) || asked.is_some() && asked == one.instance().as_ref()
-            });
-        let sql_stopped = state.desired.stopped.contains(&UnitId::Sql);
-        self.must(fits, || {
-            format!("{unit} is started from another definition")
+        let asked = self.desired().restart.get(&unit);
+        let fits = self.invariants.known(id).is_some_and(|one| {
+            let is_asked = asked.is_some() && asked == one.instance().as_ref();
+            self.invariants.is_current(one) || is_asked
         });
-        self.must(!sql_stopped, || {
-            format!("{unit} is started while the operator keeps db stopped")
-        });
-        let spec = spec
-            .into_iter()
-            .flat_map(|spec| spec.units())
-            .take_while(|before| *before < unit);
-        let stopped = self
-            .daemon
-            .as_ref()
-            .unwrap()
-            .state()
-            .desired
-            .stopped
-            .clone();
-        for before in spec.filter(|before| !stopped.contains(before)) {
+        let sql_stopped = self.is_stopped(UnitId::Sql);
+        self.must_of(unit, fits, "is started from another definition");
+        self.must_of(unit, !sql_stopped, "is started and db is kept stopped");
+        let units = self.desired().spec.iter().flat_map(StackSpec::units);
+        let before = units.filter(|one| *one < unit && !self.is_stopped(*one));
+        for before in before.collect::<Vec<_>>() {
             let serves = self.invariants.serves(before);
             // Order among nodes matters for the migration only.
             let no_matter = before.is_server() && self.is_migrated_for(id);
@@ -571,13 +532,10 @@ impl Sim {
             });
         }
         self.count_unexamined(unit, id);
+        let is_another = |other: &UnitId| *other != unit && !other.is_tentacle();
         let others =
-            self.in_flight(|action| {
-                matches!(action, Action::Start(other, _) if *other != unit && !other.is_tentacle())
-            });
-        self.must(!others, || {
-            format!("{unit} is started while another start is under way")
-        });
+            self.in_flight(|action| matches!(action, Action::Start(it, _) if is_another(it)));
+        self.must_of(unit, !others, "is started while another start goes on");
         self.check_starting(unit, id);
         self.check_versions(unit, id);
     }
@@ -585,58 +543,42 @@ impl Sim {
     /// The end of a run counts as a failure before anybody looked at it, if its unit is started
     /// again before that.
     fn count_unexamined(&mut self, unit: UnitId, id: &str) {
-        let now = self.now;
-        let ended = self
-            .invariants
-            .known
-            .containers
-            .iter()
-            .find(|one| one.id == id)
-            .filter(|one| self.invariants.is_current(one));
+        let ended = self.invariants.known(id);
+        let ended = ended.filter(|one| self.invariants.is_current(one));
         let Some(Run::Exited { code, .. }) = ended.map(|one| &one.run) else {
             return;
         };
         let (instance, code) = (ended.and_then(Container::instance), *code);
-        let record = self
-            .daemon
-            .as_ref()
-            .and_then(|daemon| daemon.state().records.get(unit));
-        if let Some(instance) =
-            instance.filter(|instance| record.is_some_and(|it| it.unexamined() == Some(instance)))
-        {
+        let record = self.daemon.as_ref().unwrap().state().records.get(unit);
+        let unexamined = record.and_then(|record| record.unexamined());
+        if let Some(instance) = instance.filter(|instance| unexamined == Some(instance)) {
             self.invariants.counted.insert(instance);
             let evidence = Evidence {
                 code: Some(code),
                 ..Evidence::default()
             };
-            self.invariants
-                .fail(unit, cause::of_unit(unit, &evidence).cause, now);
+            let cause = cause::of_unit(unit, &evidence).cause;
+            self.invariants.fail(unit, cause, self.now);
         }
     }
 
-    /// Whether the daemon waits for the end of such an action.
     /// A wish forgives failures. One that counted at once, as the first of a run that served, does not
     /// count again when its cause is read.
     pub(super) fn forgave(&mut self) {
         self.invariants.forgave();
-        let read = self
-            .calls
-            .iter()
-            .filter_map(|(number, call)| match &call.action {
-                Action::Examine(_, instance) if !self.answered.contains(number) => Some(instance),
-                _ => None,
-            });
+        let read = self.open_calls().filter_map(|call| match &call.action {
+            Action::Examine(_, instance) => Some(instance),
+            _ => None,
+        });
         let counted = read.filter(|instance| self.invariants.served.contains(*instance));
         let counted: Vec<Instance> = counted.cloned().collect();
         self.invariants.counted.extend(counted);
     }
 
+    /// Whether the daemon waits for the end of such an action.
     fn in_flight(&self, which: impl Fn(&Action) -> bool) -> bool {
-        let open = self
-            .calls
-            .iter()
-            .filter(|(number, call)| call.epoch == self.epoch && !self.answered.contains(number));
-        open.into_iter().any(|(_, call)| which(&call.action))
+        let mut its_own = self.open_calls().filter(|call| call.epoch == self.epoch);
+        its_own.any(|call| which(&call.action))
     }
 
     fn check_starting(&mut self, unit: UnitId, id: &str) {
@@ -652,9 +594,9 @@ impl Sim {
                 id: other.clone(),
                 started_at: String::new(),
             };
-            let leaves =
-                instance.is_some_and(|instance| self.invariants.ending.contains(&instance));
-            let leaves = leaves || self.invariants.ending.contains(&unknown);
+            let ending = &self.invariants.ending;
+            let leaves = instance.is_some_and(|instance| ending.contains(&instance));
+            let leaves = leaves || ending.contains(&unknown);
             let may_go_on = unit == UnitId::Sql || self.is_migrated_for(id);
             may_go_on && (leaves || self.world.containers[other].doing == Doing::Paused)
         };
@@ -669,30 +611,21 @@ impl Sim {
 
     /// Whether the data is of the version of this container already.
     fn is_migrated_for(&self, id: &str) -> bool {
-        let volume = self.world.volumes.get("p_sql-data");
-        let schema = volume
-            .and_then(|volume| volume.data.as_ref())
-            .and_then(|data| data.schema);
+        let schema = self.world.data().and_then(|data| data.schema);
         let made = self.world.containers.get(id);
         // What somebody removed meanwhile is not started.
         made.is_none_or(|made| schema == Some(version_of(&made.image_id)))
     }
 
     fn check_versions(&mut self, unit: UnitId, id: &str) {
-        let Some(made) = self
-            .world
-            .containers
-            .get(id)
-            .filter(|_| unit != UnitId::Sql)
-        else {
+        let made = self.world.containers.get(id);
+        let Some(made) = made.filter(|_| unit != UnitId::Sql) else {
             return;
         };
         let version = version_of(&made.image_id);
         let differs = self.world.ours().find(|(other, unit, made)| {
-            *unit != UnitId::Sql
-                && *other != id
-                && made.process.as_ref().is_some_and(|process| process.by_us)
-                && version_of(&made.image_id) != version
+            let is_another = *unit != UnitId::Sql && *other != id;
+            is_another && made.runs_by_us() && version_of(&made.image_id) != version
         });
         let differs = differs.map(|(_, unit, made)| format!("{unit} {}", made.image_id));
         self.must(differs.is_none(), || {
@@ -708,12 +641,10 @@ impl Sim {
         };
         if unit == UnitId::Sql {
             let shares = |other: &String| volumes.contains(other);
+            let is_node = |(unit, _): &(UnitId, Digest)| *unit != UnitId::Sql;
             let company = self.world.containers.iter().find(|(other, made)| {
-                let is_node = made
-                    .of
-                    .as_ref()
-                    .is_some_and(|(unit, _)| *unit != UnitId::Sql);
-                *other != id && made.moves() && !is_node && made.volumes.iter().any(shares)
+                let runs = *other != id && made.moves() && !made.of.as_ref().is_some_and(is_node);
+                runs && made.volumes.iter().any(shares)
             });
             let company = company.map(|(id, _)| id.clone());
             return self.must(company.is_none(), || {
@@ -728,9 +659,7 @@ impl Sim {
                 Action::Stop { unit: UnitId::Sql, why, .. } if why.cause().is_none()
             )
         });
-        self.must(!stops, || {
-            format!("{unit} begins while SQL Server is being stopped")
-        });
+        self.must_of(unit, !stops, "begins while SQL Server is being stopped");
     }
 
     /// A node begins to migrate: nobody else of ours may.
@@ -759,10 +688,7 @@ impl Sim {
         let is_first = self.invariants.ending.insert(instance.clone());
         let forced = matches!(cause, Some(Cause::Hung | Cause::StuckStarting));
         if unit == UnitId::Sql && !forced {
-            let node = self.world.ours().find(|(_, unit, made)| {
-                *unit != UnitId::Sql && made.process.as_ref().is_some_and(|process| process.by_us)
-            });
-            let node = node.map(|(_, unit, _)| unit);
+            let node = self.world.node_by_us().map(|(_, unit, _)| unit);
             self.must(node.is_none(), || {
                 format!("SQL Server is stopped under {node:?}")
             });
@@ -783,84 +709,57 @@ impl Sim {
         if self.goal() != Goal::Up {
             return;
         }
-        let known = self
-            .invariants
-            .known
-            .containers
-            .iter()
-            .find(|one| one.instance().as_ref() == Some(instance))
-            .cloned();
-        let Some(known) = known else {
-            return self.must(false, || format!("{unit} is stopped in a run nobody saw"));
+        let known = self.invariants.known(&instance.id);
+        let Some(known) = known.filter(|one| one.instance().as_ref() == Some(instance)) else {
+            return self.must_of(unit, false, "is stopped in a run nobody saw");
         };
-        let sql = self
-            .invariants
-            .known
-            .container(UnitId::Sql)
-            .filter(|sql| sql.is_running());
-        let stopped = self
-            .daemon
-            .as_ref()
-            .is_some_and(|daemon| daemon.state().desired.stopped.contains(&UnitId::Sql));
-        let for_sql =
-            unit != UnitId::Sql && (stopped || sql.is_some_and(|sql| self.reason(sql).is_some()));
-        let reason = self.reason(&known);
-        self.must(reason.is_some() || for_sql, || {
-            format!("{unit} is stopped without a reason")
-        });
-        let one_by_one = matches!(reason, Some(Reason::Replaced | Reason::Asked))
-            && !for_sql
-            && unit != UnitId::Sql;
+        let with_sql = self.is_stopped(UnitId::Sql) || self.sql_ends();
+        let for_sql = unit != UnitId::Sql && with_sql;
+        let reason = self.reason(known);
+        let has_one = reason.is_some() || for_sql;
+        self.must_of(unit, has_one, "is stopped without a reason");
+        let one_by_one = matches!(reason, Some(Reason::Replaced | Reason::Asked));
         // One that was asked to finish its tasks is out since then.
         let is_out = self.invariants.drains.was_asked(instance);
-        if one_by_one && !is_out && !self.changes_version() && self.invariants.serves(unit) {
+        if one_by_one && unit != UnitId::Sql && !for_sql && !is_out {
             self.check_one_out(unit);
         }
+    }
+
+    /// Whether SQL Server runs and is to be ended by choice.
+    fn sql_ends(&self) -> bool {
+        let sql = self.invariants.known.container(UnitId::Sql);
+        sql.is_some_and(|sql| sql.is_running() && self.reason(sql).is_some())
     }
 
     /// A node that finishes its tasks serves nobody any more.
     fn check_drain(&mut self, unit: UnitId, instance: &Instance, why: Option<Why>) {
         self.note_drain(instance);
         let one_by_one = matches!(why, Some(Why::Replaced | Why::Restarted));
-        let sql = self.invariants.known.container(UnitId::Sql);
-        let for_sql = sql.is_some_and(|sql| sql.is_running() && self.reason(sql).is_some());
         let goes_on = self.invariants.out.contains(&unit);
-        if one_by_one
-            && !for_sql
-            && !goes_on
-            && !self.changes_version()
-            && self.invariants.serves(unit)
-        {
+        if one_by_one && !self.sql_ends() && !goes_on {
             self.check_one_out(unit);
         }
     }
 
-    /// At most one node that serves is out by our own choice.
+    /// At most one node that serves is out by our own choice, save when the version changes.
     fn check_one_out(&mut self, unit: UnitId) {
-        let Some(daemon) = &self.daemon else { return };
-        let desired = &daemon.state().desired;
-        let nodes = desired
-            .spec
-            .iter()
-            .flat_map(|spec| &spec.nodes)
-            .map(|node| node.unit);
-        let others: Vec<UnitId> = nodes
-            .filter(|other| *other != unit && !desired.stopped.contains(other))
-            .filter(|other| !desired.drained.contains(other))
-            .collect();
-        let silent = others
-            .iter()
-            .find(|other| !self.invariants.serves(**other))
-            .copied();
+        if self.changes_version() || !self.invariants.serves(unit) {
+            return;
+        }
+        let desired = self.desired();
+        let is_out_by_wish =
+            |one: &UnitId| desired.stopped.contains(one) || desired.drained.contains(one);
+        let nodes = desired.spec.iter().flat_map(|spec| &spec.nodes);
+        let others = nodes.map(|node| node.unit).filter(|other| *other != unit);
+        let others: Vec<UnitId> = others.filter(|one| !is_out_by_wish(one)).collect();
+        let serves = |other: &UnitId| self.invariants.serves(*other);
+        let silent = others.iter().find(|other| !serves(other)).copied();
         self.must(silent.is_none(), || {
             format!("{unit} is taken out while {silent:?} does not serve")
         });
-        let out = self
-            .invariants
-            .out
-            .iter()
-            .find(|other| others.contains(other))
-            .copied();
+        let mut out = self.invariants.out.iter();
+        let out = out.find(|other| others.contains(other)).copied();
         self.must(out.is_none(), || {
             format!("{unit} is taken out while {out:?} is out")
         });
@@ -868,35 +767,25 @@ impl Sim {
     }
 
     fn changes_version(&self) -> bool {
-        let Some(daemon) = &self.daemon else {
-            return false;
-        };
-        let desired = &daemon.state().desired;
-        let image = desired
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.nodes.first())
-            .and_then(|node| desired.images.get(&node.image));
-        let mut nodes = self
-            .invariants
-            .known
-            .containers
-            .iter()
-            .filter(|one| one.unit != UnitId::Sql && one.is_running());
+        let desired = self.desired();
+        let first = desired.spec.as_ref().and_then(|spec| spec.nodes.first());
+        let image = first.and_then(|node| desired.images.get(&node.image));
+        let known = self.invariants.known.containers.iter();
+        let mut nodes = known.filter(|one| one.unit != UnitId::Sql && one.is_running());
         nodes.any(|node| image.is_some_and(|id| *id != node.image_id))
     }
 
     /// Why a container that runs may be ended by choice.
     fn reason(&self, container: &Container) -> Option<Reason> {
-        let desired = &self.daemon.as_ref()?.state().desired;
+        let desired = self.desired();
         let spec = desired.spec.as_ref()?;
         let Some(wanted) = spec.container(container.unit) else {
             return Some(Reason::Surplus);
         };
-        let upgrades = &self.daemon.as_ref()?.stored().backups.upgrades;
-        let changes = self.daemon.as_ref()?.stored().sa.changing().is_some();
+        let upgrades = &self.kept().backups.upgrades;
+        let changes = self.kept().sa.changing().is_some();
         let rest = changes || upgrades.waiting().is_some() || upgrades.rolling_back.is_some();
-        if desired.stopped.contains(&container.unit) || rest && container.unit.is_server() {
+        if self.is_stopped(container.unit) || rest && container.unit.is_server() {
             return Some(Reason::Stopped);
         }
         let is_here = |image: &str| {
@@ -914,46 +803,28 @@ impl Sim {
 
     /// Whether a container is of another definition, or of another image than the pinned one.
     fn is_outdated(&self, wanted: &ContainerSpec, container: &Container) -> bool {
-        let images = self
-            .daemon
-            .as_ref()
-            .map(|daemon| &daemon.state().desired.images);
-        let pinned = images.and_then(|images| images.get(&wanted.image));
+        let pinned = self.desired().images.get(&wanted.image);
         !self.invariants.is_current(container) || pinned.is_some_and(|id| *id != container.image_id)
     }
 
     /// Whether a container is to be made of what is wanted for a unit.
     fn lacks(&self, wanted: &ContainerSpec) -> bool {
-        let stopped = self
-            .daemon
-            .as_ref()
-            .is_some_and(|daemon| daemon.state().desired.stopped.contains(&wanted.unit));
         let known = self.invariants.known.container(wanted.unit);
-        !stopped && known.is_none_or(|known| self.is_outdated(wanted, known))
+        !self.is_stopped(wanted.unit) && known.is_none_or(|known| self.is_outdated(wanted, known))
     }
 
     /// An image is fetched because the operator has all fetched, or because a container is to be
     /// made of it.
     fn check_pull(&mut self, image: &str) {
-        let Some(daemon) = &self.daemon else { return };
-        let (desired, known) = (&daemon.state().desired, &self.invariants.known);
-        let wanted: Vec<&ContainerSpec> = desired
-            .spec
-            .iter()
-            .flat_map(StackSpec::containers)
-            .filter(|wanted| wanted.image == image)
-            .collect();
+        let (desired, known) = (self.desired(), &self.invariants.known);
+        let wanted = desired.spec.iter().flat_map(StackSpec::containers);
+        let wanted: Vec<_> = wanted.filter(|wanted| wanted.image == image).collect();
         let of = |wanted: &&ContainerSpec| known.container(wanted.unit);
         let cannot_start = |one: &Container| !one.is_running() && !known.is_attached(one);
-        let ids: BTreeSet<&String> = wanted
-            .iter()
-            .filter_map(of)
-            .map(|one| &one.image_id)
-            .collect();
-        let is_needed = ids.len() > 1
-            || wanted
-                .iter()
-                .any(|one| self.lacks(one) || of(one).is_some_and(cannot_start));
+        let ids = wanted.iter().filter_map(of).map(|one| &one.image_id);
+        let differ = ids.collect::<BTreeSet<_>>().len() > 1;
+        let needs = |one| self.lacks(one) || of(&one).is_some_and(cannot_start);
+        let is_needed = differ || wanted.iter().any(|one| needs(*one));
         let asked = desired.refresh.contains(image) || desired.wanted_next.contains(image);
         self.must(asked || is_needed, || {
             format!("{image} is fetched, and nothing is to be made of it")
@@ -962,103 +833,89 @@ impl Sim {
 
     /// A unit that is ended as broken must be.
     fn check_broken(&mut self, unit: UnitId, instance: &Instance, cause: Cause) {
-        let now = self.now;
-        let timing = self.timing();
-        let truth = self
-            .world
-            .instance(&instance.id)
-            .filter(|truth| truth == instance);
-        let made = truth.map(|truth| &self.world.containers[&truth.id]);
-        let process = made.and_then(|made| made.process.as_ref());
+        let says_ready = self.invariants.says_ready(unit, instance);
         match cause {
-            Cause::Hung => {
-                let streak = self
-                    .invariants
-                    .streaks
-                    .get(&unit)
-                    .filter(|streak| streak.instance == *instance);
-                let (fails, since) = streak.map_or((0, now), |streak| (streak.fails, streak.since));
-                let well = made.zip(process).is_some_and(|(made, process)| {
-                    let serves = process.on_lost == OnLost::Serves
-                        || unit == UnitId::Sql
-                        || self.has_database(&instance.id);
-                    let answers = !process.hung && !process.flaps && process.phase == Phase::Ready;
-                    answers
-                        && serves
-                        && made.doing == Doing::Running
-                        && now - process.well_since > STALE
-                });
-                let judged = unit == UnitId::Sql || self.invariants.sql_ready_at >= since;
-                let awake = self
-                    .invariants
-                    .woke_at
-                    .is_none_or(|at| now >= at + WAKING.as_millis() as Ms);
-                self.must(fails >= 2, || {
-                    format!("{unit} counts as hung after {fails} failures")
-                });
-                self.must(judged, || {
-                    format!("{unit} counts as hung while its database was not well")
-                });
-                self.must(awake, || {
-                    format!("{unit} counts as hung though the daemon just woke")
-                });
-                self.must(!well, || format!("{unit} counts as hung and is well"));
-            }
+            Cause::Hung => self.check_hung(unit, instance),
             Cause::StuckStarting => {
-                let limit = if unit == UnitId::Sql {
-                    timing.sql_start_limit
-                } else {
-                    timing.node_start_limit
+                let timing = self.daemon.as_ref().unwrap().state().timing();
+                let limit = match unit {
+                    UnitId::Sql => timing.sql_start_limit,
+                    UnitId::Node(_) | UnitId::Tentacle(_) => timing.node_start_limit,
                 };
+                let process = self.process_in(instance).map(|(_, process)| process);
                 let moved = process.map_or(0, |process| process.began.max(process.logged_at));
-                self.must(now - moved + LOG_LAG >= limit.as_millis() as Ms, || {
+                let is_late = self.now - moved + LOG_LAG >= limit.as_millis() as Ms;
+                self.must(is_late, || {
                     format!("{unit} counts as stuck and moved at {moved}")
                 });
-                let was_ready = self.invariants.ready.get(&unit) == Some(instance);
-                self.must(!was_ready, || format!("{unit} counts as stuck and serves"));
+                self.must_of(unit, !says_ready, "counts as stuck and serves");
             }
             Cause::LostDatabase => {
-                let sql = self
-                    .invariants
-                    .known
-                    .container(UnitId::Sql)
-                    .is_some_and(Container::is_running);
-                let was_ready = self.invariants.ready.get(&unit) == Some(instance);
-                self.must(!sql && !was_ready, || {
-                    format!("{unit} did not lose its database")
-                });
+                let sql = self.invariants.known.container(UnitId::Sql);
+                let runs = sql.is_some_and(Container::is_running);
+                self.must_of(unit, !runs && !says_ready, "did not lose its database");
             }
             other => self.must(false, || format!("{unit} is stopped for {other:?}")),
         }
     }
 
-    fn check_remove(&mut self, unit: UnitId, id: &str) {
-        let moves = self.world.containers.get(id).is_some_and(|made| {
-            made.moves() && made.process.as_ref().is_some_and(|process| process.by_us)
+    /// The process of this run, if the run goes on.
+    fn process_in(&self, instance: &Instance) -> Option<(&Made, &Process)> {
+        let goes_on = self.world.instance(&instance.id).as_ref() == Some(instance);
+        let made = self.world.containers.get(&instance.id)?;
+        made.process
+            .as_ref()
+            .map(|process| (made, process))
+            .filter(|_| goes_on)
+    }
+
+    /// A unit that is ended as hung was asked often enough, at times at which its answers counted.
+    fn check_hung(&mut self, unit: UnitId, instance: &Instance) {
+        let now = self.now;
+        let streak = self.invariants.streaks.get(&unit);
+        let streak = streak.filter(|streak| streak.instance == *instance);
+        let (fails, since) = streak.map_or((0, now), |streak| (streak.fails, streak.since));
+        let is_well = self.process_in(instance).is_some_and(|(made, process)| {
+            let alone = process.on_lost == OnLost::Serves || unit == UnitId::Sql;
+            let serves = alone || self.has_database(&instance.id);
+            made.answers() && !process.flaps && serves && now - process.well_since > STALE
         });
+        let is_judged = unit == UnitId::Sql || self.invariants.sql_ready_at >= since;
+        let woke_at = self.invariants.woke_at;
+        let is_awake = woke_at.is_none_or(|at| now >= at + WAKING.as_millis() as Ms);
+        self.must(fails >= 2, || {
+            format!("{unit} counts as hung after {fails} failures")
+        });
+        self.must_of(
+            unit,
+            is_judged,
+            "counts as hung, and its database was not well",
+        );
+        self.must_of(unit, is_awake, "counts as hung though the daemon just woke");
+        self.must_of(unit, !is_well, "counts as hung and is well");
+    }
+
+    fn check_remove(&mut self, unit: UnitId, id: &str) {
+        let made = self.world.containers.get(id);
+        let moves = made.is_some_and(|made| made.moves() && made.runs_by_us());
         self.must(!moves, || format!("{unit} {id} is removed while it runs"));
         if self.goal() != Goal::Up {
             return;
         }
         let known = &self.invariants.known;
-        let Some(container) = known.containers.iter().find(|one| one.id == id) else {
+        let Some(container) = self.invariants.known(id) else {
             return self.must(false, || {
                 format!("{unit} {id} is removed and nobody saw it")
             });
         };
-        let only = known
-            .containers
-            .iter()
-            .filter(|one| one.unit == unit)
-            .count()
-            == 1;
-        let right = self.invariants.is_current(container) && known.is_attached(container) && only;
-        let desired = &self.daemon.as_ref().unwrap().state().desired;
-        let wanted = desired.spec.as_ref().and_then(|spec| spec.container(unit));
-        let pinned = wanted
-            .and_then(|wanted| desired.images.get(&wanted.image))
-            .is_none_or(|id| *id == container.image_id);
-        self.must(!(right && pinned), || {
+        let of_unit = known.containers.iter().filter(|one| one.unit == unit);
+        let right = known.is_attached(container) && of_unit.count() == 1;
+        let wanted = self.wanted(unit);
+        let outdated = match wanted {
+            Some(wanted) => self.is_outdated(wanted, container),
+            None => !self.invariants.is_current(container),
+        };
+        self.must(!right || outdated, || {
             format!("{unit} {id} is removed and was right")
         });
     }
@@ -1082,34 +939,24 @@ impl Sim {
         let (Action::Examine(unit, instance), Ok(outcome)) = (action, result) else {
             return;
         };
-        let found = self
-            .invariants
-            .known
-            .all()
-            .find(|one| one.id == instance.id);
-        let current = found.is_some_and(|found| self.invariants.is_current(found));
-        let latest = found.and_then(Container::instance).as_ref() == Some(instance);
-        if !current
-            || !latest
+        let is_it = |one: &&Container| one.instance().as_ref() == Some(instance);
+        let found = self.invariants.known.all().find(is_it);
+        let is_current = found.is_some_and(|found| self.invariants.is_current(found));
+        if !is_current
             || self.invariants.ending.contains(instance)
             || !self.invariants.counted.insert(instance.clone())
         {
             return;
         }
-        let (code, oom, _) = outcome.exit.clone().unwrap_or_default();
-        let code = outcome.exit.as_ref().map(|_| code);
-        let failure = cause::of_unit(
-            *unit,
-            &Evidence {
-                code,
-                oom,
-                served: self.invariants.served.contains(instance),
-                engine: None,
-                lines: &outcome.lines,
-            },
-        );
-        let now = self.now;
-        self.invariants.fail(*unit, failure.cause, now);
+        let evidence = Evidence {
+            code: outcome.exit.as_ref().map(|(code, ..)| *code),
+            oom: outcome.exit.as_ref().is_some_and(|(_, oom, _)| *oom),
+            served: self.invariants.served.contains(instance),
+            engine: None,
+            lines: &outcome.lines,
+        };
+        let cause = cause::of_unit(*unit, &evidence).cause;
+        self.invariants.fail(*unit, cause, self.now);
     }
 }
 

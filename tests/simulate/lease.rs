@@ -40,10 +40,7 @@ impl Sim {
         if matches!(self.world.lease, Holder::Stranger(until) if self.now >= until) {
             self.world.lease = Holder::Nobody;
         }
-        let lives = self
-            .daemon
-            .as_ref()
-            .is_some_and(|daemon| daemon.epoch == epoch);
+        let lives = self.lives(epoch);
         let answer = match (self.world.lease, step) {
             (_, LeaseStep::Release) => {
                 if self.world.lease == Holder::Daemon(epoch) {

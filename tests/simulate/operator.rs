@@ -25,9 +25,11 @@ use octo_local::reconcile::Action;
 use octo_local::spec::UnitId;
 use octo_local::spec::tentacle::TentacleName;
 
+use super::calls::Call;
 use super::daemon::Input;
 use super::sim::Event;
 use super::sim::Sim;
+use super::world::DATA;
 use super::world::Ms;
 use super::world::version_of;
 
@@ -71,11 +73,7 @@ pub(super) enum Wish {
     Down {
         volumes: bool,
     },
-    Restart(Vec<UnitId>),
-    Stop(Vec<UnitId>),
-    Start(Vec<UnitId>),
-    Drain(Vec<UnitId>),
-    Undrain(Vec<UnitId>),
+    Units(About, Vec<UnitId>),
     RollBack,
     /// To the password of this number.
     Password(u32),
@@ -108,11 +106,7 @@ impl Wish {
                 },
                 endpoint: None,
             },
-            Self::Restart(units) => Request::Units(About::Restart, units.clone(), None),
-            Self::Stop(units) => Request::Units(About::Stop, units.clone(), None),
-            Self::Start(units) => Request::Units(About::Start, units.clone(), None),
-            Self::Drain(units) => Request::Units(About::Drain, units.clone(), None),
-            Self::Undrain(units) => Request::Units(About::Undrain, units.clone(), None),
+            Self::Units(about, units) => Request::Units(*about, units.clone(), None),
             Self::RollBack => Request::RollBack(None),
             Self::Password(number) => {
                 let to = Secret::new(super::passwords::of(*number));
@@ -129,20 +123,12 @@ pub(super) const WEAK_MARK: &str = "Web";
 
 impl Env {
     pub(super) fn config(&self) -> Config {
-        let tag = if self.mistake == Some(Mistake::Tag) {
-            NO_TAG
-        } else {
-            self.tag
-        };
-        let user = match self.mistake {
-            Some(Mistake::Licence) => "licence",
-            Some(Mistake::CrashLoop) => "crash-loop",
-            _ => "admin",
-        };
-        let edition = if self.mistake == Some(Mistake::Weak) {
-            WEAK_MARK
-        } else {
-            "Express"
+        let (tag, user, edition) = match self.mistake {
+            None => (self.tag, "admin", "Express"),
+            Some(Mistake::Tag) => (NO_TAG, "admin", "Express"),
+            Some(Mistake::Licence) => (self.tag, "licence", "Express"),
+            Some(Mistake::CrashLoop) => (self.tag, "crash-loop", "Express"),
+            Some(Mistake::Weak) => (self.tag, "admin", WEAK_MARK),
         };
         let pull = ["missing", "always"][usize::from(self.pull == Pull::Always)];
         let back = ["ask", "auto"][usize::from(self.back_by_itself)];
@@ -211,11 +197,7 @@ impl Sim {
         if self.daemon.is_none() {
             match wish {
                 Wish::Up(_) | Wish::Down { .. } => self.begin_daemon(true, true),
-                Wish::Restart(_)
-                | Wish::Stop(_)
-                | Wish::Start(_)
-                | Wish::Drain(_)
-                | Wish::Undrain(_)
+                Wish::Units(..)
                 | Wish::RollBack
                 | Wish::Password(_)
                 | Wish::Tentacle(..)
@@ -239,13 +221,9 @@ impl Sim {
             return Err(Denied::Engine("the engine does not answer".to_owned()));
         }
         let spec = &inquiry.spec;
-        let has_data = self.world.volumes.contains_key("p_sql-data");
-        let foreign: Vec<_> = self
-            .world
-            .containers
-            .values()
-            .filter(|made| made.of.is_none())
-            .collect();
+        let has_data = self.world.volumes.contains_key(DATA);
+        let all = self.world.containers.values();
+        let foreign: Vec<_> = all.filter(|made| made.of.is_none()).collect();
         let mut facts = Facts {
             has_data,
             sa_login: self.sa_login(&inquiry.config),
@@ -282,7 +260,7 @@ impl Sim {
         Ok(Found {
             facts,
             images,
-            fresh_key: self.fresh_key(),
+            fresh_key: Secret::new(format!("key{}", self.now)),
         })
     }
 
@@ -291,9 +269,10 @@ impl Sim {
         let ports = inquiry.spec.containers().flat_map(|wanted| &wanted.ports);
         let taken = ports.filter_map(|port| {
             let port = port.host;
-            let listener = self.world.listener(port).filter(|made| !ours(&made.name));
+            let listener = self.world.listener(port).map(|(_, made, _)| made);
             let process = self.world.taken.contains(&port);
             let holder = listener
+                .filter(|made| !ours(&made.name))
                 .map(|made| made.name.clone())
                 .or_else(|| process.then(|| "a process".to_owned()))?;
             Some(Taken {
@@ -311,13 +290,9 @@ impl Sim {
     pub(super) fn has_unseen_version(&self, version: u32) -> bool {
         self.world.ours().any(|(id, unit, made)| {
             let newer = unit.is_server() && version_of(&made.image_id) / 100 > version / 100;
-            let starts = |(number, call): (&u64, &super::calls::Call)| {
-                matches!(&call.action, Action::Start(_, one) if one == id)
-                    && !self.answered.contains(number)
-            };
-            newer
-                && (self.calls.iter().any(starts)
-                    || made.runs > 0 && !self.invariants.has_seen_run_of(id))
+            let starts = |call: &Call| matches!(&call.action, Action::Start(_, one) if one == id);
+            let is_unseen = made.runs > 0 && !self.invariants.has_seen_run_of(id);
+            newer && (is_unseen || self.open_calls().any(starts))
         })
     }
 
@@ -327,12 +302,12 @@ impl Sim {
         match self.chance.below(100) {
             0..45 => Wish::Up(self.some_edit()),
             45..49 => Wish::Up(self.env.clone()),
-            49..51 => Wish::Drain(vec![unit]),
-            51..52 => Wish::Undrain(Vec::new()),
-            52..62 => Wish::Restart(vec![unit]),
-            62..66 => Wish::Restart(Vec::new()),
-            66..74 => Wish::Stop(vec![unit]),
-            74..85 => Wish::Start(Vec::new()),
+            49..51 => Wish::Units(About::Drain, vec![unit]),
+            51..52 => Wish::Units(About::Undrain, Vec::new()),
+            52..62 => Wish::Units(About::Restart, vec![unit]),
+            62..66 => Wish::Units(About::Restart, Vec::new()),
+            66..74 => Wish::Units(About::Stop, vec![unit]),
+            74..85 => Wish::Units(About::Start, Vec::new()),
             85..90 => Wish::Down { volumes: false },
             90..93 => Wish::Down { volumes: true },
             93..95 => Wish::RollBack,
@@ -362,11 +337,8 @@ impl Sim {
                     Mistake::CrashLoop,
                     Mistake::Weak,
                 ];
-                env.mistake = self
-                    .chance
-                    .pick(&mistakes)
-                    .copied()
-                    .filter(|mistake| !env.demo || *mistake != Mistake::Tag);
+                let mistake = self.chance.pick(&mistakes).copied();
+                env.mistake = mistake.filter(|mistake| !env.demo || *mistake != Mistake::Tag);
             }
             _ => env.node_edit += 1,
         }
@@ -384,21 +356,10 @@ impl Sim {
             pull: Pull::Missing,
             ..self.env.clone()
         };
-        let ran = self
-            .disk
-            .file
-            .ran
-            .last()
-            .and_then(|ran| ran.image.split('.').nth(1)?.parse().ok());
+        let ran = self.disk.file.ran.last();
+        let ran = ran.and_then(|ran| ran.image.split('.').nth(1)?.parse().ok());
         env.tag = env.tag.max(ran.filter(|tag| *tag != NO_TAG).unwrap_or(1));
         env
-    }
-
-    pub(super) fn timing(&self) -> octo_local::config::Timing {
-        self.daemon
-            .as_ref()
-            .map(|daemon| daemon.state().timing())
-            .unwrap_or_default()
     }
 }
 

@@ -7,17 +7,14 @@ use octo_local::daemon::admit::Login;
 use octo_local::daemon::message::Event as CoreEvent;
 use octo_local::daemon::message::PasswordNotChanged;
 use octo_local::daemon::store::PasswordChange;
-use octo_local::daemon::store::Stored;
 use octo_local::spec::ContainerSpec;
 use octo_local::spec::UnitId;
 
 use super::operator::Env;
-use super::process::Phase;
 use super::sim::Event;
 use super::sim::Sim;
-
-/// The volume with the database.
-const DATA: &str = "p_sql-data";
+use super::world::DATA;
+use super::world::Made;
 
 /// The password of a number.
 pub(super) fn of(number: u32) -> String {
@@ -37,12 +34,6 @@ pub(super) fn given(wanted: &ContainerSpec) -> String {
 }
 
 impl Sim {
-    fn kept(&self) -> &Stored {
-        self.daemon
-            .as_ref()
-            .map_or(&self.disk.file, |daemon| daemon.stored())
-    }
-
     /// The number of the password that is applied.
     fn applied_password(&self) -> Option<u32> {
         let config = self.kept().config.as_ref()?;
@@ -65,26 +56,12 @@ impl Sim {
 
     /// What the server that runs says of a configured password.
     pub(super) fn sa_login(&self, config: &Config) -> Login {
-        let data = self.world.volumes.get(DATA);
-        let data = data.and_then(|volume| volume.data.as_ref());
-        let sql = config.sql.as_ref();
-        match (data, sql) {
-            (Some(data), Some(sql)) if self.sql_serves() => {
-                if data.password == sql.sa_password.expose() {
-                    Login::Accepted
-                } else {
-                    Login::Refused
-                }
-            }
-            _ => Login::Unknown,
+        match (self.world.data(), &config.sql) {
+            (Some(_), Some(_)) if !self.world.sql_is_up() => Login::Unknown,
+            (Some(data), Some(sql)) if data.password == sql.sa_password.expose() => Login::Accepted,
+            (Some(_), Some(_)) => Login::Refused,
+            (None, _) | (_, None) => Login::Unknown,
         }
-    }
-
-    fn sql_serves(&self) -> bool {
-        self.world.ours().any(|(_, unit, made)| {
-            let process = made.process.as_ref();
-            unit == UnitId::Sql && process.is_some_and(|process| process.phase == Phase::Ready)
-        })
     }
 
     /// The daemon asks SQL Server for it.
@@ -96,12 +73,8 @@ impl Sim {
 
     /// The statement arrives, unless its sender died before.
     pub(super) fn password_asked(&mut self, epoch: u64, id: &str, change: &PasswordChange) {
-        let lives = self
-            .daemon
-            .as_ref()
-            .is_some_and(|daemon| daemon.epoch == epoch);
         // What was sent is carried out, whether anybody hears of it or not.
-        if !lives && self.chance.percent(50) {
+        if !self.lives(epoch) && self.chance.percent(50) {
             return;
         }
         let result = self.server_takes(id, change);
@@ -110,11 +83,8 @@ impl Sim {
             self.forgave();
         }
         let is_lost = self.chaos && self.chance.percent(15);
-        let result = if is_lost {
-            Err(not_yet("the connection broke"))
-        } else {
-            result
-        };
+        let lost = is_lost.then(|| Err(not_yet("the connection broke")));
+        let result = lost.unwrap_or(result);
         self.deliver_event(epoch, CoreEvent::PasswordChanged(result));
     }
 
@@ -123,23 +93,12 @@ impl Sim {
         id: &str,
         change: &PasswordChange,
     ) -> Result<(), PasswordNotChanged> {
-        let made = self.world.containers.get(id);
-        let process = made.and_then(|made| made.process.as_ref());
-        let serves = process.is_some_and(|process| process.phase == Phase::Ready && !process.hung);
+        let serves = self.world.containers.get(id).is_some_and(Made::serves);
         let refuses = self.chaos && self.chance.percent(10);
-        let nodes = self
-            .world
-            .ours()
-            .filter(|(_, unit, _)| *unit != UnitId::Sql);
-        let mut runs =
-            nodes.filter(|(_, _, made)| made.process.as_ref().is_some_and(|process| process.by_us));
-        let running = runs.next().map(|(id, ..)| id.clone());
-        drop(runs);
+        let running = self.world.node_by_us().map(|(id, ..)| id.clone());
         let data = self.world.volumes.get_mut(DATA);
-        let Some(data) = data
-            .and_then(|volume| volume.data.as_mut())
-            .filter(|_| serves)
-        else {
+        let data = data.and_then(|volume| volume.data.as_mut());
+        let Some(data) = data.filter(|_| serves) else {
             return Err(not_yet("connection refused"));
         };
         let (from, to) = (change.from.expose(), change.to.expose());
@@ -168,14 +127,11 @@ impl Sim {
 
     /// A node was started by the daemon: it can log in, or nobody can yet.
     pub(super) fn judge_password(&mut self, id: &str, unit: UnitId) {
-        let data = self.world.volumes.get(DATA);
-        let Some(data) = data.and_then(|volume| volume.data.as_ref()) else {
+        let Some(data) = self.world.data() else {
             return;
         };
-        let (has, given) = (
-            data.password.clone(),
-            self.world.containers[id].password.clone(),
-        );
+        let has = data.password.clone();
+        let given = self.world.containers[id].password.clone();
         self.must(!unit.is_server() || has == given, || {
             format!("{unit} is started with {given}, and SQL Server has {has}")
         });
@@ -183,8 +139,7 @@ impl Sim {
 
     /// Somebody knows the password that SQL Server has.
     pub(super) fn check_password(&mut self) {
-        let data = self.world.volumes.get(DATA);
-        let Some(has) = data.and_then(|volume| volume.data.as_ref()) else {
+        let Some(has) = self.world.data() else {
             return;
         };
         let has = has.password.clone();

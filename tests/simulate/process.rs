@@ -1,15 +1,16 @@
 //! The model of what runs in a container: an Octopus node or a SQL Server, from its start to its
 //! end, well or not.
 
-use std::time::Duration;
-
 use octo_local::reconcile::health::Miss;
 use octo_local::reconcile::health::Probe;
+use octo_local::spec::Digest;
 use octo_local::spec::UnitId;
 use time::format_description::well_known::Rfc3339;
 
 use super::sim::Event;
 use super::sim::Sim;
+use super::tentacles::no_answer;
+use super::tentacles::nobody_listens;
 use super::world::Data;
 use super::world::Doing;
 use super::world::Made;
@@ -90,6 +91,16 @@ pub(super) enum Step {
 pub(super) const UNREACHABLE: &str =
     "Connection test to \"master\" timed out after trying for 30 seconds";
 
+/// The code and the words with which a process ends that was configured to fail.
+fn end_of(mark: &str) -> Option<(i64, &'static str)> {
+    match mark {
+        "crash-loop" => Some((1, "Unhandled exception")),
+        "licence" => Some((1, "would not be compliant with your license")),
+        super::operator::WEAK_MARK => Some((255, "Password validation failed")),
+        _ => None,
+    }
+}
+
 impl Sim {
     /// A process begins in a container. Its networks, ports and images were checked before.
     pub(super) fn begin_process(&mut self, id: &str, by_us: bool) {
@@ -104,11 +115,7 @@ impl Sim {
         made.doing = Doing::Running;
         (made.code, made.oom) = (0, false);
         made.lines.clear();
-        let phase = if made.of.is_some() {
-            Phase::Boot
-        } else {
-            Phase::Foreign
-        };
+        let phase = [Phase::Foreign, Phase::Boot][usize::from(made.of.is_some())];
         made.process = Some(Process {
             by_us,
             began: now,
@@ -143,17 +150,8 @@ impl Sim {
 
     fn begin_life(&mut self, id: &str, unit: UnitId, mark: &str) {
         let boot = self.chance.between(100, 2_000);
-        match mark {
-            "crash-loop" => self.step(id, boot, Step::Crash(1, "Unhandled exception")),
-            "licence" => self.step(
-                id,
-                boot,
-                Step::Crash(1, "would not be compliant with your license"),
-            ),
-            super::operator::WEAK_MARK => {
-                self.step(id, boot, Step::Crash(255, "Password validation failed"));
-            }
-            _ => {}
+        if let Some((code, words)) = end_of(mark) {
+            self.step(id, boot, Step::Crash(code, words));
         }
         if self.chaos && self.chance.percent(self.mix.bad_runs) {
             match self.chance.below(4) {
@@ -166,15 +164,14 @@ impl Sim {
                 }
             }
         }
-        if unit == UnitId::Sql && self.process(id).phase == Phase::Boot {
-            let slow = if self.process(id).slow {
-                self.chance.between(20_000, 60_000)
-            } else {
-                0
-            };
-            return self.step(id, boot + slow, Step::Next);
-        }
-        self.step(id, boot, Step::Next);
+        let process = self.process(id);
+        let is_slow = unit == UnitId::Sql && process.phase == Phase::Boot && process.slow;
+        let slow = if is_slow {
+            self.chance.between(20_000, 60_000)
+        } else {
+            0
+        };
+        self.step(id, boot + slow, Step::Next);
     }
 
     /// A long start that shows progress in its log.
@@ -197,12 +194,8 @@ impl Sim {
     }
 
     pub(super) fn stepped(&mut self, id: &str, run: u64, step: Step) {
-        let Some(made) = self
-            .world
-            .containers
-            .get_mut(id)
-            .filter(|made| made.runs == run)
-        else {
+        let made = self.world.containers.get_mut(id);
+        let Some(made) = made.filter(|made| made.runs == run) else {
             return;
         };
         let frozen = made.doing == Doing::Paused;
@@ -223,10 +216,7 @@ impl Sim {
                 }
             }
             Step::Crash(code, line) => {
-                let sticks = matches!(
-                    made.mark.as_str(),
-                    "crash-loop" | "licence" | super::operator::WEAK_MARK
-                );
+                let sticks = end_of(&made.mark).is_some();
                 if self.chaos || sticks || !line.is_empty() {
                     self.exit(id, code, line);
                 }
@@ -255,12 +245,11 @@ impl Sim {
             (UnitId::Sql, Phase::Boot) => self.sql_booted(id),
             (UnitId::Sql, _) => self.sql_ready(id),
             (UnitId::Node(_), Phase::Boot) => {
-                let patience = if self.process(id).on_lost == OnLost::Waits {
-                    Ms::MAX
-                } else {
-                    self.now + 30_000
+                let until = match self.process(id).on_lost {
+                    OnLost::Waits => Ms::MAX,
+                    OnLost::Dies | OnLost::Freezes | OnLost::Serves => self.now + 30_000,
                 };
-                self.enter(id, Phase::Connecting(patience));
+                self.enter(id, Phase::Connecting(until));
                 self.next_phase(id);
             }
             (UnitId::Node(_), Phase::Connecting(until)) => self.connect(id, until),
@@ -310,22 +299,15 @@ impl Sim {
     fn sql_ready(&mut self, id: &str) {
         self.enter(id, Phase::Ready);
         let now = self.now;
-        for process in self
-            .world
-            .containers
-            .values_mut()
-            .filter_map(|made| made.process.as_mut())
-        {
+        let all = self.world.containers.values_mut();
+        for process in all.filter_map(|made| made.process.as_mut()) {
             process.well_since = process.well_since.max(now);
         }
     }
 
     fn data_mut(&mut self, sql: &str) -> Option<&mut Option<Data>> {
         let volume = self.world.containers.get(sql)?.volumes.first()?;
-        self.world
-            .volumes
-            .get_mut(volume)
-            .map(|volume| &mut volume.data)
+        Some(&mut self.world.volumes.get_mut(volume)?.data)
     }
 
     fn data_of(&self, sql: &str) -> Option<&Data> {
@@ -336,13 +318,8 @@ impl Sim {
     /// The SQL Server that a node reaches: one that serves, on a network of the node's.
     fn database_of(&self, node: &str) -> Option<String> {
         let node = &self.world.containers[node];
-        let serves = |made: &Made| {
-            let process = made.process.as_ref();
-            made.doing == Doing::Running
-                && process.is_some_and(|process| process.phase == Phase::Ready && !process.hung)
-        };
         let reached = |(_, unit, made): &(&String, UnitId, &Made)| {
-            *unit == UnitId::Sql && serves(made) && !made.networks.is_disjoint(&node.networks)
+            *unit == UnitId::Sql && made.answers() && !made.networks.is_disjoint(&node.networks)
         };
         self.world.ours().find(reached).map(|(id, ..)| id.clone())
     }
@@ -406,15 +383,11 @@ impl Sim {
         };
         made.doing = Doing::Exited;
         made.code = code;
-        made.lines = if line.is_empty() {
-            Vec::new()
-        } else {
-            vec![line.to_owned()]
-        };
-        let (unit, armed) = (
-            made.of.as_ref().map(|(unit, _)| *unit),
-            made.armed && process.ends_in.is_some(),
-        );
+        let line = Some(line).filter(|line| !line.is_empty());
+        made.lines = line.map(str::to_owned).into_iter().collect();
+        let unit = made.of.as_ref().map(|(unit, _)| *unit);
+        let armed = made.armed && process.ends_in.is_some();
+        let line = line.unwrap_or_default();
         self.trace(|| format!("{id} ended with {code} {line}"));
         self.hint(id, "die", None);
         self.answer_waiters(id);
@@ -436,7 +409,7 @@ impl Sim {
         let nodes: Vec<String> = self
             .world
             .ours()
-            .filter(|(_, unit, made)| *unit != UnitId::Sql && made.moves())
+            .filter(|(_, unit, made)| unit.is_server() && made.moves())
             .map(|(id, ..)| id.clone())
             .collect();
         for id in nodes {
@@ -466,42 +439,23 @@ impl Sim {
     pub(super) fn node_answers(&mut self, port: u16, limit: Ms) -> (Probe, Ms) {
         let flip = self.chance.percent(50);
         let quick = self.chance.between(1, 20);
-        let refused = || Probe::Failure(Miss::Gone, "connection refused".to_owned());
-        let Some((id, made)) = self
-            .world
-            .containers
-            .iter()
-            .find(|(_, made)| made.process.is_some() && made.ports.contains(&port))
-        else {
-            return (refused(), quick);
+        let Some((id, made, process)) = self.world.listener(port) else {
+            return (nobody_listens(), quick);
         };
-        let Some(process) = made.process.as_ref() else {
-            return (refused(), quick);
-        };
-        if process.hung || made.doing == Doing::Paused {
-            let silent = Miss::Silent(Duration::from_millis(limit));
-            return (
-                Probe::Failure(silent, "no answer in time".to_owned()),
-                limit,
-            );
+        if made.is_silent() {
+            return no_answer(limit);
         }
+        let broken = |code: u16| Probe::Failure(Miss::Broken, format!("it answers {code}"));
+        let drained = |(unit, _): &(UnitId, Digest)| self.world.drained.contains(unit);
+        let serves = process.on_lost == OnLost::Serves || self.has_database(id);
         let probe = match process.phase {
-            Phase::Ready if process.flaps && flip => {
-                Probe::Failure(Miss::Broken, "it answers 500".to_owned())
+            Phase::Ready if process.flaps && flip => broken(500),
+            Phase::Ready if serves && made.of.as_ref().is_some_and(drained) => {
+                Probe::Drained("it is drained (418)".to_owned())
             }
-            Phase::Ready if process.on_lost == OnLost::Serves || self.has_database(id) => {
-                if made
-                    .of
-                    .as_ref()
-                    .is_some_and(|(unit, _)| self.world.drained.contains(unit))
-                {
-                    Probe::Drained("it is drained (418)".to_owned())
-                } else {
-                    Probe::Ready
-                }
-            }
-            Phase::Boot | Phase::Foreign => refused(),
-            _ => Probe::Failure(Miss::Broken, "it answers 503".to_owned()),
+            Phase::Ready if serves => Probe::Ready,
+            Phase::Boot | Phase::Foreign => nobody_listens(),
+            _ => broken(503),
         };
         (probe, quick)
     }
@@ -509,31 +463,19 @@ impl Sim {
     /// What SQL Server answers at its port, and after how long.
     pub(super) fn sql_answers(&mut self, port: u16, password: &str, limit: Ms) -> (Probe, Ms) {
         let quick = self.chance.between(1, 20);
-        let Some(made) = self.world.listener(port) else {
-            return (
-                Probe::Failure(Miss::Gone, "connection refused".to_owned()),
-                quick,
-            );
+        let Some((id, made, process)) = self.world.listener(port) else {
+            return (nobody_listens(), quick);
         };
-        let process = made.process.as_ref().unwrap();
-        if process.hung || made.doing == Doing::Paused {
-            return (
-                Probe::Failure(
-                    Miss::Silent(Duration::from_millis(limit)),
-                    "log in: no answer in time".to_owned(),
-                ),
-                limit,
-            );
+        if made.is_silent() {
+            return no_answer(limit);
         }
-        let has = made.volumes.first();
-        let has = has.and_then(|volume| self.world.volumes.get(volume)?.data.as_ref());
+        let has = self.data_of(id);
         let is_known = has.is_none_or(|data| data.password == password);
         let probe = match process.phase {
-            Phase::Ready if !is_known => Probe::Refused("error 18456".to_owned()),
-            Phase::Ready => Probe::Ready,
-            Phase::Refusing => Probe::Refused("error 18456".to_owned()),
+            Phase::Ready if is_known => Probe::Ready,
+            Phase::Ready | Phase::Refusing => Probe::Refused("error 18456".to_owned()),
             Phase::Recovering => Probe::Alive("database Octopus is RECOVERING".to_owned()),
-            _ => Probe::Failure(Miss::Gone, "connection refused".to_owned()),
+            _ => nobody_listens(),
         };
         (probe, quick)
     }

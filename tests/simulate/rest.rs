@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use octo_local::config::Pull;
 use octo_local::reconcile::Goal;
 use octo_local::reconcile::Plan;
 use octo_local::reconcile::preview;
@@ -11,15 +12,16 @@ use octo_local::reconcile::preview::Step;
 use octo_local::reconcile::status::PhaseWord;
 use octo_local::reconcile::status::Status;
 use octo_local::reconcile::status::UnitStatus;
+use octo_local::spec::StackSpec;
 use octo_local::spec::UnitId;
 
 use super::operator::Env;
 use super::operator::Mistake;
 use super::operator::Wish;
-use super::process::Phase;
 use super::sim::Sim;
 use super::trouble::Undo;
 use super::world::Doing;
+use super::world::Made;
 use super::world::Ms;
 
 /// Long enough for everything that waits: hung calls, stuck starts, waits between restarts, one
@@ -45,9 +47,8 @@ impl Sim {
 
     /// Lets time pass until all is quiet, and checks that it is as it was wished.
     pub(super) fn settle(&mut self) {
-        let begun = self
-            .now
-            .max(self.daemon.as_ref().map_or(0, |daemon| daemon.frozen_until));
+        let frozen = self.daemon.as_ref().map_or(0, |daemon| daemon.frozen_until);
+        let begun = self.now.max(frozen);
         let limit = begun + LIMIT;
         let mut failed_since = None;
         while !self.is_over() {
@@ -116,13 +117,9 @@ impl Sim {
         let Some(daemon) = &self.daemon else {
             return false;
         };
-        let mut begun = daemon
-            .state()
-            .records
-            .busy
-            .values()
-            .map(|(_, since)| daemon.at(self.now).since(*since));
-        begun.any(|ago| ago.as_millis() > u128::from(HUNG))
+        let now = daemon.at(self.now);
+        let mut busy = daemon.state().records.busy.values();
+        busy.any(|(_, since)| now.since(*since).as_millis() > u128::from(HUNG))
     }
 
     fn is_at_rest(&self, status: &Status) -> bool {
@@ -133,9 +130,9 @@ impl Sim {
         // Tentacles are waited for here only: nothing of the product does. One that hangs is asked
         // seldom.
         let serves = |unit: &UnitStatus| unit.unit.is_server() && unit.phase == PhaseWord::Ready;
-        let hangs = |(_, unit, made): (&String, UnitId, &super::world::Made)| {
-            let hangs = made.process.as_ref().is_some_and(|process| process.hung);
-            unit.is_tentacle() && hangs
+        let hangs = |(_, unit, made): (&String, UnitId, &Made)| {
+            let process = made.process.as_ref();
+            unit.is_tentacle() && process.is_some_and(|process| process.hung)
         };
         let mut tentacles = status.tentacles.iter();
         let settled = status.verdict.is_at_rest()
@@ -148,53 +145,40 @@ impl Sim {
     fn check_rest(&mut self, status: &Status) {
         self.trace(|| format!("at rest: {:?}", status.verdict));
         self.check_password();
-        let daemon = self.daemon.as_ref().unwrap();
-        let desired = daemon.state().desired.clone();
+        let desired = self.desired().clone();
         match desired.goal {
             Goal::Down { .. } => return self.check_gone(),
             Goal::Hold | Goal::Halt => return,
             Goal::Up => {}
         }
-        let seen = daemon.state().seen.clone();
+        let seen = self.daemon.as_ref().unwrap().state().seen.clone();
         let Some(spec) = desired.spec.clone() else {
             return;
         };
+        // Nothing runs without its database.
+        let keeps = |unit: &UnitId| {
+            desired.stopped.contains(unit) || desired.stopped.contains(&UnitId::Sql)
+        };
         for unit in spec.units() {
-            let kept = desired.stopped.contains(&unit) || desired.stopped.contains(&UnitId::Sql);
-            self.check_unit(unit, kept);
+            self.check_unit(unit, keeps(&unit));
             self.check_who_takes_tasks(unit);
         }
         self.check_who_is_listed(&spec);
         self.check_tentacles_at_rest();
-        let surplus: Vec<String> = self
-            .world
-            .all_ours()
-            .filter(|(_, unit, _)| spec.container(*unit).is_none())
-            .map(|(id, unit, _)| format!("{unit} {id}"))
-            .collect();
+        let surplus = self.ours_but(|unit| spec.container(unit).is_some());
         self.must(surplus.is_empty(), || format!("left over: {surplus:?}"));
         let networks = self.world.our_networks();
-        let idle = |id: &&String| {
-            !self
-                .world
-                .containers
-                .values()
-                .any(|made| made.networks.contains(*id))
+        let is_used = |id: &String| {
+            let mut all = self.world.containers.values();
+            all.any(|made| made.networks.contains(id))
         };
-        let idle: Vec<String> = networks
-            .keys()
-            .filter(|_| networks.len() > 1)
-            .filter(idle)
-            .cloned()
-            .collect();
+        let idle = networks.keys().filter(|id| !is_used(id));
+        let idle: Vec<_> = idle.filter(|_| networks.len() > 1).collect();
         self.must(idle.is_empty(), || format!("networks left over: {idle:?}"));
         self.must(self.knows_all(), || {
             "what is known is not what is".to_owned()
         });
         // What is stopped has nothing to restart.
-        let keeps = |unit: &UnitId| {
-            desired.stopped.contains(unit) || desired.stopped.contains(&UnitId::Sql)
-        };
         let forgotten = desired.restart.keys().find(|unit| !keeps(unit));
         self.must(forgotten.is_none(), || {
             format!("a restart was forgotten: {:?}", desired.restart)
@@ -215,6 +199,12 @@ impl Sim {
         }
     }
 
+    /// Our containers, but for those of some units.
+    fn ours_but(&self, except: impl Fn(UnitId) -> bool) -> Vec<String> {
+        let ours = self.world.all_ours().filter(|(_, unit, _)| !except(*unit));
+        ours.map(|(id, unit, _)| format!("{unit} {id}")).collect()
+    }
+
     fn check_unit(&mut self, unit: UnitId, stopped: bool) {
         let ids = self.world.ids_of(unit);
         let Some(id) = ids.first().filter(|_| ids.len() == 1) else {
@@ -222,42 +212,22 @@ impl Sim {
                 format!("{unit} has the containers {ids:?}")
             });
         };
-        let made = &self.world.containers[id];
-        let current = self
-            .world
-            .inspect(id)
-            .is_some_and(|container| self.invariants.is_current(&container));
-        let serves = made
-            .process
-            .as_ref()
-            .is_some_and(|process| process.phase == Phase::Ready && !process.hung);
-        self.must(stopped || !made.armed, || {
-            format!("the engine would restart {unit} as well")
-        });
-        let made = &self.world.containers[id];
-        let (moves, attached) = (
-            made.doing == Doing::Running,
-            made.networks
-                .iter()
-                .any(|id| self.world.networks.contains_key(id)),
-        );
+        let (made, seen) = (&self.world.containers[id], self.world.inspect(id));
+        let current = seen.is_some_and(|seen| self.invariants.is_current(&seen));
+        let (moves, answers) = (made.doing == Doing::Running, made.answers());
+        let mut networks = made.networks.iter();
+        let attached = networks.any(|id| self.world.networks.contains_key(id));
+        let sql = self.world.unit(UnitId::Sql);
+        let meets = sql.is_some_and(|sql| !sql.networks.is_disjoint(&made.networks));
+        let is_left = stopped || !made.armed;
+        self.must_of(unit, is_left, "would be restarted by the engine as well");
         if stopped {
-            return self.must(!moves, || format!("{unit} was stopped and runs"));
+            return self.must_of(unit, !moves, "was stopped and runs");
         }
-        self.must(current, || format!("{unit} runs from another definition"));
-        self.must(moves && serves, || {
-            format!("{unit} is called ready and does not serve")
-        });
-        self.must(attached, || format!("{unit} is not on the network"));
-        let sql = self
-            .world
-            .unit(UnitId::Sql)
-            .map(|made| made.networks.clone())
-            .unwrap_or_default();
-        let meets = !self.world.containers[id].networks.is_disjoint(&sql);
-        self.must(meets, || {
-            format!("{unit} is on another network than SQL Server")
-        });
+        self.must_of(unit, current, "runs from another definition");
+        self.must_of(unit, answers, "is called ready and does not serve");
+        self.must_of(unit, attached, "is not on the network");
+        self.must_of(unit, meets, "is on another network than SQL Server");
     }
 
     /// After `down` nothing is left but volumes; after a signal containers stay, and none runs.
@@ -266,32 +236,21 @@ impl Sim {
             // Nobody is left who could see what came after the end.
             return;
         }
-        let goal = self
-            .daemon
-            .as_ref()
-            .map(|daemon| daemon.state().desired.goal)
-            .or(self.ended_with);
-        let Some(Goal::Down { volumes: all }) = goal else {
+        let goal = self.daemon.as_ref().map(|_| self.goal());
+        let Some(Goal::Down { volumes: all }) = goal.or(self.ended_with) else {
             // What somebody else starts after the end, nobody can see.
-            let is_later = |made: &super::world::Made| {
+            let is_later = |made: &Made| {
                 let process = made.process.as_ref();
                 let later = process.is_some_and(|one| !one.by_us && one.began > self.ended_at);
                 self.daemon.is_none() && later
             };
-            let running = self
-                .world
-                .all_ours()
-                .find(|(_, _, made)| made.moves() && !is_later(made))
-                .map(|(_, unit, _)| unit);
+            let runs = |(_, _, made): &(_, _, &Made)| made.moves() && !is_later(made);
+            let running = self.world.all_ours().find(runs).map(|(_, unit, _)| unit);
             return self.must(running.is_none(), || {
                 format!("halted, and {running:?} runs")
             });
         };
-        let left: Vec<String> = self
-            .world
-            .all_ours()
-            .map(|(id, unit, _)| format!("{unit} {id}"))
-            .collect();
+        let left = self.ours_but(|_| false);
         let networks = self.world.our_networks();
         self.must(left.is_empty() && networks.is_empty(), || {
             format!("left after down: {left:?} {networks:?}")
@@ -328,10 +287,7 @@ impl Sim {
         }
         if self.chance.percent(30) {
             // Somebody tidies up while nothing runs.
-            let networks: Vec<String> = self.world.our_networks().into_keys().collect();
-            for id in &networks {
-                self.world.networks.remove(id);
-            }
+            self.world.networks.retain(|_, network| !network.ours);
         }
         if self.chance.percent(50) {
             self.undo(Undo::Daemon);
@@ -342,8 +298,7 @@ impl Sim {
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let of = |(id, unit, _): (&String, UnitId, &super::world::Made)| {
-            let made = &self.world.containers[id];
+        let of = |(id, unit, made): (&String, UnitId, &Made)| {
             (unit, (id.clone(), made.started_at.clone(), made.moves()))
         };
         self.world.ours().map(of).collect()
@@ -375,48 +330,36 @@ impl Sim {
                 (Some((_, one, true)), Some((_, other, true))) if one != other => Step::Restart,
                 _ => continue,
             };
-            let name = if *unit == UnitId::Sql {
-                "p-db-1".to_owned()
-            } else {
-                format!("p-{unit}")
-            };
-            did.insert((name, format!("{step:?}")));
+            did.insert(done(step)(&super::world::name_of(*unit)));
         }
         let saved = self.world.sets.names().filter(|name| !sets.contains(*name));
-        did.extend(saved.map(|name| (name.clone(), format!("{:?}", Step::BackUp))));
-        let made = |name: &String| (name.clone(), format!("{:?}", Step::Create));
+        did.extend(saved.map(done(Step::BackUp)));
         let is_of_stack = |name: &&String| !name.starts_with("p_tentacle-");
         let new = self.world.our_volumes();
-        did.extend(new.difference(&volumes).filter(is_of_stack).map(made));
-        did.extend(
-            self.world
-                .our_networks()
-                .iter()
-                .filter(|(id, _)| !networks.contains_key(*id))
-                .map(|(_, name)| made(name)),
-        );
-        let fetched = self.world.images.keys().filter(|image| {
-            !images.contains_key(*image) || env.pull == octo_local::config::Pull::Always
-        });
-        let wanted = self
-            .disk
-            .file
-            .spec
-            .as_ref()
-            .map(|spec| spec.images())
-            .unwrap_or_default();
+        let new = new.difference(&volumes).filter(is_of_stack);
+        did.extend(new.map(done(Step::Create)));
+        let mut made = self.world.our_networks();
+        made.retain(|id, _| !networks.contains_key(id));
+        did.extend(made.values().map(done(Step::Create)));
+        let is_fetched = |image: &&String| !images.contains_key(*image) || env.pull == Pull::Always;
+        let spec = self.disk.file.spec.as_ref();
+        let wanted = spec.map(StackSpec::images).unwrap_or_default();
         // A demo's images are imported before the daemon is asked.
+        let fetched = self.world.images.keys().filter(is_fetched);
         let fetched = fetched.filter(|image| !env.demo && wanted.contains(&image.as_str()));
-        did.extend(fetched.map(|image| (image.clone(), format!("{:?}", Step::Pull))));
-        let said: BTreeSet<(String, String)> = announced
-            .iter()
-            .filter(|change| !change.name.starts_with("p-tentacle-"))
-            .map(|change| (change.name.clone(), format!("{:?}", change.what)))
-            .collect();
+        did.extend(fetched.map(done(Step::Pull)));
+        let announced = announced.iter();
+        let said = announced.filter(|change| !change.name.starts_with("p-tentacle-"));
+        let said: BTreeSet<_> = said.map(|change| done(change.what)(&change.name)).collect();
         self.must(said == did, || {
             format!("announced {said:?}\nand did {did:?}")
         });
     }
+}
+
+/// What is done to whom, as words that can be put in an order.
+fn done(step: Step) -> impl Fn(&String) -> (String, String) {
+    move |name| (name.clone(), format!("{step:?}"))
 }
 
 /// A status in one line.

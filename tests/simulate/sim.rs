@@ -13,10 +13,10 @@ use octo_local::daemon::store::PasswordChange;
 use octo_local::daemon::store::Stored;
 use octo_local::reconcile::Goal;
 use octo_local::reconcile::preview::Change;
+use tokio::time::Instant;
 
 use super::calls::Answer;
 use super::calls::Call;
-use super::chance::Chance;
 use super::daemon::Daemon;
 use super::daemon::Input;
 use super::invariants::Invariants;
@@ -30,6 +30,7 @@ use super::process::Step;
 use super::trouble::Undo;
 use super::world::Ms;
 use super::world::World;
+use crate::kit::chance::Chance;
 
 /// Something that happens at its time.
 #[derive(Debug)]
@@ -66,6 +67,8 @@ pub(super) enum Event {
 /// The whole simulation.
 #[derive(Debug)]
 pub(super) struct Sim {
+    /// The instant that the run's clock counts from, for what measures with the system's.
+    pub(super) begun: Instant,
     pub(super) now: Ms,
     queue: BTreeMap<(Ms, u64), Event>,
     queued: u64,
@@ -186,6 +189,7 @@ impl Sim {
         }
         let mut other_chance = Chance::new(!seed);
         Self {
+            begun: Instant::now(),
             now: 0,
             queue: BTreeMap::new(),
             queued: 0,

@@ -12,10 +12,10 @@ use octo_local::spec::StackSpec;
 use octo_local::spec::UnitId;
 
 use super::calls::Answer;
-use super::process::Phase;
 use super::sim::Event;
 use super::sim::Sim;
 use super::world::Doing;
+use super::world::Made;
 use super::world::Ms;
 
 /// How long tasks may go on in these runs.
@@ -76,11 +76,8 @@ impl Sim {
 
     /// Takes a node off the list, as one that serves is asked to.
     pub(super) fn take_off(&mut self, node: &str) -> Answer {
-        let runs = self
-            .world
-            .containers
-            .values()
-            .any(|made| made.node == node && made.doing == Doing::Running && made.of.is_some());
+        let runs = |(_, _, made): (_, _, &Made)| made.node == node && made.doing == Doing::Running;
+        let runs = self.world.all_ours().any(runs);
         self.must(!runs, || format!("{node} runs and is taken off the list"));
         if self.chaos && self.chance.percent(20) {
             return Err(Trouble::refused("the API answers 500"));
@@ -111,13 +108,11 @@ impl Sim {
 
     /// A run is asked to finish its tasks.
     pub(super) fn note_drain(&mut self, instance: &Instance) {
-        let at = self.now;
-        let asked = Asked { at, over: false };
-        self.invariants
-            .drains
-            .0
-            .entry(instance.clone())
-            .or_insert(asked);
+        let drains = &mut self.invariants.drains.0;
+        drains.entry(instance.clone()).or_insert(Asked {
+            at: self.now,
+            over: false,
+        });
     }
 
     /// That was answered, or failed.
@@ -133,16 +128,14 @@ impl Sim {
     pub(super) fn check_drained(&mut self, unit: UnitId, instance: &Instance) {
         // A person was in a hurry, or said for how long tasks are waited for.
         let now = self.now;
-        let hurries = self.daemon.as_ref().is_some_and(|daemon| {
-            let desired = &daemon.state().desired;
-            let until = desired.deadlines.tasks;
-            desired.hurry || until.is_some_and(|until| daemon.moment(now).mono >= until)
-        });
+        let until = self.desired().deadlines.tasks;
+        let is_over = until.is_some_and(|until| self.daemon.as_ref().unwrap().at(now) >= until);
+        let hurries = self.desired().hurry || is_over;
         if !unit.is_server() || hurries || !self.invariants.says_ready(unit, instance) {
             return;
         }
         let asked = self.invariants.drains.0.get(instance).copied();
-        let may = asked.is_some_and(|asked| asked.over || self.now - asked.at >= DRAIN_TIMEOUT);
+        let may = asked.is_some_and(|asked| asked.over || now - asked.at >= DRAIN_TIMEOUT);
         let cannot_be_asked = self.cannot_take_tasks(unit);
         self.must(may || cannot_be_asked, || {
             format!("{unit} serves and is stopped before it finished its tasks: {asked:?}")
@@ -151,19 +144,14 @@ impl Sim {
 
     /// Whether asking a node about its tasks failed, and waits for its next try.
     pub(super) fn cannot_take_tasks(&self, unit: UnitId) -> bool {
-        let subject = Subject::Tasks(unit);
-        let daemon = self.daemon.as_ref();
-        daemon.is_some_and(|daemon| daemon.state().records.blocked.contains_key(&subject))
+        let blocked = self.daemon.as_ref().map(|it| &it.state().records.blocked);
+        blocked.is_some_and(|blocked| blocked.contains_key(&Subject::Tasks(unit)))
     }
 
     /// At rest nobody is drained but those whom a person drained.
     pub(super) fn check_who_takes_tasks(&mut self, unit: UnitId) {
-        let Some(daemon) = &self.daemon else { return };
-        let wished = daemon.state().desired.drained.contains(&unit);
-        let serves = self.world.unit(unit).is_some_and(|made| {
-            let process = made.process.as_ref();
-            process.is_some_and(|process| process.phase == Phase::Ready && !process.hung)
-        });
+        let wished = self.desired().drained.contains(&unit);
+        let serves = self.world.unit(unit).is_some_and(Made::serves);
         let is_drained = self.world.drained.contains(&unit);
         self.must(!serves || !unit.is_server() || wished == is_drained, || {
             format!("{unit} is drained: {is_drained}, and wished so: {wished}")

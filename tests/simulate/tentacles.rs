@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use octo_local::daemon::message::About;
 use octo_local::daemon::message::TentacleStep;
 use octo_local::reconcile::Action;
 use octo_local::reconcile::Goal;
@@ -15,6 +16,7 @@ use octo_local::reconcile::health::Probe;
 use octo_local::reconcile::plan;
 use octo_local::reconcile::status::StatusInput;
 use octo_local::reconcile::status::status;
+use octo_local::spec::ContainerSpec;
 use octo_local::spec::StackSpec;
 use octo_local::spec::UnitId;
 use octo_local::spec::tentacle::Purpose;
@@ -27,7 +29,6 @@ use super::operator::Wish;
 use super::process::Phase;
 use super::process::Step;
 use super::sim::Sim;
-use super::world::Doing;
 use super::world::Ms;
 
 /// The names that the operator gives.
@@ -50,9 +51,9 @@ impl Sim {
             0..5 => Wish::Tentacle(name, TentacleStep::Add(Box::new(wish_of(name)))),
             5 | 6 => Wish::Tentacle(name, TentacleStep::Remove(Registration::Deleted)),
             7 => Wish::Tentacle(name, TentacleStep::Remove(Registration::Kept)),
-            8 => Wish::Restart(vec![unit]),
-            9 => Wish::Stop(vec![unit]),
-            _ => Wish::Start(vec![unit]),
+            8 => Wish::Units(About::Restart, vec![unit]),
+            9 => Wish::Units(About::Stop, vec![unit]),
+            _ => Wish::Units(About::Start, vec![unit]),
         })
     }
 
@@ -81,11 +82,8 @@ impl Sim {
         let made = &self.world.containers[id];
         let volume = made.volumes.first().cloned().unwrap_or_default();
         let name = made.node.clone();
-        let is_configured = self
-            .world
-            .volumes
-            .get(&volume)
-            .is_some_and(|one| one.configured);
+        let identity = self.world.volumes.get(&volume);
+        let is_configured = identity.is_some_and(|one| one.configured);
         match phase {
             Phase::Boot if is_configured => self.enter(id, Phase::Ready),
             Phase::Boot if !self.any_node_answers(id) => self.exit(id, 1, NO_SERVER),
@@ -124,32 +122,25 @@ impl Sim {
         let networks = &self.world.containers[id].networks;
         let mut nodes = self.world.ours().filter(|(_, unit, _)| unit.is_server());
         nodes.any(|(node, _, made)| {
-            let serves = made.process.as_ref().is_some_and(|process| {
-                process.phase == Phase::Ready && !process.hung && made.doing == Doing::Running
-            });
-            serves && !made.networks.is_disjoint(networks) && self.has_database(node)
+            let is_near = !made.networks.is_disjoint(networks);
+            made.answers() && is_near && self.has_database(node)
         })
+    }
+
+    fn any_is_well<'a>(&self, nodes: impl IntoIterator<Item = &'a ContainerSpec>) -> bool {
+        let mut nodes = nodes.into_iter();
+        nodes.any(|node| self.invariants.is_well(node.unit))
     }
 
     /// What a Tentacle answers at its port, and after how long.
     pub(super) fn tentacle_answers(&mut self, id: &str, limit: Ms) -> (Probe, Ms) {
         let quick = self.chance.between(1, 20);
-        let refused = || Probe::Failure(Miss::Gone, "connection refused".to_owned());
         let made = self.world.containers.get(id);
-        let Some((made, process)) = made.and_then(|made| Some((made, made.process.as_ref()?)))
-        else {
-            return (refused(), quick);
-        };
-        if process.hung || made.doing == Doing::Paused {
-            let silent = Miss::Silent(Duration::from_millis(limit));
-            let why = "no answer in time".to_owned();
-            return (Probe::Failure(silent, why), limit);
+        match made {
+            Some(made) if made.process.is_some() && made.is_silent() => no_answer(limit),
+            Some(made) if made.phase() == Some(Phase::Ready) => (Probe::Ready, quick),
+            _ => (nobody_listens(), quick),
         }
-        let probe = match process.phase {
-            Phase::Ready => Probe::Ready,
-            _ => refused(),
-        };
-        (probe, quick)
     }
 
     /// A registration is deleted by a node that serves; then the identity goes.
@@ -164,12 +155,9 @@ impl Sim {
         };
         if let Some(from) = from {
             let node = self.world.ids_of(from.by).into_iter().next();
-            let answers = node.is_some_and(|node| {
-                let process = self.world.containers[&node].process.as_ref();
-                let serves = process.is_some_and(|one| one.phase == Phase::Ready && !one.hung);
-                serves && self.has_database(&node)
-            });
-            if !answers {
+            let answers =
+                |node: &String| self.world.containers[node].serves() && self.has_database(node);
+            if !node.as_ref().is_some_and(answers) {
                 return Err(Trouble {
                     kind: TroubleKind::Registration,
                     ..Trouble::refused("not listening yet")
@@ -199,28 +187,19 @@ impl Sim {
             Action::Create(unit) => self.check_try(*unit),
             Action::Start(unit, id) => {
                 self.check_try(*unit);
-                let nodes = self.daemon.as_ref().map(|daemon| {
-                    let spec = daemon.state().desired.spec.as_ref();
-                    let nodes = spec.into_iter().flat_map(|spec| &spec.nodes);
-                    nodes.map(|node| node.unit).collect::<Vec<_>>()
-                });
-                let mut nodes = nodes.into_iter().flatten();
-                let serves = nodes.any(|node| self.invariants.is_well(node));
-                self.must(serves, || format!("{unit} is started and no node serves"));
+                let nodes = self.desired().spec.iter().flat_map(|spec| &spec.nodes);
+                let serves = self.any_is_well(nodes);
+                self.must_of(*unit, serves, "is started and no node serves");
                 let ids = self.world.ids_of(*unit);
-                let other = ids
-                    .iter()
-                    .find(|other| *other != id && self.world.containers[*other].moves());
+                let moves = |other: &&String| self.world.containers[*other].moves();
+                let other = ids.iter().filter(|other| *other != id).find(moves);
                 self.must(other.is_none(), || {
                     format!("{unit} is started beside {other:?}")
                 });
             }
             Action::Retire { unit, .. } => {
                 let ids = self.world.ids_of(*unit);
-                let by_us = |id: &&String| {
-                    let process = self.world.containers[*id].process.as_ref();
-                    process.is_some_and(|process| process.by_us)
-                };
+                let by_us = |id: &&String| self.world.containers[*id].runs_by_us();
                 let runs = ids.iter().find(by_us).cloned();
                 self.must(runs.is_none(), || {
                     format!("{unit} is retired while {runs:?} runs")
@@ -236,14 +215,9 @@ impl Sim {
     pub(super) fn check_nobody_waits_for_a_tentacle(&mut self) {
         let Some(daemon) = &self.daemon else { return };
         let (state, now) = (daemon.state(), daemon.at(self.now));
-        let has_some = !state.seen.tentacles.is_empty()
-            || !state.desired.leaving.is_empty()
-            || state
-                .desired
-                .spec
-                .as_ref()
-                .is_some_and(|spec| !spec.tentacles.is_empty());
-        if !has_some {
+        let mut wanted = state.desired.spec.iter().flat_map(|spec| &spec.tentacles);
+        let is_none = state.seen.tentacles.is_empty() && state.desired.leaving.is_empty();
+        if is_none && wanted.next().is_none() {
             return;
         }
         let mut desired = state.desired.clone();
@@ -288,23 +262,16 @@ impl Sim {
 
     /// At rest each Tentacle listens or was stopped, and what is registered is somebody's.
     pub(super) fn check_tentacles_at_rest(&mut self) {
-        let daemon = self.daemon.as_ref().unwrap();
-        let desired = daemon.state().desired.clone();
-        let kept = daemon.stored().tentacles.clone();
+        let desired = self.desired().clone();
+        let kept = self.kept().tentacles.clone();
         let Some(spec) = &desired.spec else { return };
-        let mut nodes = spec.nodes.iter().map(|node| node.unit);
-        let serves = nodes.any(|node| self.invariants.is_well(node));
+        let serves = self.any_is_well(&spec.nodes);
         for wanted in &spec.tentacles {
             let unit = wanted.unit;
             let is_stopped = desired.stopped.contains(&unit);
             let ids = self.world.ids_of(unit);
-            let runs = ids.iter().any(|id| {
-                let process = self.world.containers[id].process.as_ref();
-                process.is_some_and(|one| one.phase == Phase::Ready && !one.hung)
-            });
-            self.must(!is_stopped || !runs, || {
-                format!("{unit} was stopped and runs")
-            });
+            let runs = ids.iter().any(|id| self.world.containers[id].serves());
+            self.must_of(unit, !is_stopped || !runs, "was stopped and runs");
             self.must(is_stopped || !serves || runs && ids.len() == 1, || {
                 format!("{unit} is at rest and does not listen: {ids:?}")
             });
@@ -317,12 +284,8 @@ impl Sim {
             let name = one.parse::<TentacleName>().unwrap();
             kept.contains_key(&name) || self.world.left_registered.contains(*one)
         };
-        let orphan = self
-            .world
-            .registered
-            .iter()
-            .find(|one| !is_somebodys(one))
-            .cloned();
+        let mut registered = self.world.registered.iter();
+        let orphan = registered.find(|one| !is_somebodys(one)).cloned();
         self.must(orphan.is_none(), || {
             format!("{orphan:?} is registered, and no such Tentacle is there")
         });
@@ -334,6 +297,20 @@ impl Sim {
             format!("the volume {of_nobody:?} is left of a Tentacle")
         });
     }
+}
+
+/// What somebody hears at a port where nothing listens.
+pub(super) fn nobody_listens() -> Probe {
+    Probe::Failure(Miss::Gone, "connection refused".to_owned())
+}
+
+/// What somebody hears who waits for an answer in vain.
+pub(super) fn no_answer(limit: Ms) -> (Probe, Ms) {
+    let silent = Miss::Silent(Duration::from_millis(limit));
+    (
+        Probe::Failure(silent, "no answer in time".to_owned()),
+        limit,
+    )
 }
 
 fn wish_of(name: TentacleName) -> Tentacle {

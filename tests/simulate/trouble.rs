@@ -1,19 +1,17 @@
 //! What goes wrong: processes, people with `docker`, the host, the engine, the daemon itself.
 
-use octo_local::reconcile::action::Doubt;
-use octo_local::reconcile::action::Trouble;
 use octo_local::spec::UnitId;
 
 use octo_local::daemon::message::Event as CoreEvent;
 
-use super::daemon::Input;
+use super::calls::unknown;
 use super::process::Step;
 use super::sim::Event;
 use super::sim::Sim;
+use super::world::DATA;
 use super::world::Doing;
 use super::world::Made;
 use super::world::Ms;
-use super::world::Network;
 
 /// The end of a trouble.
 #[derive(Clone, Debug)]
@@ -81,13 +79,19 @@ impl Sim {
     }
 
     fn some_running(&mut self) -> Option<String> {
-        let ids: Vec<String> = self
-            .world
-            .all_ours()
-            .filter(|(_, _, made)| made.moves())
-            .map(|(id, ..)| id.clone())
-            .collect();
+        let ids = self.moving(|made| made.of.is_some());
         self.chance.pick(&ids).cloned()
+    }
+
+    /// The containers of this kind that run, frozen or not.
+    fn moving(&self, which: impl Fn(&Made) -> bool) -> Vec<String> {
+        let all = self.world.containers.iter();
+        let moving = all.filter(|(_, made)| made.moves() && which(made));
+        moving.map(|(id, _)| id.clone()).collect()
+    }
+
+    fn made(&mut self, id: &str) -> &mut Made {
+        self.world.containers.get_mut(id).unwrap()
     }
 
     fn some_container(&mut self) -> Option<String> {
@@ -107,7 +111,7 @@ impl Sim {
             1 => self.exit(&id, 0, ""),
             2 => {
                 self.exit(&id, 137, "");
-                self.world.containers.get_mut(&id).unwrap().oom = true;
+                self.made(&id).oom = true;
             }
             3 => self.process(&id).hung = true,
             4 => {
@@ -119,11 +123,7 @@ impl Sim {
                 self.step(&id, long, Step::WellAgain);
             }
         }
-        if self.world.containers[&id]
-            .process
-            .as_ref()
-            .is_some_and(|process| process.hung)
-        {
+        if self.world.process(&id).is_some_and(|process| process.hung) {
             self.database_lost();
         }
     }
@@ -145,12 +145,12 @@ impl Sim {
             1 if moves => self.exit(&id, 137, ""),
             2 | 3 => {
                 self.exit(&id, 137, "");
-                self.world.containers.get_mut(&id).unwrap().doing = Doing::Removing;
+                self.made(&id).doing = Doing::Removing;
                 let wait = self.chance.between(1, 800);
                 self.later(wait, Event::Gone(id));
             }
             4 if moves => {
-                self.world.containers.get_mut(&id).unwrap().doing = Doing::Paused;
+                self.made(&id).doing = Doing::Paused;
                 self.hint(&id, "pause", None);
                 self.database_lost();
                 let wait = self.chance.between(2_000, 40_000);
@@ -160,11 +160,11 @@ impl Sim {
             6 => self.remove_networks(),
             7 => {
                 let name = self.world.fresh("renamed");
-                self.world.containers.get_mut(&id).unwrap().name = name;
+                self.made(&id).name = name;
                 self.hint(&id, "rename", None);
             }
             8 => {
-                self.world.containers.get_mut(&id).unwrap().armed = true;
+                self.made(&id).armed = true;
                 self.hint(&id, "update", None);
             }
             9 => {
@@ -174,17 +174,7 @@ impl Sim {
                 self.exit(&id, 137, "");
                 let _ = self.start_container(&id, false);
             }
-            11 if !self.world.strict => {
-                let fresh = self.world.fresh("net");
-                self.world.networks.insert(
-                    fresh,
-                    Network {
-                        name: "p_default".to_owned(),
-                        ours: true,
-                    },
-                );
-                self.hint_infrastructure();
-            }
+            11 if !self.world.strict => self.make_network("p_default".to_owned()),
             12 if !self.env.demo => {
                 let image = self.world.containers[&id].image.clone();
                 self.world.images.remove(&image);
@@ -192,7 +182,7 @@ impl Sim {
             }
             13 => self.move_a_tag(),
             14 => {
-                self.world.containers.get_mut(&id).unwrap().hangs = true;
+                self.made(&id).hangs = true;
                 let wait = self.chance.between(5_000, 50_000);
                 self.later(wait, Event::Undo(Undo::Hang(id)));
             }
@@ -202,18 +192,10 @@ impl Sim {
 
     /// Somebody removes our networks, with what is attached to them.
     fn remove_networks(&mut self) {
-        let ours = self.world.all_ours();
-        let attached: Vec<String> = ours
-            .filter(|(_, _, made)| made.moves())
-            .map(|(id, ..)| id.clone())
-            .collect();
-        for id in &attached {
-            self.disconnect(id);
+        for id in self.moving(|made| made.of.is_some()) {
+            self.disconnect(&id);
         }
-        let networks: Vec<String> = self.world.our_networks().into_keys().collect();
-        for id in &networks {
-            self.world.networks.remove(id);
-        }
+        self.world.networks.retain(|_, network| !network.ours);
         self.hint_infrastructure();
     }
 
@@ -244,12 +226,8 @@ impl Sim {
     }
 
     fn disconnect(&mut self, id: &str) {
-        if let Some(made) = self
-            .world
-            .containers
-            .get_mut(id)
-            .filter(|made| made.doing != Doing::Created)
-        {
+        let made = self.made(id);
+        if made.doing != Doing::Created {
             made.networks.clear();
         }
         self.hint_infrastructure();
@@ -260,12 +238,8 @@ impl Sim {
     /// A frozen process goes on.
     pub(super) fn thaw(&mut self, id: &str) {
         let now = self.now;
-        let Some(made) = self
-            .world
-            .containers
-            .get_mut(id)
-            .filter(|made| made.doing == Doing::Paused)
-        else {
+        let made = self.world.containers.get_mut(id);
+        let Some(made) = made.filter(|made| made.doing == Doing::Paused) else {
             return;
         };
         made.doing = Doing::Running;
@@ -287,10 +261,9 @@ impl Sim {
         self.trace(|| format!("host trouble {trouble} about {unit}"));
         match trouble {
             0 => {
-                let port = if unit == UnitId::Sql {
-                    1401
-                } else {
-                    8079 + u16::from(unit.number())
+                let port = match unit {
+                    UnitId::Sql => 1401,
+                    UnitId::Node(_) | UnitId::Tentacle(_) => 8079 + u16::from(unit.number()),
                 };
                 if self.world.listener(port).is_none() {
                     self.world.taken.insert(port);
@@ -302,11 +275,7 @@ impl Sim {
                 self.later(wait, Event::Undo(Undo::Disk));
             }
             2 => {
-                let name = if unit == UnitId::Sql {
-                    "p-db-1".to_owned()
-                } else {
-                    format!("p-{unit}")
-                };
+                let name = super::world::name_of(unit);
                 if !self.world.has_name(&name) {
                     self.name_was_taken = true;
                     self.foreign(name, Vec::new(), wait);
@@ -314,9 +283,9 @@ impl Sim {
             }
             3 => {
                 let sql_runs = self.world.unit(UnitId::Sql).is_some_and(Made::moves);
-                if !sql_runs && self.world.volumes.contains_key("p_sql-data") {
+                if !sql_runs && self.world.volumes.contains_key(DATA) {
                     let name = self.world.fresh("foreign");
-                    self.foreign(name, vec!["p_sql-data".to_owned()], wait);
+                    self.foreign(name, vec![DATA.to_owned()], wait);
                 }
             }
             _ => self.move_a_tag(),
@@ -328,26 +297,10 @@ impl Sim {
         let id = self.world.fresh("f");
         let made = Made {
             name,
-            of: None,
             image: "foreign".to_owned(),
             image_id: "foreign:1".to_owned(),
             volumes,
-            ports: Vec::new(),
-            privileged: false,
-            mark: String::new(),
-            key: String::new(),
-            password: String::new(),
-            node: String::new(),
-            networks: std::collections::BTreeSet::new(),
-            doing: Doing::Created,
-            armed: false,
-            runs: 0,
-            started_at: String::new(),
-            code: 0,
-            oom: false,
-            lines: Vec::new(),
-            hangs: false,
-            process: None,
+            ..Made::default()
         };
         self.world.containers.insert(id.clone(), made);
         self.begin_process(&id, false);
@@ -366,14 +319,7 @@ impl Sim {
     }
 
     fn close_stream(&mut self) {
-        let epoch = self.epoch;
-        self.later(
-            1,
-            Event::Deliver(
-                epoch,
-                Input::Event(CoreEvent::StreamClosed("it was closed".to_owned())),
-            ),
-        );
+        self.deliver_later(1, CoreEvent::StreamClosed("it was closed".to_owned()));
     }
 
     fn engine_down(&mut self, containers_live: bool) {
@@ -383,24 +329,14 @@ impl Sim {
         self.world.down = true;
         let open: Vec<u64> = self.calls.keys().copied().collect();
         for number in open {
-            self.answer(
-                number,
-                Err(Trouble::engine("the connection broke", Doubt::Unknown)),
-            );
+            self.answer(number, unknown("the connection broke"));
             self.calls.remove(&number);
         }
         self.waiters.clear();
         self.close_stream();
         if !containers_live {
-            let all: Vec<String> = self
-                .world
-                .containers
-                .iter()
-                .filter(|(_, made)| made.moves())
-                .map(|(id, _)| id.clone())
-                .collect();
-            for id in &all {
-                self.exit(id, 137, "");
+            for id in self.moving(|_| true) {
+                self.exit(&id, 137, "");
             }
         }
         let wait = self.chance.between(500, 25_000);
@@ -413,25 +349,16 @@ impl Sim {
         }
         self.world.down = false;
         self.trace(|| "the engine is back".to_owned());
-        let armed: Vec<String> = self
-            .world
-            .containers
-            .iter()
-            .filter(|(_, made)| made.armed && made.doing == Doing::Exited)
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in &armed {
+        let all: Vec<String> = self.world.containers.keys().cloned().collect();
+        for id in &all {
             self.rearm(id);
         }
     }
 
     /// The engine's own restart policy is at work.
     pub(super) fn rearm(&mut self, id: &str) {
-        let armed = self
-            .world
-            .containers
-            .get(id)
-            .is_some_and(|made| made.armed && made.doing == Doing::Exited);
+        let made = self.world.containers.get(id);
+        let armed = made.is_some_and(|made| made.armed && made.doing == Doing::Exited);
         if armed && !self.world.down {
             let _ = self.start_container(id, false);
         }
@@ -470,12 +397,11 @@ impl Sim {
             Undo::Foreign(id) => {
                 self.world.containers.remove(&id);
             }
-            Undo::Hang(id) => self
-                .world
-                .containers
-                .get_mut(&id)
-                .into_iter()
-                .for_each(|made| made.hangs = false),
+            Undo::Hang(id) => {
+                if let Some(made) = self.world.containers.get_mut(&id) {
+                    made.hangs = false;
+                }
+            }
             Undo::Daemon => self.begin_daemon(false, false),
         }
     }
@@ -488,25 +414,12 @@ impl Sim {
         self.world.disk_full = false;
         self.world.taken.clear();
         self.engine_up();
-        let all: Vec<(String, bool)> = self
-            .world
-            .containers
-            .iter()
-            .map(|(id, made)| (id.clone(), made.of.is_none()))
-            .collect();
-        for (id, foreign) in all {
-            if foreign {
-                self.world.containers.remove(&id);
-                continue;
-            }
-            self.world.containers.get_mut(&id).unwrap().hangs = false;
+        self.world.containers.retain(|_, made| made.of.is_some());
+        let all: Vec<String> = self.world.containers.keys().cloned().collect();
+        for id in all {
+            self.made(&id).hangs = false;
             self.thaw(&id);
-            if let Some(process) = self
-                .world
-                .containers
-                .get_mut(&id)
-                .and_then(|made| made.process.as_mut())
-            {
+            if let Some(process) = &mut self.made(&id).process {
                 process.flaps = false;
             }
         }

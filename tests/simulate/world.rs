@@ -13,7 +13,11 @@ use octo_local::spec::UnitId;
 use time::OffsetDateTime;
 
 use super::lease::Holder;
+use super::process::Phase;
 use super::process::Process;
+
+/// The volume with the database.
+pub(super) const DATA: &str = "p_sql-data";
 
 /// Virtual milliseconds since the beginning of the run.
 pub(super) type Ms = u64;
@@ -59,7 +63,7 @@ pub(super) struct World {
 }
 
 /// A container.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Made {
     pub(super) name: String,
     /// Its labels; none: it is not ours.
@@ -93,8 +97,9 @@ pub(super) struct Made {
     pub(super) process: Option<Process>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Doing {
+    #[default]
     Created,
     Running,
     Paused,
@@ -108,7 +113,7 @@ pub(super) struct Network {
     pub(super) ours: bool,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Volume {
     pub(super) ours: bool,
     pub(super) data: Option<Data>,
@@ -131,6 +136,14 @@ pub(super) struct Data {
 /// The version of Octopus Server in an image: the number in its ID.
 pub(super) fn version_of(image_id: &str) -> u32 {
     image_id.rsplit(':').next().unwrap().parse().unwrap()
+}
+
+/// The name of a unit's container.
+pub(super) fn name_of(unit: UnitId) -> String {
+    match unit {
+        UnitId::Sql => "p-db-1".to_owned(),
+        UnitId::Node(_) | UnitId::Tentacle(_) => format!("p-{unit}"),
+    }
 }
 
 impl World {
@@ -174,32 +187,27 @@ impl World {
     }
 
     /// What listens on a port of the host.
-    pub(super) fn listener(&self, port: u16) -> Option<&Made> {
-        self.containers
-            .values()
-            .find(|made| made.process.is_some() && made.ports.contains(&port))
+    pub(super) fn listener(&self, port: u16) -> Option<(&String, &Made, &Process)> {
+        let mut all = self.containers.iter();
+        all.find_map(|(id, made)| {
+            let process = made.process.as_ref()?;
+            made.ports.contains(&port).then_some((id, made, process))
+        })
     }
 
     /// What is not ours, for comparing.
     pub(super) fn foreign(&self) -> String {
-        let containers: Vec<_> = self
-            .containers
-            .iter()
-            .filter(|(_, made)| made.of.is_none())
-            .map(|(id, made)| (id, &made.name, made.doing, made.runs))
-            .collect();
-        let networks: Vec<_> = self
-            .networks
-            .iter()
-            .filter(|(_, network)| !network.ours)
-            .collect();
-        let volumes: Vec<_> = self
-            .volumes
-            .iter()
-            .filter(|(_, volume)| !volume.ours)
-            .map(|(name, _)| name)
-            .collect();
-        format!("{containers:?} {networks:?} {volumes:?}")
+        let containers = self.containers.iter().filter(|(_, made)| made.of.is_none());
+        let containers = containers.map(|(id, made)| (id, &made.name, made.doing, made.runs));
+        let networks = self.networks.iter().filter(|(_, network)| !network.ours);
+        let volumes = self.volumes.iter().filter(|(_, volume)| !volume.ours);
+        let volumes = volumes.map(|(name, _)| name);
+        format!(
+            "{:?} {:?} {:?}",
+            containers.collect::<Vec<_>>(),
+            networks.collect::<Vec<_>>(),
+            volumes.collect::<Vec<_>>()
+        )
     }
 
     /// The networks with our label.
@@ -218,18 +226,20 @@ impl World {
             .collect()
     }
 
-    /// What the engine's list says of our containers.
-    pub(super) fn list(&self) -> Vec<Listed> {
-        let listed = |(id, _, made): (&String, UnitId, &Made)| Listed {
-            id: id.clone(),
-            doing: made.doing,
-            networks: if made.doing == Doing::Created {
-                BTreeSet::new()
-            } else {
-                made.networks.clone()
-            },
+    /// What the engine's list says of our containers: neither when a run began nor how it ended, nor
+    /// the networks of what was never started.
+    pub(super) fn list(&self) -> Vec<Container> {
+        let listed = |(id, _, made): (&String, UnitId, &Made)| {
+            let mut networks = made.networks.clone();
+            networks.retain(|_| made.doing != Doing::Created);
+            Some(Container {
+                run: made.run(String::new(), -1, false),
+                networks,
+                engine_restarts: false,
+                ..self.inspect(id)?
+            })
         };
-        self.all_ours().map(listed).collect()
+        self.all_ours().filter_map(listed).collect()
     }
 
     /// What inspecting a container says.
@@ -243,7 +253,7 @@ impl World {
             digest,
             image: made.image.clone(),
             image_id: made.image_id.clone(),
-            run: made.run(),
+            run: made.run(made.started_at.clone(), made.code, made.oom),
             networks: made.networks.clone(),
             network_mode: String::new(),
             engine_restarts: made.armed,
@@ -260,23 +270,31 @@ impl World {
 
     /// The run that a container is in, if it runs.
     pub(super) fn instance(&self, id: &str) -> Option<Instance> {
-        let made = self
-            .containers
-            .get(id)
-            .filter(|made| made.process.is_some())?;
-        Some(Instance {
-            id: id.to_owned(),
-            started_at: made.started_at.clone(),
-        })
+        self.process(id)?;
+        self.inspect(id)?.instance()
     }
-}
 
-/// A container as the engine's list has it.
-#[derive(Clone, Debug)]
-pub(super) struct Listed {
-    pub(super) id: String,
-    pub(super) doing: Doing,
-    pub(super) networks: BTreeSet<String>,
+    /// The process in a container.
+    pub(super) fn process(&self, id: &str) -> Option<&Process> {
+        self.containers.get(id)?.process.as_ref()
+    }
+
+    /// What SQL Server keeps in the data volume.
+    pub(super) fn data(&self) -> Option<&Data> {
+        self.volumes.get(DATA)?.data.as_ref()
+    }
+
+    /// Whether a SQL Server of ours is up, perhaps without an answer.
+    pub(super) fn sql_is_up(&self) -> bool {
+        let mut ours = self.ours();
+        ours.any(|(_, unit, made)| unit == UnitId::Sql && made.phase() == Some(Phase::Ready))
+    }
+
+    /// A node that runs, and that the daemon started.
+    pub(super) fn node_by_us(&self) -> Option<(&String, UnitId, &Made)> {
+        let mut nodes = self.ours().filter(|(_, unit, _)| unit.is_server());
+        nodes.find(|(_, _, made)| made.runs_by_us())
+    }
 }
 
 impl Made {
@@ -285,16 +303,42 @@ impl Made {
         matches!(self.doing, Doing::Running | Doing::Paused)
     }
 
-    fn run(&self) -> Run {
-        let started_at = self.started_at.clone();
+    /// Where its process stands.
+    pub(super) fn phase(&self) -> Option<Phase> {
+        self.process.as_ref().map(|process| process.phase)
+    }
+
+    /// Whether it would serve, were it not frozen.
+    pub(super) fn serves(&self) -> bool {
+        let serves = |process: &Process| process.phase == Phase::Ready && !process.hung;
+        self.process.as_ref().is_some_and(serves)
+    }
+
+    /// Whether it serves whoever asks it.
+    pub(super) fn answers(&self) -> bool {
+        self.doing == Doing::Running && self.serves()
+    }
+
+    /// Whether nothing comes of asking it.
+    pub(super) fn is_silent(&self) -> bool {
+        let hung = self.process.as_ref().is_some_and(|process| process.hung);
+        hung || self.doing == Doing::Paused
+    }
+
+    /// Whether our own call started what runs in it.
+    pub(super) fn runs_by_us(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.by_us)
+    }
+
+    fn run(&self, started_at: String, code: i64, oom: bool) -> Run {
         match self.doing {
             Doing::Created => Run::Created,
             Doing::Running => Run::Running { started_at },
             Doing::Paused => Run::Paused { started_at },
             Doing::Exited => Run::Exited {
                 started_at,
-                code: self.code,
-                oom: self.oom,
+                code,
+                oom,
                 error: String::new(),
             },
             Doing::Removing => Run::Removing,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::Soak;
-use super::chance::Chance;
 use super::host::Load;
+use crate::kit::chance::Chance;
 use crate::kit::process::wait_until;
 
 /// How long something is frozen or loaded: longer than three probes of a unit that is well take.

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use super::NODES;
 use super::Soak;
-use super::chance::Chance;
 use super::faults::Fault;
 use super::faults::Moved;
+use crate::kit::chance::Chance;
 use crate::kit::http;
 use crate::kit::process::wait_until;
 

@@ -288,7 +288,7 @@ async fn must_be_on_this_engine(context: &Context) -> Result<(), Failure> {
     );
     let there = kept.elsewhere(&here);
     there.map_or(Ok(()), |there| {
-        Err(Failure::problems(&[admit::moved(&there.0, &here.0)]))
+        Err(Failure::problems(&[admit::moved(there.url(), here.url())]))
     })
 }
 

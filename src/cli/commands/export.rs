@@ -11,6 +11,7 @@ use crate::cli::args::ExportFlags;
 use crate::cli::context::Context;
 use crate::cli::daemon_client::request;
 use crate::cli::daemon_client::request::Wish;
+use crate::cli::exported;
 use crate::cli::outcome::CONFIGURATION;
 use crate::cli::outcome::Failure;
 use crate::cli::outcome::Outcome;
@@ -23,10 +24,8 @@ use crate::config::values::differences;
 use crate::daemon::store::Data;
 use crate::daemon::store::Stored;
 use crate::export::File;
-use crate::export::Source;
 use crate::export::compose;
 use crate::export::kubernetes;
-use crate::export::source::Ran;
 
 /// The list of what an export wrote: by it a later one knows its own directory.
 const WRITTEN: &str = ".octo-local-export";
@@ -48,22 +47,12 @@ pub async fn export(context: &Context, flags: &ExportFlags) -> Outcome {
     must_be_this_stack(context, &stored).await?;
     tell_drift(&stored, config);
     let working_dir = context.files.directory.display().to_string();
-    let mut source = Source {
-        config,
-        project: &context.project,
-        working_dir: &working_dir,
-        master_key: &Secret::default(),
-        ran: None,
-        has_data: stored.spec.is_some(),
-    };
+    let no_key = Secret::default();
+    let mut source = exported::source(context, config, &stored, &working_dir, &no_key);
     let data = Data::of(&source.stack());
     let key = master_key(&stored, config.octopus.master_key.as_ref(), &data)
         .map_err(|problem| Failure::problems(&[problem]))?;
     source.master_key = &key;
-    source.ran = stored.ran_on(&data).map(|ran| Ran {
-        image: &ran.image,
-        version: &ran.version,
-    });
     match &flags.command {
         ExportCommand::Compose { out: None } => {
             show(&compose::export(&source));

@@ -91,7 +91,8 @@ async fn facts(context: &Context) -> Result<Facts, String> {
     // The engine of now, also where a context chose it; HOME and DOCKER_CONFIG lead to what `docker
     // login` left.
     environment.extend(
-        (endpoint.0 != USUAL_ENGINE).then(|| ("DOCKER_HOST".to_owned(), endpoint.0.clone())),
+        (endpoint.url() != USUAL_ENGINE)
+            .then(|| ("DOCKER_HOST".to_owned(), endpoint.url().to_owned())),
     );
     environment.extend(["HOME", "DOCKER_CONFIG"].into_iter().filter_map(variable));
     let facts = Facts {
@@ -102,7 +103,7 @@ async fn facts(context: &Context) -> Result<Facts, String> {
         directory: stack_directory(context).await,
         places: [context.paths.state.clone(), context.paths.runtime.clone()],
         environment,
-        engine_is_local: endpoint.0.starts_with(SOCKET),
+        engine_is_local: endpoint.url().starts_with(SOCKET),
         is_system: rustix::process::geteuid().is_root(),
         version: version().await,
         stop_limit: timing(context).await.orderly_end(),

@@ -15,9 +15,10 @@ use crate::reconcile::observed::Instance;
 use crate::spec::UnitId;
 
 impl Core {
-    /// Keeps a volume as long as its data is read or written as a whole, and each stop back until the disk has that it is we who end this run: another daemon may
-    /// be the one that sees its end, and must not take it for a failure. A disk that does not take
-    /// it keeps nobody waiting, and nor does anything once a person is in a hurry.
+    /// Keeps a volume as long as its data is read or written as a whole, and each stop back until the
+    /// disk has that it is we who end this run: another daemon may be the one that sees its end, and
+    /// must not take it for a failure. A disk that does not take it keeps nobody waiting, and nor does
+    /// anything once a person is in a hurry.
     pub(super) fn keep_back_stops(&mut self, actions: Vec<Action>) -> Vec<Action> {
         let waits = self.keeping.is_well() && !self.state.desired.hurry;
         let on_disk = self.keeping.on_disk();

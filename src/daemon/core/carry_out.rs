@@ -6,8 +6,6 @@ use super::Core;
 use super::keeping::Kept;
 use super::wish::Admitted;
 use crate::config::Pull;
-use crate::daemon::message::Accepted;
-use crate::daemon::message::Answer;
 use crate::daemon::message::Denied;
 use crate::daemon::message::DownPace;
 use crate::daemon::message::PasswordStep;
@@ -52,47 +50,13 @@ impl Core {
             && let Some(words) = self.refusal_without_a_disk(&admitted, &candidate, why)
         {
             let denied = Denied::Because(words);
-            self.reply(
-                id,
-                match admitted {
-                    Admitted::Up(_) => Answer::Up(Err(denied)),
-                    Admitted::Down { .. }
-                    | Admitted::Restart(_)
-                    | Admitted::Stop(_)
-                    | Admitted::Drain(_)
-                    | Admitted::Undrain(_)
-                    | Admitted::Restore(_)
-                    | Admitted::RollBack
-                    | Admitted::Password(_)
-                    | Admitted::Quiesce(_)
-                    | Admitted::Tentacle(..)
-                    | Admitted::Start(_) => Answer::Wished(Err(denied)),
-                },
-            );
+            self.reply(id, admitted.answer(Err(denied)));
             return self.go_on_as_before();
         }
         self.keeping.edit(|stored| *stored = candidate);
         let generation = self.requests.on_taken(id, &admitted);
         self.apply(&admitted);
-        let answer = match admitted {
-            Admitted::Up(up) => Answer::Up(Ok(Accepted {
-                generation,
-                notes: up.notes,
-                changes: up.changes,
-            })),
-            Admitted::Down { .. }
-            | Admitted::Restart(_)
-            | Admitted::Stop(_)
-            | Admitted::Drain(_)
-            | Admitted::Undrain(_)
-            | Admitted::Restore(_)
-            | Admitted::RollBack
-            | Admitted::Password(_)
-            | Admitted::Quiesce(_)
-            | Admitted::Tentacle(..)
-            | Admitted::Start(_) => Answer::Wished(Ok(generation)),
-        };
-        self.reply(id, answer);
+        self.reply(id, admitted.answer(Ok(generation)));
     }
 
     fn refusal_without_a_disk(

@@ -263,10 +263,10 @@ impl Core {
     fn queue_if_here(&mut self, id: RequestId, wished: Wished, asked: Option<&Endpoint>) {
         let here = &self.setup.endpoint;
         let problem = match asked.filter(|asked| !asked.is_same(here)) {
-            Some(asked) => Some(admit::another_engine(&here.0, &asked.0)),
+            Some(asked) => Some(admit::another_engine(here.url(), asked.url())),
             None => {
                 let elsewhere = self.keeping.stored().elsewhere(here);
-                elsewhere.map(|there| admit::moved(&there.0, &here.0))
+                elsewhere.map(|there| admit::moved(there.url(), here.url()))
             }
         };
         match problem {
@@ -288,7 +288,7 @@ impl Core {
         }
         let other = request.endpoint.as_ref();
         if let Some(asked) = other.filter(|asked| !asked.is_same(&self.setup.endpoint)) {
-            let problem = admit::another_engine(&self.setup.endpoint.0, &asked.0);
+            let problem = admit::another_engine(self.setup.endpoint.url(), asked.url());
             return self.refuse(id, *purpose, Denied::Problems(vec![problem]));
         }
         if self.unchanged(request).is_some() {
@@ -342,7 +342,7 @@ impl Core {
             spec: self.spec_for(request, &Secret::default()),
             elsewhere: kept
                 .elsewhere(here)
-                .map(|there| (there.0.clone(), here.0.clone())),
+                .map(|there| (there.url().to_owned(), here.url().to_owned())),
             name_on_purpose: request.name_on_purpose,
             seen: self.state.seen.clone(),
             ready: records

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 
 use crate::config::Config;
 use crate::config::Secret;
+use crate::daemon::message::Accepted;
+use crate::daemon::message::Answer;
+use crate::daemon::message::Denied;
 use crate::daemon::message::DownPace;
 use crate::daemon::message::PasswordStep;
 use crate::daemon::message::RestoreStep;
@@ -97,6 +100,28 @@ impl Admitted {
             | Self::Quiesce(_)
             | Self::Password(PasswordStep::Written)
             | Self::Tentacle(..) => false,
+        }
+    }
+
+    /// What whoever asked is answered: as which of all wishes it was taken, or why it was not.
+    pub(super) fn answer(self, taken: Result<u64, Denied>) -> Answer {
+        match self {
+            Self::Up(up) => Answer::Up(taken.map(|generation| Accepted {
+                generation,
+                notes: up.notes,
+                changes: up.changes,
+            })),
+            Self::Down { .. }
+            | Self::Restart(_)
+            | Self::Stop(_)
+            | Self::Drain(_)
+            | Self::Undrain(_)
+            | Self::Start(_)
+            | Self::Restore(_)
+            | Self::RollBack
+            | Self::Password(_)
+            | Self::Quiesce(_)
+            | Self::Tentacle(..) => Answer::Wished(taken),
         }
     }
 

@@ -39,7 +39,7 @@ pub(in crate::daemon) async fn look(
     invalidated: Invalidated,
     mut cache: ObservationCache,
 ) -> Looked {
-    forget(&mut cache, &invalidated);
+    invalidated.forget_in(&mut cache);
     let looking = async {
         let engine = match engine {
             Some(engine) => engine,
@@ -53,21 +53,6 @@ pub(in crate::daemon) async fn look(
         Err(_) => Err(format!("no answer within {} s", LOOK_LIMIT.as_secs())),
     };
     Looked { seen, cache }
-}
-
-fn forget(cache: &mut ObservationCache, invalidated: &Invalidated) {
-    if invalidated.everything {
-        return cache.forget();
-    }
-    for id in &invalidated.containers {
-        cache.forget_container(id);
-    }
-    if invalidated.infrastructure {
-        cache.forget_infrastructure();
-    }
-    if invalidated.images {
-        cache.forget_images();
-    }
 }
 
 /// Passes on the engine's events until their stream ends, and says why it did.

@@ -8,17 +8,15 @@ use serde_json::json;
 
 use crate::cli::context::Context;
 use crate::cli::daemon_client::request;
+use crate::cli::exported;
 use crate::cli::outcome::CONFIGURATION;
 use crate::cli::outcome::Failure;
 use crate::config::Config;
 use crate::config::Secret;
-use crate::daemon::store::Data;
 use crate::daemon::store::Stored;
 use crate::engine::observe::ObservationCache;
-use crate::export::Source;
 use crate::export::kubernetes::cluster::Cluster;
 use crate::export::kubernetes::options::Options;
-use crate::export::source::Ran;
 use crate::kubernetes::Seen;
 use crate::kubernetes::handover::Here;
 use crate::reconcile::observed::Run;
@@ -58,23 +56,9 @@ impl Applied {
 
     /// The version that runs, as a tag.
     pub(super) fn tag(&self, context: &Context) -> String {
-        let source = Source {
-            config: &self.config,
-            project: &context.project,
-            working_dir: &self.spec.working_dir,
-            master_key: &Secret::default(),
-            ran: self.ran(),
-            has_data: true,
-        };
+        let (dir, no_key) = (&self.spec.working_dir, Secret::default());
+        let source = exported::source(context, &self.config, &self.stored, dir, &no_key);
         source.tag().to_owned()
-    }
-
-    fn ran(&self) -> Option<Ran<'_>> {
-        let data = Data::of(&self.spec);
-        self.stored.ran_on(&data).map(|ran| Ran {
-            image: &ran.image,
-            version: &ran.version,
-        })
     }
 
     /// The names that the nodes have in the database.
@@ -125,19 +109,8 @@ pub(super) async fn differences(context: &Context, seen: &Seen, has_sql: bool) -
     let config = &resolved.config;
     let stored = context.applied().await.unwrap_or_default();
     let working_dir = context.files.directory.display().to_string();
-    let mut source = Source {
-        config,
-        project: &context.project,
-        working_dir: &working_dir,
-        master_key: &Secret::default(),
-        ran: None,
-        has_data: stored.spec.is_some(),
-    };
-    let data = Data::of(&source.stack());
-    source.ran = stored.ran_on(&data).map(|ran| Ran {
-        image: &ran.image,
-        version: &ran.version,
-    });
+    let no_key = Secret::default();
+    let source = exported::source(context, config, &stored, &working_dir, &no_key);
     let there = by_name(&seen.set.env);
     let dind = there
         .get("DISABLE_DIND")
