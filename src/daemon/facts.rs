@@ -180,8 +180,10 @@ impl Question {
             facts.versions.saving = self.saving(&facts).await;
             facts.versions.online = self.online().await;
         }
-        if !self.spec.demo {
+        if !self.spec.demo || self.limits_processors() {
             facts.host = self.engine.host().await.ok();
+        }
+        if !self.spec.demo {
             facts.versions.image = self.image_version().await?;
             facts.versions.database = self.installed_versions(&facts).await;
             if same_data {
@@ -192,6 +194,12 @@ impl Question {
             .await
             .unwrap_or_default();
         Ok(facts)
+    }
+
+    /// Whether an engine with fewer processors than a container may have makes none.
+    fn limits_processors(&self) -> bool {
+        let mut all = self.spec.containers();
+        all.any(|container| container.limits.processors.is_some())
     }
 
     /// Whether a node is there that was made of another image.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::admit::Look;
 use super::admit::Runner;
+use super::admit::missing;
 use super::admit::unfit;
 use crate::config::Config;
 use crate::config::Problem;
@@ -36,25 +37,10 @@ pub(super) async fn look(
         let Some(storage) = spec.volumes.get(kind.key) else {
             continue;
         };
-        let look = match storage {
-            Storage::Ours(_) => continue,
-            Storage::Theirs(name) => match engine.volume(name).await? {
-                None => Look::Absent,
-                Some(volume) if is_ours(&volume, spec) => Look::Ours,
-                Some(volume) if engine.endpoint.is_local() => {
-                    // One that this process may not enter is there all the same.
-                    match directory(volume.mountpoint).await {
-                        there @ Look::There { .. } => there,
-                        Look::Unknown | Look::Absent | Look::NoDirectory | Look::Ours => {
-                            Look::Unknown
-                        }
-                    }
-                }
-                Some(_) => Look::Unknown,
-            },
-            Storage::Directory(path) if engine.endpoint.is_local() => directory(path.clone()).await,
-            Storage::Directory(_) => Look::Unknown,
-        };
+        if storage.ours().is_some() {
+            continue;
+        }
+        let look = look_at_one(engine, spec, storage).await?;
         let runner = match &spec.sql {
             Some(sql) if kind.of_sql => {
                 Runner::of_sql(engine.image_user(&sql.image).await?.as_deref())
@@ -66,7 +52,39 @@ pub(super) async fn look(
             found.data = Some(look);
         }
     }
+    for mount in spec
+        .nodes
+        .iter()
+        .take(1)
+        .flat_map(|node| &node.extra_mounts)
+    {
+        let look = look_at_one(engine, spec, &mount.source).await?;
+        found.problems.extend(missing(mount, look));
+    }
     Ok(found)
+}
+
+async fn look_at_one(
+    engine: &Engine,
+    spec: &StackSpec,
+    storage: &Storage,
+) -> Result<Look, EngineError> {
+    let is_local = engine.endpoint.is_local();
+    Ok(match storage {
+        Storage::Ours(_) => Look::Ours,
+        Storage::Theirs(name) => match engine.volume(name).await? {
+            None => Look::Absent,
+            Some(volume) if is_ours(&volume, spec) => Look::Ours,
+            // One that this process may not enter is there all the same.
+            Some(volume) if is_local => match directory(volume.mountpoint).await {
+                there @ Look::There { .. } => there,
+                Look::Unknown | Look::Absent | Look::NoDirectory | Look::Ours => Look::Unknown,
+            },
+            Some(_) => Look::Unknown,
+        },
+        Storage::Directory(path) if is_local => directory(path.clone()).await,
+        Storage::Directory(_) => Look::Unknown,
+    })
 }
 
 fn is_ours(volume: &bollard::models::Volume, spec: &StackSpec) -> bool {

@@ -34,9 +34,14 @@ pub(super) fn judge(config: &Config, facts: &Facts, problems: &mut Vec<Problem>)
         problem(key, why.as_str(), fix)
     }));
     problems.extend(facts.ports.places.iter().cloned());
-    let Some((memory, architecture)) = facts.host.as_ref().filter(|_| !config.demo) else {
+    let Some(host) = &facts.host else {
         return;
     };
+    processors(config, host.processors, problems);
+    if config.demo {
+        return;
+    }
+    let (memory, architecture) = (&host.memory, &host.architecture);
     if config.sql.is_some() && *memory < SQL_MEMORY {
         let megabytes = memory / 1_000_000;
         problems.push(problem(
@@ -51,5 +56,26 @@ pub(super) fn judge(config: &Config, facts: &Facts, problems: &mut Vec<Problem>)
             format!("the Docker host is {architecture}; both images are for x86-64 only"),
             "use an x86-64 host",
         ));
+    }
+}
+
+/// An engine makes no container that may have more than there are.
+fn processors(config: &Config, there: u64, problems: &mut Vec<Problem>) {
+    let of_sql = config.sql.as_ref().and_then(|sql| sql.limits.processors);
+    let wanted = [
+        ("OCTOPUS_CPUS", config.octopus.limits.processors),
+        ("SQL_CPUS", of_sql),
+    ];
+    for (key, wanted) in wanted {
+        let Some(wanted) = wanted.filter(|wanted| wanted.is_more_than(there)) else {
+            continue;
+        };
+        let mut told = problem(
+            key,
+            format!("the Docker host has {there} processors"),
+            format!("set it to {there} or less, or leave it out"),
+        );
+        told.value = Some(wanted.to_string());
+        problems.push(told);
     }
 }

@@ -625,7 +625,11 @@ fn all_problems_of_the_host_come_at_once_and_none_advises_to_remove() {
             certificate: Some(("TLS_KEY".into(), "it is another's".into())),
             places: vec![problem("SQL_DATA", "it is gone", "bring it back")],
         },
-        host: Some((1_000_000_000, "aarch64".into())),
+        host: Some(Host {
+            memory: 1_000_000_000,
+            architecture: "aarch64".into(),
+            processors: 2,
+        }),
         ..Facts::default()
     };
     let (keys, words) = refused(ask(&config(&[], false), &Stored::default(), &facts, false));
