@@ -180,6 +180,9 @@ pub(super) struct State {
     pub(super) running: bool,
     #[serde(deserialize_with = "lenient")]
     pub(super) started_at: String,
+    /// Its first process, as the engine's host numbers it; 0 where it does not run.
+    #[serde(deserialize_with = "lenient")]
+    pub(super) pid: u32,
     #[serde(deserialize_with = "lenient")]
     pub(super) exit_code: Option<i64>,
     #[serde(deserialize_with = "lenient", rename = "OOMKilled")]

@@ -292,6 +292,12 @@ impl Sim {
         }
     }
 
+    /// The model's host is never short, nor is a container on it.
+    fn is_not_short(&mut self, epoch: u64, read: CoreEvent) {
+        let wait = self.chance.between(1, 20);
+        self.later(wait, Event::Deliver(epoch, Input::Event(read)));
+    }
+
     fn perform(&mut self, effect: Effect) {
         let Some(daemon) = &mut self.daemon else {
             return;
@@ -334,11 +340,9 @@ impl Sim {
                 self.begin_probe(number, unit, instance, &target, limit);
             }
             Effect::ReadLog(unit, instance) => self.read_log(unit, instance),
-            // The model's host is never short.
-            Effect::ReadPressure => {
-                let wait = self.chance.between(1, 20);
-                let read = Input::Event(CoreEvent::PressureRead(None));
-                self.later(wait, Event::Deliver(epoch, read));
+            Effect::ReadPressure => self.is_not_short(epoch, CoreEvent::PressureRead(None)),
+            Effect::ReadThrottling(unit, instance) => {
+                self.is_not_short(epoch, CoreEvent::ThrottlingRead(unit, instance, false));
             }
             Effect::Gather(id, inquiry) => {
                 let wait = self.chance.between(2, 200);
