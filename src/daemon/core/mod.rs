@@ -447,9 +447,27 @@ impl Core {
         if subject.is_empty() {
             tracing::info!("{what}");
         } else {
-            tracing::info!(subject, "{what}");
+            self.log(&subject, &what);
         }
         self.write_down(subject, what);
+    }
+
+    /// Says it in the log, of a unit with the phase that it has now and why, if there is more to say.
+    fn log(&self, subject: &str, what: &str) {
+        let Ok(unit) = subject.parse::<UnitId>() else {
+            tracing::info!(subject, "{what}");
+            return;
+        };
+        let status = self.status(self.now.mono);
+        let mut all = status.units.iter().chain(&status.tentacles);
+        match all.find(|one| one.unit == unit) {
+            Some(one) => {
+                let phase = one.phase.to_string();
+                let reason = Some(one.reason.as_str()).filter(|reason| !reason.is_empty());
+                tracing::info!(unit = subject, phase, reason, "{what}");
+            }
+            None => tracing::info!(unit = subject, "{what}"),
+        }
     }
 
     /// Says it in the history alone, where the log has a line of its own for it.
