@@ -630,6 +630,7 @@ fn odd_facts() -> Vec<fn(&mut Facts)> {
                 memory: 1024 * 1024 * 1024,
                 architecture: "arm64".to_owned(),
                 processors: 2,
+                ..Host::default()
             });
         },
     ]

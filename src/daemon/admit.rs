@@ -207,7 +207,7 @@ pub fn admit(asked: &Asked<'_>, stored: &Stored, facts: &Facts) -> Result<Admitt
     password(asked, stored, facts, &mut problems);
     versions::judge(asked, stored, facts, &mut problems, &mut notes);
     upgrade::judge(asked, stored, facts, &mut problems, &mut notes);
-    host::judge(asked.config, facts, &mut problems);
+    host::judge(asked.config, facts, &mut problems, &mut notes);
     owners::judge(asked, facts, &mut problems);
     newness(asked, facts, &mut notes);
     let key = key::choose(asked, stored, facts, &mut problems);

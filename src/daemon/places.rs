@@ -4,7 +4,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use super::admit::Directory;
 use super::admit::Look;
+use super::admit::Owners;
 use super::admit::Runner;
 use super::admit::missing;
 use super::admit::unfit;
@@ -14,6 +16,7 @@ use crate::config::storage::KINDS;
 use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::engine::ours;
+use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
 use crate::spec::Storage;
 
@@ -31,6 +34,7 @@ pub(super) async fn look(
     engine: &Engine,
     config: &Config,
     spec: &StackSpec,
+    maps_users: bool,
 ) -> Result<Places, EngineError> {
     let mut found = Places::default();
     for kind in &KINDS {
@@ -42,6 +46,8 @@ pub(super) async fn look(
         }
         let look = look_at_one(engine, spec, storage).await?;
         let runner = match &spec.sql {
+            // Nobody knows which number of the host's a container's user has.
+            _ if maps_users => Runner::Unjudged,
             Some(sql) if kind.of_sql => {
                 Runner::of_sql(engine.image_user(&sql.image).await?.as_deref())
             }
@@ -85,6 +91,34 @@ async fn look_at_one(
         Storage::Directory(path) if is_local => directory(path.clone()).await,
         Storage::Directory(_) => Look::Unknown,
     })
+}
+
+/// Whose the directories of volumes are, as this host shows them. An empty one gets its owner from the
+/// image, and one that this process may not enter says nothing.
+pub(super) async fn owners(engine: &Engine, node: &ContainerSpec) -> Owners {
+    let mut owners = Owners::default();
+    for (path, storage) in &node.mounts {
+        let Some(name) = storage.volume() else {
+            continue;
+        };
+        let Ok(Some(volume)) = engine.volume(name).await else {
+            continue;
+        };
+        if let Look::There {
+            owner: (uid, gid),
+            mode,
+            is_empty: false,
+        } = directory(volume.mountpoint).await
+        {
+            owners.directories.push(Directory {
+                path: path.clone(),
+                uid: uid.into(),
+                gid: gid.into(),
+                mode,
+            });
+        }
+    }
+    owners
 }
 
 fn is_ours(volume: &bollard::models::Volume, spec: &StackSpec) -> bool {

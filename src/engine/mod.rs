@@ -232,6 +232,12 @@ impl Engine {
         Ok(Host {
             memory,
             architecture: info.architecture.unwrap_or_default(),
+            bounds_memory: info.memory_limit != Some(false),
+            bounds_processors: info.cpu_cfs_quota != Some(false),
+            maps_users: info.security_options.iter().flatten().any(|option| {
+                let mut words = option.split(',');
+                words.any(|word| matches!(word, "name=rootless" | "name=userns"))
+            }),
             processors: info
                 .ncpu
                 .and_then(|all| u64::try_from(all).ok())
@@ -249,6 +255,13 @@ pub struct Host {
     pub architecture: String,
     /// How many of them; more than one has where the engine does not say.
     pub processors: u64,
+    /// Whether a container gets no more memory than it may have.
+    pub bounds_memory: bool,
+    /// The same of processors.
+    pub bounds_processors: bool,
+    /// Whether the users of containers have other numbers on the host: in a rootless engine, or with
+    /// `userns-remap`.
+    pub maps_users: bool,
 }
 
 /// The beginning of what may be long.
