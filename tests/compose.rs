@@ -156,6 +156,19 @@ fn assert_same(
         wanted.log_max_files.to_string(),
         "{name}"
     );
+    let limits = (wanted.limits.memory, wanted.limits.processors);
+    let (memory, processors) = limits;
+    let or_none = |limit: Option<String>| limit.unwrap_or_else(|| "0".to_owned());
+    assert_eq!(
+        text("mem_limit"),
+        or_none(memory.map(|one| one.to_string())),
+        "{name}"
+    );
+    assert_eq!(
+        text("cpus"),
+        or_none(processors.map(|one| one.to_string())),
+        "{name}"
+    );
     // compose adds a service's own name by itself; ours is the same for all nodes.
     let mut names = texts(&service["networks"]["default"]["aliases"]);
     names.insert(name.to_owned());
@@ -226,6 +239,10 @@ fn the_compose_file_is_the_stack_with_every_variable_set() {
         ("PRIVILEGED", "false"),
         ("MSSQL_PID", "Developer"),
         ("SQL_MEMORY_LIMIT_MB", "4096"),
+        ("SQL_MEMORY", "5g"),
+        ("SQL_CPUS", "2"),
+        ("OCTOPUS_MEMORY", "4g"),
+        ("OCTOPUS_CPUS", "1.5"),
         ("SQL_BIND_ADDRESS", "127.0.0.2"),
         ("SQL_PORT", "1500"),
         ("BIND_ADDRESS", "127.0.0.3"),

@@ -47,6 +47,7 @@ use octo_local::daemon::store::Loaded;
 use octo_local::daemon::store::Stored;
 use octo_local::daemon::store::Wish;
 use octo_local::engine::Endpoint;
+use octo_local::engine::Host;
 use octo_local::reconcile::Goal;
 use octo_local::reconcile::Mono;
 use octo_local::reconcile::Observed;
@@ -624,7 +625,14 @@ fn odd_facts() -> Vec<fn(&mut Facts)> {
                 serves: true,
             });
         },
-        |facts| facts.host = Some((1024 * 1024 * 1024, "arm64".to_owned())),
+        |facts| {
+            facts.host = Some(Host {
+                memory: 1024 * 1024 * 1024,
+                architecture: "arm64".to_owned(),
+                processors: 2,
+                ..Host::default()
+            });
+        },
     ]
 }
 

@@ -15,6 +15,7 @@ mod front_door;
 mod handover;
 mod interrupt;
 mod master_key;
+mod more_of_host;
 mod ours;
 mod persons;
 mod places;

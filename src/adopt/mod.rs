@@ -15,6 +15,7 @@
 //! one died. Nothing of the old stack is removed before it is forgotten, save its network, which an
 //! engine makes again.
 
+mod containers;
 pub mod found;
 pub mod record;
 pub mod seen;

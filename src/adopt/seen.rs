@@ -45,6 +45,12 @@ pub struct Seen {
     pub user: String,
     /// It has full privileges.
     pub privileged: bool,
+    /// Host names that it knows beyond its networks', as `name:address`.
+    pub extra_hosts: Vec<String>,
+    /// The memory that it may have, in bytes; 0 is no limit.
+    pub memory: u64,
+    /// The processors that it may have, in thousand-millionths of one; 0 is no limit.
+    pub nano_cpus: u64,
 }
 
 /// Something mounted.
@@ -54,6 +60,8 @@ pub struct Mounted {
     pub target: String,
     /// What.
     pub source: Source,
+    /// The container may not write to it.
+    pub read_only: bool,
 }
 
 /// What is mounted.
@@ -134,6 +142,11 @@ impl Seen {
             networks: networks(&value),
             user: text("/Config/User"),
             privileged: is("/HostConfig/Privileged"),
+            extra_hosts: items(&value, "/HostConfig/ExtraHosts")
+                .filter_map(|host| Some(host.as_str()?.to_owned()))
+                .collect(),
+            memory: number(&value, "/HostConfig/Memory"),
+            nano_cpus: processors(&value),
         };
         (!seen.id.is_empty()).then_some(seen)
     }
@@ -241,14 +254,37 @@ fn mounts(value: &Value) -> Vec<Mounted> {
             Some("tmpfs") => Source::Memory,
             _ => Source::Volume(text(mount, "Name")),
         },
+        read_only: mount["RW"].as_bool() == Some(false),
     };
     let listed = items(value, "/Mounts").map(of);
     // The engine lists these elsewhere.
     let memory = entries(value, "/HostConfig/Tmpfs").map(|(path, _)| Mounted {
         target: path.trim_end_matches('/').to_owned(),
         source: Source::Memory,
+        read_only: false,
     });
     listed.chain(memory).collect()
+}
+
+fn number(value: &Value, pointer: &str) -> u64 {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_u64)
+        .unwrap_or_default()
+}
+
+/// As `--cpus` says it, or as a share of a period of the scheduler's (0.1 s where it is not said).
+fn processors(value: &Value) -> u64 {
+    let period = match number(value, "/HostConfig/CpuPeriod") {
+        0 => 100_000,
+        period => period,
+    };
+    let by_share =
+        u128::from(number(value, "/HostConfig/CpuQuota")) * 1_000_000_000 / u128::from(period);
+    match number(value, "/HostConfig/NanoCpus") {
+        0 => u64::try_from(by_share).unwrap_or(u64::MAX),
+        said => said,
+    }
 }
 
 fn published(value: &Value) -> Vec<Published> {

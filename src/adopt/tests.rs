@@ -152,10 +152,11 @@ fn relatives_are_recognised_by_image_mounts_and_environment() {
     assert_eq!(value(&told, "EXTRA_NETWORKS"), "proxy");
     assert_eq!(value(&told, "OCTOPUS_IMAGE"), "registry.example/ours");
     let notes = variables::notes(&found).join("\n");
-    assert!(
-        notes.contains("mounts /certificates, which is not taken along"),
-        "{notes}"
+    assert_eq!(
+        value(&told, "EXTRA_MOUNTS"),
+        "/srv/octo/certificates:/certificates"
     );
+    assert!(!notes.contains("/certificates"), "{notes}");
     // An image of any name, by what is mounted or set in it.
     let [mut db, mut node] = relatives();
     db["Config"]["Image"] = json!("sql:1");
@@ -172,6 +173,79 @@ fn relatives_are_recognised_by_image_mounts_and_environment() {
     );
     db["Name"] = json!("/shopping_db_1");
     assert!(refused(&[db, node]).contains("none of its containers is a SQL Server"));
+}
+
+#[test]
+fn further_mounts_host_names_and_limits_come_along_where_they_can_be_said() {
+    let [mut db, mut node] = vendors();
+    let nameless = "0123456789abcdef".repeat(4);
+    let mounts = node["Mounts"].as_array_mut().unwrap();
+    let mut certificates = bind("/srv/certs", "/certs");
+    certificates["RW"] = json!(false);
+    mounts.extend([
+        certificates,
+        volume("shop_tools", "/opt/tools"),
+        volume(&nameless, "/nameless"),
+        bind("/srv/etc", "/etc"),
+        bind("/a,b", "/comma"),
+        bind("/var/run/docker.sock", "/var/run/docker.sock"),
+    ]);
+    let host = &mut node["HostConfig"];
+    host["ExtraHosts"] = json!(["git.example:10.0.0.5", "odd"]);
+    host["Memory"] = json!(4_294_967_296_u64);
+    (host["CpuQuota"], host["CpuPeriod"]) = (json!(150_000), json!(100_000));
+    db["HostConfig"]["NanoCpus"] = json!(2_000_000_000);
+    db["Mounts"]
+        .as_array_mut()
+        .unwrap()
+        .push(bind("/srv/sql-backups", "/backups"));
+    let of = |db: &Value, nodes: &[Value]| {
+        let all = [std::slice::from_ref(db), nodes].concat();
+        let found = found(&all);
+        (variables::told(&found), variables::notes(&found).join("\n"))
+    };
+    let (told, notes) = of(&db, &[node.clone()]);
+    for (key, expected) in [
+        (
+            "EXTRA_MOUNTS",
+            "/srv/certs:/certs:ro,shop_tools:/opt/tools,/var/run/docker.sock:/var/run/docker.sock",
+        ),
+        ("EXTRA_HOSTS", "git.example:10.0.0.5"),
+        ("OCTOPUS_MEMORY", "4g"),
+        ("OCTOPUS_CPUS", "1.5"),
+        ("SQL_MEMORY", "-"),
+        ("SQL_CPUS", "2"),
+    ] {
+        assert_eq!(value(&told, key), expected, "{key}");
+    }
+    for says in [
+        "/nameless",
+        "mounts /etc,",
+        "/comma",
+        "mounts /backups",
+        "1 more host name",
+    ] {
+        assert!(notes.contains(says), "{says}: {notes}");
+    }
+    assert!(!notes.contains("/opt/tools"), "{notes}");
+
+    // Where the nodes differ, only what all have comes along, and Docker-in-Docker has a socket of
+    // its own.
+    let mut other = node.clone();
+    (other["Id"], other["Name"]) = (json!("other"), json!("/shop-octopus-server-2"));
+    other["Mounts"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|mount| mount["Destination"] != "/certs");
+    other["HostConfig"]["Memory"] = json!(0);
+    for node in [&mut node, &mut other] {
+        node["HostConfig"]["Privileged"] = json!(true);
+    }
+    let (told, notes) = of(&db, &[node, other]);
+    assert_eq!(value(&told, "EXTRA_MOUNTS"), "shop_tools:/opt/tools");
+    for says in ["/certs", "docker.sock", "have other limits"] {
+        assert!(notes.contains(says), "{says}: {notes}");
+    }
 }
 
 #[test]

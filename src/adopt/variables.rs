@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::containers;
 use super::found::Found;
 use super::found::Whereabouts;
 use super::found::problem;
@@ -49,6 +50,8 @@ pub fn told(found: &Found) -> Variables {
     };
     of_sql(&found.sql, &mut told);
     of_node(found, node, &mut told);
+    let more = containers::told(found).into_iter();
+    told.extend(more.map(|(key, value)| (key.to_owned(), Secret::new(value))));
     for kind in &KINDS {
         if let Some(Whereabouts::Mounted(place)) = found.data.get(kind.key) {
             told.insert(kind.variable.to_owned(), Secret::new(place.to_string()));
@@ -315,15 +318,8 @@ pub fn notes(found: &Found) -> Vec<String> {
                 one.name
             )
         }));
-        for mount in &one.mounts {
-            if !is_known(one.id == found.sql.id, &mount.target) {
-                notes.push(format!(
-                    "{} mounts {}, which is not taken along; the old container keeps it",
-                    one.name, mount.target
-                ));
-            }
-        }
     }
+    notes.extend(containers::notes(found));
     notes.extend(polling_that_moves(found));
     if !found.sql.user.is_empty() {
         notes.push(format!(
@@ -353,17 +349,6 @@ pub fn notes(found: &Found) -> Vec<String> {
         }
     }
     notes
-}
-
-/// Whether what is mounted there is data that is taken along, or is made anew anyway: a cache, and
-/// the images of Docker-in-Docker.
-fn is_known(is_sql: bool, target: &str) -> bool {
-    let within = |path: &str| target == path || target.starts_with(&format!("{path}/"));
-    let kinds = KINDS.iter().filter(|kind| kind.of_sql == is_sql);
-    kinds.map(|kind| kind.path).any(within)
-        || ["/cache", "/var/lib/docker"]
-            .iter()
-            .any(|path| within(path))
 }
 
 /// A variable and its value as it may be shown.

@@ -18,6 +18,7 @@ use super::Timing;
 use super::backup::BackupConfig;
 use super::front_door::FrontDoorConfig;
 use super::keys;
+use super::limits::Limits;
 use super::ports::PortsConfig;
 use super::storage::Places;
 use super::versioned;
@@ -54,6 +55,7 @@ impl Default for SqlConfig {
             bind: keys::default_as("SQL_BIND_ADDRESS"),
             memory_limit_mb: keys::default_as("SQL_MEMORY_LIMIT_MB"),
             edition: keys::default_as("MSSQL_PID"),
+            limits: Limits::default(),
             extra: BTreeMap::new(),
         }
     }
@@ -76,6 +78,9 @@ impl Default for OctopusConfig {
     fn default() -> Self {
         Self {
             networks: Vec::new(),
+            extra_mounts: Vec::new(),
+            extra_hosts: Vec::new(),
+            limits: Limits::default(),
             user: None,
             image: keys::default_as("OCTOPUS_IMAGE"),
             tag: keys::default_as("OCTOPUS_SERVER_TAG"),

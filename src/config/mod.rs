@@ -8,6 +8,8 @@ pub mod front_door;
 pub mod image;
 pub mod keys;
 pub mod licence;
+pub mod limits;
+pub mod mounts;
 pub mod network;
 pub mod password;
 pub mod ports;
@@ -129,6 +131,9 @@ pub struct SqlConfig {
     pub memory_limit_mb: u32,
     /// `MSSQL_PID`, the edition.
     pub edition: String,
+    /// What its container may have at most.
+    #[serde(default)]
+    pub limits: limits::Limits,
     /// Vendor variables that a `.env` names.
     pub extra: BTreeMap<String, Secret>,
 }
@@ -188,6 +193,15 @@ pub struct OctopusConfig {
     /// Networks of others that the nodes join too.
     #[serde(default)]
     pub networks: Vec<String>,
+    /// What else they see of the host.
+    #[serde(default)]
+    pub extra_mounts: Vec<mounts::ExtraMount>,
+    /// Host names that they know beyond the network's.
+    #[serde(default)]
+    pub extra_hosts: Vec<mounts::ExtraHost>,
+    /// What each container may have at most.
+    #[serde(default)]
+    pub limits: limits::Limits,
     /// What is done when a new version does not come up.
     pub after_failed_upgrade: AfterFailedUpgrade,
     /// Tasks at once, per node.

@@ -2,6 +2,7 @@
 
 mod advice;
 mod backup;
+mod containers;
 mod database;
 mod front_door;
 mod octopus;

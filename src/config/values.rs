@@ -60,6 +60,15 @@ fn text(value: &dyn ToString) -> Secret {
     Secret::new(value.to_string())
 }
 
+fn shown_or_empty<T: ToString>(value: Option<T>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+fn list<T: ToString>(all: &[T]) -> Secret {
+    let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+    Secret::new(all.join(","))
+}
+
 fn of_database(config: &Config) -> Vec<(&'static str, Secret)> {
     let sql = config.sql.as_ref();
     let of_sql =
@@ -83,6 +92,14 @@ fn of_database(config: &Config) -> Vec<(&'static str, Secret)> {
             of_sql(|sql| sql.memory_limit_mb.to_string()),
         ),
         ("MSSQL_PID", of_sql(|sql| sql.edition.clone())),
+        (
+            "SQL_MEMORY",
+            of_sql(|sql| shown_or_empty(sql.limits.memory)),
+        ),
+        (
+            "SQL_CPUS",
+            of_sql(|sql| shown_or_empty(sql.limits.processors)),
+        ),
         ("DB_CONNECTION_STRING", given_connection_string(config)),
     ]
 }
@@ -117,6 +134,16 @@ fn of_octopus(config: &Config) -> Vec<(&'static str, Secret)> {
             text(&octopus.user.clone().unwrap_or_default()),
         ),
         ("EXTRA_NETWORKS", text(&octopus.networks.join(","))),
+        ("EXTRA_MOUNTS", list(&octopus.extra_mounts)),
+        ("EXTRA_HOSTS", list(&octopus.extra_hosts)),
+        (
+            "OCTOPUS_MEMORY",
+            text(&shown_or_empty(octopus.limits.memory)),
+        ),
+        (
+            "OCTOPUS_CPUS",
+            text(&shown_or_empty(octopus.limits.processors)),
+        ),
         (
             "TASK_CAP",
             octopus.task_cap.map(|cap| text(&cap)).unwrap_or_default(),
@@ -302,6 +329,12 @@ mod tests {
         ),
         ("MASTER_KEY", "AAAAAAAAAAAAAAAAAAAAAA=="),
         ("EXTRA_NETWORKS", "a,b"),
+        ("EXTRA_MOUNTS", "/srv/a:/a,tools:/opt/tools:ro"),
+        ("EXTRA_HOSTS", "a:10.0.0.1,b:host-gateway"),
+        ("OCTOPUS_MEMORY", "4g"),
+        ("OCTOPUS_CPUS", "1.5"),
+        ("SQL_MEMORY", "6g"),
+        ("SQL_CPUS", "2"),
         ("DISABLE_DIND", "Y"),
         ("TASK_CAP", "7"),
         ("OCTOPUS_NODE_2_TASK_CAP", "0"),

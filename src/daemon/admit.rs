@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use crate::config::Config;
 use crate::config::Problem;
 use crate::config::Secret;
+use crate::engine::Host;
 use crate::spec::StackSpec;
 
 use super::store::Data;
@@ -37,6 +38,7 @@ pub use owners::Owners;
 pub use places::Look;
 pub use places::Runner;
 pub use places::has_data;
+pub use places::missing;
 pub use places::unfit;
 pub use upgrade::LastSet;
 pub use upgrade::Online;
@@ -161,8 +163,8 @@ pub struct Facts {
     pub ports: Ports,
     /// The engine that what is kept is about, and this one, where they differ.
     pub elsewhere: Option<(String, String)>,
-    /// Memory of the engine's host, in bytes, and its processor.
-    pub host: Option<(u64, String)>,
+    /// What the engine's host has.
+    pub host: Option<Host>,
     /// What is known of versions of Octopus Server.
     pub versions: Versions,
 }
@@ -205,7 +207,7 @@ pub fn admit(asked: &Asked<'_>, stored: &Stored, facts: &Facts) -> Result<Admitt
     password(asked, stored, facts, &mut problems);
     versions::judge(asked, stored, facts, &mut problems, &mut notes);
     upgrade::judge(asked, stored, facts, &mut problems, &mut notes);
-    host::judge(asked.config, facts, &mut problems);
+    host::judge(asked.config, facts, &mut problems, &mut notes);
     owners::judge(asked, facts, &mut problems);
     newness(asked, facts, &mut notes);
     let key = key::choose(asked, stored, facts, &mut problems);

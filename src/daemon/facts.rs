@@ -156,7 +156,9 @@ impl Question {
             );
         }
         facts.ports.certificate = bad_certificate(&self.spec);
-        let found = places::look(&self.engine, &self.config, &self.spec).await?;
+        facts.host = self.engine.host().await.ok();
+        let maps_users = facts.host.as_ref().is_some_and(|host| host.maps_users);
+        let found = places::look(&self.engine, &self.config, &self.spec, maps_users).await?;
         facts.ports.places = found.problems;
         facts
             .ports
@@ -179,14 +181,13 @@ impl Question {
             facts.versions.online = self.online().await;
         }
         if !self.spec.demo {
-            facts.host = self.engine.host().await.ok();
             facts.versions.image = self.image_version().await?;
             facts.versions.database = self.installed_versions(&facts).await;
             if same_data {
                 facts.versions.node = self.node_version().await?;
             }
         }
-        facts.node.owners = tokio::time::timeout(OWNERS_LIMIT, self.owners())
+        facts.node.owners = tokio::time::timeout(OWNERS_LIMIT, self.owners(maps_users))
             .await
             .unwrap_or_default();
         Ok(facts)
@@ -307,14 +308,20 @@ impl Question {
         }
     }
 
-    /// Whose the directories are that nodes have, as one of them shows it. A question without an
-    /// answer is no reason to refuse anything.
-    async fn owners(&self) -> Owners {
+    /// Whose the directories are that nodes have, as one of them shows it; where there is none, as
+    /// this host shows the volumes' directories, if the numbers of users are the same there. A
+    /// question without an answer is no reason to refuse anything.
+    async fn owners(&self, maps_users: bool) -> Owners {
         let wanted = self.spec.nodes.first().filter(|node| node.user.is_some());
-        let mut nodes = self.seen.containers.iter();
-        let there = nodes.find(|one| one.unit != UnitId::Sql);
-        let (Some(wanted), Some(there)) = (wanted, there) else {
+        let Some(wanted) = wanted else {
             return Owners::default();
+        };
+        let mut nodes = self.seen.containers.iter();
+        let Some(there) = nodes.find(|one| one.unit != UnitId::Sql) else {
+            if maps_users || !self.engine.endpoint.is_local() {
+                return Owners::default();
+            }
+            return places::owners(&self.engine, wanted).await;
         };
         let mut owners = Owners::default();
         if let Ok(Some(file)) = self.engine.first_entry(&there.id, "/etc/passwd").await {

@@ -28,10 +28,14 @@ use super::paths;
 const JOURNAL: &str = "/run/systemd/journal/socket";
 /// Set by systemd where it reads what is written to standard error: which file that is.
 const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
-/// Begins the names of our fields; the journal's own have none like it.
+/// Begins the names of our fields. Without it `UNIT=` would be the field in which systemd names the
+/// service that a message is about (systemd.journal-fields(7)).
 const FIELD: &str = "OCTO_";
 /// The field that names what a line is about.
 const SUBJECT: &str = "subject";
+/// The same where that is a unit, with the phase that it is in and why.
+const UNIT: &str = "unit";
+const OF_A_UNIT: [&str; 2] = ["phase", "reason"];
 
 /// Logs from now on into a file of this path, else into the journal where systemd reads along, else
 /// to standard error.
@@ -138,6 +142,8 @@ impl<S: Subscriber> Layer<S> for Journal {
 struct Entry {
     message: String,
     subject: Option<String>,
+    is_unit: bool,
+    of_unit: Vec<(&'static str, String)>,
     others: Vec<(&'static str, String)>,
 }
 
@@ -149,7 +155,11 @@ impl Visit for Entry {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "message" => value.clone_into(&mut self.message),
-            SUBJECT => self.subject = Some(value.to_owned()),
+            name @ (SUBJECT | UNIT) => {
+                self.subject = Some(value.to_owned());
+                self.is_unit = name == UNIT;
+            }
+            name if OF_A_UNIT.contains(&name) => self.of_unit.push((name, value.to_owned())),
             name => self.others.push((name, value.to_owned())),
         }
     }
@@ -170,9 +180,13 @@ impl Entry {
         push(&mut bytes, "PRIORITY", priority(level));
         push(&mut bytes, "SYSLOG_IDENTIFIER", "octo-local");
         push(&mut bytes, "MESSAGE", &message);
-        let subject = self.subject.iter().map(|subject| (SUBJECT, subject));
-        let others = self.others.iter().map(|(name, value)| (*name, value));
-        for (name, value) in subject.chain(others) {
+        let subject = self.subject.iter();
+        let unit = subject.clone().filter(|_| self.is_unit);
+        let unit = unit.map(|unit| (UNIT, unit));
+        let subject = subject.map(|subject| (SUBJECT, subject));
+        let others = self.of_unit.iter().chain(&self.others);
+        let others = others.map(|(name, value)| (*name, value));
+        for (name, value) in subject.chain(unit).chain(others) {
             push(
                 &mut bytes,
                 &format!("{FIELD}{}", name.to_ascii_uppercase()),
@@ -227,7 +241,10 @@ mod tests {
         let layer = Journal::at(&path).unwrap();
         let subscriber = tracing_subscriber::registry().with(layer.with_filter(spoken()));
         tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(subject = "db", "started");
+            tracing::info!(subject = "image a:1", "fetched");
+            let (reason, none) = (Some("no answer\nat all"), None::<&str>);
+            tracing::info!(unit = "db", phase = "unready", reason, "not ready");
+            tracing::info!(unit = "db", phase = "ready", reason = none, "ready");
             tracing::warn!(words = "no such host", "the engine does not answer");
             tracing::debug!("not worth an entry");
             tracing::error!("one\ntwo");
@@ -240,7 +257,17 @@ mod tests {
         let name = "SYSLOG_IDENTIFIER=octo-local";
         assert_eq!(
             entry(),
-            format!("PRIORITY=6\n{name}\nMESSAGE=db: started\nOCTO_SUBJECT=db\n")
+            format!("PRIORITY=6\n{name}\nMESSAGE=image a:1: fetched\nOCTO_SUBJECT=image a:1\n")
+        );
+        let unit = "OCTO_SUBJECT=db\nOCTO_UNIT=db\nOCTO_PHASE";
+        let reason = "OCTO_REASON\n\u{10}\0\0\0\0\0\0\0no answer\nat all";
+        assert_eq!(
+            entry(),
+            format!("PRIORITY=6\n{name}\nMESSAGE=db: not ready\n{unit}=unready\n{reason}\n")
+        );
+        assert_eq!(
+            entry(),
+            format!("PRIORITY=6\n{name}\nMESSAGE=db: ready\n{unit}=ready\n")
         );
         assert_eq!(
             entry(),

@@ -100,6 +100,8 @@ pub enum Event {
     /// The pressure on the host's processors, memory and disks was read; none where it is not
     /// told.
     PressureRead(Option<Pressure>),
+    /// Whether a run wants more processors than it may have was read; false where it is not told.
+    ThrottlingRead(UnitId, Instance, bool),
     /// An action ended.
     Done(Action, Result<Outcome, Trouble>),
     /// What must be known before a configuration is admitted was gathered.
@@ -456,6 +458,9 @@ pub enum Effect {
     Lease(LeaseStep),
     /// Read the pressure on this host. Ends with [`Event::PressureRead`].
     ReadPressure,
+    /// Find out whether a run wants more processors than it may have. Ends with
+    /// [`Event::ThrottlingRead`].
+    ReadThrottling(UnitId, Instance),
     /// Ask a node that serves for its version. Ends with [`Event::VersionRead`].
     AskVersion(SocketAddr, Ran),
     /// Ask Octopus Server how many tasks run on a node. Ends with [`Event::TasksCounted`].

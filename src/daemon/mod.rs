@@ -26,5 +26,6 @@ pub mod shell;
 pub mod state_writer;
 pub mod store;
 mod tasks;
+pub mod throttling;
 
 pub use tasks::observe::LOOK_LIMIT;

@@ -4,8 +4,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use super::admit::Directory;
 use super::admit::Look;
+use super::admit::Owners;
 use super::admit::Runner;
+use super::admit::missing;
 use super::admit::unfit;
 use crate::config::Config;
 use crate::config::Problem;
@@ -13,6 +16,7 @@ use crate::config::storage::KINDS;
 use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::engine::ours;
+use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
 use crate::spec::Storage;
 
@@ -30,32 +34,20 @@ pub(super) async fn look(
     engine: &Engine,
     config: &Config,
     spec: &StackSpec,
+    maps_users: bool,
 ) -> Result<Places, EngineError> {
     let mut found = Places::default();
     for kind in &KINDS {
         let Some(storage) = spec.volumes.get(kind.key) else {
             continue;
         };
-        let look = match storage {
-            Storage::Ours(_) => continue,
-            Storage::Theirs(name) => match engine.volume(name).await? {
-                None => Look::Absent,
-                Some(volume) if is_ours(&volume, spec) => Look::Ours,
-                Some(volume) if engine.endpoint.is_local() => {
-                    // One that this process may not enter is there all the same.
-                    match directory(volume.mountpoint).await {
-                        there @ Look::There { .. } => there,
-                        Look::Unknown | Look::Absent | Look::NoDirectory | Look::Ours => {
-                            Look::Unknown
-                        }
-                    }
-                }
-                Some(_) => Look::Unknown,
-            },
-            Storage::Directory(path) if engine.endpoint.is_local() => directory(path.clone()).await,
-            Storage::Directory(_) => Look::Unknown,
-        };
+        if storage.ours().is_some() {
+            continue;
+        }
+        let look = look_at_one(engine, spec, storage).await?;
         let runner = match &spec.sql {
+            // Nobody knows which number of the host's a container's user has.
+            _ if maps_users => Runner::Unjudged,
             Some(sql) if kind.of_sql => {
                 Runner::of_sql(engine.image_user(&sql.image).await?.as_deref())
             }
@@ -66,7 +58,67 @@ pub(super) async fn look(
             found.data = Some(look);
         }
     }
+    for mount in spec
+        .nodes
+        .iter()
+        .take(1)
+        .flat_map(|node| &node.extra_mounts)
+    {
+        let look = look_at_one(engine, spec, &mount.source).await?;
+        found.problems.extend(missing(mount, look));
+    }
     Ok(found)
+}
+
+async fn look_at_one(
+    engine: &Engine,
+    spec: &StackSpec,
+    storage: &Storage,
+) -> Result<Look, EngineError> {
+    let is_local = engine.endpoint.is_local();
+    Ok(match storage {
+        Storage::Ours(_) => Look::Ours,
+        Storage::Theirs(name) => match engine.volume(name).await? {
+            None => Look::Absent,
+            Some(volume) if is_ours(&volume, spec) => Look::Ours,
+            // One that this process may not enter is there all the same.
+            Some(volume) if is_local => match directory(volume.mountpoint).await {
+                there @ Look::There { .. } => there,
+                Look::Unknown | Look::Absent | Look::NoDirectory | Look::Ours => Look::Unknown,
+            },
+            Some(_) => Look::Unknown,
+        },
+        Storage::Directory(path) if is_local => directory(path.clone()).await,
+        Storage::Directory(_) => Look::Unknown,
+    })
+}
+
+/// Whose the directories of volumes are, as this host shows them. An empty one gets its owner from the
+/// image, and one that this process may not enter says nothing.
+pub(super) async fn owners(engine: &Engine, node: &ContainerSpec) -> Owners {
+    let mut owners = Owners::default();
+    for (path, storage) in &node.mounts {
+        let Some(name) = storage.volume() else {
+            continue;
+        };
+        let Ok(Some(volume)) = engine.volume(name).await else {
+            continue;
+        };
+        if let Look::There {
+            owner: (uid, gid),
+            mode,
+            is_empty: false,
+        } = directory(volume.mountpoint).await
+        {
+            owners.directories.push(Directory {
+                path: path.clone(),
+                uid: uid.into(),
+                gid: gid.into(),
+                mode,
+            });
+        }
+    }
+    owners
 }
 
 fn is_ours(volume: &bollard::models::Volume, spec: &StackSpec) -> bool {

@@ -267,16 +267,39 @@ pub(super) fn binds_of(mounts: &BTreeMap<String, Storage>) -> Vec<String> {
 /// The directories among it. So mounted, one that is gone is refused; by `binds`, the engine would
 /// make an empty one.
 pub(super) fn directories_of(mounts: &BTreeMap<String, Storage>) -> Vec<Mount> {
-    let directory = |(path, storage): (&String, &Storage)| match storage {
-        Storage::Directory(source) => Some(Mount {
-            target: Some(path.clone()),
-            source: Some(source.clone()),
-            typ: Some(MountType::BIND),
-            ..Mount::default()
-        }),
+    let of = |(path, storage): (&String, &Storage)| match storage {
+        Storage::Directory(source) => Some(directory(path, source)),
         Storage::Ours(_) | Storage::Theirs(_) => None,
     };
-    mounts.iter().filter_map(directory).collect()
+    mounts.iter().filter_map(of).collect()
+}
+
+/// What else of the host is mounted. A volume goes by `binds`, as those of data do.
+fn extra_of(wanted: &ContainerSpec) -> (Vec<String>, Vec<Mount>) {
+    let (mut binds, mut directories) = (Vec::new(), Vec::new());
+    for extra in &wanted.extra_mounts {
+        let mode = if extra.read_only { "ro" } else { "rw" };
+        match &extra.source {
+            Storage::Ours(name) | Storage::Theirs(name) => {
+                binds.push(format!("{name}:{}:{mode}", extra.target));
+            }
+            Storage::Directory(source) => directories.push(Mount {
+                read_only: Some(extra.read_only),
+                ..directory(&extra.target, source)
+            }),
+        }
+    }
+    (binds, directories)
+}
+
+/// A directory, or a file, of the host.
+fn directory(path: &str, source: &str) -> Mount {
+    Mount {
+        target: Some(path.to_owned()),
+        source: Some(source.to_owned()),
+        typ: Some(MountType::BIND),
+        ..Mount::default()
+    }
 }
 
 fn endpoint_of(wanted: &ContainerSpec) -> EndpointSettings {
@@ -343,9 +366,15 @@ fn host_config(network_name: &str, wanted: &ContainerSpec) -> HostConfig {
         ("max-size", wanted.log_max_size.clone()),
         ("max-file", wanted.log_max_files.to_string()),
     ];
+    let (more_binds, more_directories) = extra_of(wanted);
+    let binds = [binds_of(&wanted.mounts), more_binds].concat();
+    let mounts = [directories_of(&wanted.mounts), more_directories].concat();
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     HostConfig {
-        binds: Some(binds_of(&wanted.mounts)),
-        mounts: Some(directories_of(&wanted.mounts)).filter(|mounts| !mounts.is_empty()),
+        binds: Some(binds),
+        mounts: Some(mounts).filter(|mounts| !mounts.is_empty()),
+        memory: wanted.limits.memory.map(|memory| number(memory.0)),
+        nano_cpus: wanted.limits.processors.map(|all| number(all.0)),
         port_bindings: Some(ports.collect()),
         extra_hosts: Some(wanted.extra_hosts.clone()).filter(|hosts| !hosts.is_empty()),
         network_mode: Some(network_name.to_owned()),

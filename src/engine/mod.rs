@@ -218,8 +218,8 @@ impl Engine {
             .map(|_| ())
     }
 
-    /// Memory in bytes and the processor of the engine's host.
-    pub async fn host(&self) -> Result<(u64, String), EngineError> {
+    /// What the engine's host has.
+    pub async fn host(&self) -> Result<Host, EngineError> {
         let info = self
             .call(
                 || "ask the engine about its host".to_owned(),
@@ -231,8 +231,39 @@ impl Engine {
             .mem_total
             .and_then(|bytes| u64::try_from(bytes).ok())
             .unwrap_or(u64::MAX);
-        Ok((memory, info.architecture.unwrap_or_default()))
+        Ok(Host {
+            memory,
+            architecture: info.architecture.unwrap_or_default(),
+            bounds_memory: info.memory_limit != Some(false),
+            bounds_processors: info.cpu_cfs_quota != Some(false),
+            maps_users: info.security_options.iter().flatten().any(|option| {
+                let mut words = option.split(',');
+                words.any(|word| matches!(word, "name=rootless" | "name=userns"))
+            }),
+            processors: info
+                .ncpu
+                .and_then(|all| u64::try_from(all).ok())
+                .unwrap_or(u64::MAX),
+        })
     }
+}
+
+/// What the engine's host has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// Memory, in bytes.
+    pub memory: u64,
+    /// The kind of its processors.
+    pub architecture: String,
+    /// How many of them; more than one has where the engine does not say.
+    pub processors: u64,
+    /// Whether a container gets no more memory than it may have.
+    pub bounds_memory: bool,
+    /// The same of processors.
+    pub bounds_processors: bool,
+    /// Whether the users of containers have other numbers on the host: in a rootless engine, or with
+    /// `userns-remap`.
+    pub maps_users: bool,
 }
 
 /// The beginning of what may be long.

@@ -258,6 +258,12 @@ impl Engine {
         Ok(environment_in(&self.inspected(id).await?))
     }
 
+    /// The first process of a container that runs, as the engine's host numbers it.
+    pub async fn process_of(&self, id: &str) -> Result<Option<u32>, EngineError> {
+        let pid = self.inspected(id).await?.state.pid;
+        Ok(u32::try_from(pid).ok().filter(|pid| *pid > 0))
+    }
+
     /// How to reach the SQL Server in a container, read off its environment and its published port,
     /// or its address on a bridge of this host where it publishes none.
     pub async fn database_of(&self, id: &str) -> Option<crate::spec::DatabaseTarget> {

@@ -188,7 +188,7 @@ pub(super) struct State {
     pub(super) status: String,
     #[serde(deserialize_with = "lenient")]
     pub(super) running: bool,
-    /// Of its own process, on the engine's host.
+    /// Its first process, as the engine's host numbers it; 0 where it does not run.
     #[serde(deserialize_with = "lenient")]
     pub(super) pid: i32,
     #[serde(deserialize_with = "lenient")]

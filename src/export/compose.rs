@@ -13,6 +13,7 @@ use crate::config::Secret;
 use crate::config::keys;
 use crate::dotenv::quote::quoted;
 use crate::spec::ContainerSpec;
+use crate::spec::ExtraMount;
 use crate::spec::StackSpec;
 use crate::spec::Storage;
 use crate::spec::UnitId;
@@ -46,7 +47,11 @@ struct Service {
     stop_grace_period: String,
     environment: BTreeMap<String, String>,
     ports: Vec<String>,
-    volumes: Vec<String>,
+    volumes: Vec<Mount>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mem_limit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpus: Option<String>,
     networks: BTreeMap<String, Joined>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     extra_hosts: Vec<String>,
@@ -54,6 +59,25 @@ struct Service {
     healthcheck: Healthcheck,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     depends_on: BTreeMap<String, Condition>,
+}
+
+/// What a service mounts.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum Mount {
+    /// As `source:target`.
+    Short(String),
+    /// What else of the host.
+    Long(Box<LongMount>),
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct LongMount {
+    r#type: &'static str,
+    source: String,
+    target: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    read_only: bool,
 }
 
 /// How a service joins a network.
@@ -144,10 +168,20 @@ fn project(source: &Source<'_>, stack: &StackSpec) -> Project {
         };
         Some((key.clone(), volume))
     });
+    let theirs = stack.nodes.first().into_iter();
+    let theirs = theirs.flat_map(|node| &node.extra_mounts);
+    let theirs = theirs.filter_map(|mount| mount.source.volume());
+    let extra = theirs.enumerate().map(|(number, name)| {
+        let volume = Volume {
+            name: name.to_owned(),
+            external: true,
+        };
+        (extra_volume(number), volume)
+    });
     Project {
         services: services.collect(),
         networks: others.chain([("default".to_owned(), own)]).collect(),
-        volumes: volumes.collect(),
+        volumes: volumes.chain(extra).collect(),
     }
 }
 
@@ -161,6 +195,31 @@ fn service_name(unit: UnitId) -> String {
 
 fn extra_network(number: usize) -> String {
     format!("extra-{}", number + 1)
+}
+
+fn extra_volume(number: usize) -> String {
+    format!("extra-{}", number + 1)
+}
+
+/// What else a container mounts.
+fn extra_mounts(container: &ContainerSpec) -> Vec<Mount> {
+    let mut volumes = 0;
+    let of = |mount: &ExtraMount| {
+        let (r#type, source) = match &mount.source {
+            Storage::Directory(path) => ("bind", escaped(path)),
+            Storage::Ours(_) | Storage::Theirs(_) => {
+                volumes += 1;
+                ("volume", extra_volume(volumes - 1))
+            }
+        };
+        Mount::Long(Box::new(LongMount {
+            r#type,
+            source,
+            target: escaped(&mount.target),
+            read_only: mount.read_only,
+        }))
+    };
+    container.extra_mounts.iter().map(of).collect()
 }
 
 fn service(stack: &StackSpec, container: &ContainerSpec) -> Service {
@@ -191,7 +250,12 @@ fn service(stack: &StackSpec, container: &ContainerSpec) -> Service {
         stop_grace_period: format!("{}s", container.stop_timeout_s),
         environment: environment(container),
         ports: container.ports.iter().map(published).collect(),
-        volumes: volumes.collect(),
+        volumes: volumes
+            .map(Mount::Short)
+            .chain(extra_mounts(container))
+            .collect(),
+        mem_limit: container.limits.memory.map(|limit| limit.to_string()),
+        cpus: container.limits.processors.map(|limit| limit.to_string()),
         networks: networks(container),
         extra_hosts: container
             .extra_hosts

@@ -415,6 +415,9 @@ impl Failure {
     }
 }
 
+/// What may bound the memory of a container.
+const MORE_MEMORY: &str = "give the host more memory, lower SQL_MEMORY_LIMIT_MB, or raise OCTOPUS_MEMORY or SQL_MEMORY where they are set";
+
 impl Cause {
     /// How it is treated.
     pub fn class(self) -> Class {
@@ -540,7 +543,7 @@ impl Cause {
             }
             Self::VolumeInUse => "stop the other container that mounts the volume",
             Self::PlaceGone => {
-                "bring it back (is its disk mounted?), or correct SQL_DATA, REPOSITORY, ARTIFACTS, TASK_LOGS, EVENT_EXPORTS, IMPORT"
+                "bring it back (is its disk mounted?), or correct SQL_DATA, REPOSITORY, ARTIFACTS, TASK_LOGS, EVENT_EXPORTS, IMPORT, EXTRA_MOUNTS"
             }
             Self::PortTaken => {
                 "stop what holds it, or choose another port (OCTOPUS_PORT, SQL_PORT)"
@@ -552,7 +555,7 @@ impl Cause {
             Self::NoSubnet => {
                 "remove unused networks with `docker network prune`, or widen default-address-pools"
             }
-            Self::OutOfMemory => "give the host more memory, or lower SQL_MEMORY_LIMIT_MB",
+            Self::OutOfMemory => MORE_MEMORY,
             Self::DatabaseUnreachable | Self::LostDatabase => {
                 "nothing: it is started again once the database answers"
             }

@@ -357,6 +357,14 @@ impl UnitRecords {
         self.units.values_mut().for_each(|record| record.pause(now));
     }
 
+    /// Takes in that this run of a unit gets too little to answer.
+    pub fn starve(&mut self, unit: UnitId, instance: &Instance, now: Mono) {
+        let record = self.units.get_mut(&unit);
+        if let Some(record) = record.filter(|record| record.instance() == Some(instance)) {
+            record.pause(now);
+        }
+    }
+
     /// The database is back: nodes connect again first.
     pub fn nodes_reconnect(&mut self, now: Mono) {
         for (_, record) in self.units.iter_mut().filter(|(unit, _)| unit.is_server()) {

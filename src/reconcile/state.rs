@@ -425,6 +425,12 @@ impl State {
         self.records.wake(now);
     }
 
+    /// Takes in that a run wants more processors than it may have: its silence is not held against
+    /// it for a while.
+    pub fn on_unit_starved(&mut self, unit: UnitId, instance: &Instance, now: Mono) {
+        self.records.starve(unit, instance, now);
+    }
+
     /// Whether a hold has reached its end: everything that is wanted serves as it is wanted.
     pub fn hold_is_over(&self, now: Mono) -> bool {
         let Some(spec) = self.desired.spec.as_ref() else {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::ContainerSpec;
 use super::DatabaseTarget;
+use super::ExtraMount;
 use super::FrontDoorSpec;
 use super::Port;
 use super::StackSpec;
@@ -14,6 +15,7 @@ use super::UnitId;
 use crate::config::Config;
 use crate::config::Secret;
 use crate::config::SqlConfig;
+use crate::config::mounts::HOST_GATEWAY;
 use crate::config::ports::HostPort;
 use crate::config::ports::Whose;
 use crate::config::project::ProjectName;
@@ -101,10 +103,27 @@ pub fn build(config: &Config, around: &BuildInput<'_>) -> StackSpec {
 /// Where a kind of data is: where a person wants it, else in a volume of the project's own.
 fn storage(config: &Config, around: &BuildInput<'_>, key: &str) -> Storage {
     match config.storage.get(key) {
-        Some(Place::Volume(name)) => Storage::Theirs(name.clone()),
-        Some(Place::Directory(path)) => Storage::Directory(directory(around.working_dir, path)),
+        Some(place) => theirs(around, place),
         None => Storage::Ours(format!("{}_{key}", around.project)),
     }
+}
+
+/// A place that a person chose.
+fn theirs(around: &BuildInput<'_>, place: &Place) -> Storage {
+    match place {
+        Place::Volume(name) => Storage::Theirs(name.clone()),
+        Place::Directory(path) => Storage::Directory(directory(around.working_dir, path)),
+    }
+}
+
+fn extra_mounts(config: &Config, around: &BuildInput<'_>) -> Vec<ExtraMount> {
+    let mounts = config.octopus.extra_mounts.iter();
+    let mounts = mounts.map(|mount| ExtraMount {
+        target: mount.target.clone(),
+        source: theirs(around, &mount.source),
+        read_only: mount.read_only,
+    });
+    mounts.collect()
 }
 
 /// A path as an engine takes it: absolute, with nothing in it that means nothing.
@@ -161,8 +180,16 @@ fn is_host(name: &str) -> bool {
 /// The engine puts the host's own address in the place of `host-gateway`.
 fn extra_hosts(config: &Config) -> Vec<String> {
     let host = &config.database.host;
-    let names = (config.sql.is_none() && is_host(host)).then(|| format!("{host}:host-gateway"));
-    names.into_iter().collect()
+    let database =
+        (config.sql.is_none() && is_host(host)).then(|| format!("{host}:{HOST_GATEWAY}"));
+    let mut hosts: Vec<String> = database.into_iter().collect();
+    for named in &config.octopus.extra_hosts {
+        let line = named.to_string();
+        if !hosts.contains(&line) {
+            hosts.push(line);
+        }
+    }
+    hosts
 }
 
 fn sql_container(
@@ -207,6 +234,8 @@ fn sql_container(
         user: None,
         extra_hosts: Vec::new(),
         networks: Vec::new(),
+        extra_mounts: Vec::new(),
+        limits: sql.limits,
     }
 }
 
@@ -235,6 +264,8 @@ fn node_container(
         user: octopus.user.clone(),
         extra_hosts: extra_hosts(config),
         networks: octopus.networks.clone(),
+        extra_mounts: extra_mounts(config, around),
+        limits: octopus.limits,
     }
 }
 

@@ -17,6 +17,7 @@ pub fn reasons(old: &ContainerSpec, new: &ContainerSpec) -> Vec<String> {
         ("published ports", old.ports != new.ports),
         ("volumes", old.mounts != new.mounts),
         ("extra host names", old.extra_hosts != new.extra_hosts),
+        ("extra mounts", old.extra_mounts != new.extra_mounts),
         ("extra networks", old.networks != new.networks),
         ("network aliases", old.aliases != new.aliases),
         ("open standard input", old.open_stdin != new.open_stdin),
@@ -40,6 +41,14 @@ pub fn reasons(old: &ContainerSpec, new: &ContainerSpec) -> Vec<String> {
             of(&new.user)
         ));
     }
+    limit(
+        "memory limit",
+        old.limits.memory,
+        new.limits.memory,
+        &mut reasons,
+    );
+    let processors = (old.limits.processors, new.limits.processors);
+    limit("processor limit", processors.0, processors.1, &mut reasons);
     if old.privileged != new.privileged {
         reasons.push(format!(
             "privileged {} -> {}",
@@ -47,6 +56,18 @@ pub fn reasons(old: &ContainerSpec, new: &ContainerSpec) -> Vec<String> {
         ));
     }
     reasons
+}
+
+fn limit<T: PartialEq + ToString>(
+    what: &str,
+    old: Option<T>,
+    new: Option<T>,
+    reasons: &mut Vec<String>,
+) {
+    if old != new {
+        let of = |limit: Option<T>| limit.map_or_else(|| "none".to_owned(), |one| one.to_string());
+        reasons.push(format!("{what} {} -> {}", of(old), of(new)));
+    }
 }
 
 fn environment(old: &ContainerSpec, new: &ContainerSpec, reasons: &mut Vec<String>) {

@@ -44,6 +44,7 @@ mod tests {
 
     use super::*;
     use crate::config::Secret;
+    use crate::config::limits::Limits;
     use crate::spec::Port;
     use crate::spec::Storage;
     use crate::spec::UnitId;
@@ -74,6 +75,8 @@ mod tests {
             user: None,
             extra_hosts: Vec::new(),
             networks: Vec::new(),
+            extra_mounts: Vec::new(),
+            limits: Limits::default(),
         };
         assert_eq!(Digest::of(&container).0, "c8077d662d0ba15f3a70ce4c72c88800");
         let other = ContainerSpec {

@@ -25,6 +25,7 @@ use serde::Serialize;
 use crate::config::Pull;
 use crate::config::Secret;
 use crate::config::Timing;
+use crate::config::limits::Limits;
 use crate::config::ports::loopback;
 use crate::config::project::ProjectName;
 pub use digest::Digest;
@@ -109,6 +110,25 @@ pub struct ContainerSpec {
     /// Networks of others, by name, that it joins beside the stack's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<String>,
+    /// What else of the host it sees, by path in the container. It is no data of the stack's: in no
+    /// backup, no export and no copy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra_mounts: Vec<ExtraMount>,
+    /// What it may have at most.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
+}
+
+/// Something that a person wants mounted beside the stack's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ExtraMount {
+    /// Where in the container.
+    pub target: String,
+    /// What.
+    pub source: Storage,
+    /// The container may not write to it.
+    pub read_only: bool,
 }
 
 /// A published port.

@@ -21,6 +21,7 @@ use super::UnitId;
 pub use super::tentacle_name::TentacleName;
 use crate::config::Config;
 use crate::config::Secret;
+use crate::config::limits::Limits;
 use crate::config::vendor;
 
 /// The port that a Tentacle listens on in its container, since 6.1.1271 always this one.
@@ -252,6 +253,8 @@ fn container(
         user: None,
         extra_hosts: Vec::new(),
         networks: Vec::new(),
+        extra_mounts: Vec::new(),
+        limits: Limits::default(),
     }
 }
 

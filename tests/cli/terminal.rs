@@ -155,7 +155,8 @@ fn init_asks_for_the_licences() {
     place.run(&["config"]).ok();
     let place = Place::new();
     let mut terminal = Terminal::spawn(place.command(&["init"]), 80);
-    terminal.answer("licence of SQL Server", "");
+    terminal.answer("licence of SQL Server", "maybe");
+    terminal.answer("answer y or n", "");
     terminal.answer("licence of Octopus Server", "n");
     let (code, seen) = terminal.end();
     assert!(
@@ -170,6 +171,25 @@ fn progress_is_one_block_that_fits_and_data_goes_only_for_the_name() {
     let stack = Stack::demo("cli-tty");
     let (code, seen) = Terminal::spawn(stack.command(&["up", "--demo", "--nodes", "2"]), 40).end();
     assert_eq!(code, 0, "{seen}");
+    // What somebody who logs in for the first time needs.
+    let words: Vec<&str> = seen.split_whitespace().collect();
+    let words = words.join(" ");
+    for says in [
+        "(stand-ins, not the real servers)",
+        "open http://127.0.0.1:",
+        "user admin",
+        "`octo-local secrets` shows them",
+    ] {
+        assert!(words.contains(says), "{says}: {words}");
+    }
+    assert!(
+        !stack
+            .run(&["secrets", "ADMIN_PASSWORD"])
+            .ok()
+            .out
+            .trim()
+            .is_empty()
+    );
     assert!(
         seen.contains("\x1b[32m ✔\x1b[0m octopus-server-2  ready")
             || seen.contains("\x1b[32m ✔\x1b[0m"),

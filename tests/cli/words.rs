@@ -1,6 +1,7 @@
 //! Words of other tools, completions, lists and secrets: what is answered without an engine.
 
 use std::process::Command;
+use std::time::SystemTime;
 
 use super::Place;
 use super::has;
@@ -90,6 +91,44 @@ fn bash_offers_commands_options_and_units_below_the_top_level() {
     }
     let logs = offered(&place, "octo-local logs da");
     assert_eq!(logs, ["daemon"]);
+}
+
+#[test]
+fn events_since_a_time_are_those_of_then_and_none_is_said_with_the_time() {
+    let place = Place::new();
+    let yet = place.run(&["events"]).ok();
+    assert!(
+        yet.err.contains("octo: nothing has happened yet"),
+        "{}",
+        yet.err
+    );
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap().as_millis();
+    let entry = |ago: u128, what: &str| {
+        let at = now - ago * 60_000;
+        format!("{{\"at_ms\":{at},\"subject\":\"db\",\"what\":\"{what}\"}}\n")
+    };
+    let state = place.0.path().join("s/octo");
+    std::fs::create_dir_all(&state).unwrap();
+    let history = entry(180, "started") + &entry(30, "ready");
+    std::fs::write(state.join("events.jsonl"), history).unwrap();
+    let told = |since: &str| place.run(&["events", "--since", since]).ok();
+    let hour = told("1h");
+    assert!(
+        hour.out.contains("ready") && !hour.out.contains("started"),
+        "{}",
+        hour.out
+    );
+    assert_eq!(told("4h").out.lines().count(), 2);
+    let none = told("10m");
+    assert_eq!(
+        (none.out.as_str(), none.err.trim_end()),
+        ("", "octo: nothing has happened since 10m")
+    );
+    place
+        .run(&["events", "--since", "soon"])
+        .with(64)
+        .says("soon");
 }
 
 #[test]

@@ -219,7 +219,7 @@ fn what_the_engine_tells_before_it_shows_it_is_looked_for_again_afresh() {
 }
 
 /// A node says nothing for a minute. Gives whether it is ended for that.
-fn is_ended_for_silence(pressure: Option<Pressure>) -> bool {
+fn is_ended_for_silence(pressure: Option<Pressure>, is_throttled: bool) -> bool {
     let mut bench = ready();
     while bench.now < Duration::from_secs(60) {
         wait(&mut bench, 100);
@@ -245,18 +245,44 @@ fn is_ended_for_silence(pressure: Option<Pressure>) -> bool {
             bench.effects.retain(|effect| !reads(effect));
             bench.on(Event::PressureRead(pressure));
         }
+        let throttled = |effect: &Effect| match effect {
+            Effect::ReadThrottling(unit, instance) => Some((*unit, instance.clone())),
+            _ => None,
+        };
+        if let Some((unit, instance)) = bench.effects.iter().find_map(throttled) {
+            assert_eq!(unit, NODE, "nobody else was silent");
+            bench.effects.retain(|effect| throttled(effect).is_none());
+            bench.on(Event::ThrottlingRead(unit, instance, is_throttled));
+        }
     }
     stops(&bench.effects).contains(&NODE)
 }
 
 #[test]
 fn silence_on_a_host_that_is_short_of_processors_ends_nobody() {
-    assert!(is_ended_for_silence(None));
-    assert!(is_ended_for_silence(Some(Pressure::default())));
-    assert!(!is_ended_for_silence(Some(Pressure {
+    assert!(is_ended_for_silence(None, false));
+    assert!(is_ended_for_silence(Some(Pressure::default()), false));
+    let short = Pressure {
         processors: 98.0,
         ..Pressure::default()
-    })));
+    };
+    assert!(!is_ended_for_silence(Some(short), false));
+}
+
+/// Nothing is read of who answers, and what is said of an earlier run counts for none.
+#[test]
+fn silence_of_a_node_that_used_up_its_processors_does_not_end_it_at_once() {
+    assert!(!is_ended_for_silence(Some(Pressure::default()), true));
+    let mut bench = ready();
+    wait(&mut bench, 10_000);
+    let reads = |effect: &Effect| matches!(effect, Effect::ReadThrottling(..));
+    assert!(!bench.effects.iter().any(reads));
+    let instance = bench.seen.containers.iter().find(|one| one.unit == NODE);
+    let mut other = instance.unwrap().instance().unwrap();
+    other.id.push('x');
+    bench.on(Event::ThrottlingRead(NODE, other, true));
+    bench.settle();
+    assert_eq!(bench.goal(), Goal::Up);
 }
 
 #[test]

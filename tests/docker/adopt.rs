@@ -72,6 +72,7 @@ fn relatives(project: &str, dir: &Path) -> Shape {
             vec![
                 (directory("files/packages"), "/repository"),
                 (directory("files/artifacts"), "/artifacts"),
+                (directory("files/certificates"), "/certificates"),
             ],
         ],
         env: vec![("MASTER_KEY", KEY)],
@@ -291,6 +292,13 @@ fn other_names_directories_and_a_mount_inside_of_the_data_are_recognised() {
     stack.run(&["adopt", "--yes"]).ok();
     is_the_same(&stack, &there, &wanted);
     assert!(Path::new(&directory).join("plain.txt").exists());
+    let node = stack.witness.inspect(&stack.container(NODE)).unwrap();
+    let mut mounts = node.mounts.iter().flatten();
+    let certificates = stack.dir().join("files/certificates").display().to_string();
+    assert!(
+        mounts.any(|mount| mount.source.as_ref() == Some(&certificates)),
+        "a further mount comes along"
+    );
     stack.run(&["adopt", "--undo", "--yes"]).ok();
     old.wait_until_it_serves();
     assert_eq!(installation(&stack), there);

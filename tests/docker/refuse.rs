@@ -72,6 +72,16 @@ fn a_user_that_may_not_write_the_volumes_is_refused_while_nodes_serve() {
     assert_eq!(stack.status()["verdict"], "ready");
     stack.set("CONTAINER_USER", "root");
     stack.run(&["up"]).ok();
+
+    // The same without a node that could be asked: this host shows the volumes' directories.
+    stack.run(&["down"]).ok();
+    stack.set("CONTAINER_USER", "1000:1000");
+    refuses(&stack, &["plan"], why);
+    refuses(&stack, &["up"], why);
+    assert_eq!(
+        stack.witness.containers(&stack.label()),
+        Vec::<String>::new()
+    );
 }
 
 /// The program in another directory of the same name.

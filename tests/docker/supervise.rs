@@ -23,6 +23,10 @@ fn a_killed_node_comes_back_and_nothing_else_moves() {
     assert_eq!(stack.starts(since), [NODE_2]);
     stack.assert_moved(&before, &[NODE_2]);
     assert_eq!(stack.unit(NODE_2)["restarts"], 1);
+    // Those of a container count no more once another one is in its place.
+    stack.set("TASK_CAP", "7");
+    stack.run(&["up"]).ok();
+    assert_eq!(stack.unit(NODE_2)["restarts"], 0);
 }
 
 /// Fault 55, where the absence is short.

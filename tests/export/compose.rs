@@ -10,6 +10,7 @@ use octo_local::dotenv::interpolate::interpolate;
 use octo_local::export::File;
 use octo_local::export::compose;
 use octo_local::export::file::Access;
+use octo_local::spec::ContainerSpec;
 use octo_local::spec::StackSpec;
 use octo_local::spec::Storage;
 use octo_local::spec::UnitId;
@@ -90,7 +91,59 @@ fn variants() -> Vec<Config> {
         config(&external),
         config(&dind),
         config(&[("SQL_DATA", "/srv/sql"), ("ARTIFACTS", "theirs")]),
+        config(&[
+            (
+                "EXTRA_MOUNTS",
+                "/srv/$tools:/opt/tools:ro,./a:/a,one:/b,two:/c:ro",
+            ),
+            ("EXTRA_HOSTS", "git:10.0.0.5,me:host-gateway"),
+            ("OCTOPUS_MEMORY", "4g"),
+            ("OCTOPUS_CPUS", "1.5"),
+            ("SQL_MEMORY", "3g"),
+            ("OCTOPUS_NODES", "2"),
+        ]),
     ]
+}
+
+/// What else of the host there is, and of what how much.
+fn assert_same_extras(container: &ContainerSpec, service: &Value, file: &Value) {
+    let mounts = service["volumes"].as_array().unwrap();
+    let long: Vec<&Value> = mounts.iter().filter(|mount| mount.is_object()).collect();
+    assert_eq!(long.len(), container.extra_mounts.len());
+    for (extra, long) in container.extra_mounts.iter().zip(long) {
+        assert_eq!(long["target"], extra.target.as_str());
+        assert_eq!(
+            long["read_only"].as_bool().unwrap_or(false),
+            extra.read_only
+        );
+        if let Storage::Directory(path) = &extra.source {
+            assert_eq!(
+                (&long["type"], &long["source"]),
+                (&"bind".into(), &path.as_str().into())
+            );
+        } else {
+            let volume = &file["volumes"][long["source"].as_str().unwrap()];
+            assert_eq!(
+                (&long["type"], &volume["external"]),
+                (&"volume".into(), &true.into())
+            );
+            assert_eq!(volume["name"], extra.source.source());
+        }
+    }
+    let hosts = service["extra_hosts"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    assert_eq!(hosts, container.extra_hosts);
+    let limit = |key: &str| service[key].as_str().map(str::to_owned);
+    assert_eq!(
+        limit("mem_limit"),
+        container.limits.memory.map(|one| one.to_string())
+    );
+    assert_eq!(
+        limit("cpus"),
+        container.limits.processors.map(|one| one.to_string())
+    );
 }
 
 fn assert_same(stack: &StackSpec, file: &Value) {
@@ -121,10 +174,11 @@ fn assert_same(stack: &StackSpec, file: &Value) {
             }
             let key = mounts
                 .iter()
-                .find_map(|mount| mount.as_str().unwrap().strip_suffix(&format!(":{path}")));
+                .find_map(|mount| mount.as_str()?.strip_suffix(&format!(":{path}")));
             assert_eq!(file["volumes"][key.unwrap()]["name"], volume.source());
             assert_eq!(file["volumes"][key.unwrap()]["external"], true);
         }
+        assert_same_extras(container, service, file);
         let ports = service["ports"].as_array().unwrap();
         for (port, wanted) in ports.iter().zip(&container.ports) {
             let address = std::net::SocketAddr::new(wanted.host_ip, wanted.host);

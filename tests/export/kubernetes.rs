@@ -16,6 +16,7 @@ use octo_local::export::kubernetes;
 use octo_local::export::kubernetes::options::Format;
 use octo_local::kubernetes::seen::Set;
 use serde_json::Value;
+use serde_json::json;
 
 use super::configurations::KEY;
 use super::configurations::Tried;
@@ -439,4 +440,58 @@ fn what_will_hurt_is_said() {
         ),
     ]);
     assert_eq!(warned(&careful, ""), ["EXTRA_NETWORKS"]);
+}
+
+/// A pod's directories are those of the stack: what a person mounts of this host would be empty ones
+/// of the claim.
+#[test]
+fn limits_become_the_pods_and_what_is_mounted_of_this_host_is_said_to_stay() {
+    let limited = config(&[
+        ("DISABLE_DIND", "Y"),
+        ("EXTRA_MOUNTS", "/srv/tools:/opt/tools"),
+        ("EXTRA_HOSTS", "git:10.0.0.5"),
+        ("OCTOPUS_MEMORY", "1536m"),
+        ("OCTOPUS_CPUS", "0.25"),
+        ("SQL_MEMORY", "6g"),
+    ]);
+    let plain = config(&[("DISABLE_DIND", "Y")]);
+    let options = options("");
+    let export =
+        |config| with_source(config, |source| kubernetes::export(source, &options)).unwrap();
+    let resources = |config, file: &str| {
+        let export: kubernetes::Export = export(config);
+        let found = export.files.iter().find(|one| one.path.ends_with(file));
+        let all = serde_saphyr::from_multiple::<Value>(found.unwrap().contents.expose()).unwrap();
+        let set = all
+            .into_iter()
+            .find(|one| one["kind"] == "StatefulSet")
+            .unwrap();
+        set["spec"]["template"]["spec"]["containers"][0].clone()
+    };
+    let node = resources(&limited, "octopus.yaml");
+    assert_eq!(
+        node["resources"],
+        json!({"requests": {"cpu": "250m", "memory": "1536Mi"}, "limits": {"cpu": "250m", "memory": "1536Mi"}})
+    );
+    let mounts = node["volumeMounts"].as_array().unwrap();
+    assert!(
+        !mounts
+            .iter()
+            .any(|mount| mount["mountPath"] == "/opt/tools"),
+        "{mounts:?}"
+    );
+    assert_eq!(
+        resources(&plain, "octopus.yaml")["resources"],
+        json!({"requests": {"cpu": "500m", "memory": "2Gi"}, "limits": {"memory": "4Gi"}})
+    );
+    let sql = resources(&limited, "mssql.yaml");
+    assert_eq!(sql["resources"]["limits"]["memory"], "6Gi");
+    let keys: Vec<String> = export(&limited)
+        .warnings
+        .into_iter()
+        .map(|one| one.key)
+        .collect();
+    for key in ["EXTRA_MOUNTS", "EXTRA_HOSTS"] {
+        assert!(keys.contains(&key.to_owned()), "{keys:?}");
+    }
 }

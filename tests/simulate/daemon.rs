@@ -312,6 +312,12 @@ impl Sim {
         }
     }
 
+    /// The model's host is never short, nor is a container on it.
+    fn is_not_short(&mut self, read: CoreEvent) {
+        let wait = self.chance.between(1, 20);
+        self.deliver_later(wait, read);
+    }
+
     fn perform(&mut self, effect: Effect) {
         let Some(daemon) = &mut self.daemon else {
             return;
@@ -353,10 +359,9 @@ impl Sim {
                 self.begin_probe(number, unit, instance, &target, limit);
             }
             Effect::ReadLog(unit, instance) => self.read_log(unit, instance),
-            // The model's host is never short.
-            Effect::ReadPressure => {
-                let wait = self.chance.between(1, 20);
-                self.deliver_later(wait, CoreEvent::PressureRead(None));
+            Effect::ReadPressure => self.is_not_short(CoreEvent::PressureRead(None)),
+            Effect::ReadThrottling(unit, instance) => {
+                self.is_not_short(CoreEvent::ThrottlingRead(unit, instance, false));
             }
             Effect::Gather(id, inquiry) => {
                 let wait = self.chance.between(2, 200);

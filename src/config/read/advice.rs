@@ -42,6 +42,7 @@ impl Reader<'_> {
         self.placeholders();
         self.nodes_and_licence(config);
         self.nobody_takes_tasks(config);
+        self.advise_on_containers(config);
         if self
             .given("PRIVILEGED")
             .is_some_and(|value| value.eq_ignore_ascii_case("false"))

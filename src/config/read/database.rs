@@ -78,7 +78,7 @@ impl Reader<'_> {
             None => image,
         };
         let edition = self.edition();
-        Some(SqlConfig {
+        let sql = SqlConfig {
             image,
             sa_password: self.sa_password(),
             port: self.port("SQL_PORT"),
@@ -89,8 +89,11 @@ impl Reader<'_> {
                 |limit: &u32| *limit >= 1024,
             ),
             edition,
+            limits: self.limits("SQL_MEMORY", "SQL_CPUS"),
             extra: self.extra(vendor::SQL, keys::STANDIN_SQL),
-        })
+        };
+        self.judge_memory_of_sql(&sql);
+        Some(sql)
     }
 
     /// An edition by its name, or by the product key that stands for one.

@@ -4,12 +4,18 @@ use super::Facts;
 use super::problem;
 use crate::config::Config;
 use crate::config::Problem;
+use crate::engine::Host;
 
 /// SQL Server ends below this much memory (learn.microsoft.com, "SQL Server on Linux, system
 /// requirements").
 const SQL_MEMORY: u64 = 2_000_000_000;
 
-pub(super) fn judge(config: &Config, facts: &Facts, problems: &mut Vec<Problem>) {
+pub(super) fn judge(
+    config: &Config,
+    facts: &Facts,
+    problems: &mut Vec<Problem>,
+    notes: &mut Vec<String>,
+) {
     for taken in &facts.ports.taken {
         problems.push(problem(
             &taken.key,
@@ -34,9 +40,15 @@ pub(super) fn judge(config: &Config, facts: &Facts, problems: &mut Vec<Problem>)
         problem(key, why.as_str(), fix)
     }));
     problems.extend(facts.ports.places.iter().cloned());
-    let Some((memory, architecture)) = facts.host.as_ref().filter(|_| !config.demo) else {
+    let Some(host) = &facts.host else {
         return;
     };
+    processors(config, host.processors, problems);
+    unbound(config, host, notes);
+    if config.demo {
+        return;
+    }
+    let (memory, architecture) = (&host.memory, &host.architecture);
     if config.sql.is_some() && *memory < SQL_MEMORY {
         let megabytes = memory / 1_000_000;
         problems.push(problem(
@@ -50,6 +62,55 @@ pub(super) fn judge(config: &Config, facts: &Facts, problems: &mut Vec<Problem>)
             "processor",
             format!("the Docker host is {architecture}; both images are for x86-64 only"),
             "use an x86-64 host",
+        ));
+    }
+}
+
+/// An engine makes no container that may have more than there are.
+fn processors(config: &Config, there: u64, problems: &mut Vec<Problem>) {
+    let of_sql = config.sql.as_ref().and_then(|sql| sql.limits.processors);
+    let wanted = [
+        ("OCTOPUS_CPUS", config.octopus.limits.processors),
+        ("SQL_CPUS", of_sql),
+    ];
+    for (key, wanted) in wanted {
+        let Some(wanted) = wanted.filter(|wanted| wanted.is_more_than(there)) else {
+            continue;
+        };
+        let mut told = problem(
+            key,
+            format!("the Docker host has {there} processors"),
+            format!("set it to {there} or less, or leave it out"),
+        );
+        told.value = Some(wanted.to_string());
+        problems.push(told);
+    }
+}
+
+/// An engine without the right control groups takes limits, and holds nobody to them.
+fn unbound(config: &Config, host: &Host, notes: &mut Vec<String>) {
+    let of_nodes = config.octopus.limits;
+    let of_sql = config
+        .sql
+        .as_ref()
+        .map(|sql| sql.limits)
+        .unwrap_or_default();
+    let (memory, processors) = (host.bounds_memory, host.bounds_processors);
+    let limits = [
+        ("OCTOPUS_MEMORY", of_nodes.memory.is_some(), memory),
+        ("OCTOPUS_CPUS", of_nodes.processors.is_some(), processors),
+        ("SQL_MEMORY", of_sql.memory.is_some(), memory),
+        ("SQL_CPUS", of_sql.processors.is_some(), processors),
+    ];
+    let without_effect = limits
+        .iter()
+        .filter(|(_, is_set, is_held)| *is_set && !is_held);
+    let keys: Vec<&str> = without_effect.map(|(key, ..)| *key).collect();
+    if !keys.is_empty() {
+        notes.push(format!(
+            "this Docker Engine holds no container to such limits (a rootless one needs control groups of version 2): \
+             {} without effect",
+            keys.join(", ")
         ));
     }
 }

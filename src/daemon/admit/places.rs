@@ -3,6 +3,7 @@
 use super::problem;
 use crate::config::Problem;
 use crate::config::storage::Kind;
+use crate::spec::ExtraMount;
 use crate::spec::Storage;
 
 /// The user of SQL Server's images since 2019, and the groups that its process may be of: the second
@@ -154,6 +155,29 @@ pub fn unfit(kind: &Kind, storage: &Storage, look: Look, runner: &Runner) -> Opt
     }
 }
 
+/// What is wrong with something that is to be mounted beside the stack's own. A file is as good as
+/// a directory.
+pub fn missing(mount: &ExtraMount, look: Look) -> Option<Problem> {
+    let (why, fix) = match (&mount.source, look) {
+        (Storage::Directory(_), Look::Absent | Look::Ours) => (
+            "there is nothing at this path on this host",
+            "is its disk mounted? else make it, or correct the path",
+        ),
+        (Storage::Theirs(_) | Storage::Ours(_), Look::Absent | Look::NoDirectory) => (
+            "there is no volume of this name, and octo-local makes none that is not its own",
+            "correct it, or make it with `docker volume create`",
+        ),
+        (_, Look::Ours) => (
+            "it is a volume of octo-local's own, which is mounted where it belongs",
+            "leave it out",
+        ),
+        (_, Look::Unknown | Look::NoDirectory | Look::There { .. }) => return None,
+    };
+    let mut told = problem("EXTRA_MOUNTS", why, fix);
+    told.value = Some(mount.source.source().to_owned());
+    Some(told)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,6 +244,29 @@ mod tests {
         assert!(of(&theirs, Look::Absent) && of(&theirs, Look::Ours));
         assert!(!of(&theirs, there((0, 0), 0o40755)) && !of(&theirs, Look::Unknown));
         assert!(!of(&Storage::Ours("p_sql-data".to_owned()), Look::Absent));
+    }
+
+    #[test]
+    fn what_is_mounted_besides_must_be_there_and_may_be_a_file() {
+        let of = |source: Storage, look| {
+            let mount = ExtraMount {
+                source,
+                ..ExtraMount::default()
+            };
+            missing(&mount, look).map(|told| told.to_string())
+        };
+        let directory = || Storage::Directory("/srv/tools".to_owned());
+        let gone = of(directory(), Look::Absent).unwrap();
+        assert!(
+            gone.starts_with("EXTRA_MOUNTS=/srv/tools: there is nothing"),
+            "{gone}"
+        );
+        for fine in [Look::NoDirectory, Look::Unknown, there((7, 7), 0o40000)] {
+            assert_eq!(of(directory(), fine), None);
+        }
+        let volume = || Storage::Theirs("tools".to_owned());
+        assert!(of(volume(), Look::Absent).is_some() && of(volume(), Look::Ours).is_some());
+        assert_eq!(of(volume(), Look::Unknown), None);
     }
 
     #[test]

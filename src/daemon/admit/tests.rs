@@ -625,7 +625,12 @@ fn all_problems_of_the_host_come_at_once_and_none_advises_to_remove() {
             certificate: Some(("TLS_KEY".into(), "it is another's".into())),
             places: vec![problem("SQL_DATA", "it is gone", "bring it back")],
         },
-        host: Some((1_000_000_000, "aarch64".into())),
+        host: Some(Host {
+            memory: 1_000_000_000,
+            architecture: "aarch64".into(),
+            processors: 2,
+            ..Host::default()
+        }),
         ..Facts::default()
     };
     let (keys, words) = refused(ask(&config(&[], false), &Stored::default(), &facts, false));
@@ -823,5 +828,37 @@ fn nodes_that_run_elsewhere_are_named_before_an_upgrade() {
     assert!(
         notes.iter().any(|note| note.contains("node ghost")),
         "{notes:?}"
+    );
+}
+
+#[test]
+fn limits_that_nobody_is_held_to_are_told_and_more_processors_than_there_are_refused() {
+    let host = |processors, bounds| Facts {
+        host: Some(Host {
+            memory: 8_000_000_000,
+            architecture: "x86_64".into(),
+            processors,
+            bounds_memory: bounds,
+            bounds_processors: bounds,
+            ..Host::default()
+        }),
+        ..Facts::default()
+    };
+    let limited = config(&[("OCTOPUS_MEMORY", "4g"), ("SQL_CPUS", "1.5")], false);
+    let notes = |facts: &Facts| {
+        let admitted = ask(&limited, &Stored::default(), facts, false).unwrap();
+        admitted.notes.join("\n")
+    };
+    assert!(!notes(&host(2, true)).contains("limits"));
+    let told = notes(&host(2, false));
+    assert!(
+        told.contains("OCTOPUS_MEMORY, SQL_CPUS without effect"),
+        "{told}"
+    );
+    let (keys, words) = refused(ask(&limited, &Stored::default(), &host(1, true), false));
+    assert_eq!(keys, ["SQL_CPUS"]);
+    assert!(
+        words.contains("the Docker host has 1 processors"),
+        "{words}"
     );
 }

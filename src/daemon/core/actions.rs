@@ -47,7 +47,7 @@ impl Core {
         self.state.begin(&action, now);
         // Of a stop that tells already, with its reason.
         if action.verb() != Verb::Stop {
-            tracing::info!(subject = %action.subject(), "{}", action.verb());
+            self.log(&action.subject().to_string(), &action.verb().to_string());
         }
         if let Action::Start(unit, _) = &action {
             let [_, last] = self

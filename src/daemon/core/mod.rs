@@ -71,6 +71,7 @@ use looks::Looks;
 use probe_pacing::ProbePacing;
 use requests::Requests;
 use shortage::Shortage;
+use shortage::Throttled;
 use shutdown::Shutdown;
 use sleep_detector::SleepDetector;
 use tenure::Tenure;
@@ -137,6 +138,7 @@ pub struct Core {
 struct Host {
     sleep: SleepDetector,
     shortage: Shortage,
+    throttled: Throttled,
     front_door: FrontDoor,
 }
 
@@ -160,6 +162,7 @@ impl Core {
             host: Host {
                 sleep: SleepDetector::awake(now),
                 shortage: Shortage::default(),
+                throttled: Throttled::default(),
                 front_door: FrontDoor::default(),
             },
             tenure: Tenure::default(),
@@ -216,10 +219,9 @@ impl Core {
                     self.state.on_log_read(unit, &instance, &lines, now.mono);
                 }
             }
-            Event::PressureRead(pressure) => {
-                if self.host.shortage.on_read(pressure, now.mono) {
-                    self.state.on_host_starved(now.mono);
-                }
+            Event::PressureRead(pressure) => self.on_pressure_read(pressure),
+            Event::ThrottlingRead(unit, instance, starves) => {
+                self.on_throttling_read(unit, &instance, starves);
             }
             Event::Done(action, result) => {
                 self.looks.invalidate_what_it_touched(&action);
@@ -445,9 +447,27 @@ impl Core {
         if subject.is_empty() {
             tracing::info!("{what}");
         } else {
-            tracing::info!(subject, "{what}");
+            self.log(&subject, &what);
         }
         self.write_down(subject, what);
+    }
+
+    /// Says it in the log, of a unit with the phase that it has now and why, if there is more to say.
+    fn log(&self, subject: &str, what: &str) {
+        let Ok(unit) = subject.parse::<UnitId>() else {
+            tracing::info!(subject, "{what}");
+            return;
+        };
+        let status = self.status(self.now.mono);
+        let mut all = status.units.iter().chain(&status.tentacles);
+        match all.find(|one| one.unit == unit) {
+            Some(one) => {
+                let phase = one.phase.to_string();
+                let reason = Some(one.reason.as_str()).filter(|reason| !reason.is_empty());
+                tracing::info!(unit = subject, phase, reason, "{what}");
+            }
+            None => tracing::info!(unit = subject, "{what}"),
+        }
     }
 
     /// Says it in the history alone, where the log has a line of its own for it.

@@ -316,7 +316,7 @@ impl Core {
         if let Some((probe, reads_log)) = paced {
             self.state.probed(unit, instance, &probe, now);
             self.out.extend(reads_log);
-            self.ask_whether_the_host_is_short(&probe);
+            self.ask_whether_it_starves(unit, instance, &probe);
         }
     }
 

@@ -1,7 +1,8 @@
-//! Whether the host is so short of something that a unit's silence is not the unit's. Asked only
-//! while somebody is silent, and believed only for so long: a unit that hangs on a host that is
+//! Whether the host is so short of something, or a unit's container gets so little of it, that the
+//! unit's silence is not its own. Asked only while somebody is silent, and believed only for so long: a unit that hangs on a host that is
 //! always short is restarted all the same.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Core;
@@ -10,6 +11,8 @@ use crate::daemon::pressure::Pressure;
 use crate::reconcile::Mono;
 use crate::reconcile::health::Miss;
 use crate::reconcile::health::Probe;
+use crate::reconcile::observed::Instance;
+use crate::spec::UnitId;
 
 /// Between two readings.
 const READ_EVERY: Duration = Duration::from_secs(2);
@@ -36,10 +39,10 @@ impl Shortage {
         reads
     }
 
-    /// The pressure was read. True when silence is to be excused now.
-    pub(super) fn on_read(&mut self, pressure: Option<Pressure>, now: Mono) -> bool {
+    /// It was read. True when silence is to be excused now.
+    pub(super) fn on_read(&mut self, is_short: bool, now: Mono) -> bool {
         (self.reading, self.read_at) = (false, Some(now));
-        if !pressure.is_some_and(|pressure| pressure.starves()) {
+        if !is_short {
             return false;
         }
         let same = self.signs.filter(|(_, last)| now.since(*last) < IS_OVER);
@@ -49,16 +52,65 @@ impl Shortage {
     }
 }
 
+/// What is known of runs that want more processors than they may have.
+#[derive(Debug, Default)]
+pub(super) struct Throttled(BTreeMap<UnitId, (Instance, Shortage)>);
+
+impl Throttled {
+    /// The shortage of this run: that of another one says nothing.
+    fn of(&mut self, unit: UnitId, instance: &Instance) -> &mut Shortage {
+        let new = || (instance.clone(), Shortage::default());
+        let kept = self.0.entry(unit).or_insert_with(new);
+        if kept.0 != *instance {
+            *kept = new();
+        }
+        &mut kept.1
+    }
+
+    fn known(&mut self, unit: UnitId, instance: &Instance) -> Option<&mut Shortage> {
+        let known = self.0.get_mut(&unit);
+        let known = known.filter(|(of, _)| of == instance);
+        known.map(|(_, shortage)| shortage)
+    }
+}
+
 impl Core {
-    /// A unit says nothing at all: on a host that is short of something that may be no fault of
-    /// its own. Of another host nothing is known.
-    pub(super) fn ask_whether_the_host_is_short(&mut self, probe: &Probe) {
+    /// A unit says nothing at all: on a host that is short of something, or in a container that
+    /// may have little, that may be no fault of its own. Of another host nothing is known.
+    pub(super) fn ask_whether_it_starves(
+        &mut self,
+        unit: UnitId,
+        instance: Option<&Instance>,
+        probe: &Probe,
+    ) {
+        let (now, host) = (self.now.mono, &mut self.host);
         let is_silent = matches!(probe, Probe::Failure(Miss::Silent(_), _));
-        if is_silent
-            && self.setup.endpoint.is_local()
-            && self.host.shortage.on_silence(self.now.mono)
-        {
+        if !is_silent || !self.setup.endpoint.is_local() {
+            return;
+        }
+        if host.shortage.on_silence(now) {
             self.out.push(Effect::ReadPressure);
+        }
+        if let Some(instance) = instance
+            && host.throttled.of(unit, instance).on_silence(now)
+        {
+            self.out
+                .push(Effect::ReadThrottling(unit, instance.clone()));
+        }
+    }
+
+    pub(super) fn on_pressure_read(&mut self, pressure: Option<Pressure>) {
+        let is_short = pressure.is_some_and(|pressure| pressure.starves());
+        if self.host.shortage.on_read(is_short, self.now.mono) {
+            self.state.on_host_starved(self.now.mono);
+        }
+    }
+
+    pub(super) fn on_throttling_read(&mut self, unit: UnitId, instance: &Instance, starves: bool) {
+        let now = self.now.mono;
+        let known = self.host.throttled.known(unit, instance);
+        if known.is_some_and(|shortage| shortage.on_read(starves, now)) {
+            self.state.on_unit_starved(unit, instance, self.now.mono);
         }
     }
 }
@@ -71,22 +123,16 @@ mod tests {
         Mono(Duration::from_secs(seconds))
     }
 
-    const SHORT: Pressure = Pressure {
-        processors: 99.0,
-        memory: 0.0,
-        disks: 0.0,
-    };
-
     #[test]
     fn a_shortage_excuses_silence_for_minutes_and_not_for_ever() {
         let mut shortage = Shortage::default();
         for second in (0..120).step_by(10) {
             assert!(shortage.on_silence(at(second)));
-            assert!(shortage.on_read(Some(SHORT), at(second)), "{second}");
+            assert!(shortage.on_read(true, at(second)), "{second}");
         }
-        assert!(!shortage.on_read(Some(SHORT), at(120)));
-        assert!(!shortage.on_read(Some(SHORT), at(170)));
-        assert!(shortage.on_read(Some(SHORT), at(320)), "another one");
+        assert!(!shortage.on_read(true, at(120)));
+        assert!(!shortage.on_read(true, at(170)));
+        assert!(shortage.on_read(true, at(320)), "another one");
     }
 
     #[test]
@@ -94,9 +140,9 @@ mod tests {
         let mut shortage = Shortage::default();
         assert!(shortage.on_silence(at(1)));
         assert!(!shortage.on_silence(at(9)), "one reading at a time");
-        assert!(!shortage.on_read(Some(Pressure::default()), at(9)));
+        assert!(!shortage.on_read(false, at(9)));
         assert!(!shortage.on_silence(at(10)));
         assert!(shortage.on_silence(at(11)));
-        assert!(!shortage.on_read(None, at(11)));
+        assert!(!shortage.on_read(false, at(11)));
     }
 }

@@ -84,6 +84,7 @@ impl Shell {
                     Input::Event(Event::PressureRead(pressure.ok().flatten()))
                 });
             }
+            Effect::ReadThrottling(unit, instance) => self.read_throttling(unit, instance),
             Effect::AskVersion(address, ran) => {
                 let work = probe::version(address);
                 self.spawn_and_tell("version", work, |told| {
@@ -183,6 +184,15 @@ impl Shell {
                 Input::Event(Event::Done(action, result))
             },
         );
+    }
+
+    fn read_throttling(&mut self, unit: UnitId, instance: Instance) {
+        let (engine, id) = (self.contact.engine.clone(), instance.id.clone());
+        let work = async move { pressure::is_throttled(engine, &id).await };
+        self.spawn_and_tell("throttling", work, move |starves| {
+            let starves = starves.unwrap_or_default();
+            Input::Event(Event::ThrottlingRead(unit, instance, starves))
+        });
     }
 
     fn read_log(&mut self, unit: UnitId, instance: Instance) {

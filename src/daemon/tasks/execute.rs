@@ -264,7 +264,8 @@ impl ActionContext {
     /// The engine makes a new, empty volume in the place of one that is gone. A directory that is
     /// gone it refuses itself.
     async fn refuse_lost_places(&self, wanted: &ContainerSpec) -> Result<(), Failed> {
-        for storage in wanted.mounts.values() {
+        let extra = wanted.extra_mounts.iter().map(|extra| &extra.source);
+        for storage in wanted.mounts.values().chain(extra) {
             let Storage::Theirs(name) = storage else {
                 continue;
             };

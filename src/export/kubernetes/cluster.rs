@@ -6,8 +6,10 @@ use super::options::Options;
 use super::options::Sql;
 use super::options::label_of;
 use super::options::problem;
+use crate::config::OctopusConfig;
 use crate::config::Problem;
 use crate::config::Secret;
+use crate::config::limits::Limits;
 use crate::config::vendor;
 use crate::export::address;
 use crate::export::environment::Environment;
@@ -66,6 +68,8 @@ pub struct Cluster<'a> {
     pub image: String,
     /// The version, where the image names one, for a label.
     pub version: Option<String>,
+    /// What each node may have here.
+    pub limits: Limits,
     /// The nodes' environment.
     pub octopus: Environment,
     /// Directories that nodes share, by path; the name is the directory in the claim.
@@ -91,6 +95,8 @@ pub struct Database {
     pub environment: Environment,
     /// What it may use, in megabytes.
     pub memory_mb: u32,
+    /// What its container may have here.
+    pub limits: Limits,
     /// How long its start may take.
     pub start_limit_s: u32,
     /// How long it gets to shut down.
@@ -123,6 +129,7 @@ impl<'a> Cluster<'a> {
             nodes: source.config.octopus.nodes,
             version: version(&image),
             image,
+            limits: node.limits,
             octopus: octopus_environment(options, node, &connection),
             shared: shared(node),
             grpc_port: vendor::grpc_port(&source.config.octopus.extra),
@@ -136,6 +143,7 @@ impl<'a> Cluster<'a> {
                     .sql
                     .as_ref()
                     .map_or(0, |sql| sql.memory_limit_mb),
+                limits: sql.limits,
                 start_limit_s: seconds(timing.sql_start_limit).max(600),
                 grace_s: seconds(timing.sql_stop_limit).max(120),
             }),
@@ -433,12 +441,8 @@ fn warnings(source: &Source<'_>, options: &Options, internal: bool) -> Vec<Probl
             );
         }
     }
-    if !octopus.networks.is_empty() {
-        warn(
-            "EXTRA_NETWORKS",
-            "a cluster does not know Docker's networks, nor the names in them",
-            "see that the nodes reach by other names what they reached there",
-        );
+    for (key, why, fix) in stays_here(octopus) {
+        warn(key, why, fix);
     }
     if vendor::has_cluster_shared(&octopus.extra) && options.storage_class.is_none() {
         warn(
@@ -448,6 +452,34 @@ fn warnings(source: &Source<'_>, options: &Options, internal: bool) -> Vec<Probl
         );
     }
     warnings
+}
+
+/// What of this host no cluster has.
+fn stays_here(
+    octopus: &OctopusConfig,
+) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let all = [
+        (
+            !octopus.networks.is_empty(),
+            "EXTRA_NETWORKS",
+            "a cluster does not know Docker's networks, nor the names in them",
+            "see that the nodes reach by other names what they reached there",
+        ),
+        (
+            !octopus.extra_mounts.is_empty(),
+            "EXTRA_MOUNTS",
+            "what is mounted of this host is not there in a cluster, and pods are made without it",
+            "put what nodes need of it into a ConfigMap, a Secret or a claim, and mount that with a patch of the StatefulSet",
+        ),
+        (
+            !octopus.extra_hosts.is_empty(),
+            "EXTRA_HOSTS",
+            "pods do not know these names: the addresses are those that this host sees",
+            "have the cluster's name server know them, or add hostAliases to the StatefulSet",
+        ),
+    ];
+    let wanted = all.into_iter().filter(|(wanted, ..)| *wanted);
+    wanted.map(|(_, key, why, fix)| (key, why, fix))
 }
 
 /// The tag of a reference. One of SQL Server with a cumulative update in it does not move.

@@ -71,7 +71,7 @@ fn values(cluster: &Cluster<'_>) -> Value {
         "replicaCount": cluster.replicas(),
         "enableDockerInDocker": cluster.options.dind,
         "service": {"type": "ClusterIP"},
-        "resources": octopus::resources(),
+        "resources": octopus::resources(cluster),
         "containerSecurityContext": octopus::container_security(cluster),
         "podSecurityContext": octopus::pod_security(cluster),
         "extraVolumes": {"homeoctopus": {"type": "emptyDir", "mountPath": "/home/octopus"}},

@@ -8,6 +8,7 @@ use super::cluster::MSSQL;
 use super::cluster::TDS;
 use super::cluster::TDS_PORT;
 use super::octopus;
+use crate::config::limits::Memory;
 use crate::export::object::Capabilities;
 use crate::export::object::Check;
 use crate::export::object::Claim;
@@ -158,7 +159,7 @@ fn container(database: &Database) -> Container {
                 add: vec!["NET_BIND_SERVICE"],
             }),
         },
-        resources: resources(database.memory_mb),
+        resources: resources(database),
         lifecycle: Lifecycle {
             post_start: None,
             // SQL Server 2022 takes no notice of SIGTERM.
@@ -177,13 +178,12 @@ fn container(database: &Database) -> Container {
     }
 }
 
-/// A quarter more than SQL Server may use, for what it needs beside its own limit.
-fn resources(memory_mb: u32) -> Resources {
-    let memory = format!("{}Mi", u64::from(memory_mb) * 4 / 3 + 1);
-    Resources {
-        requests: BTreeMap::from([("cpu", "500m".to_owned()), ("memory", memory.clone())]),
-        limits: BTreeMap::from([("memory", memory)]),
-    }
+/// What it may have here, else a third more memory than SQL Server may use, for what it needs beside
+/// its own limit.
+fn resources(database: &Database) -> Resources {
+    let needed = u64::from(database.memory_mb) * 4 / 3 + 1;
+    let memory = database.limits.memory.map_or(needed, Memory::mebibytes);
+    octopus::amounts(500, memory, memory, database.limits.processors)
 }
 
 /// A statement by the image's own client, which newer images have at another place and which then

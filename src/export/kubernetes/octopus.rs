@@ -11,6 +11,8 @@ use super::cluster::POLLING;
 use super::cluster::SHARED_CLAIM;
 use super::cluster::WEB;
 use super::options::Flavour;
+use crate::config::limits::Memory;
+use crate::config::limits::Processors;
 use crate::config::vendor::POLLING_PORT;
 use crate::config::vendor::WEB_PORT;
 use crate::export::object::Affinity;
@@ -223,7 +225,7 @@ fn container(cluster: &Cluster<'_>) -> Container {
             port(POLLING, POLLING_PORT),
         ],
         security_context: container_security(cluster),
-        resources: resources(),
+        resources: resources(cluster),
         lifecycle: lifecycle(cluster),
         startup_probe: startup(cluster),
         liveness_probe: liveness(cluster),
@@ -232,17 +234,33 @@ fn container(cluster: &Cluster<'_>) -> Container {
     }
 }
 
-/// What a small installation needs (octopus.com/docs, requirements: 2 cores, 4 GB).
-pub fn resources() -> Resources {
-    let amounts = |cpu: Option<&str>, memory: &str| {
-        let cpu = cpu.map(|cpu| ("cpu", cpu.to_owned()));
+/// What they may have here, else what a small installation needs (octopus.com/docs, requirements: 2
+/// cores, 4 GB).
+pub fn resources(cluster: &Cluster<'_>) -> Resources {
+    let limits = &cluster.limits;
+    let most = limits.memory.map_or(4096, Memory::mebibytes);
+    amounts(500, most.min(2048), most, limits.processors)
+}
+
+/// Thousandths of a processor and megabytes at least, and both at most.
+pub fn amounts(cpu: u64, memory: u64, most: u64, processors: Option<Processors>) -> Resources {
+    let mebibytes = |memory: u64| {
+        if memory.is_multiple_of(1024) {
+            format!("{}Gi", memory / 1024)
+        } else {
+            format!("{memory}Mi")
+        }
+    };
+    let of = |cpu: Option<u64>, memory: u64| {
+        let cpu = cpu.map(|cpu| ("cpu", format!("{cpu}m")));
         cpu.into_iter()
-            .chain([("memory", memory.to_owned())])
+            .chain([("memory", mebibytes(memory))])
             .collect()
     };
+    let all = processors.map(Processors::thousandths);
     Resources {
-        requests: amounts(Some("500m"), "2Gi"),
-        limits: amounts(None, "4Gi"),
+        requests: of(Some(all.map_or(cpu, |all| cpu.min(all))), memory),
+        limits: of(all, most),
     }
 }
 

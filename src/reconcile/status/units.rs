@@ -151,7 +151,10 @@ const FIXES_WITH_OTHERS: [(Cause, &str); 4] = [
         Cause::DatabaseSuspect,
         "have the database restored on its server: its files are damaged there",
     ),
-    (Cause::OutOfMemory, "give the host more memory"),
+    (
+        Cause::OutOfMemory,
+        "give the host more memory, or raise OCTOPUS_MEMORY where it is set",
+    ),
 ];
 
 /// What mends a cause of a Tentacle's, where it is not what would mend a node's.
