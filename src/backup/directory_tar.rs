@@ -12,7 +12,6 @@ use std::io::Read;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,15 +19,20 @@ use std::time::UNIX_EPOCH;
 
 use rustix::fs::AtFlags;
 use rustix::fs::FileType;
+use rustix::fs::Gid;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
+use rustix::fs::ResolveFlags;
 use rustix::fs::Stat;
+use rustix::fs::Timespec;
+use rustix::fs::Timestamps;
+use rustix::fs::Uid;
 use rustix::io::Errno;
 use tar::EntryType;
 use tar::GnuHeader;
 use tar::Header;
 
-/// Reads are of this size.
+/// Reads and writes are of this size.
 const BUFFER: usize = 128 * 1024;
 
 /// Writes all that is in a directory, under `./`. Gives how many entries there are.
@@ -263,60 +267,170 @@ pub(super) enum UnpackError {
 }
 
 /// Lays a tar stream down in a directory that nobody else uses. What is in the way is replaced,
-/// and nothing is written outside.
-pub(super) fn unpack(directory: &Path, tar: impl Read) -> Result<(), UnpackError> {
+/// and nothing is written outside: the kernel follows no link and no `..` on the way to an entry.
+pub(super) fn unpack(directory: &File, tar: impl Read) -> Result<(), UnpackError> {
     let mut archive = tar::Archive::new(tar);
-    archive.set_preserve_ownerships(true);
-    archive.set_preserve_permissions(true);
-    archive.set_preserve_mtime(true);
-    archive.set_overwrite(true);
+    let mut buffer = vec![0; BUFFER];
     let mut directories = Vec::new();
-    let mut root = None;
     for entry in archive.entries()? {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
-        match entry.header().entry_type() {
-            EntryType::Directory if path.components().all(|part| part == Component::CurDir) => {
-                root = Some(entry.header().clone());
+        let laid = match entry.header().entry_type() {
+            EntryType::Directory => {
+                directories.push((path.clone(), entry.header().clone()));
+                make_directory(directory, &path)
             }
-            // Their times and modes last: what comes into them changes those.
-            EntryType::Directory => directories.push((path, entry)),
             EntryType::Fifo | EntryType::Char | EntryType::Block => {
                 return Err(UnpackError::Unfit(path));
             }
-            _ => put(&mut entry, directory, &path)?,
-        }
+            EntryType::Symlink | EntryType::Link => link(directory, &path, &entry),
+            _ => file(directory, &path, &mut entry, &mut buffer),
+        };
+        laid.map_err(|error| named(&error, &path))?;
     }
+    // Their times and modes last: what comes into them changes those.
     directories.sort_by(|(one, _), (other, _)| other.cmp(one));
-    for (path, mut entry) in directories {
-        put(&mut entry, directory, &path)?;
-        settle(&directory.join(path), entry.header())?;
+    for (path, header) in directories {
+        let settled = beneath(directory, &path, OFlags::RDONLY | OFlags::DIRECTORY)
+            .and_then(|directory| settle(&directory, &header));
+        settled.map_err(|error| named(&error, &path))?;
     }
-    root.map_or(Ok(()), |header| Ok(settle(directory, &header)?))
+    Ok(())
 }
 
-/// Gives a directory that is complete its owner, its mode and its time, in the order in which one
-/// does not undo the other.
-fn settle(path: &Path, header: &Header) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    let id = |id: u64| u32::try_from(id).map_err(io::Error::other);
-    std::os::unix::fs::fchown(
-        &directory,
-        Some(id(header.uid()?)?),
-        Some(id(header.gid()?)?),
+fn named(error: &io::Error, path: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// Opens what is below a directory, through no link.
+fn beneath(directory: &File, path: &Path, how: OFlags) -> io::Result<File> {
+    let how = how | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mode = if how.contains(OFlags::CREATE) {
+        Mode::RUSR | Mode::WUSR
+    } else {
+        Mode::empty()
+    };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    Ok(rustix::fs::openat2(directory, path, how, mode, resolve)?.into())
+}
+
+/// The directory that an entry is made in, and its name there. What is in its way goes.
+fn place<'a>(directory: &File, path: &'a Path) -> io::Result<(File, &'a OsStr)> {
+    let name = path.file_name();
+    let name = name.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let parent = beneath(
+        directory,
+        parent.unwrap_or(Path::new(".")),
+        OFlags::PATH | OFlags::DIRECTORY,
     )?;
-    directory.set_permissions(Permissions::from_mode(header.mode()? & 0o7777))?;
-    directory.set_modified(UNIX_EPOCH + Duration::from_secs(header.mtime()?))
+    match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok((parent, name)),
+        Err(error) => Err(error.into()),
+    }
 }
 
-/// One that would come to lie outside is an error, not left out.
-fn put<R: Read>(entry: &mut tar::Entry<'_, R>, directory: &Path, path: &Path) -> io::Result<()> {
-    if entry.unpack_in(directory)? {
+/// One that is there already stays.
+fn make_directory(directory: &File, path: &Path) -> io::Result<()> {
+    if beneath(directory, path, OFlags::PATH | OFlags::DIRECTORY).is_ok() {
         return Ok(());
     }
-    let why = format!("{} leads out of its directory", path.display());
-    Err(io::Error::new(io::ErrorKind::InvalidData, why))
+    let (parent, name) = place(directory, path)?;
+    Ok(rustix::fs::mkdirat(&parent, name, Mode::RWXU)?)
+}
+
+fn link<R: Read>(directory: &File, path: &Path, entry: &tar::Entry<'_, R>) -> io::Result<()> {
+    let target = entry.link_name()?;
+    let target = target.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+    let (parent, name) = place(directory, path)?;
+    if entry.header().entry_type() == EntryType::Symlink {
+        rustix::fs::symlinkat(target.as_ref(), &parent, name)?;
+        let (owner, group) = owners(entry.header())?;
+        rustix::fs::chownat(
+            &parent,
+            name,
+            Some(owner),
+            Some(group),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?;
+        let changed = Timespec {
+            tv_sec: changed_of(entry.header())?,
+            tv_nsec: 0,
+        };
+        let times = Timestamps {
+            last_access: changed,
+            last_modification: changed,
+        };
+        return Ok(rustix::fs::utimensat(
+            &parent,
+            name,
+            &times,
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?);
+    }
+    let (from, other) = {
+        let whole: &Path = target.as_ref();
+        let up = whole.parent().filter(|up| !up.as_os_str().is_empty());
+        let other = whole.file_name();
+        let other = other.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
+        let up = up.unwrap_or(Path::new("."));
+        (
+            beneath(directory, up, OFlags::PATH | OFlags::DIRECTORY)?,
+            other.to_owned(),
+        )
+    };
+    Ok(rustix::fs::linkat(
+        &from,
+        other,
+        &parent,
+        name,
+        AtFlags::empty(),
+    )?)
+}
+
+fn file<R: Read>(
+    directory: &File,
+    path: &Path,
+    entry: &mut tar::Entry<'_, R>,
+    buffer: &mut [u8],
+) -> io::Result<()> {
+    let (parent, name) = place(directory, path)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+    let mut file = beneath(&parent, Path::new(name), flags)?;
+    loop {
+        match entry.read(buffer) {
+            Ok(0) => break,
+            Ok(read) => file.write_all(&buffer[..read])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    settle(&file, entry.header())
+}
+
+/// Gives what is complete its owner, its mode and its time, in the order in which one does not undo
+/// the other.
+fn settle(file: &File, header: &Header) -> io::Result<()> {
+    let (owner, group) = owners(header)?;
+    rustix::fs::fchown(file, Some(owner), Some(group))?;
+    file.set_permissions(Permissions::from_mode(header.mode()? & 0o7777))?;
+    let changed = u64::try_from(changed_of(header)?).unwrap_or_default();
+    file.set_modified(UNIX_EPOCH + Duration::from_secs(changed))
+}
+
+fn owners(header: &Header) -> io::Result<(Uid, Gid)> {
+    let id = |id: u64| u32::try_from(id).map_err(io::Error::other);
+    Ok((
+        Uid::from_raw(id(header.uid()?)?),
+        Gid::from_raw(id(header.gid()?)?),
+    ))
+}
+
+/// Seconds since 1970.
+fn changed_of(header: &Header) -> io::Result<i64> {
+    i64::try_from(header.mtime()?).map_err(io::Error::other)
 }
 
 #[cfg(test)]

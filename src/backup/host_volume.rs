@@ -15,6 +15,7 @@ use super::part;
 use super::part::Fault;
 use super::part::PartFile;
 use super::part::PartWriter;
+use super::part::Sums;
 use crate::engine::on_host::HostDirectory;
 
 /// Pieces that wait, of 128 KiB each: the slower side holds up the other.
@@ -100,7 +101,7 @@ fn lay(
     let (give, next) = mpsc::sync_channel::<Vec<u8>>(WAITING);
     std::thread::scope(|scope| {
         let reading = scope.spawn(move || {
-            part::read_plain(&file, |bytes: &[u8]| {
+            part::read_plain(&file, Sums::Stored, |bytes: &[u8]| {
                 moved(bytes.len() as u64);
                 !stop.is_cancelled() && give.send(bytes.to_vec()).is_ok()
             })
@@ -110,7 +111,7 @@ fn lay(
             piece: Vec::new(),
             at: 0,
         };
-        let unpacked = directory_tar::unpack(&to.path, &mut pieces);
+        let unpacked = directory_tar::unpack(&to.opened, &mut pieces);
         // What follows the archive's end is read too: only then its sum is known.
         let drained = io::copy(&mut pieces, &mut io::sink());
         drop(pieces);

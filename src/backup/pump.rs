@@ -13,6 +13,7 @@ use super::part;
 use super::part::Fault;
 use super::part::PartFile;
 use super::part::PartWriter;
+use super::part::Sums;
 use super::tar_stream;
 use super::tar_stream::TarFault;
 use super::tar_stream::TarStream;
@@ -178,7 +179,7 @@ pub fn read(
                 wrapped.uid,
             ));
         }
-        match part::read_plain(&from, send) {
+        match part::read_plain(&from, Sums::Stored, send) {
             Ok(()) if wrapped.is_some() => {
                 send(&tar_stream::end_of_file(size));
             }

@@ -12,6 +12,7 @@ use super::part;
 use super::part::Fault;
 use super::part::Identities;
 use super::part::PartFile;
+use super::part::Sums;
 use super::tar_stream::TarFault;
 use super::tar_stream::TarStream;
 
@@ -119,7 +120,7 @@ fn content(
     let from = set.open(part)?;
     let mut archive = part.kind.volume().map(|_| TarStream::default());
     let mut fault = None;
-    let read = part::read_plain(&from, |bytes: &[u8]| {
+    let read = part::read_plain(&from, Sums::Both, |bytes: &[u8]| {
         if let Some(archive) = &mut archive {
             fault = archive.feed(bytes, |_| {}).err();
         }
@@ -164,7 +165,7 @@ pub fn small(
         identities,
     }
     .open(part)?;
-    part::read_plain(&from, |more: &[u8]| {
+    part::read_plain(&from, Sums::Both, |more: &[u8]| {
         bytes.extend_from_slice(more);
         true
     })?;

@@ -15,6 +15,7 @@ use octo_local::backup::manifest::Kind;
 use octo_local::backup::part;
 use octo_local::backup::part::Identities;
 use octo_local::backup::part::PartFile;
+use octo_local::backup::part::Sums;
 use octo_local::backup::restore;
 use tar::EntryType;
 
@@ -155,7 +156,7 @@ fn content(directory: &Directory, set: &str, kind: Kind) -> Vec<u8> {
         file: opened,
         identities: Identities::default(),
     };
-    part::read_plain(&from, |bytes: &[u8]| {
+    part::read_plain(&from, Sums::Both, |bytes: &[u8]| {
         all.extend_from_slice(bytes);
         true
     })

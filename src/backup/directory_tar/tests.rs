@@ -22,11 +22,7 @@ fn seen(root: &Path) -> Vec<String> {
         } else {
             String::new()
         };
-        let changed = if kind.is_symlink() {
-            0
-        } else {
-            metadata.mtime()
-        };
+        let changed = metadata.mtime();
         all.push(format!(
             "{} {:o} {}:{} {changed} {content}",
             path.strip_prefix(root).unwrap().display(),
@@ -83,7 +79,7 @@ fn a_directory_comes_back_as_it_was() {
     let tar = tar_of(from.path());
     let to = tempfile::tempdir().unwrap();
     fs::write(to.path().join("none"), "in the way").unwrap();
-    unpack(to.path(), tar.as_slice()).unwrap();
+    unpack(&File::open(to.path()).unwrap(), tar.as_slice()).unwrap();
     let (was, is) = (seen(from.path()), seen(to.path()));
     assert_eq!(was, is);
     assert!(is.len() > 10 && is[0].contains("2751"), "{is:?}");
@@ -143,6 +139,7 @@ fn nothing_is_laid_down_outside_and_what_only_the_engine_makes_is_named() {
     let to = tempfile::tempdir().unwrap();
     let inside = to.path().join("inside");
     fs::create_dir(&inside).unwrap();
+    let inside = File::open(inside).unwrap();
     let archive = |path: &str, kind: EntryType, target: Option<&str>| {
         let mut tar = tar::Builder::new(Vec::new());
         let mut header = Header::new_gnu();

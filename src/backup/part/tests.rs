@@ -45,7 +45,7 @@ impl Case {
 
     fn read(&self, identities: &Identities) -> Result<Vec<u8>, Fault> {
         let mut all = Vec::new();
-        read_plain(&self.file(identities), |bytes: &[u8]| {
+        read_plain(&self.file(identities), Sums::Both, |bytes: &[u8]| {
             all.extend_from_slice(bytes);
             true
         })?;
@@ -157,10 +157,14 @@ fn a_part_that_expands_beyond_what_was_written_is_given_up() {
     let mut case = Case::new(&vec![0; 4_000_000], &Recipients::default());
     case.part.plain_size = 1_000;
     let mut taken = 0;
-    let fault = read_plain(&case.file(&Identities::default()), |bytes: &[u8]| {
-        taken += bytes.len();
-        true
-    });
+    let fault = read_plain(
+        &case.file(&Identities::default()),
+        Sums::Both,
+        |bytes: &[u8]| {
+            taken += bytes.len();
+            true
+        },
+    );
     assert!(matches!(fault, Err(Fault::Damaged { .. })));
     assert!(taken <= 2 * BUFFER, "{taken}");
 }
