@@ -121,11 +121,8 @@ impl<Out: Write> Walk<Out> {
 
     fn file(&mut self, directory: &File, name: &CStr, path: &Path, stat: &Stat) -> io::Result<()> {
         let id = (stat.st_dev, stat.st_ino);
-        if stat.st_nlink > 1 {
-            if let Some(first) = self.known.get(&id).cloned() {
-                return self.link(path, stat, EntryType::Link, &first);
-            }
-            self.known.insert(id, path.to_owned());
+        if let Some(first) = self.known.get(&id).cloned() {
+            return self.link(path, stat, EntryType::Link, &first);
         }
         let Some(file) = open(directory, name, OFlags::NONBLOCK)? else {
             return Ok(());
@@ -140,7 +137,13 @@ impl<Out: Write> Walk<Out> {
         header.set_size(size);
         let most = usize::try_from(size).map_or(BUFFER, |size| size.clamp(1, BUFFER));
         let content = BufReader::with_capacity(most, Exactly { file, left: size });
-        self.append(header, path, None, content)
+        self.append(header, path, None, content)?;
+        // Only what is in the archive can be linked to.
+        if stat.st_nlink > 1 {
+            self.known
+                .insert((stat.st_dev, stat.st_ino), path.to_owned());
+        }
+        Ok(())
     }
 
     fn link(&mut self, path: &Path, stat: &Stat, kind: EntryType, target: &Path) -> io::Result<()> {

@@ -4,8 +4,13 @@
 use std::io;
 use std::io::Read;
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
+use tokio::task::JoinError;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::directory_tar;
@@ -16,6 +21,7 @@ use super::part::Fault;
 use super::part::PartFile;
 use super::part::PartWriter;
 use super::part::Sums;
+use crate::engine::archive::ARCHIVE_SILENCE;
 use crate::engine::on_host::HostDirectory;
 
 /// Pieces that wait, of 128 KiB each: the slower side holds up the other.
@@ -30,18 +36,56 @@ pub(super) async fn write(
 ) -> io::Result<Part> {
     let stop = CancellationToken::new();
     let _stops_when_dropped = stop.clone().drop_guard();
+    let passed = Arc::new(AtomicU64::new(0));
+    let counted = passed.clone();
     let writing = tokio::task::spawn_blocking(move || {
         let mut out = Watched {
             writer,
-            moved,
+            moved: told_and_counted(moved, counted.clone()),
             stop,
         };
         let entries = directory_tar::write(&from.opened, &mut out)?;
+        counted.store(OVER, Ordering::Relaxed);
         out.writer.finish(Some(entries))
     });
-    writing
-        .await
+    unless_silent(writing, &passed)
+        .await?
         .unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+/// Everything went through, and what is left is the disk's.
+const OVER: u64 = u64::MAX;
+
+/// Tells the bytes of each piece, and notes that there was one.
+fn told_and_counted(
+    mut moved: impl FnMut(u64) + Send + 'static,
+    passed: Arc<AtomicU64>,
+) -> impl FnMut(u64) + Send + 'static {
+    move |more| {
+        passed.fetch_add(1, Ordering::Relaxed);
+        moved(more);
+    }
+}
+
+/// Waits for work on a volume, as long as pieces go through: a disk or a server of files that is
+/// silent for so long is given up, as the engine's streams are.
+async fn unless_silent<T>(
+    mut work: JoinHandle<T>,
+    passed: &AtomicU64,
+) -> io::Result<Result<T, JoinError>> {
+    let mut before = passed.load(Ordering::Relaxed);
+    loop {
+        if let Ok(ended) = tokio::time::timeout(ARCHIVE_SILENCE, &mut work).await {
+            return Ok(ended);
+        }
+        let now = passed.load(Ordering::Relaxed);
+        if now == before && now != OVER {
+            let seconds = ARCHIVE_SILENCE.as_secs();
+            let why = format!("nothing was read or written for {seconds} s");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+        }
+        before = now;
+    }
 }
 
 /// Tells of what passes, and ends when it is told to.
@@ -86,9 +130,12 @@ pub(super) async fn lay_down(
 ) -> Result<(), LayError> {
     let stop = CancellationToken::new();
     let _stops_when_dropped = stop.clone().drop_guard();
+    let passed = Arc::new(AtomicU64::new(0));
+    let moved = told_and_counted(moved, passed.clone());
     let laying = tokio::task::spawn_blocking(move || lay(file, &to, moved, &stop));
-    laying
+    unless_silent(laying, &passed)
         .await
+        .map_err(UnpackError::from)?
         .unwrap_or_else(|error| Err(UnpackError::from(io::Error::other(error)).into()))
 }
 
@@ -148,5 +195,29 @@ impl Read for Pieces {
         let read = (&self.piece[self.at..]).read(buffer)?;
         self.at += read;
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_is_silent_is_given_up_and_work_that_moves_or_syncs_is_not() {
+        let passed = AtomicU64::new(0);
+        let silent = tokio::spawn(std::future::pending::<()>());
+        let error = unless_silent(silent, &passed).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        for (step, start) in [(1, 0), (0, OVER)] {
+            let passed = Arc::new(AtomicU64::new(start));
+            let counted = passed.clone();
+            let slow = tokio::spawn(async move {
+                for _ in 0..5 {
+                    tokio::time::sleep(ARCHIVE_SILENCE * 9 / 10).await;
+                    counted.fetch_add(step, Ordering::Relaxed);
+                }
+            });
+            assert!(unless_silent(slow, &passed).await.unwrap().is_ok());
+        }
     }
 }

@@ -288,8 +288,7 @@ impl Making<'_> {
                 source: other.into(),
             },
         })?;
-        self.done += part.plain_size;
-        self.parts.push(part);
+        self.made(part);
         Ok(())
     }
 
@@ -300,9 +299,13 @@ impl Making<'_> {
             part: kind.name(),
             source: error.into(),
         })?;
+        self.made(part);
+        Ok(())
+    }
+
+    fn made(&mut self, part: Part) {
         self.done += part.plain_size;
         self.parts.push(part);
-        Ok(())
     }
 
     /// Begins the progress of a part; what is given back is told the bytes of each piece.

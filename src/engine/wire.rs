@@ -231,8 +231,8 @@ impl Engine {
         query: &[(&str, &str)],
     ) -> Result<Bytes, EngineError> {
         let asking = async {
-            let response = self.answer(&attempt, Method::GET, path, query, &[], ANSWER_LIMIT);
-            let body = response.await?.collect().await;
+            let response = self.response(&attempt, Method::GET, path, query, &[], ANSWER_LIMIT);
+            let body = response.await?.into_body().collect().await;
             body.map(http_body_util::Collected::to_bytes)
                 .map_err(|error| self.error(attempt(), error.into()))
         };
@@ -255,8 +255,8 @@ impl Engine {
         query: &[(&str, &str)],
         headers: &[(&'static str, String)],
     ) -> Result<Incoming, EngineError> {
-        self.answer(&attempt, method, path, query, headers, ENDLESS)
-            .await
+        let response = self.response(&attempt, method, path, query, headers, ENDLESS);
+        Ok(response.await?.into_body())
     }
 
     /// What goes before an answer, without the answer.
@@ -273,19 +273,6 @@ impl Engine {
             EngineError::TimedOut { attempt, limit }
         })?;
         Ok(response?.into_parts().0.headers)
-    }
-
-    async fn answer(
-        &self,
-        attempt: &impl Fn() -> String,
-        method: Method,
-        path: &str,
-        query: &[(&str, &str)],
-        headers: &[(&'static str, String)],
-        limit: u64,
-    ) -> Result<Incoming, EngineError> {
-        let response = self.response(attempt, method, path, query, headers, limit);
-        Ok(response.await?.into_body())
     }
 
     async fn response(

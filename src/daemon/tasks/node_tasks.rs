@@ -109,7 +109,7 @@ async fn break_off(engine: &Engine, container: &str) -> Result<(), String> {
             }
             Ok::<(), EngineError>(())
         };
-        match tokio::time::timeout(waits + COMMAND_LIMIT, end).await {
+        match tokio::time::timeout(waits.saturating_add(COMMAND_LIMIT), end).await {
             Ok(ended) => ended.map_err(|error| error.to_string())?,
             Err(_) => tracing::warn!("a command that waits for its tasks hangs, and is left alone"),
         }
