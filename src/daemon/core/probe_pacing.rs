@@ -24,9 +24,10 @@ const STARVED: Duration = Duration::from_millis(500);
 /// Between a failure and the next probe of a unit that was ready, unless the failure itself took
 /// longer.
 const AFTER_MISS: Duration = Duration::from_millis(500);
-/// A unit that is well is asked this part of its interval early when others are asked anyway, so
-/// that all are asked together: a process that rests costs less than one that wakes for each.
-const EARLY: u32 = 5;
+/// A unit that is well may be asked by this part of its interval early, with others that are well or
+/// with a look at the engine: at half of it any two come together, whenever they began, and stay so.
+/// A process that wakes once for all costs less than one that wakes for each.
+const EARLY: u32 = 2;
 /// A Tentacle is asked so much more seldom than what serves people: each question is a line in its
 /// log, and the engine tells of its end.
 pub const TENTACLE_PACE: u32 = 6;
@@ -136,7 +137,8 @@ impl ProbePacing {
         now: Mono,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let asks = awake || self.probers.values().any(|pace| pace.is_due(now));
+        let mut well = self.probers.values().filter(|pace| pace.is_well());
+        let asks = awake || well.any(|pace| pace.is_due(now));
         let soon = now.after(steady / EARLY);
         for (unit, pace) in &mut self.probers {
             if pace.is_due(now) || asks && pace.is_well() && pace.is_due(soon) {
