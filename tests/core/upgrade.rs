@@ -49,8 +49,12 @@ fn next_daemon(before: &Bench, stored: Stored) -> Bench {
 
 /// An upgrade was asked for, and its image is there.
 fn asked() -> Bench {
+    asked_for(to_next())
+}
+
+fn asked_for(next: Box<UpRequest>) -> Bench {
     let mut bench = serving();
-    let id = bench.ask(Request::Up(to_next()));
+    let id = bench.ask(Request::Up(next));
     let facts = Facts {
         has_data: true,
         ..Facts::default()
@@ -446,6 +450,39 @@ fn half_of_the_data_lets_no_node_start_also_in_the_next_daemon() {
     })));
     next.settle();
     assert!(next.core.state().desired.nodes_rest);
+}
+
+/// What keeps SQL Server from serving may have come with the upgrade, and nothing comes back then.
+#[test]
+fn a_rollback_gives_sql_server_the_settings_of_before_and_leaves_its_image() {
+    let mut bench = asked_for(up(&[
+        ("OCTOPUS_SERVER_TAG", "2026.2.1"),
+        ("MSSQL_PID", "Web"),
+        ("SQL_IMAGE", "mssql:newer"),
+    ]));
+    nodes_ended(&mut bench);
+    bench.on(saved(&bench));
+    let before = serving().core.stored().spec.clone().unwrap().sql.unwrap();
+    let sql = |bench: &Bench| {
+        bench
+            .core
+            .state()
+            .desired
+            .spec
+            .clone()
+            .unwrap()
+            .sql
+            .unwrap()
+    };
+    assert_ne!(sql(&bench).env, before.env);
+    let id = bench.ask(Request::RollBack(None));
+    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    assert_eq!(sql(&bench).env, before.env);
+    assert_eq!(
+        sql(&bench).image,
+        "mssql:newer",
+        "it may not be older than its files"
+    );
 }
 
 #[test]

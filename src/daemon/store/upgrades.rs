@@ -15,6 +15,8 @@ use super::Restored;
 use super::Stored;
 use super::Wish;
 use crate::config::Config;
+use crate::config::SqlConfig;
+use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
 
@@ -163,6 +165,7 @@ impl Stored {
         };
         (self.wish, self.held) = (Wish::Up, false);
         self.stopped.remove(&UnitId::Sql);
+        let before = upgrade.before.clone();
         *upgrades = Upgrades {
             rolling_back: Some(RollingBack {
                 upgrade,
@@ -172,6 +175,31 @@ impl Stored {
             }),
             ..Upgrades::default()
         };
+        self.take_settings_of_sql(&before);
+    }
+
+    /// SQL Server runs as it did before the upgrade, save for its image: it has to serve for the
+    /// data to come back, and what came with the upgrade may be why it does not.
+    fn take_settings_of_sql(&mut self, before: &Applied) {
+        let (Some(config), Some(spec)) = (&mut self.config, &mut self.spec) else {
+            return;
+        };
+        let configs = config.sql.as_mut().zip(before.config.sql.as_ref());
+        let specs = spec.sql.as_mut().zip(before.spec.sql.as_ref());
+        let (Some((config, config_before)), Some((sql, sql_before))) = (configs, specs) else {
+            return;
+        };
+        let image = std::mem::take(&mut config.image);
+        *config = SqlConfig {
+            image,
+            ..config_before.clone()
+        };
+        let image = std::mem::take(&mut sql.image);
+        *sql = ContainerSpec {
+            image,
+            ..sql_before.clone()
+        };
+        spec.database = before.spec.database.clone();
     }
 
     /// The data is that of before the upgrade, and so is what is applied. SQL Server stays on its
