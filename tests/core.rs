@@ -7,6 +7,7 @@ mod front_door;
 mod interrupted;
 mod known;
 mod quiesce;
+mod replaced;
 mod restore;
 mod sa_password;
 mod schedule;

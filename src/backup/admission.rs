@@ -28,6 +28,8 @@ pub struct Here<'a> {
     pub key_of_set: Option<&'a Secret>,
     /// Bytes that are free where SQL Server keeps its data; none where nobody could tell.
     pub free: Option<u64>,
+    /// Bytes of the database that is replaced and kept until the stack is ready; zero where none is.
+    pub kept: u64,
     /// Whether a person wishes it in spite of what `--force` overrules.
     pub force: bool,
 }
@@ -71,6 +73,16 @@ pub enum Refusal {
     NoRoom {
         /// Bytes that are needed.
         needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// They would fit if what is replaced were not kept.
+    #[error("about {} are needed on the engine's disk, {} of them to keep the database that is replaced until the stack is ready, and {} are free; make room, or give up what is replaced: --discard", size(*needed), size(*kept), size(*free))]
+    NoRoomToKeep {
+        /// Bytes that are needed.
+        needed: u64,
+        /// Those of them for what is replaced.
+        kept: u64,
         /// Bytes that are free.
         free: u64,
     },
@@ -140,13 +152,22 @@ fn older(manifest: &Manifest, here: &Here<'_>) -> Option<Refusal> {
     })
 }
 
-/// The file that SQL Server restores from stands beside the database meanwhile; what the volumes
-/// had has gone before they are filled. A database that is not there yet has to fit, too.
+/// The file that SQL Server restores from stands beside the database meanwhile, and one of the
+/// database that is replaced until the stack is ready. A database that is not there yet has to fit,
+/// too. What the volumes had is moved, or on another host's disk.
 fn room(manifest: &Manifest, here: &Here<'_>) -> Option<Refusal> {
     let file = manifest.part(Kind::Database)?.plain_size;
-    let needed = if here.has_data { file } else { 2 * file };
+    let to_restore = if here.has_data { file } else { 2 * file };
+    let (kept, needed) = (here.kept, to_restore.saturating_add(here.kept));
     let free = here.free.filter(|free| *free < needed)?;
-    Some(Refusal::NoRoom { needed, free })
+    Some(if free < to_restore {
+        Refusal::NoRoom {
+            needed: to_restore,
+            free,
+        }
+    } else {
+        Refusal::NoRoomToKeep { needed, kept, free }
+    })
 }
 
 /// The numbers a tag begins with; none of one that moves, such as `latest`.
@@ -204,6 +225,7 @@ mod tests {
                 master_key: None,
                 key_of_set: Some(&self.right),
                 free: None,
+                kept: 0,
                 force: false,
             }
         }
@@ -322,6 +344,23 @@ mod tests {
                 "{free:?} {has_data}"
             );
         }
+    }
+
+    #[test]
+    fn so_has_what_is_replaced_unless_it_is_given_up() {
+        let scene = scene();
+        let file = scene.manifest.part(Kind::Database).unwrap().plain_size;
+        let here = |kept| Here {
+            free: Some(file + 10),
+            has_data: true,
+            kept,
+            force: true,
+            ..scene.here()
+        };
+        assert_eq!(scene.refusals(&here(0)), []);
+        assert_eq!(scene.refusals(&here(10)), []);
+        let found = scene.refusals(&here(11));
+        assert!(found[0].to_string().contains("--discard"), "{found:?}");
     }
 
     #[test]

@@ -8,9 +8,9 @@ use super::progress::Progress;
 use super::restore::Opened;
 use super::restore::Restoring;
 use super::restore::Target;
-use super::run::DATA;
 use super::run::RunError;
-use super::run::ServerFile;
+use super::server_file::DATA;
+use super::server_file::ServerFile;
 use crate::spec::DatabaseTarget;
 use crate::sql;
 

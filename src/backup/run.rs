@@ -32,7 +32,7 @@ use super::pump::Form;
 use super::pump::PumpError;
 use super::secrets;
 use super::secrets::Secrets;
-use super::tar_stream;
+use super::server_file::ServerFile;
 use super::telling::Telling;
 use crate::config::Config;
 use crate::config::Secret;
@@ -52,9 +52,6 @@ use crate::sql::SqlError;
 
 /// How long the server gets to say whether the database is there.
 const ASK: Duration = Duration::from_secs(15);
-/// Where SQL Server keeps backups when it does not say: the directory of its data, which its image
-/// makes.
-pub(super) const DATA: &str = "/var/opt/mssql/data";
 /// Room for the manifest, and for what grows while it is read.
 pub const MARGIN: u64 = 64 * 1024 * 1024;
 
@@ -357,45 +354,6 @@ impl Making<'_> {
         self.parts
             .push(written.map_err(|error| failure(error.into()))?);
         Ok(())
-    }
-}
-
-/// The backup file on the server's own disk.
-pub(super) struct ServerFile {
-    /// The directory, as the server and its container see it.
-    pub(super) directory: String,
-    /// The file's name in it.
-    pub(super) name: String,
-}
-
-impl ServerFile {
-    /// One name for a project: what a killed run left is written over by the next one.
-    pub(super) fn of(server: &sql::backup::Server, spec: &StackSpec) -> Self {
-        Self {
-            directory: server
-                .backup_directory
-                .clone()
-                .unwrap_or_else(|| DATA.to_owned()),
-            name: format!("octo-local-{}.bak", spec.project),
-        }
-    }
-
-    pub(super) fn path(&self) -> String {
-        format!("{}/{}", self.directory, self.name)
-    }
-
-    /// Takes the file away. A server that cannot do that itself gets an empty one in its place, so
-    /// that at least its room is free. The set is good either way.
-    pub(super) async fn remove(&self, engine: &Engine, target: &DatabaseTarget, container: &str) {
-        if sql::backup::delete(target, &self.path()).await.is_ok() {
-            return;
-        }
-        let mut tar = tar_stream::header_of_file(&self.name, 0, tar_stream::MSSQL_UID);
-        tar.extend(tar_stream::end_of_file(0));
-        let stream = futures_util::stream::iter([Ok(Bytes::from(tar))]);
-        if let Err(error) = engine.unpack(container, &self.directory, stream).await {
-            tracing::warn!("{} stays in SQL Server's container: {error}", self.path());
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use super::message::NotBroughtBack;
 use super::paths::Paths;
 use super::store::Ran;
+use super::store::Replaced;
 use super::store::Restored;
 use super::store::Stored;
 use crate::backup::Progress;
@@ -14,6 +15,7 @@ use crate::backup::manifest::Database;
 use crate::backup::manifest::Encryption;
 use crate::backup::manifest::Kind;
 use crate::backup::part::Identities;
+use crate::backup::replaced;
 use crate::backup::restore;
 use crate::backup::restore::Opened;
 use crate::backup::restore::Target;
@@ -42,6 +44,9 @@ pub enum HalfBack {
     /// There is nowhere to bring it.
     #[error("this stack has no nodes")]
     NoNodes,
+    /// Somebody removed it.
+    #[error("the volume is gone that kept what was in {0}")]
+    Lost(String),
 }
 
 /// Secrets of a set that are not what they should be.
@@ -116,6 +121,97 @@ async fn empty_volumes(
         .make_carrier(&spec.project, &image, &node.mounts)
         .await?;
     Ok(carrier)
+}
+
+/// Keeps what a set replaces: the names of the volumes whose content is kept, and whether there is a
+/// file of the database. What is kept and what is still in its place are one only together, until
+/// this is done.
+pub async fn keep(
+    engine: &Engine,
+    set: &Opened,
+    spec: &StackSpec,
+    progress: &watch::Sender<Progress>,
+) -> Result<(Vec<String>, bool), HalfBack> {
+    let observed = observe(engine, spec).await?;
+    let has_database = matches!(set.manifest.database, Database::Included { .. });
+    // First, since it is what may be refused.
+    let database = spec.sql.is_some() && has_database;
+    let database = database && replaced::keep_database(spec, progress).await?;
+    let keys = set.manifest.parts.iter();
+    let keys: Vec<&str> = keys.filter_map(|part| part.kind.volume()).collect();
+    let stack = at_rest(engine, spec, &observed)?;
+    let volumes = replaced::keep_volumes(&stack, &keys).await?;
+    Ok((volumes, database))
+}
+
+/// What a set brought goes, and the database of before is back. From here on only what is kept of
+/// volumes counts.
+pub async fn discard(
+    engine: &Engine,
+    kept: &Replaced,
+    spec: &StackSpec,
+    progress: &watch::Sender<Progress>,
+) -> Result<(), HalfBack> {
+    let observed = observe(engine, spec).await?;
+    let stack = at_rest(engine, spec, &observed)?;
+    if let Some(volume) = replaced::lost(&stack, &kept.volumes).first() {
+        return Err(HalfBack::Lost((*volume).to_owned()));
+    }
+    if kept.database {
+        replaced::bring_database_back(spec, progress).await?;
+    }
+    engine.remove_carrier(&spec.project).await?;
+    for node in observed
+        .containers
+        .iter()
+        .filter(|one| one.unit.is_server())
+    {
+        engine.remove_container(&node.id).await?;
+    }
+    Ok(replaced::empty(&stack, &kept.volumes).await?)
+}
+
+/// What is kept of volumes comes back into them.
+pub async fn return_volumes(engine: &Engine, spec: &StackSpec) -> Result<(), HalfBack> {
+    let observed = observe(engine, spec).await?;
+    let stack = at_rest(engine, spec, &observed)?;
+    Ok(replaced::bring_volumes_back(&stack).await?)
+}
+
+fn at_rest<'a>(
+    engine: &'a Engine,
+    spec: &'a StackSpec,
+    observed: &'a Observed,
+) -> Result<replaced::Stack<'a>, HalfBack> {
+    let mut nodes = observed
+        .containers
+        .iter()
+        .filter(|one| one.unit.is_server());
+    let image = nodes.next().map(|node| node.image_id.as_str());
+    let wanted = spec.nodes.first().ok_or(HalfBack::NoNodes)?;
+    Ok(replaced::Stack {
+        engine,
+        spec,
+        observed,
+        image: image.unwrap_or(&wanted.image),
+    })
+}
+
+/// Removes what is kept of what a restore replaced.
+pub(super) async fn drop_replaced(engine: Option<Engine>, stored: Stored) -> Result<(), String> {
+    let backups = stored.backups;
+    let (Some(kept), Some(spec)) = (backups.replaced, stored.spec) else {
+        return Ok(());
+    };
+    let engine = engine.ok_or("the engine does not answer any more")?;
+    let dropping = async {
+        let observed = observe(&engine, &spec).await?;
+        let database = observed.container(UnitId::Sql).filter(|_| kept.database);
+        let sql = database.map(|container| container.id.as_str());
+        replaced::drop_all(&engine, &spec, &observed, sql).await?;
+        Ok::<(), HalfBack>(())
+    };
+    dropping.await.map_err(|error| error.to_string())
 }
 
 /// The secrets of a set, where it has some that can be opened.

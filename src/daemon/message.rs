@@ -123,6 +123,8 @@ pub enum Event {
     BackedUp(BackupFor, Result<BackedUp, String>),
     /// The data of before an upgrade came back, or did not.
     BroughtBack(Result<Box<Restored>, NotBroughtBack>),
+    /// What was kept of what a restore replaced is gone, or why not all of it.
+    ReplacedDropped(Result<(), String>),
     /// SQL Server has the new password of `sa`, or is not known to.
     PasswordChanged(Result<(), PasswordNotChanged>),
     /// A write of the state file ended.
@@ -270,10 +272,26 @@ pub enum About {
 /// What is told of a restore, which whoever asked for it carries out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum RestoreStep {
-    /// It begins with the set of this name: nodes stop, SQL Server runs.
-    Begin(String),
+    /// It begins: nodes stop, SQL Server runs.
+    Begin {
+        /// The name of the set.
+        set: String,
+        /// Whether what it replaces is kept until the stack is ready.
+        keeps: bool,
+    },
+    /// What it replaces is kept.
+    Kept {
+        /// There is a file of the database.
+        database: bool,
+        /// The volumes whose content is in others.
+        volumes: Vec<String>,
+    },
     /// The data is that of the set.
     End(Box<Restored>),
+    /// What the set brought is gone, and what it replaced comes back.
+    GoingBack,
+    /// The data is what it was before the restore.
+    Back,
 }
 
 /// What is told of a change of the password of `sa`.
@@ -472,6 +490,8 @@ pub enum Effect {
     /// Bring the data of before the upgrade back that is taken back. Ends with
     /// [`Event::BroughtBack`].
     BringBack(Box<Stored>),
+    /// Removes what is kept of what a restore replaced: [`Event::ReplacedDropped`].
+    DropReplaced(Box<Stored>),
     /// Have the SQL Server in this container take the new password of `sa`, if it has not. Ends with
     /// [`Event::PasswordChanged`].
     ChangePassword {

@@ -41,6 +41,7 @@ pub use file::others;
 pub use file::peek;
 pub use file::read;
 pub use file::save;
+pub use restoring::Replaced;
 pub use restoring::Restored;
 pub use restoring::Restoring;
 pub use sa_password::PasswordChange;
@@ -131,6 +132,9 @@ pub struct Demo {
 pub struct Backups {
     /// A restore that is not finished: no node may run before it is.
     pub restoring: Option<Restoring>,
+    /// What the last restore replaced, until the stack is ready on what came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<Replaced>,
     /// Backups that are made by themselves.
     pub schedule: Schedule,
     /// An upgrade under way, and the way back from the last one.
@@ -142,6 +146,7 @@ impl Backups {
     pub fn unfinished(&self) -> Option<Note> {
         let restoring = self.restoring.as_ref().map(|one| Note::RestoreUnfinished {
             set: one.set.clone(),
+            kept: self.replaced.is_some(),
         });
         let back = self.upgrades.rolling_back.as_ref();
         let back = back.map(|one| Note::RollbackUnfinished {
@@ -278,6 +283,8 @@ impl Stored {
             .retain(|ran| ran.data.as_ref().is_some_and(|other| other != data));
         self.sa = SaPassword::default();
         self.backups.upgrades = Upgrades::default();
+        // It stays where it is, since nobody asked to delete it.
+        self.backups.replaced = None;
     }
 
     /// What a daemon at this engine that nobody asked for anything goes on with.

@@ -27,17 +27,16 @@ pub struct Fingerprint {
 }
 
 impl Engine {
-    /// Copies what is in a directory of a container into one of another that mounts or has the same
-    /// path. Neither needs to run.
+    /// Copies what is in a directory of a container into one of another, or of the same: each is a
+    /// container and a path that it mounts or has. Neither needs to run.
     pub async fn copy_directory(
         &self,
-        from: &str,
-        to: &str,
-        path: &str,
+        (from, path): (&str, &str),
+        (to, target): (&str, &str),
     ) -> Result<(), EngineError> {
         let stream = self.archive(from, &format!("{path}/."));
         let stream = stream.map(|piece| piece.map_err(io::Error::other));
-        self.unpack(to, path, stream).await
+        self.unpack(to, target, stream).await
     }
 
     /// Reads all that is in a directory of a container.

@@ -7,7 +7,13 @@ use octo_local::reconcile::status::Note;
 use super::*;
 
 fn begin(bench: &mut Bench, set: &str) -> RequestId {
-    bench.ask(Request::Restore(RestoreStep::Begin(set.to_owned()), None))
+    bench.ask(Request::Restore(
+        RestoreStep::Begin {
+            set: set.to_owned(),
+            keeps: true,
+        },
+        None,
+    ))
 }
 
 fn end(bench: &mut Bench) -> RequestId {
@@ -39,6 +45,7 @@ fn no_node_runs_while_a_restore_goes_on_and_it_is_kept_before_it_is_answered() {
     assert_eq!(desired.goal, Goal::Up, "SQL Server runs");
     let note = Note::RestoreUnfinished {
         set: "one".to_owned(),
+        kept: true,
     };
     let status = bench.core.status(Mono(bench.now));
     assert!(status.notes.contains(&note), "{:?}", status.notes);

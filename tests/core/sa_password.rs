@@ -238,7 +238,10 @@ fn while_it_changes_nothing_else_changes_the_data_or_the_version() {
     for request in [
         Request::RollBack(None),
         Request::Restore(
-            octo_local::daemon::message::RestoreStep::Begin("one".to_owned()),
+            octo_local::daemon::message::RestoreStep::Begin {
+                set: "one".to_owned(),
+                keeps: true,
+            },
             None,
         ),
         Request::Password(PasswordStep::Begin(Secret::new("An0ther-password")), None),

@@ -146,7 +146,10 @@ fn a_failure_is_told_until_one_succeeds() {
 #[test]
 fn nothing_is_backed_up_that_is_not_wished_to_run_or_is_being_restored() {
     let mut bench = scheduled(AT_THREE);
-    let begin = octo_local::daemon::message::RestoreStep::Begin("one".to_owned());
+    let begin = octo_local::daemon::message::RestoreStep::Begin {
+        set: "one".to_owned(),
+        keeps: true,
+    };
     bench.ask(Request::Restore(begin, None));
     at(&mut bench, 3);
     assert_eq!(begun(&mut bench), 0);

@@ -65,6 +65,26 @@ pub(super) fn made(name: &str) -> (Stack, String) {
     (stack, sets)
 }
 
+/// Whether no restore's old data is here any more.
+fn keeps_nothing(stack: &Stack) -> bool {
+    let volumes = stack.witness.volumes(&stack.label());
+    let is_kept = |name: &String| name.ends_with("-replaced");
+    kept(stack)["replaced"].is_null() && !volumes.iter().any(is_kept)
+}
+
+/// Kills a restore once what it replaces is kept and being overwritten.
+fn die_in_the_middle(stack: &Stack, words: &[&str]) {
+    let running = stack.spawn(words);
+    wait_until("it overwrites", || {
+        let is_whole = kept(stack)["replaced"]["whole"] == true;
+        let names = stack.witness.containers(&stack.label());
+        let has_nodes = names.iter().any(|name| name.contains("octopus-server"));
+        (is_whole && !has_nodes).then_some(())
+    });
+    running.signal(Signal::KILL);
+    stack.end(running);
+}
+
 #[test]
 fn a_set_comes_back_whole_on_another_stack_and_what_was_wished_there_counts() {
     let (source, sets) = made("restore-source");
@@ -83,6 +103,8 @@ fn a_set_comes_back_whole_on_another_stack_and_what_was_wished_there_counts() {
     );
     stack.run(&["stop", "octopus-server-2"]).ok();
     let before = stack.started();
+    let (own, own_key) = (installation(&stack), key(&stack));
+    let own_files = files(&stack);
     let restore = ["backup", "restore", "good", "--from", &sets];
     stack.run(&restore).with(64).says("--yes");
     stack
@@ -94,9 +116,22 @@ fn a_set_comes_back_whole_on_another_stack_and_what_was_wished_there_counts() {
     assert_eq!(stack.started(), before);
 
     stack
-        .run(&[&restore[..], &["--yes", "--force"]].concat())
-        .ok()
-        .says("backup good is restored");
+        .run(&["backup", "restore", "--back", "--yes"])
+        .with(1)
+        .says("nothing is kept");
+    // Once it is replaced in part there is a way back, whoever died.
+    let wholly = [&restore[..], &["--yes", "--force"]].concat();
+    die_in_the_middle(&stack, &wholly);
+    stack.kill_daemon();
+    let back = stack.run(&["backup", "restore", "--back", "--yes"]).ok();
+    back.says("what it was before the restore");
+    assert_eq!((installation(&stack), key(&stack)), (own, own_key));
+    assert_eq!(files(&stack), own_files);
+    wait_until("what was kept is gone", || {
+        keeps_nothing(&stack).then_some(())
+    });
+
+    stack.run(&wholly).ok().says("backup good is restored");
     assert_eq!(
         stack.unit("octopus-server-2")["phase"],
         "absent",
@@ -105,6 +140,9 @@ fn a_set_comes_back_whole_on_another_stack_and_what_was_wished_there_counts() {
     assert_eq!(installation(&stack), there);
     assert_eq!(key(&stack), key(&source));
     assert_eq!(files(&stack), wanted);
+    wait_until("what was replaced is gone", || {
+        keeps_nothing(&stack).then_some(())
+    });
     stack.run(&["start"]).ok();
     assert_eq!(stack.status()["verdict"], "ready");
     stack.run(&["up"]).ok();

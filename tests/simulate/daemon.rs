@@ -377,6 +377,9 @@ impl Sim {
             Effect::Lease(step) => self.lease(step),
             Effect::BackUp(of, stored) => self.begin_backup(of, stored),
             Effect::BringBack(stored) => self.begin_to_bring_back(stored),
+            Effect::DropReplaced(_) => {
+                self.must(false, || "nobody restored anything".to_owned());
+            }
             Effect::ChangePassword { container, change } => {
                 self.begin_password_change(container, change);
             }

@@ -51,6 +51,13 @@ pub struct SetFlags {
     /// The set's name, as `backup list` shows it
     #[arg(value_name = "NAME")]
     pub name: String,
+    #[command(flatten)]
+    pub place: PlaceFlags,
+}
+
+/// Where a set is, and how it is opened.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PlaceFlags {
     /// The directory [default: BACKUP_DIR, else `backups` in the project's state]
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,
@@ -75,11 +82,20 @@ pub struct VerifyFlags {
 /// What `backup restore` takes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RestoreFlags {
+    /// The set's name, as `backup list` shows it
+    #[arg(value_name = "NAME", required_unless_present = "back")]
+    pub name: Option<String>,
     #[command(flatten)]
-    pub set: SetFlags,
+    pub place: PlaceFlags,
     /// Replace data that is newer than the set, or take a set of another project
     #[arg(long)]
     pub force: bool,
+    /// Keep nothing of what is replaced; without it all is kept until the stack is ready
+    #[arg(long)]
+    pub discard: bool,
+    /// Bring back what the last restore replaced, while it is kept
+    #[arg(long, conflicts_with_all = ["name", "from", "identity", "force", "discard"])]
+    pub back: bool,
     /// Do not ask before data is replaced
     #[arg(long)]
     pub yes: bool,

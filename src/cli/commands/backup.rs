@@ -218,12 +218,12 @@ const NO_IDENTITY: &str =
 async fn verify(context: &Context, flags: &VerifyFlags) -> Outcome {
     let name = flags.set.name.parse::<SetName>();
     let name = name.map_err(|error| Failure::new(USAGE, error.to_string()))?;
-    let directory = directory(context, flags.set.from.as_ref());
+    let directory = directory(context, flags.set.place.from.as_ref());
     let set = Opened {
         manifest: directory.manifest(&name)?,
         directory,
         name,
-        identities: identities(flags.set.identity.as_ref())?,
+        identities: identities(flags.set.place.identity.as_ref())?,
     };
     let is_encrypted = set.manifest.encryption != Encryption::None;
     let is_opened = !is_encrypted || !set.identities.0.is_empty();

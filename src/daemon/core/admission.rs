@@ -176,21 +176,22 @@ impl Core {
         if self.shutdown.is_under_way() {
             return because("the daemon is ending; try again when it has");
         }
-        match &step {
-            RestoreStep::Begin(_) if kept.spec.is_none() => {
-                because("nothing was applied yet: `octo-local up` first")
-            }
-            RestoreStep::Begin(_) if kept.sa.changing().is_some() => {
-                because("the password of sa is being changed; restore when that is done")
-            }
-            RestoreStep::Begin(_) if kept.is_going_down() => {
-                because("a `down` goes on; restore when it is done")
-            }
-            RestoreStep::End(_) if kept.backups.restoring.is_none() => {
-                because("no restore is under way: another command took over")
-            }
-            RestoreStep::Begin(_) | RestoreStep::End(_) => Ok(Admitted::Restore(step)),
+        let RestoreStep::Begin { .. } = step else {
+            return match &kept.backups.restoring {
+                Some(_) => Ok(Admitted::Restore(step)),
+                None => because("no restore is under way: another command took over"),
+            };
+        };
+        if kept.spec.is_none() {
+            return because("nothing was applied yet: `octo-local up` first");
         }
+        if kept.sa.changing().is_some() {
+            return because("the password of sa is being changed; restore when that is done");
+        }
+        if kept.is_going_down() {
+            return because("a `down` goes on; restore when it is done");
+        }
+        Ok(Admitted::Restore(step))
     }
 
     /// The units that are nodes; only these have tasks.

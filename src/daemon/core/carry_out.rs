@@ -74,7 +74,10 @@ impl Core {
         // A daemon that comes after would start nodes on half of the data.
         if matches!(
             admitted,
-            Admitted::RollBack | Admitted::Restore(RestoreStep::Begin(_))
+            Admitted::RollBack
+                | Admitted::Restore(
+                    RestoreStep::Begin { .. } | RestoreStep::Kept { .. } | RestoreStep::GoingBack
+                )
         ) {
             return Some(format!(
                 "the state file cannot be written, so no data is replaced: {why}"
@@ -114,6 +117,39 @@ impl Core {
                 "down"
             },
         );
+    }
+
+    fn apply_restore(&mut self, step: &RestoreStep) {
+        let records = &mut self.state.records;
+        match step {
+            RestoreStep::Begin { set, .. } => {
+                records.forgive();
+                self.tell("", format!("a restore of backup {set} begins: nodes stop"));
+            }
+            RestoreStep::Kept { .. } => {
+                self.tell(
+                    "",
+                    "what the restore replaces is kept until the stack is ready",
+                );
+            }
+            RestoreStep::GoingBack => {
+                self.tell("", "what the restore replaced takes its place again");
+            }
+            RestoreStep::End(_) | RestoreStep::Back => {
+                records.forgive();
+                // Whether a version ran on this data is not known of this one.
+                records.durable.migrated = None;
+                let is_done = matches!(step, RestoreStep::End(_));
+                self.tell(
+                    "",
+                    if is_done {
+                        "the restore is done"
+                    } else {
+                        "the data is what it was before the restore"
+                    },
+                );
+            }
+        }
     }
 
     /// Carries out what was kept: the desired state follows from it, and failures are forgiven
@@ -157,16 +193,7 @@ impl Core {
             | Admitted::Drain(_)
             | Admitted::Undrain(_)
             | Admitted::Password(PasswordStep::Written) => {}
-            Admitted::Restore(RestoreStep::Begin(set)) => {
-                records.forgive();
-                self.tell("", format!("a restore of backup {set} begins: nodes stop"));
-            }
-            Admitted::Restore(RestoreStep::End(_)) => {
-                records.forgive();
-                // Whether a version ran on this data is not known of this one.
-                records.durable.migrated = None;
-                self.tell("", "the restore is done");
-            }
+            Admitted::Restore(step) => self.apply_restore(step),
             Admitted::RollBack => {
                 records.forgive();
                 self.tell("", "a rollback begins: nodes stop");

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use super::Core;
 use super::millis;
 use super::quiesce::Quiesce;
+use super::replaced::Dropping;
 use super::sa_password::PasswordWork;
 use super::schedule::Scheduled;
 use super::task_counts::TaskCounts;
@@ -47,6 +48,8 @@ pub(super) struct Learned {
     pub(super) quiesce: Quiesce,
     /// What is under way of a change of the password of `sa`.
     pub(super) password: PasswordWork,
+    /// Whether what a restore replaced is being removed.
+    pub(super) dropping: Dropping,
 }
 
 impl Core {

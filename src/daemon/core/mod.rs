@@ -31,6 +31,7 @@ mod learned;
 mod looks;
 mod probe_pacing;
 mod quiesce;
+mod replaced;
 mod requests;
 mod sa_password;
 mod schedule;
@@ -257,6 +258,7 @@ impl Core {
             }
             Event::BackedUp(of, result) => self.on_backed_up(of, result),
             Event::BroughtBack(result) => self.on_brought_back(result),
+            Event::ReplacedDropped(result) => self.on_replaced_dropped(result),
             Event::PasswordChanged(result) => self.on_password_changed(result),
             Event::Saved { number, result } => {
                 if let Err(error) = &result {
@@ -326,6 +328,7 @@ impl Core {
             self.finish_down();
         }
         self.back_up_when_due();
+        self.drop_replaced_when_ready();
         self.go_on_with_version_change();
         self.go_on_with_password_change();
         self.keep_what_is_known();
@@ -378,6 +381,7 @@ impl Core {
             self.counts_tasks_at(),
             farewell,
             self.backup_due_at(),
+            self.drop_due_at(),
             self.password_due_at(),
         ];
         let due = due.into_iter().flatten().min();
@@ -416,6 +420,7 @@ impl Core {
                 .chain(lost)
                 .chain(held_back)
                 .chain(self.unfinished_restore())
+                .chain(self.way_back_from_restore())
                 .chain(self.failed_backup())
                 .chain(self.notes_of_version_change())
                 .chain(self.notes_of_password())

@@ -138,8 +138,7 @@ impl Admitted {
             Self::Stop(units) => stored.note_stopped(units, true),
             Self::Drain(units) => stored.drains.drained.extend(units),
             Self::Undrain(units) => stored.drains.drained.retain(|unit| !units.contains(unit)),
-            Self::Restore(RestoreStep::Begin(set)) => stored.begin_restore(set),
-            Self::Restore(RestoreStep::End(restored)) => stored.end_restore(restored),
+            Self::Restore(step) => edit_for_restore(step, stored),
             Self::RollBack => stored.begin_rollback(),
             Self::Password(PasswordStep::Begin(to)) => stored.begin_password_change(to),
             Self::Password(PasswordStep::Written) => stored.password_written(),
@@ -191,5 +190,16 @@ impl Up {
             }
             stored.keys.set(&new.key, new.is_new, &new.data);
         }
+    }
+}
+
+/// What is kept changes with the steps of a restore, and of the way back from one.
+fn edit_for_restore(step: &RestoreStep, stored: &mut Stored) {
+    match step {
+        RestoreStep::Begin { set, keeps } => stored.begin_restore(set, *keeps),
+        RestoreStep::Kept { database, volumes } => stored.replaced_is_kept(*database, volumes),
+        RestoreStep::End(restored) => stored.end_restore(restored),
+        RestoreStep::GoingBack => stored.replaced_comes_back(),
+        RestoreStep::Back => stored.end_way_back(),
     }
 }

@@ -103,6 +103,12 @@ impl Shell {
             }
             Effect::BackUp(of, stored) => self.back_up(of, *stored),
             Effect::BringBack(stored) => self.bring_back(*stored),
+            Effect::DropReplaced(stored) => {
+                let work = bring_back::drop_replaced(self.contact.engine.clone(), *stored);
+                self.spawn_and_tell("drop replaced", work, |dropped| {
+                    Input::Event(Event::ReplacedDropped(dropped.unwrap_or_else(Err)))
+                });
+            }
             Effect::Gather(id, inquiry) => self.gather(id, *inquiry),
             Effect::Save { number, stored } => self.writer.write(number, stored),
             Effect::Reply(id, answer) => {

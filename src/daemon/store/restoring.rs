@@ -28,6 +28,24 @@ pub struct Restoring {
     pub stopped: BTreeSet<UnitId>,
 }
 
+/// What a restore replaced, and what is kept of it until the stack is ready: each volume's content
+/// in another volume of ours, and the database in a file of SQL Server's. One that comes after,
+/// before the stack was ready, keeps nothing: what was there first is what somebody may want back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Replaced {
+    /// The set that took, or takes, its place.
+    pub set: String,
+    /// Everything is kept. Before, what is in its place and what is kept are one only together.
+    pub whole: bool,
+    /// There is a file of the database.
+    pub database: bool,
+    /// The volumes whose content is in others.
+    pub volumes: Vec<String>,
+    /// The key of the data, and what ran on it.
+    pub of_data: Restored,
+}
+
 /// What came back beside the data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -43,7 +61,16 @@ pub struct Restored {
 impl Stored {
     /// No node runs from now on, and SQL Server does. One that goes on after it was broken off
     /// still knows what was wished before.
-    pub fn begin_restore(&mut self, set: &str) {
+    pub fn begin_restore(&mut self, set: &str, keeps: bool) {
+        if !keeps {
+            self.backups.replaced = None;
+        } else if self.backups.replaced.is_none() {
+            self.backups.replaced = Some(Replaced {
+                set: set.to_owned(),
+                of_data: self.of_data(),
+                ..Replaced::default()
+            });
+        }
         let before = self.backups.restoring.take();
         let stopped = before.map_or_else(|| self.stopped.clone(), |before| before.stopped);
         self.backups.restoring = Some(Restoring {
@@ -64,6 +91,47 @@ impl Stored {
         // The data is no longer that which an upgrade changed.
         self.backups.upgrades = Upgrades::default();
         self.take_data(restored);
+    }
+
+    /// The key of the data, and what ran on it.
+    fn of_data(&self) -> Restored {
+        let data = self.spec.as_ref().map(Data::of);
+        let ran = data.as_ref().and_then(|data| self.ran_on(data)).cloned();
+        let key = self.keys.current.as_ref();
+        let has_database = self.spec.as_ref().is_some_and(|spec| spec.sql.is_some());
+        Restored {
+            master_key: key.filter(|_| has_database).map(|key| key.key.clone()),
+            key_is_ours: key.is_some_and(|key| key.generated),
+            ran: ran.unwrap_or_default(),
+        }
+    }
+
+    /// All that a restore replaces is kept: from now on what is in its place may be changed.
+    pub fn replaced_is_kept(&mut self, database: bool, volumes: &[String]) {
+        if let Some(replaced) = &mut self.backups.replaced {
+            (replaced.whole, replaced.database) = (true, database);
+            replaced.volumes = volumes.to_vec();
+        }
+    }
+
+    /// What a restore brought is gone, and what it replaced takes its place again.
+    pub fn replaced_comes_back(&mut self) {
+        if let Some(replaced) = &mut self.backups.replaced {
+            replaced.whole = false;
+        }
+    }
+
+    /// The data is what it was before the restore. What was kept of it is not needed any more, and
+    /// stays until the stack is ready.
+    pub fn end_way_back(&mut self) {
+        let (Some(restoring), Some(replaced)) =
+            (self.backups.restoring.take(), &self.backups.replaced)
+        else {
+            return;
+        };
+        let of_data = replaced.of_data.clone();
+        self.stopped = restoring.stopped;
+        self.take_data(&of_data);
     }
 
     /// Takes in that the data is another now: its key, and the version that ran on it.
@@ -145,7 +213,7 @@ mod tests {
     #[test]
     fn while_a_restore_goes_on_the_database_runs_and_no_node_does() {
         let mut stored = stored();
-        stored.begin_restore("one");
+        stored.begin_restore("one", true);
         assert!(stored.is_up());
         assert_eq!(stored.stopped, [UnitId::Node(1), UnitId::Node(2)].into());
     }
@@ -154,8 +222,8 @@ mod tests {
     fn what_was_wished_before_comes_back_also_after_a_restore_that_was_killed() {
         let mut stored = stored();
         let before = stored.stopped.clone();
-        stored.begin_restore("one");
-        stored.begin_restore("two");
+        stored.begin_restore("one", true);
+        stored.begin_restore("two", true);
         assert_eq!(stored.backups.restoring.as_ref().unwrap().set, "two");
         stored.end_restore(&restored());
         assert_eq!(
@@ -168,7 +236,7 @@ mod tests {
     fn the_key_and_the_version_are_those_of_the_data_that_came_back() {
         let mut stored = stored();
         let data = Data::of(stored.spec.as_ref().unwrap());
-        stored.begin_restore("one");
+        stored.begin_restore("one", true);
         stored.end_restore(&restored());
         let older = Secret::new("older");
         assert_eq!(stored.master_key(), Some(&older));
@@ -186,7 +254,7 @@ mod tests {
         let before = stored.clone();
         stored.end_restore(&restored());
         assert_eq!(stored, before);
-        stored.begin_restore("one");
+        stored.begin_restore("one", true);
         stored.end_restore(&Restored::default());
         assert_eq!((&stored.keys, &stored.ran), (&before.keys, &before.ran));
     }

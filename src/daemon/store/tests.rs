@@ -226,6 +226,7 @@ fn full() -> Stored {
     };
     stored.backups = Backups {
         restoring: Some(Restoring::default()),
+        replaced: Some(Replaced::default()),
         schedule: Schedule::default(),
         upgrades: Upgrades {
             upgrading: Some(Upgrading {

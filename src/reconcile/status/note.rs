@@ -106,9 +106,24 @@ pub enum Note {
     },
     /// A restore goes on, or was broken off: no node runs before it is finished.
     #[error(
-        "a restore of backup {set} is not finished, and no node is started before: if none goes on, `octo-local backup restore {set} --force` again"
+        "a restore of backup {set} is not finished, and no node is started before: if none goes on, `octo-local backup restore {set} --force` again{}",
+        if *.kept {
+            ", or `octo-local backup restore --back` to what was there before"
+        } else {
+            ""
+        }
     )]
     RestoreUnfinished {
+        /// The name of the set.
+        set: String,
+        /// What it replaces is kept.
+        kept: bool,
+    },
+    /// What a restore replaced is kept until the stack is ready.
+    #[error(
+        "what the restore of backup {set} replaced is kept until the stack is ready: `octo-local backup restore --back` brings it back"
+    )]
+    ReplacedKept {
         /// The name of the set.
         set: String,
     },
@@ -242,7 +257,11 @@ mod tests {
             Note::DataGone { volume: "v".into() },
             Note::LookedAfter { by: "x".into() },
             Note::Beside { what: "x".into() },
-            Note::RestoreUnfinished { set: "x".into() },
+            Note::RestoreUnfinished {
+                set: "x".into(),
+                kept: true,
+            },
+            Note::ReplacedKept { set: "x".into() },
             Note::BackupFailed { why: "x".into() },
             Note::RollbackUnfinished { set: "x".into() },
             Note::RollbackFailed { why: "x".into() },

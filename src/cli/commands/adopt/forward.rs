@@ -213,7 +213,7 @@ impl Work<'_> {
     }
 
     async fn copy_and_compare(&self, from: &str, to: &str, path: &str) -> Outcome {
-        self.engine.copy_directory(from, to, path).await?;
+        self.engine.copy_directory((from, path), (to, path)).await?;
         let before = self.engine.fingerprint(from, path).await?;
         let after = self.engine.fingerprint(to, path).await?;
         if before == after {

@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::config::Secret;
 use crate::daemon::back_up;
 use crate::daemon::bring_back;
+use crate::daemon::bring_back::HalfBack;
 use crate::daemon::message::RestoreStep;
 use crate::daemon::store;
 use crate::daemon::store::Stored;
@@ -43,15 +44,20 @@ pub(super) async fn restore(context: &Context, flags: &RestoreFlags) -> Outcome 
         let line = "this replaces data, and nobody can be asked here: --yes does it unasked";
         return Err(Failure::new(USAGE, line));
     }
-    let name = flags.set.name.parse::<SetName>();
+    let Some(name) = &flags.name else {
+        context.must_be_from_here().await?;
+        let last_words = "interrupted: if nodes were stopped already they stay so until `octo-local backup restore --back` is done";
+        return interruptible(last_words, Box::pin(go_back(context, flags.yes))).await;
+    };
+    let name = name.parse::<SetName>();
     let name = name.map_err(|error| Failure::new(USAGE, error.to_string()))?;
-    let directory = super::directory(context, flags.set.from.as_ref());
+    let directory = super::directory(context, flags.place.from.as_ref());
     let manifest = directory.manifest(&name)?;
     let set = Opened {
         directory,
         name,
         manifest,
-        identities: super::identities(flags.set.identity.as_ref())?,
+        identities: super::identities(flags.place.identity.as_ref())?,
     };
     context.must_be_from_here().await?;
     let last_words = format!(
@@ -84,12 +90,21 @@ async fn carry_out(context: &Context, set: &Opened, flags: &RestoreFlags) -> Out
         observed: &observed,
         secrets: &secrets,
         force: flags.force,
+        discard: flags.discard,
     })
     .await?;
     if !flags.yes {
-        confirm(context, set)?;
+        let by = format!("those of backup {}", set.name);
+        confirm(context, &by)?;
     }
-    bring_back(context, &engine, set, spec).await?;
+    let replacing = Replacing {
+        engine: &engine,
+        set,
+        spec,
+        keeps: !flags.discard,
+        is_kept: is_kept(&stored),
+    };
+    bring_back(context, &replacing).await?;
     let restored = bring_back::restored(set, key, &secrets);
     tell_the_daemon(context, RestoreStep::End(Box::new(restored))).await?;
     print::tell(format_args!("backup {} is restored", set.name));
@@ -105,6 +120,13 @@ struct Question<'a> {
     observed: &'a Observed,
     secrets: &'a Secrets,
     force: bool,
+    discard: bool,
+}
+
+/// Whether what a restore replaced is kept whole already: the next one keeps nothing anew.
+fn is_kept(stored: &Stored) -> bool {
+    let kept = stored.backups.replaced.as_ref();
+    kept.is_some_and(|kept| kept.whole)
 }
 
 /// The key of the data, or everything that speaks against the restore.
@@ -124,10 +146,13 @@ async fn must_be_admitted(question: &Question<'_>) -> Result<Option<Secret>, Fai
     let given = config.octopus.master_key.as_ref();
     let of_set = question.secrets.master_key.as_ref();
     let kept = stored.master_key().filter(|_| of_set.is_none());
-    let free = match spec.sql.as_ref().filter(|_| db_runs(question.observed)) {
-        Some(_) => sql::backup::free(&spec.database).await,
-        None => None,
-    };
+    let (mut free, mut replaced) = (None, 0);
+    if spec.sql.is_some() && db_runs(question.observed) {
+        free = sql::backup::free(&spec.database).await;
+        if !question.discard && !is_kept(stored) {
+            replaced = sql::backup::size(&spec.database).await.unwrap_or(0);
+        }
+    }
     let data = store::Data::of(spec);
     let here = Here {
         project: &spec.project,
@@ -138,6 +163,7 @@ async fn must_be_admitted(question: &Question<'_>) -> Result<Option<Secret>, Fai
         master_key: given.or(kept),
         key_of_set: of_set,
         free,
+        kept: replaced,
         force: question.force,
     };
     let refusals = admission::refusals(&set.manifest, &here);
@@ -162,11 +188,10 @@ fn db_runs(observed: &Observed) -> bool {
     database.is_some_and(crate::reconcile::observed::Container::is_running)
 }
 
-fn confirm(context: &Context, set: &Opened) -> Outcome {
+fn confirm(context: &Context, by: &str) -> Outcome {
     let project = &context.project;
     let answer = print::ask(format_args!(
-        "Replace the database, packages, artifacts and logs of {project} by those of backup {}? Type its name, {project}:",
-        set.name
+        "Replace the database, packages, artifacts and logs of {project} by {by}? Type its name, {project}:"
     ));
     if answer.as_deref() == Some(project.as_str()) {
         return Ok(());
@@ -175,9 +200,27 @@ fn confirm(context: &Context, set: &Opened) -> Outcome {
     Err(Failure::new(USAGE, line))
 }
 
+/// A restore that nothing speaks against.
+struct Replacing<'a> {
+    engine: &'a Engine,
+    set: &'a Opened,
+    spec: &'a StackSpec,
+    /// What it replaces is kept until the stack is ready.
+    keeps: bool,
+    /// What was there first is kept already.
+    is_kept: bool,
+}
+
 /// From here on the data is neither what it was nor what the set is, until the end.
-async fn bring_back(context: &Context, engine: &Engine, set: &Opened, spec: &StackSpec) -> Outcome {
-    tell_the_daemon(context, RestoreStep::Begin(set.name.to_string())).await?;
+async fn bring_back(context: &Context, replacing: &Replacing<'_>) -> Outcome {
+    let Replacing {
+        set, spec, keeps, ..
+    } = *replacing;
+    let begin = RestoreStep::Begin {
+        set: set.name.to_string(),
+        keeps,
+    };
+    tell_the_daemon(context, begin).await?;
     let of_nodes = spec.volumes.iter().filter(|(key, _)| *key != SQL_DATA);
     for (_, place) in of_nodes.filter(|(_, place)| place.ours().is_none()) {
         print::tell(format_args!(
@@ -186,21 +229,106 @@ async fn bring_back(context: &Context, engine: &Engine, set: &Opened, spec: &Sta
     }
     let (sender, receiver) = watch::channel(Progress::default());
     let telling = tokio::spawn(super::create::tell(receiver));
-    let result = bring_back::bring_back(engine, set, spec, &sender).await;
+    let result = replace(context, replacing, &sender).await;
     telling.abort();
+    result
+}
+
+async fn replace(
+    context: &Context,
+    replacing: &Replacing<'_>,
+    sender: &watch::Sender<Progress>,
+) -> Outcome {
+    let Replacing {
+        engine,
+        set,
+        spec,
+        keeps,
+        is_kept,
+    } = *replacing;
+    if keeps && !is_kept {
+        let kept = bring_back::keep(engine, set, spec, sender).await;
+        let (volumes, database) = kept.map_err(|error| not_kept(set, &error))?;
+        tell_the_daemon(context, RestoreStep::Kept { database, volumes }).await?;
+    }
+    let result = bring_back::bring_back(engine, set, spec, sender).await;
     result.map_err(|error| {
-        let lines = vec![
+        let mut lines = vec![
             format!("backup {} is restored in part only: {error}", set.name),
             format!(
                 "fix: mend that, then `octo-local backup restore {} --force` again; no node is started before",
                 set.name
             ),
         ];
+        if keeps {
+            let line = "or `octo-local backup restore --back`, to what was there before";
+            lines.push(line.to_owned());
+        }
         Failure {
             code: FAILED,
             lines,
         }
     })
+}
+
+fn not_kept(set: &Opened, error: &HalfBack) -> Failure {
+    let name = &set.name;
+    let lines = vec![
+        format!("backup {name} is not restored, since what it replaces cannot be kept: {error}"),
+        "fix: mend that, then the same again; or `octo-local backup restore --back`, to go on as before".to_owned(),
+        format!(
+            "or `octo-local backup restore {name} --force --discard`, which gives up what is there now"
+        ),
+    ];
+    Failure {
+        code: FAILED,
+        lines,
+    }
+}
+
+/// Brings back what the last restore replaced.
+async fn go_back(context: &Context, yes: bool) -> Outcome {
+    let stored = context.applied().await.unwrap_or_default();
+    let (Some(kept), Some(spec)) = (&stored.backups.replaced, &stored.spec) else {
+        let line =
+            "nothing is kept of what a restore replaced: it is removed once the stack is ready";
+        return Err(Failure::new(FAILED, line));
+    };
+    let engine = super::create::engine(context, &stored).await?;
+    let alone = back_up::alone(&context.paths);
+    let _one_at_a_time = alone.map_err(|error| Failure::new(TIMED_OUT, error.to_string()))?;
+    if !yes {
+        confirm(context, "those of before the last restore")?;
+    }
+    let begin = RestoreStep::Begin {
+        set: kept.set.clone(),
+        keeps: true,
+    };
+    tell_the_daemon(context, begin).await?;
+    let (sender, receiver) = watch::channel(Progress::default());
+    let telling = tokio::spawn(super::create::tell(receiver));
+    let not_back = |error: HalfBack| {
+        let lines = vec![
+            format!("what was there before the restore is not back: {error}"),
+            "fix: mend that, then `octo-local backup restore --back` again; no node is started before"
+                .to_owned(),
+        ];
+        Failure {
+            code: FAILED,
+            lines,
+        }
+    };
+    if kept.whole {
+        let discarded = bring_back::discard(&engine, kept, spec, &sender).await;
+        discarded.map_err(not_back)?;
+        tell_the_daemon(context, RestoreStep::GoingBack).await?;
+    }
+    let returned = bring_back::return_volumes(&engine, spec).await;
+    returned.map_err(not_back)?;
+    telling.abort();
+    tell_the_daemon(context, RestoreStep::Back).await?;
+    print::tell("the data is what it was before the restore");
+    Ok(())
 }
 
 /// Makes the wish and waits until it is true: nodes at rest and SQL Server serving at first, what
