@@ -78,9 +78,12 @@ fn it_is_removed_once_a_node_serves_on_what_came_and_not_before() {
         set: "one".to_owned(),
     };
     assert!(bench.core.status(Mono(bench.now)).notes.contains(&note));
-    serve(&mut bench, |unit| match unit.is_server() {
-        true => Probe::Failure(Miss::Gone, "not yet".to_owned()),
-        false => Probe::Ready,
+    serve(&mut bench, |unit| {
+        if unit.is_server() {
+            Probe::Failure(Miss::Gone, "not yet".to_owned())
+        } else {
+            Probe::Ready
+        }
     });
     assert_eq!(drops(&mut bench), 0, "nobody serves");
     wait(&mut bench, 1_000);

@@ -231,11 +231,7 @@ impl Core {
                 unit,
                 instance,
                 lines,
-            } => {
-                if self.pacing.on_log_read(unit, &instance, now.mono) {
-                    self.state.on_log_read(unit, &instance, &lines, now.mono);
-                }
-            }
+            } => self.on_log_read(unit, &instance, &lines),
             Event::PressureRead(pressure) => self.on_pressure_read(pressure),
             Event::ThrottlingRead(unit, instance, starves) => {
                 self.on_throttling_read(unit, &instance, starves);

@@ -346,6 +346,14 @@ impl Core {
         is_news
     }
 
+    /// The last lines of a starting run's log were read.
+    pub(super) fn on_log_read(&mut self, unit: UnitId, instance: &Instance, lines: &[String]) {
+        let now = self.now.mono;
+        if self.pacing.on_log_read(unit, instance, now) {
+            self.state.on_log_read(unit, instance, lines, now);
+        }
+    }
+
     fn who_is_probed(&self, spec: &StackSpec) -> BTreeMap<UnitId, (Option<Instance>, ProbeTarget)> {
         let mut wanted = BTreeMap::new();
         if spec.sql.is_none() {

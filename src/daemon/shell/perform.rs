@@ -103,12 +103,7 @@ impl Shell {
             }
             Effect::BackUp(of, stored) => self.back_up(of, *stored),
             Effect::BringBack(stored) => self.bring_back(*stored),
-            Effect::DropReplaced(stored) => {
-                let work = bring_back::drop_replaced(self.contact.engine.clone(), *stored);
-                self.spawn_and_tell("drop replaced", work, |dropped| {
-                    Input::Event(Event::ReplacedDropped(dropped.unwrap_or_else(Err)))
-                });
-            }
+            Effect::DropReplaced(stored) => self.drop_replaced(*stored),
             Effect::Gather(id, inquiry) => self.gather(id, *inquiry),
             Effect::Save { number, stored } => self.writer.write(number, stored),
             Effect::Reply(id, answer) => {
@@ -142,6 +137,13 @@ impl Shell {
             };
             let back = back.unwrap_or_else(|why| Err(broken(why)));
             Input::Event(Event::BroughtBack(back))
+        });
+    }
+
+    fn drop_replaced(&self, stored: Stored) {
+        let work = bring_back::drop_replaced(self.contact.engine.clone(), stored);
+        self.spawn_and_tell("drop replaced", work, |dropped| {
+            Input::Event(Event::ReplacedDropped(dropped.unwrap_or_else(Err)))
         });
     }
 
