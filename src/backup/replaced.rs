@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::Gid;
 use rustix::fs::Mode;
@@ -32,6 +33,8 @@ use crate::sql;
 
 /// What follows a volume's name in that of the one that keeps its content.
 const SUFFIX: &str = "-replaced";
+/// How long the server gets to say whether the database is there.
+const ASK: Duration = Duration::from_secs(15);
 /// Where those are mounted for the way.
 const MOUNTED_AT: &str = "/octo-local-replaced";
 
@@ -87,7 +90,15 @@ pub async fn keep_volumes(stack: &Stack<'_>, keys: &[&str]) -> Result<Vec<String
         .filter(there)
         .collect();
     for pair in &pairs {
-        stack.engine.create_volume(stack.spec, &pair.keeper).await?;
+        let (project, keeper) = (&stack.spec.project, &pair.keeper);
+        if stack.engine.is_our_volume(project, keeper).await? == Some(false) {
+            return Err(EngineError::Refused {
+                attempt: format!("keep what is in {}", pair.volume),
+                status: 409,
+                message: format!("the volume {keeper} is somebody else's; rename or move it"),
+            });
+        }
+        stack.engine.create_volume(stack.spec, keeper).await?;
     }
     pass(stack, &pairs, |pair| (&pair.path, &pair.keeper_path)).await?;
     Ok(pairs.into_iter().map(|pair| pair.volume).collect())
@@ -147,9 +158,13 @@ async fn pass(
     let mounts: BTreeMap<String, Storage> = pairs.iter().flat_map(ends).collect();
     let carrier = engine.make_carrier(project, stack.image, &mounts).await?;
     let mut passed = Ok(());
+    let mut second = None;
     for pair in pairs {
         let (from, to) = way(pair);
-        passed = pass_one(engine, &carrier, from, to).await;
+        if is_moved(engine, &carrier, from, to).await {
+            continue;
+        }
+        passed = copy(stack, &mounts, &mut second, (&carrier, from), to).await;
         if passed.is_err() {
             break;
         }
@@ -158,15 +173,41 @@ async fn pass(
     passed.and(removed)
 }
 
-async fn pass_one(engine: &Engine, carrier: &str, from: &str, to: &str) -> Result<(), EngineError> {
-    if let Some((here, there)) = both_on_host(engine, carrier, from, to).await {
-        let moved = tokio::task::spawn_blocking(move || move_content(&here, &there)).await;
-        match moved.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            Ok(()) => return Ok(()),
-            Err(error) => tracing::info!(%error, from, "a volume is copied by the engine instead"),
+/// Copies by the engine, into a second container that is made for the first of such copies.
+async fn copy(
+    stack: &Stack<'_>,
+    mounts: &BTreeMap<String, Storage>,
+    second: &mut Option<String>,
+    from: (&str, &str),
+    to: &str,
+) -> Result<(), EngineError> {
+    let (engine, project) = (stack.engine, &stack.spec.project);
+    let into = match second.take() {
+        Some(into) => into,
+        None => {
+            engine
+                .make_second_carrier(project, stack.image, mounts)
+                .await?
+        }
+    };
+    engine.copy_directory(from, (&into, to)).await?;
+    *second = Some(into);
+    Ok(())
+}
+
+/// Moves all that is at one path of the container to the other, where this host has both.
+async fn is_moved(engine: &Engine, carrier: &str, from: &str, to: &str) -> bool {
+    let Some((here, there)) = both_on_host(engine, carrier, from, to).await else {
+        return false;
+    };
+    let moved = tokio::task::spawn_blocking(move || move_content(&here, &there)).await;
+    match moved.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::info!(%error, from, "a volume is copied by the engine instead");
+            false
         }
     }
-    engine.copy_directory((carrier, from), (carrier, to)).await
 }
 
 /// Both directories, where this host has them.
@@ -207,7 +248,7 @@ pub async fn keep_database(
     progress: &watch::Sender<Progress>,
 ) -> Result<bool, RunError> {
     let target = &spec.database;
-    if sql::backup::size(target).await.is_none() {
+    if !sql::has_database(target, ASK).await? {
         return Ok(false);
     }
     let server = sql::backup::server(target).await?;

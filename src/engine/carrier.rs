@@ -28,7 +28,30 @@ impl Engine {
         mounts: &BTreeMap<String, Storage>,
     ) -> Result<String, EngineError> {
         self.remove_carrier(project).await?;
-        let name = name_of(project);
+        self.make(project, names_of(project)[0].clone(), image, mounts)
+            .await
+    }
+
+    /// Makes another one beside it: an engine holds a container for as long as its files are read
+    /// (moby 20.10, `daemon/archive.go`: the lock is let go with the stream), so what is read from
+    /// one cannot be written into the same.
+    pub async fn make_second_carrier(
+        &self,
+        project: &ProjectName,
+        image: &str,
+        mounts: &BTreeMap<String, Storage>,
+    ) -> Result<String, EngineError> {
+        self.make(project, names_of(project)[1].clone(), image, mounts)
+            .await
+    }
+
+    async fn make(
+        &self,
+        project: &ProjectName,
+        name: String,
+        image: &str,
+        mounts: &BTreeMap<String, Storage>,
+    ) -> Result<String, EngineError> {
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),
             labels: Some(HashMap::from([(
@@ -49,29 +72,32 @@ impl Engine {
         Ok(self.call(attempt, SLOW, call).await?.id)
     }
 
-    /// Removes the one of a project, if there is one: what only has its name is refused.
+    /// Removes those of a project, if there are any: what only has their names is refused.
     pub async fn remove_carrier(&self, project: &ProjectName) -> Result<(), EngineError> {
         let everything = self.inventory().await?;
-        let name = name_of(project);
-        let found = everything
-            .containers
-            .iter()
-            .find(|one| one.thing.name == name);
-        let Some(found) = found else {
-            return Ok(());
-        };
-        if found.thing.labels.get(CARRIES_FOR).map(String::as_str) != Some(project.as_str()) {
-            let message = format!("the container {name} is somebody else's; rename it");
-            return Err(EngineError::Refused {
-                attempt: "make room for a container".to_owned(),
-                status: 409,
-                message,
-            });
+        for name in names_of(project) {
+            let found = everything
+                .containers
+                .iter()
+                .find(|one| one.thing.name == name);
+            let Some(found) = found else {
+                continue;
+            };
+            let carries_for = found.thing.labels.get(CARRIES_FOR).map(String::as_str);
+            if carries_for != Some(project.as_str()) {
+                let message = format!("the container {name} is somebody else's; rename it");
+                return Err(EngineError::Refused {
+                    attempt: "make room for a container".to_owned(),
+                    status: 409,
+                    message,
+                });
+            }
+            self.remove_container(&name).await?;
         }
-        self.remove_container(&name).await
+        Ok(())
     }
 }
 
-fn name_of(project: &ProjectName) -> String {
-    format!("{project}-octo-local-files")
+fn names_of(project: &ProjectName) -> [String; 2] {
+    ["files", "copies"].map(|what| format!("{project}-octo-local-{what}"))
 }

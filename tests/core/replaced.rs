@@ -91,6 +91,9 @@ fn it_is_removed_once_a_node_serves_on_what_came_and_not_before() {
     assert_eq!(drops(&mut bench), 1);
     wait(&mut bench, 60_000);
     assert_eq!(drops(&mut bench), 0, "it is under way");
+    let (set, keeps) = ("two".to_owned(), true);
+    let early = bench.ask(Request::Restore(RestoreStep::Begin { set, keeps }, None));
+    assert!(!bench.is_taken(early), "it would count on what goes");
     bench.on(Event::ReplacedDropped(Ok(())));
     assert_eq!(bench.core.stored().backups.replaced, None);
     assert!(!bench.core.status(Mono(bench.now)).notes.contains(&note));

@@ -176,7 +176,7 @@ impl Core {
         if self.shutdown.is_under_way() {
             return because("the daemon is ending; try again when it has");
         }
-        let RestoreStep::Begin { .. } = step else {
+        let RestoreStep::Begin { keeps, .. } = step else {
             return match &kept.backups.restoring {
                 Some(_) => Ok(Admitted::Restore(step)),
                 None => because("no restore is under way: another command took over"),
@@ -190,6 +190,12 @@ impl Core {
         }
         if kept.is_going_down() {
             return because("a `down` goes on; restore when it is done");
+        }
+        let replaced = kept.backups.replaced.as_ref();
+        if keeps && replaced.is_some_and(|replaced| replaced.given_up) {
+            return because(
+                "what the last restore replaced is just being removed; try again, or restore with --discard, which keeps nothing",
+            );
         }
         Ok(Admitted::Restore(step))
     }

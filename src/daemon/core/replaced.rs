@@ -32,6 +32,11 @@ impl Core {
             return;
         }
         self.learned.dropping.runs = true;
+        self.keeping.edit(|stored| {
+            if let Some(replaced) = &mut stored.backups.replaced {
+                replaced.given_up = true;
+            }
+        });
         let stored = Box::new(self.keeping.stored().clone());
         self.out.push(Effect::DropReplaced(stored));
     }
@@ -66,10 +71,6 @@ impl Core {
     pub(super) fn on_replaced_dropped(&mut self, result: Result<(), String>) {
         let dropping = &mut self.learned.dropping;
         dropping.runs = false;
-        // Another restore may have begun meanwhile: what it finds gone, it keeps anew.
-        if self.keeping.stored().backups.restoring.is_some() {
-            return;
-        }
         match result {
             Ok(()) => {
                 self.learned.dropping = Dropping::default();
@@ -102,7 +103,7 @@ impl Core {
     pub(super) fn way_back_from_restore(&self) -> Option<Note> {
         let backups = &self.keeping.stored().backups;
         let replaced = backups.replaced.as_ref();
-        let replaced = replaced.filter(|_| backups.unfinished().is_none());
+        let replaced = replaced.filter(|one| !one.given_up && backups.unfinished().is_none());
         replaced.map(|replaced| Note::ReplacedKept {
             set: replaced.set.clone(),
         })

@@ -38,6 +38,8 @@ pub struct Replaced {
     pub set: String,
     /// Everything is kept. Before, what is in its place and what is kept are one only together.
     pub whole: bool,
+    /// It is being removed: whatever is left of it is no way back.
+    pub given_up: bool,
     /// There is a file of the database.
     pub database: bool,
     /// The volumes whose content is in others.

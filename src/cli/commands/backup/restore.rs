@@ -289,7 +289,9 @@ fn not_kept(set: &Opened, error: &HalfBack) -> Failure {
 /// Brings back what the last restore replaced.
 async fn go_back(context: &Context, yes: bool) -> Outcome {
     let stored = context.applied().await.unwrap_or_default();
-    let (Some(kept), Some(spec)) = (&stored.backups.replaced, &stored.spec) else {
+    let kept = stored.backups.replaced.as_ref();
+    let kept = kept.filter(|kept| !kept.given_up);
+    let (Some(kept), Some(spec)) = (kept, &stored.spec) else {
         let line =
             "nothing is kept of what a restore replaced: it is removed once the stack is ready";
         return Err(Failure::new(FAILED, line));
