@@ -4,14 +4,14 @@
 //! Content passes from one volume to the other by renames where this host has both, and else through
 //! the engine's archives. Either may be broken off and done again: until all of it has passed, both
 //! volumes together are what was there, so whoever goes on adds and removes nothing. Who calls this
-//! keeps in between that it is whole ([`crate::daemon::store::Replaced`]).
+//! keeps in between that it is whole ([`crate::daemon::store::Replaced`]), and under which name: what
+//! one restore keeps is never mixed with what another left.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::Duration;
 
 use rustix::fs::Gid;
 use rustix::fs::Mode;
@@ -19,22 +19,18 @@ use rustix::fs::Uid;
 use tokio::sync::watch;
 
 use super::progress::Progress;
+use super::run::ASK;
 use super::run::RunError;
 use super::server_file::ServerFile;
 use crate::engine::Engine;
 use crate::engine::EngineError;
 use crate::engine::on_host::HostDirectory;
 use crate::reconcile::Observed;
-use crate::spec::DatabaseTarget;
 use crate::spec::StackSpec;
 use crate::spec::build::SQL_DATA;
 use crate::spec::storage::Storage;
 use crate::sql;
 
-/// What follows a volume's name in that of the one that keeps its content.
-const SUFFIX: &str = "-replaced";
-/// How long the server gets to say whether the database is there.
-const ASK: Duration = Duration::from_secs(15);
 /// Where those are mounted for the way.
 const MOUNTED_AT: &str = "/octo-local-replaced";
 
@@ -46,6 +42,8 @@ pub struct Stack<'a> {
     pub spec: &'a StackSpec,
     /// What the engine shows of it.
     pub observed: &'a Observed,
+    /// The name under which something is kept.
+    pub id: &'a str,
     /// The image that carries volumes: any that is there.
     pub image: &'a str,
 }
@@ -59,8 +57,13 @@ struct Pair {
     keeper_path: String,
 }
 
+/// The volume that keeps the content of another.
+fn keeper_of(volume: &str, id: &str) -> String {
+    format!("{volume}-replaced-{id}")
+}
+
 /// The volumes of ours that nodes share, those of these keys or all.
-fn pairs(spec: &StackSpec, keys: Option<&[&str]>) -> Vec<Pair> {
+fn pairs(spec: &StackSpec, id: &str, keys: Option<&[&str]>) -> Vec<Pair> {
     let mounts = spec.nodes.first().map(|node| &node.mounts);
     let path_of = |storage: &Storage| {
         let mut mounts = mounts.into_iter().flatten();
@@ -73,7 +76,7 @@ fn pairs(spec: &StackSpec, keys: Option<&[&str]>) -> Vec<Pair> {
         let volume = storage.ours()?.to_owned();
         Some(Pair {
             path: path_of(storage)?,
-            keeper: format!("{volume}{SUFFIX}"),
+            keeper: keeper_of(&volume, id),
             keeper_path: format!("{MOUNTED_AT}/{key}"),
             volume,
         })
@@ -85,7 +88,7 @@ fn pairs(spec: &StackSpec, keys: Option<&[&str]>) -> Vec<Pair> {
 /// is kept, which are empty now or still as they were; nothing else was changed.
 pub async fn keep_volumes(stack: &Stack<'_>, keys: &[&str]) -> Result<Vec<String>, EngineError> {
     let there = |pair: &Pair| stack.observed.volumes.contains(&pair.volume);
-    let pairs: Vec<Pair> = pairs(stack.spec, Some(keys))
+    let pairs: Vec<Pair> = pairs(stack.spec, stack.id, Some(keys))
         .into_iter()
         .filter(there)
         .collect();
@@ -108,7 +111,7 @@ pub async fn keep_volumes(stack: &Stack<'_>, keys: &[&str]) -> Result<Vec<String
 /// them was removed.
 pub async fn empty(stack: &Stack<'_>, volumes: &[String]) -> Result<(), EngineError> {
     for name in volumes {
-        let is_ours = pairs(stack.spec, None)
+        let is_ours = pairs(stack.spec, stack.id, None)
             .iter()
             .any(|pair| pair.volume == *name);
         if is_ours && stack.observed.volumes.contains(name) {
@@ -122,7 +125,7 @@ pub async fn empty(stack: &Stack<'_>, volumes: &[String]) -> Result<(), EngineEr
 /// Of volumes whose content is kept, those whose keeper is not there.
 pub fn lost<'a>(stack: &Stack<'_>, volumes: &'a [String]) -> Vec<&'a str> {
     let is_lost = |name: &&String| {
-        let keeper = format!("{name}{SUFFIX}");
+        let keeper = keeper_of(name, stack.id);
         !stack.observed.volumes.contains(&keeper)
     };
     volumes.iter().filter(is_lost).map(String::as_str).collect()
@@ -131,7 +134,7 @@ pub fn lost<'a>(stack: &Stack<'_>, volumes: &'a [String]) -> Vec<&'a str> {
 /// Passes what is kept of volumes back into them.
 pub async fn bring_volumes_back(stack: &Stack<'_>) -> Result<(), EngineError> {
     let is_kept = |pair: &Pair| stack.observed.volumes.contains(&pair.keeper);
-    let pairs: Vec<Pair> = pairs(stack.spec, None)
+    let pairs: Vec<Pair> = pairs(stack.spec, stack.id, None)
         .into_iter()
         .filter(is_kept)
         .collect();
@@ -245,6 +248,7 @@ fn move_content(from: &HostDirectory, to: &HostDirectory) -> io::Result<()> {
 /// False where there is no database.
 pub async fn keep_database(
     spec: &StackSpec,
+    id: &str,
     progress: &watch::Sender<Progress>,
 ) -> Result<bool, RunError> {
     let target = &spec.database;
@@ -252,7 +256,7 @@ pub async fn keep_database(
         return Ok(false);
     }
     let server = sql::backup::server(target).await?;
-    let file = ServerFile::of_replaced(&server, spec);
+    let file = ServerFile::of_replaced(&server, spec, id);
     let told = tell_of(progress, "SQL Server keeps the database that is replaced");
     sql::backup::backup(target, &file.path(), server.can_compress, told).await?;
     Ok(true)
@@ -261,11 +265,12 @@ pub async fn keep_database(
 /// Has SQL Server restore the database from that file.
 pub async fn bring_database_back(
     spec: &StackSpec,
+    id: &str,
     progress: &watch::Sender<Progress>,
 ) -> Result<(), RunError> {
     let target = &spec.database;
     let server = sql::backup::server(target).await?;
-    let file = ServerFile::of_replaced(&server, spec).path();
+    let file = ServerFile::of_replaced(&server, spec, id).path();
     sql::backup::verify(target, &file).await?;
     let told = tell_of(progress, "SQL Server brings the database of before back");
     Ok(sql::backup::restore(target, &file, told).await?)
@@ -279,13 +284,15 @@ fn tell_of(progress: &watch::Sender<Progress>, what: &'static str) -> impl FnMut
 
 /// Removes all that is kept: volumes that keep the content of others, and the file of the database.
 /// `sql`: the container of SQL Server, where a file is.
-pub async fn drop_all(
-    engine: &Engine,
-    spec: &StackSpec,
-    observed: &Observed,
-    sql: Option<&str>,
-) -> Result<(), RunError> {
-    let keepers = pairs(spec, None).into_iter().map(|pair| pair.keeper);
+pub async fn drop_all(stack: &Stack<'_>, sql: Option<&str>) -> Result<(), RunError> {
+    let Stack {
+        engine,
+        spec,
+        observed,
+        id,
+        ..
+    } = *stack;
+    let keepers = pairs(spec, id, None).into_iter().map(|pair| pair.keeper);
     for keeper in keepers.filter(|keeper| observed.volumes.contains(keeper)) {
         let removed = engine.remove_volume(&keeper).await;
         removed.map_err(|error| RunError::Engine {
@@ -294,120 +301,12 @@ pub async fn drop_all(
         })?;
     }
     if let Some(container) = sql {
-        drop_file(engine, spec, &spec.database, container).await?;
+        let server = sql::backup::server(&spec.database).await?;
+        let file = ServerFile::of_replaced(&server, spec, id);
+        file.remove(engine, &spec.database, container).await;
     }
-    Ok(())
-}
-
-async fn drop_file(
-    engine: &Engine,
-    spec: &StackSpec,
-    target: &DatabaseTarget,
-    container: &str,
-) -> Result<(), RunError> {
-    let server = sql::backup::server(target).await?;
-    let file = ServerFile::of_replaced(&server, spec);
-    file.remove(engine, target, container).await;
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::spec::ContainerSpec;
-    use crate::spec::UnitId;
-
-    fn spec() -> StackSpec {
-        let ours = |name: &str| Storage::Ours(format!("p_{name}"));
-        let node = ContainerSpec {
-            unit: UnitId::Node(1),
-            mounts: [
-                ("/repository".to_owned(), ours("repository")),
-                ("/taskLogs".to_owned(), ours("task-logs")),
-                (
-                    "/artifacts".to_owned(),
-                    Storage::Directory("/srv".to_owned()),
-                ),
-            ]
-            .into(),
-            ..ContainerSpec::default()
-        };
-        StackSpec {
-            volumes: [
-                (SQL_DATA.to_owned(), ours(SQL_DATA)),
-                ("repository".to_owned(), ours("repository")),
-                ("task-logs".to_owned(), ours("task-logs")),
-                (
-                    "artifacts".to_owned(),
-                    Storage::Directory("/srv".to_owned()),
-                ),
-            ]
-            .into(),
-            nodes: vec![node],
-            ..StackSpec::default()
-        }
-    }
-
-    #[test]
-    fn only_volumes_of_ours_that_nodes_share_are_kept_and_each_beside_itself() {
-        let all = pairs(&spec(), None);
-        let names: Vec<_> = all
-            .iter()
-            .map(|pair| (&*pair.volume, &*pair.keeper))
-            .collect();
-        assert_eq!(
-            names,
-            [
-                ("p_repository", "p_repository-replaced"),
-                ("p_task-logs", "p_task-logs-replaced")
-            ]
-        );
-        assert_eq!(pairs(&spec(), Some(&["task-logs", "artifacts"])), all[1..]);
-        let labels = crate::spec::labels::of_volume(&spec(), "repository-replaced");
-        let project = &spec().project;
-        let name = format!("{project}_repository-replaced");
-        let labels = labels.into_iter().collect();
-        assert!(crate::engine::ours::is_volume(project, &name, &labels));
-    }
-
-    fn directory(path: &Path) -> HostDirectory {
-        HostDirectory {
-            path: path.to_owned(),
-            opened: fs::File::open(path).unwrap(),
-            is_volume: true,
-        }
-    }
-
-    #[test]
-    fn content_moves_with_its_roots_mode_and_a_second_try_adds_what_is_left() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (here, there) = (directory(from.path()), directory(to.path()));
-        fs::create_dir(from.path().join("d")).unwrap();
-        fs::write(from.path().join("d/a"), "a").unwrap();
-        fs::write(from.path().join("late"), "before").unwrap();
-        fs::set_permissions(from.path(), fs::Permissions::from_mode(0o751)).unwrap();
-        move_content(&here, &there).unwrap();
-        // Broken off before: something of it is still in its place.
-        fs::write(from.path().join("left"), "b").unwrap();
-        move_content(&here, &there).unwrap();
-        assert_eq!(fs::read_dir(from.path()).unwrap().count(), 0);
-        assert_eq!(fs::read(to.path().join("d/a")).unwrap(), b"a");
-        assert_eq!(fs::read(to.path().join("late")).unwrap(), b"before");
-        assert_eq!(fs::read(to.path().join("left")).unwrap(), b"b");
-        let mode = fs::metadata(to.path()).unwrap().permissions().mode();
-        assert_eq!(mode & 0o7777, 0o751);
-    }
-
-    #[test]
-    fn a_directory_that_was_copied_in_part_is_not_moved_over() {
-        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        for one in [&from, &to] {
-            fs::create_dir(one.path().join("d")).unwrap();
-            fs::write(one.path().join("d/a"), "a").unwrap();
-        }
-        // The engine copies it then, which adds.
-        assert!(move_content(&directory(from.path()), &directory(to.path())).is_err());
-        assert_eq!(fs::read(from.path().join("d/a")).unwrap(), b"a");
-    }
-}
+mod tests;

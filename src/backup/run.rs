@@ -51,7 +51,7 @@ use crate::sql;
 use crate::sql::SqlError;
 
 /// How long the server gets to say whether the database is there.
-const ASK: Duration = Duration::from_secs(15);
+pub(super) const ASK: Duration = Duration::from_secs(15);
 /// Room for the manifest, and for what grows while it is read.
 pub const MARGIN: u64 = 64 * 1024 * 1024;
 

@@ -27,9 +27,10 @@ impl ServerFile {
         Self::named(server, format!("octo-local-{}.bak", spec.project))
     }
 
-    /// The file of what a restore replaced.
-    pub(super) fn of_replaced(server: &sql::backup::Server, spec: &StackSpec) -> Self {
-        Self::named(server, format!("octo-local-{}-replaced.bak", spec.project))
+    /// The file of what a restore replaced, kept under this name.
+    pub(super) fn of_replaced(server: &sql::backup::Server, spec: &StackSpec, id: &str) -> Self {
+        let name = format!("octo-local-{}-replaced-{id}.bak", spec.project);
+        Self::named(server, name)
     }
 
     fn named(server: &sql::backup::Server, name: String) -> Self {

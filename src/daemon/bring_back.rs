@@ -123,23 +123,24 @@ async fn empty_volumes(
     Ok(carrier)
 }
 
-/// Keeps what a set replaces: the names of the volumes whose content is kept, and whether there is a
+/// Keeps what a set replaces, under this name: the names of the volumes whose content is kept, and whether there is a
 /// file of the database. What is kept and what is still in its place are one only together, until
 /// this is done.
 pub async fn keep(
     engine: &Engine,
     set: &Opened,
     spec: &StackSpec,
+    id: &str,
     progress: &watch::Sender<Progress>,
 ) -> Result<(Vec<String>, bool), HalfBack> {
     let observed = observe(engine, spec).await?;
     let has_database = matches!(set.manifest.database, Database::Included { .. });
     // First, since it is what may be refused.
     let database = spec.sql.is_some() && has_database;
-    let database = database && replaced::keep_database(spec, progress).await?;
+    let database = database && replaced::keep_database(spec, id, progress).await?;
     let keys = set.manifest.parts.iter();
     let keys: Vec<&str> = keys.filter_map(|part| part.kind.volume()).collect();
-    let stack = at_rest(engine, spec, &observed)?;
+    let stack = at_rest(engine, spec, &observed, id)?;
     let volumes = replaced::keep_volumes(&stack, &keys).await?;
     Ok((volumes, database))
 }
@@ -153,12 +154,12 @@ pub async fn discard(
     progress: &watch::Sender<Progress>,
 ) -> Result<(), HalfBack> {
     let observed = observe(engine, spec).await?;
-    let stack = at_rest(engine, spec, &observed)?;
+    let stack = at_rest(engine, spec, &observed, &kept.id)?;
     if let Some(volume) = replaced::lost(&stack, &kept.volumes).first() {
         return Err(HalfBack::Lost((*volume).to_owned()));
     }
     if kept.database {
-        replaced::bring_database_back(spec, progress).await?;
+        replaced::bring_database_back(spec, &kept.id, progress).await?;
     }
     engine.remove_carrier(&spec.project).await?;
     for node in observed
@@ -172,9 +173,13 @@ pub async fn discard(
 }
 
 /// What is kept of volumes comes back into them.
-pub async fn return_volumes(engine: &Engine, spec: &StackSpec) -> Result<(), HalfBack> {
+pub async fn return_volumes(
+    engine: &Engine,
+    kept: &Replaced,
+    spec: &StackSpec,
+) -> Result<(), HalfBack> {
     let observed = observe(engine, spec).await?;
-    let stack = at_rest(engine, spec, &observed)?;
+    let stack = at_rest(engine, spec, &observed, &kept.id)?;
     Ok(replaced::bring_volumes_back(&stack).await?)
 }
 
@@ -182,6 +187,7 @@ fn at_rest<'a>(
     engine: &'a Engine,
     spec: &'a StackSpec,
     observed: &'a Observed,
+    id: &'a str,
 ) -> Result<replaced::Stack<'a>, HalfBack> {
     let mut nodes = observed
         .containers
@@ -193,6 +199,7 @@ fn at_rest<'a>(
         engine,
         spec,
         observed,
+        id,
         image: image.unwrap_or(&wanted.image),
     })
 }
@@ -208,7 +215,8 @@ pub(super) async fn drop_replaced(engine: Option<Engine>, stored: Stored) -> Res
         let observed = observe(&engine, &spec).await?;
         let database = observed.container(UnitId::Sql).filter(|_| kept.database);
         let sql = database.map(|container| container.id.as_str());
-        replaced::drop_all(&engine, &spec, &observed, sql).await?;
+        let stack = at_rest(&engine, &spec, &observed, &kept.id)?;
+        replaced::drop_all(&stack, sql).await?;
         Ok::<(), HalfBack>(())
     };
     dropping.await.map_err(|error| error.to_string())

@@ -276,8 +276,9 @@ pub enum RestoreStep {
     Begin {
         /// The name of the set.
         set: String,
-        /// Whether what it replaces is kept until the stack is ready.
-        keeps: bool,
+        /// What it replaces is kept under this name until the stack is ready, if nothing of an
+        /// earlier one is.
+        keep_as: Option<String>,
     },
     /// What it replaces is kept.
     Kept {
@@ -288,6 +289,8 @@ pub enum RestoreStep {
     },
     /// The data is that of the set.
     End(Box<Restored>),
+    /// The way back from it begins: nodes stop, SQL Server runs.
+    BeginBack,
     /// What the set brought is gone, and what it replaced comes back.
     GoingBack,
     /// The data is what it was before the restore.

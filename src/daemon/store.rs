@@ -146,7 +146,7 @@ impl Backups {
     pub fn unfinished(&self) -> Option<Note> {
         let restoring = self.restoring.as_ref().map(|one| Note::RestoreUnfinished {
             set: one.set.clone(),
-            kept: self.replaced.is_some(),
+            kept: self.way_back_from_restore().is_some(),
         });
         let back = self.upgrades.rolling_back.as_ref();
         let back = back.map(|one| Note::RollbackUnfinished {

@@ -16,8 +16,9 @@ fn step(bench: &mut Bench, step: RestoreStep) {
 }
 
 fn begin(bench: &mut Bench, set: &str, keeps: bool) {
+    let keep_as = keeps.then(|| format!("as-{set}"));
     let set = set.to_owned();
-    step(bench, RestoreStep::Begin { set, keeps });
+    step(bench, RestoreStep::Begin { set, keep_as });
 }
 
 fn keep(bench: &mut Bench) {
@@ -91,8 +92,7 @@ fn it_is_removed_once_a_node_serves_on_what_came_and_not_before() {
     assert_eq!(drops(&mut bench), 1);
     wait(&mut bench, 60_000);
     assert_eq!(drops(&mut bench), 0, "it is under way");
-    let (set, keeps) = ("two".to_owned(), true);
-    let early = bench.ask(Request::Restore(RestoreStep::Begin { set, keeps }, None));
+    let early = bench.ask(Request::Restore(RestoreStep::BeginBack, None));
     assert!(!bench.is_taken(early), "it would count on what goes");
     bench.on(Event::ReplacedDropped(Ok(())));
     assert_eq!(bench.core.stored().backups.replaced, None);
@@ -127,7 +127,24 @@ fn a_second_restore_keeps_what_was_there_first() {
     begin(&mut next, "two", true);
     assert_eq!(next.core.stored().backups.replaced, Some(first));
     begin(&mut next, "two", false);
-    assert_eq!(next.core.stored().backups.replaced, None, "it is given up");
+    assert!(
+        next.core
+            .stored()
+            .backups
+            .replaced
+            .as_ref()
+            .unwrap()
+            .given_up
+    );
+    begin(&mut next, "three", true);
+    let kept = next.core.stored().backups.replaced.clone().unwrap();
+    assert_eq!(
+        (kept.id.as_str(), kept.whole),
+        ("as-three", false),
+        "not mixed"
+    );
+    next.on(Event::ReplacedDropped(Ok(())));
+    assert_eq!(next.core.stored().backups.replaced, Some(kept));
 }
 
 #[test]
@@ -142,7 +159,7 @@ fn the_way_back_ends_with_the_key_and_the_version_of_before() {
     keep(&mut bench);
     end(&mut bench);
     assert_ne!(bench.core.stored().master_key().cloned(), key);
-    begin(&mut bench, "one", true);
+    step(&mut bench, RestoreStep::BeginBack);
     step(&mut bench, RestoreStep::GoingBack);
     let kept = bench.core.stored().backups.replaced.clone().unwrap();
     assert!(!kept.whole, "it must not be emptied again");
@@ -151,6 +168,11 @@ fn the_way_back_ends_with_the_key_and_the_version_of_before() {
     assert_eq!(stored.master_key().cloned(), key);
     assert_eq!(stored.ran, ran);
     assert_eq!(stored.backups.restoring, None);
+    assert_eq!(
+        stored.backups.way_back_from_restore(),
+        None,
+        "nodes change it now"
+    );
     let spec = bench.core.state().desired.spec.clone().unwrap();
     assert_eq!(Some(&spec.nodes[0].env["MASTER_KEY"]), key.as_ref());
     serve(&mut bench, |_| Probe::Ready);

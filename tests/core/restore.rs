@@ -10,7 +10,7 @@ fn begin(bench: &mut Bench, set: &str) -> RequestId {
     bench.ask(Request::Restore(
         RestoreStep::Begin {
             set: set.to_owned(),
-            keeps: true,
+            keep_as: Some("1".to_owned()),
         },
         None,
     ))

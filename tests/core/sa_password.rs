@@ -240,7 +240,7 @@ fn while_it_changes_nothing_else_changes_the_data_or_the_version() {
         Request::Restore(
             octo_local::daemon::message::RestoreStep::Begin {
                 set: "one".to_owned(),
-                keeps: true,
+                keep_as: Some("1".to_owned()),
             },
             None,
         ),

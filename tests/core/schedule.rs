@@ -148,7 +148,7 @@ fn nothing_is_backed_up_that_is_not_wished_to_run_or_is_being_restored() {
     let mut bench = scheduled(AT_THREE);
     let begin = octo_local::daemon::message::RestoreStep::Begin {
         set: "one".to_owned(),
-        keeps: true,
+        keep_as: Some("1".to_owned()),
     };
     bench.ask(Request::Restore(begin, None));
     at(&mut bench, 3);

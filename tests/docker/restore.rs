@@ -68,7 +68,7 @@ pub(super) fn made(name: &str) -> (Stack, String) {
 /// Whether no restore's old data is here any more.
 fn keeps_nothing(stack: &Stack) -> bool {
     let volumes = stack.witness.volumes(&stack.label());
-    let is_kept = |name: &String| name.ends_with("-replaced");
+    let is_kept = |name: &String| name.contains("-replaced-");
     kept(stack)["replaced"].is_null() && !volumes.iter().any(is_kept)
 }
 

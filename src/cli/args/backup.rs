@@ -90,7 +90,8 @@ pub struct RestoreFlags {
     /// Replace data that is newer than the set, or take a set of another project
     #[arg(long)]
     pub force: bool,
-    /// Keep nothing of what is replaced; without it all is kept until the stack is ready
+    /// Keep nothing of what is replaced, nor what an earlier restore kept; else that is kept until the
+    /// stack is ready
     #[arg(long)]
     pub discard: bool,
     /// Bring back what the last restore replaced, while it is kept

@@ -176,12 +176,16 @@ impl Core {
         if self.shutdown.is_under_way() {
             return because("the daemon is ending; try again when it has");
         }
-        let RestoreStep::Begin { keeps, .. } = step else {
-            return match &kept.backups.restoring {
-                Some(_) => Ok(Admitted::Restore(step)),
-                None => because("no restore is under way: another command took over"),
-            };
-        };
+        let is_begun = kept.backups.restoring.is_some();
+        match step {
+            RestoreStep::Begin { .. } => {}
+            RestoreStep::BeginBack if kept.backups.way_back_from_restore().is_some() => {}
+            RestoreStep::BeginBack => {
+                return because("nothing is kept any more of what a restore replaced");
+            }
+            _ if is_begun => return Ok(Admitted::Restore(step)),
+            _ => return because("no restore is under way: another command took over"),
+        }
         if kept.spec.is_none() {
             return because("nothing was applied yet: `octo-local up` first");
         }
@@ -190,12 +194,6 @@ impl Core {
         }
         if kept.is_going_down() {
             return because("a `down` goes on; restore when it is done");
-        }
-        let replaced = kept.backups.replaced.as_ref();
-        if keeps && replaced.is_some_and(|replaced| replaced.given_up) {
-            return because(
-                "what the last restore replaced is just being removed; try again, or restore with --discard, which keeps nothing",
-            );
         }
         Ok(Admitted::Restore(step))
     }

@@ -76,7 +76,10 @@ impl Core {
             admitted,
             Admitted::RollBack
                 | Admitted::Restore(
-                    RestoreStep::Begin { .. } | RestoreStep::Kept { .. } | RestoreStep::GoingBack
+                    RestoreStep::Begin { .. }
+                        | RestoreStep::Kept { .. }
+                        | RestoreStep::BeginBack
+                        | RestoreStep::GoingBack
                 )
         ) {
             return Some(format!(
@@ -125,6 +128,10 @@ impl Core {
             RestoreStep::Begin { set, .. } => {
                 records.forgive();
                 self.tell("", format!("a restore of backup {set} begins: nodes stop"));
+            }
+            RestoreStep::BeginBack => {
+                records.forgive();
+                self.tell("", "the way back from a restore begins: nodes stop");
             }
             RestoreStep::Kept { .. } => {
                 self.tell(

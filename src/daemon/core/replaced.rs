@@ -32,11 +32,8 @@ impl Core {
             return;
         }
         self.learned.dropping.runs = true;
-        self.keeping.edit(|stored| {
-            if let Some(replaced) = &mut stored.backups.replaced {
-                replaced.given_up = true;
-            }
-        });
+        self.keeping
+            .edit(|stored| stored.backups.give_up_replaced());
         let stored = Box::new(self.keeping.stored().clone());
         self.out.push(Effect::DropReplaced(stored));
     }
@@ -74,7 +71,10 @@ impl Core {
         match result {
             Ok(()) => {
                 self.learned.dropping = Dropping::default();
-                self.keeping.edit(|stored| stored.backups.replaced = None);
+                // Another restore may keep something since, under another name.
+                self.keeping.edit(|stored| {
+                    stored.backups.replaced.take_if(|one| one.given_up);
+                });
                 self.tell(
                     "",
                     "the stack is ready: what the restore replaced is removed",
@@ -102,8 +102,8 @@ impl Core {
     /// That there is a way back from a restore that is done, for people.
     pub(super) fn way_back_from_restore(&self) -> Option<Note> {
         let backups = &self.keeping.stored().backups;
-        let replaced = backups.replaced.as_ref();
-        let replaced = replaced.filter(|one| !one.given_up && backups.unfinished().is_none());
+        let replaced = backups.way_back_from_restore();
+        let replaced = replaced.filter(|_| backups.unfinished().is_none());
         replaced.map(|replaced| Note::ReplacedKept {
             set: replaced.set.clone(),
         })

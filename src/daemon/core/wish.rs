@@ -196,7 +196,8 @@ impl Up {
 /// What is kept changes with the steps of a restore, and of the way back from one.
 fn edit_for_restore(step: &RestoreStep, stored: &mut Stored) {
     match step {
-        RestoreStep::Begin { set, keeps } => stored.begin_restore(set, *keeps),
+        RestoreStep::Begin { set, keep_as } => stored.begin_restore(set, keep_as.as_deref()),
+        RestoreStep::BeginBack => stored.begin_way_back(),
         RestoreStep::Kept { database, volumes } => stored.replaced_is_kept(*database, volumes),
         RestoreStep::End(restored) => stored.end_restore(restored),
         RestoreStep::GoingBack => stored.replaced_comes_back(),

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::Backups;
 use super::Data;
 use super::Ran;
 use super::Stored;
@@ -34,11 +35,13 @@ pub struct Restoring {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Replaced {
+    /// What tells it from what other restores kept: part of the names of volumes and file.
+    pub id: String,
     /// The set that took, or takes, its place.
     pub set: String,
     /// Everything is kept. Before, what is in its place and what is kept are one only together.
     pub whole: bool,
-    /// It is being removed: whatever is left of it is no way back.
+    /// It is to be removed, or is being: whatever is left of it is no way back.
     pub given_up: bool,
     /// There is a file of the database.
     pub database: bool,
@@ -63,16 +66,32 @@ pub struct Restored {
 impl Stored {
     /// No node runs from now on, and SQL Server does. One that goes on after it was broken off
     /// still knows what was wished before.
-    pub fn begin_restore(&mut self, set: &str, keeps: bool) {
-        if !keeps {
-            self.backups.replaced = None;
-        } else if self.backups.replaced.is_none() {
-            self.backups.replaced = Some(Replaced {
-                set: set.to_owned(),
-                of_data: self.of_data(),
-                ..Replaced::default()
-            });
+    ///
+    /// What it replaces is kept under this name, unless what an earlier one replaced is kept still;
+    /// without a name nothing is kept, of that neither.
+    pub fn begin_restore(&mut self, set: &str, keep_as: Option<&str>) {
+        match keep_as {
+            Some(id) if self.backups.way_back_from_restore().is_none() => {
+                self.backups.replaced = Some(Replaced {
+                    id: id.to_owned(),
+                    set: set.to_owned(),
+                    of_data: self.of_data(),
+                    ..Replaced::default()
+                });
+            }
+            Some(_) => {}
+            None => self.backups.give_up_replaced(),
         }
+        self.rest_for_a_restore(set);
+    }
+
+    /// The same for the way back from one.
+    pub fn begin_way_back(&mut self) {
+        let set = self.backups.replaced.as_ref().map(|one| one.set.clone());
+        self.rest_for_a_restore(&set.unwrap_or_default());
+    }
+
+    fn rest_for_a_restore(&mut self, set: &str) {
         let before = self.backups.restoring.take();
         let stopped = before.map_or_else(|| self.stopped.clone(), |before| before.stopped);
         self.backups.restoring = Some(Restoring {
@@ -123,14 +142,15 @@ impl Stored {
         }
     }
 
-    /// The data is what it was before the restore. What was kept of it is not needed any more, and
-    /// stays until the stack is ready.
+    /// The data is what it was before the restore. What is left of what was kept is not needed any
+    /// more: from now on nodes change the data.
     pub fn end_way_back(&mut self) {
         let (Some(restoring), Some(replaced)) =
-            (self.backups.restoring.take(), &self.backups.replaced)
+            (self.backups.restoring.take(), &mut self.backups.replaced)
         else {
             return;
         };
+        replaced.given_up = true;
         let of_data = replaced.of_data.clone();
         self.stopped = restoring.stopped;
         self.take_data(&of_data);
@@ -161,6 +181,20 @@ impl Stored {
     fn node_units(&self) -> BTreeSet<UnitId> {
         let nodes = self.spec.iter().flat_map(|spec| &spec.nodes);
         nodes.map(|node| node.unit).collect()
+    }
+}
+
+impl Backups {
+    /// What is kept of what a restore replaced, while it is a way back.
+    pub fn way_back_from_restore(&self) -> Option<&Replaced> {
+        self.replaced.as_ref().filter(|one| !one.given_up)
+    }
+
+    /// What is kept of what a restore replaced is to be removed, once the stack is ready.
+    pub fn give_up_replaced(&mut self) {
+        if let Some(replaced) = &mut self.replaced {
+            replaced.given_up = true;
+        }
     }
 }
 
@@ -215,7 +249,7 @@ mod tests {
     #[test]
     fn while_a_restore_goes_on_the_database_runs_and_no_node_does() {
         let mut stored = stored();
-        stored.begin_restore("one", true);
+        stored.begin_restore("one", Some("1"));
         assert!(stored.is_up());
         assert_eq!(stored.stopped, [UnitId::Node(1), UnitId::Node(2)].into());
     }
@@ -224,8 +258,8 @@ mod tests {
     fn what_was_wished_before_comes_back_also_after_a_restore_that_was_killed() {
         let mut stored = stored();
         let before = stored.stopped.clone();
-        stored.begin_restore("one", true);
-        stored.begin_restore("two", true);
+        stored.begin_restore("one", Some("1"));
+        stored.begin_restore("two", Some("2"));
         assert_eq!(stored.backups.restoring.as_ref().unwrap().set, "two");
         stored.end_restore(&restored());
         assert_eq!(
@@ -238,7 +272,7 @@ mod tests {
     fn the_key_and_the_version_are_those_of_the_data_that_came_back() {
         let mut stored = stored();
         let data = Data::of(stored.spec.as_ref().unwrap());
-        stored.begin_restore("one", true);
+        stored.begin_restore("one", Some("1"));
         stored.end_restore(&restored());
         let older = Secret::new("older");
         assert_eq!(stored.master_key(), Some(&older));
@@ -256,7 +290,7 @@ mod tests {
         let before = stored.clone();
         stored.end_restore(&restored());
         assert_eq!(stored, before);
-        stored.begin_restore("one", true);
+        stored.begin_restore("one", Some("1"));
         stored.end_restore(&Restored::default());
         assert_eq!((&stored.keys, &stored.ran), (&before.keys, &before.ran));
     }

@@ -102,7 +102,6 @@ async fn carry_out(context: &Context, set: &Opened, flags: &RestoreFlags) -> Out
         set,
         spec,
         keeps: !flags.discard,
-        is_kept: is_kept(&stored),
     };
     bring_back(context, &replacing).await?;
     let restored = bring_back::restored(set, key, &secrets);
@@ -125,7 +124,7 @@ struct Question<'a> {
 
 /// Whether what a restore replaced is kept whole already: the next one keeps nothing anew.
 fn is_kept(stored: &Stored) -> bool {
-    let kept = stored.backups.replaced.as_ref();
+    let kept = stored.backups.way_back_from_restore();
     kept.is_some_and(|kept| kept.whole)
 }
 
@@ -207,8 +206,6 @@ struct Replacing<'a> {
     spec: &'a StackSpec,
     /// What it replaces is kept until the stack is ready.
     keeps: bool,
-    /// What was there first is kept already.
-    is_kept: bool,
 }
 
 /// From here on the data is neither what it was nor what the set is, until the end.
@@ -216,9 +213,10 @@ async fn bring_back(context: &Context, replacing: &Replacing<'_>) -> Outcome {
     let Replacing {
         set, spec, keeps, ..
     } = *replacing;
+    let now = time::OffsetDateTime::now_utc().unix_timestamp();
     let begin = RestoreStep::Begin {
         set: set.name.to_string(),
-        keeps,
+        keep_as: keeps.then(|| now.to_string()),
     };
     tell_the_daemon(context, begin).await?;
     let of_nodes = spec.volumes.iter().filter(|(key, _)| *key != SQL_DATA);
@@ -244,10 +242,15 @@ async fn replace(
         set,
         spec,
         keeps,
-        is_kept,
     } = *replacing;
-    if keeps && !is_kept {
-        let kept = bring_back::keep(engine, set, spec, sender).await;
+    // Only now is it certain: what an earlier one kept may have been removed just before.
+    let stored = context.applied().await.unwrap_or_default();
+    let kept = stored.backups.way_back_from_restore();
+    if keeps && kept.is_none() {
+        return Err(Failure::new(FAILED, "another command took over"));
+    }
+    if let Some(kept) = kept.filter(|kept| keeps && !kept.whole) {
+        let kept = bring_back::keep(engine, set, spec, &kept.id, sender).await;
         let (volumes, database) = kept.map_err(|error| not_kept(set, &error))?;
         tell_the_daemon(context, RestoreStep::Kept { database, volumes }).await?;
     }
@@ -289,8 +292,7 @@ fn not_kept(set: &Opened, error: &HalfBack) -> Failure {
 /// Brings back what the last restore replaced.
 async fn go_back(context: &Context, yes: bool) -> Outcome {
     let stored = context.applied().await.unwrap_or_default();
-    let kept = stored.backups.replaced.as_ref();
-    let kept = kept.filter(|kept| !kept.given_up);
+    let kept = stored.backups.way_back_from_restore();
     let (Some(kept), Some(spec)) = (kept, &stored.spec) else {
         let line =
             "nothing is kept of what a restore replaced: it is removed once the stack is ready";
@@ -302,11 +304,7 @@ async fn go_back(context: &Context, yes: bool) -> Outcome {
     if !yes {
         confirm(context, "those of before the last restore")?;
     }
-    let begin = RestoreStep::Begin {
-        set: kept.set.clone(),
-        keeps: true,
-    };
-    tell_the_daemon(context, begin).await?;
+    tell_the_daemon(context, RestoreStep::BeginBack).await?;
     let (sender, receiver) = watch::channel(Progress::default());
     let telling = tokio::spawn(super::create::tell(receiver));
     let not_back = |error: HalfBack| {
@@ -325,7 +323,7 @@ async fn go_back(context: &Context, yes: bool) -> Outcome {
         discarded.map_err(not_back)?;
         tell_the_daemon(context, RestoreStep::GoingBack).await?;
     }
-    let returned = bring_back::return_volumes(&engine, spec).await;
+    let returned = bring_back::return_volumes(&engine, kept, spec).await;
     returned.map_err(not_back)?;
     telling.abort();
     tell_the_daemon(context, RestoreStep::Back).await?;
