@@ -15,6 +15,7 @@ use hyper::body::Bytes;
 use serde_json::Value;
 use serde_json::json;
 
+use super::ApiFailure;
 use crate::config::Secret;
 
 /// The name under which the vendor's images keep the one instance in a container.
@@ -91,7 +92,8 @@ impl Api<'_> {
         let summary = self.ask(Method::GET, SUMMARY, Vec::new()).await?;
         let (id, row) = row_of(&summary, self.name, drained).ok_or_else(|| self.unknown())?;
         let path = format!("{NODES}/{id}");
-        self.ask(Method::PUT, &path, row).await.map(|_| ())
+        self.ask(Method::PUT, &path, row).await?;
+        Ok(())
     }
 
     /// What the node does about tasks.
@@ -113,7 +115,7 @@ impl Api<'_> {
     }
 
     /// Takes the node off the list. One that is not on it is off already.
-    pub async fn remove(&self) -> Result<(), String> {
+    pub async fn remove(&self) -> Result<(), ApiFailure> {
         let summary = self.ask(Method::GET, SUMMARY, Vec::new()).await?;
         let Some(node) = node_of(&summary, self.name) else {
             return Ok(());
@@ -127,7 +129,7 @@ impl Api<'_> {
         format!("the API knows no node of the name {}", self.name)
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, String> {
+    async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Bytes, ApiFailure> {
         super::ask(self.address, self.key, self.limit, method, path, body).await
     }
 }

@@ -129,6 +129,31 @@ async fn get(address: SocketAddr, path: &str, most: usize) -> Result<(u16, Bytes
     exchange(address, request, most).await
 }
 
+/// Why the API did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+pub struct ApiFailure {
+    /// What happened, for people.
+    pub words: String,
+    /// No answer came in time: it may still be done.
+    pub may_still_happen: bool,
+}
+
+impl From<String> for ApiFailure {
+    fn from(words: String) -> Self {
+        Self {
+            words,
+            may_still_happen: false,
+        }
+    }
+}
+
+impl From<ApiFailure> for String {
+    fn from(failure: ApiFailure) -> Self {
+        failure.words
+    }
+}
+
 /// Asks the API for something with the administrator's key. `limit` bounds the whole exchange.
 pub(crate) async fn ask(
     address: SocketAddr,
@@ -137,7 +162,7 @@ pub(crate) async fn ask(
     method: Method,
     path: &str,
     body: Vec<u8>,
-) -> Result<Bytes, String> {
+) -> Result<Bytes, ApiFailure> {
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -146,10 +171,13 @@ pub(crate) async fn ask(
         .body(Full::new(Bytes::from(body)))
         .map_err(|_| "the API key cannot be sent as a header".to_owned())?;
     match tokio::time::timeout(limit, exchange(address, request, API_LIMIT)).await {
-        Err(_) => Err(format!("no answer within {} s", limit.as_secs())),
-        Ok(Err(refusal)) => Err(refusal.into_words()),
+        Err(_) => Err(ApiFailure {
+            words: format!("no answer within {} s", limit.as_secs()),
+            may_still_happen: true,
+        }),
+        Ok(Err(refusal)) => Err(refusal.into_words().into()),
         Ok(Ok((200..=204, body))) => Ok(body),
-        Ok(Ok((status, _))) => Err(format!("the API answers {status}")),
+        Ok(Ok((status, _))) => Err(format!("the API answers {status}").into()),
     }
 }
 

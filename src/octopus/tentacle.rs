@@ -185,7 +185,7 @@ impl Api<'_> {
     async fn ask(&self, method: Method, path: &str) -> Result<Bytes, ApiError> {
         super::ask(self.address, self.key, self.limit, method, path, Vec::new())
             .await
-            .map_err(ApiError::NoAnswer)
+            .map_err(|failure| ApiError::NoAnswer(failure.words))
     }
 }
 

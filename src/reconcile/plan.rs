@@ -491,7 +491,10 @@ impl<'a> Pass<'a> {
             }
             Run::Running { .. } | Run::Paused { .. } | Run::Removing => false,
         };
-        let can = may_run && self.seen.is_attached(container) && self.may_try(unit);
+        let can = may_run
+            && self.seen.is_attached(container)
+            && self.may_try(unit)
+            && !self.may_leave_list(spec, unit);
         can.then(|| container.id.clone())
     }
 

@@ -38,6 +38,9 @@ const UNTRIED: Duration = Duration::from_secs(10);
 /// How long the engine may take for a start although nobody waits for its answer any more.
 pub const LATE_START: Duration = Duration::from_secs(60);
 
+/// How long Octopus Server may take a node off its list after the call was given up.
+pub const LATE_TAKE_OFF: Duration = Duration::from_secs(60);
+
 /// How often a cause that the host may cure is looked at again.
 pub const HOST_RECHECK: Duration = Duration::from_secs(5);
 
@@ -58,6 +61,9 @@ pub struct UnitRecords {
     pub lenient_until: Mono,
     /// Nodes that could not be taken off Octopus Server's list, by their names there.
     pub unlisted: BTreeMap<String, Refusal>,
+    /// Until then Octopus Server may still take a node off its list by a call of which nothing was
+    /// heard, by the node's name there.
+    pub may_leave_list_until: BTreeMap<String, Mono>,
     /// What is known of the past, and kept.
     pub durable: Durable,
 }

@@ -20,6 +20,7 @@ use super::Observed;
 use super::Phase;
 use super::Plan;
 use super::UnitRecords;
+use super::action::Doubt;
 use super::action::Outcome;
 use super::action::Subject;
 use super::action::Trouble;
@@ -34,6 +35,7 @@ use super::record::DRAIN_MARGIN;
 use super::record::Drain;
 use super::record::DrainStep;
 use super::record::Ending;
+use super::record::LATE_TAKE_OFF;
 use super::record::Refusal;
 use super::record::UnitRecord;
 use crate::config::Timing;
@@ -217,6 +219,14 @@ impl State {
         if let Action::TakeOff { node, .. } = &action {
             self.records.busy.remove(&action.subject());
             self.records.excused.remove(&action.subject());
+            let may_still_leave = result
+                .as_ref()
+                .is_err_and(|trouble| trouble.doubt == Doubt::MayStillHappen);
+            if may_still_leave {
+                let in_doubt = &mut self.records.may_leave_list_until;
+                in_doubt.retain(|_, until| *until > now);
+                in_doubt.insert(node.clone(), now.after(LATE_TAKE_OFF));
+            }
             self.taken_off(node, result.map(|_| ()), now);
             return false;
         }

@@ -231,7 +231,7 @@ impl Server<'_> {
             body => body.to_string().into_bytes(),
         };
         let answer = octopus::ask(self.address, self.key, LIMIT, method, path, bytes).await;
-        let answer = answer.map_err(|why| match why.as_str() {
+        let answer = answer.map_err(|why| match why.words.as_str() {
             "the API answers 401" => Fatal("The API key you provided was not valid.".to_owned()),
             _ => Fatal(format!("ERROR: {path}: {why}")),
         })?;

@@ -3,11 +3,15 @@
 
 use octo_local::config::Secret;
 use octo_local::reconcile::Action;
+use octo_local::reconcile::action::Doubt;
 use octo_local::reconcile::action::Outcome;
 use octo_local::reconcile::action::Trouble;
 use octo_local::reconcile::health::Probe;
+use octo_local::reconcile::observed::Container;
+use octo_local::reconcile::observed::Run;
 use octo_local::reconcile::status::Note;
 use octo_local::reconcile::status::Verdict;
+use octo_local::spec::StackSpec;
 use octo_local::spec::UnitId;
 
 use super::scene::DB;
@@ -121,6 +125,43 @@ fn a_name_that_a_running_node_still_has_stays_on_the_list() {
     let digest = scene.state.desired.spec.as_ref().unwrap().nodes[1].digest();
     scene.change(|seen| seen.containers[2].digest = digest);
     assert_eq!(taken_off(&scene), [("octopus-2".to_owned(), ONE)]);
+}
+
+/// All are wanted again, and the second node's container is made.
+fn grow_again(scene: &mut Scene, all: StackSpec, mut made: Container) {
+    made.run = Run::Created;
+    scene.state.desired.spec = Some(all);
+    scene.change(|seen| seen.containers.push(made));
+    scene.probe(ONE, &Probe::Ready);
+    scene.probe(DB, &Probe::Ready);
+}
+
+#[test]
+fn one_that_may_still_be_taken_off_is_not_started_before_that_is_over() {
+    for (doubt, is_held) in [
+        (Doubt::MayStillHappen, true),
+        (Doubt::Unknown, false),
+        (Doubt::Refused, false),
+    ] {
+        let mut scene = scene(true);
+        let all = scene.state.desired.spec.clone().unwrap();
+        let second = scene.state.seen.container(TWO).cloned().unwrap();
+        shrink(&mut scene);
+        is_gone(&mut scene, TWO);
+        let take_off = scene.plan().remove(0);
+        assert!(matches!(take_off, Action::TakeOff { .. }), "{take_off:?}");
+        scene.state.begin(&take_off, scene.now);
+        grow_again(&mut scene, all, second);
+        assert_eq!(scene.starts(), [], "it is being taken off");
+        scene.wait(10);
+        let no_answer = Err(Trouble::engine("no answer within 10 s", doubt));
+        scene.state.end(take_off, no_answer, scene.now);
+        assert_eq!(scene.starts().is_empty(), is_held, "{doubt:?}");
+        scene.wait(59);
+        assert_eq!(scene.starts().is_empty(), is_held, "{doubt:?}");
+        scene.wait(1);
+        assert_eq!(scene.starts(), [TWO]);
+    }
 }
 
 #[test]

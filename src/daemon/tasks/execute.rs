@@ -22,6 +22,7 @@ use crate::reconcile::action::TroubleKind;
 use crate::reconcile::cause;
 use crate::reconcile::observed::Instance;
 use crate::spec::ContainerSpec;
+use crate::octopus::ApiFailure;
 use crate::spec::DatabaseTarget;
 use crate::spec::Port;
 use crate::spec::StackSpec;
@@ -79,6 +80,17 @@ fn is_in_use(action: &Action, error: &EngineError) -> bool {
 impl From<String> for Failed {
     fn from(words: String) -> Self {
         Self::Known(Trouble::refused(words))
+    }
+}
+
+impl From<ApiFailure> for Failed {
+    fn from(failure: ApiFailure) -> Self {
+        let doubt = if failure.may_still_happen {
+            Doubt::MayStillHappen
+        } else {
+            Doubt::Refused
+        };
+        Self::Known(Trouble::engine(failure.words, doubt))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::engine::EngineError;
+use crate::octopus::ApiFailure;
 use crate::octopus::drain;
 use crate::octopus::drain::Wanted;
 use crate::octopus::tentacle;
@@ -140,10 +141,12 @@ pub(in crate::daemon) async fn take_off(
     spec: &StackSpec,
     name: &str,
     by: UnitId,
-) -> Result<(), String> {
+) -> Result<(), ApiFailure> {
     let address = spec.container(by).and_then(ContainerSpec::host_address);
     let (Some(address), Some(key)) = (address, spec.api_key()) else {
-        return Err("there is no ADMIN_API_KEY, or no node, to ask the API with".to_owned());
+        return Err("there is no ADMIN_API_KEY, or no node, to ask the API with"
+            .to_owned()
+            .into());
     };
     let api = drain::Api {
         address,

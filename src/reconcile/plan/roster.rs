@@ -3,7 +3,10 @@
 use super::Pass;
 use crate::reconcile::Action;
 use crate::reconcile::Phase;
+use crate::reconcile::action::Subject;
+use crate::spec::ContainerSpec;
 use crate::spec::StackSpec;
+use crate::spec::UnitId;
 
 impl Pass<'_> {
     /// Any node that serves can be asked to do it.
@@ -31,6 +34,23 @@ impl Pass<'_> {
                 by,
             });
         }
+    }
+
+    /// Whether the name of a node is being taken off Octopus Server's list, or still may be by a call
+    /// that nobody waits for any more: one that started meanwhile would serve and not be listed.
+    /// Asks to be woken when that is over.
+    pub(super) fn may_leave_list(&mut self, spec: &StackSpec, unit: UnitId) -> bool {
+        let mut nodes = spec.nodes.iter();
+        let name = nodes.find(|node| node.unit == unit);
+        let Some(name) = name.and_then(ContainerSpec::node_name) else {
+            return false;
+        };
+        let until = self.records.may_leave_list_until.get(name).copied();
+        let until = until.filter(|until| *until > self.now);
+        if let Some(until) = until {
+            self.wake_at(until);
+        }
+        until.is_some() || self.records.is_busy(&Subject::Place(name.to_owned()))
     }
 
     /// Whether no container is there but of wanted nodes as they are wanted: one of another
