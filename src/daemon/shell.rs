@@ -259,15 +259,18 @@ impl Shell {
     /// Runs until the daemon is to end, and says how.
     pub async fn run(mut self, published: watch::Sender<Status>) -> Leave {
         loop {
+            let now = self.clock.now();
             let mut leave = None;
-            for effect in self.core.decide(self.clock.now()) {
-                if let Effect::Leave(how) = effect {
-                    leave = Some(how);
-                } else {
-                    self.perform(effect);
+            if self.core.has_to_decide(now.mono) {
+                for effect in self.core.decide(now) {
+                    if let Effect::Leave(how) = effect {
+                        leave = Some(how);
+                    } else {
+                        self.perform(effect);
+                    }
                 }
+                self.publish(&published);
             }
-            self.publish(&published);
             self.beats.driver();
             if let Some(by) = self.core.ends_by() {
                 self.beats.end(self.clock.instant(by));

@@ -295,8 +295,36 @@ impl State {
             .map_or(first, |record| record.health().patience(first))
     }
 
-    /// Takes in the result of a probe of a run; of no run where the database is external.
-    pub fn probed(&mut self, unit: UnitId, instance: Option<&Instance>, probe: &Probe, now: Mono) {
+    /// Takes in the result of a probe of a run; of no run where the database is external. False
+    /// where it is one more good answer of a unit of a stack that is well: no decision hangs on it.
+    pub fn probed(
+        &mut self,
+        unit: UnitId,
+        instance: Option<&Instance>,
+        probe: &Probe,
+        now: Mono,
+    ) -> bool {
+        let was_well = self.is_well_without_exception();
+        let failures = self.records.get(unit).map(|record| record.failures.count);
+        self.take_in_probe(unit, instance, probe, now);
+        let is_as_before = failures == self.records.get(unit).map(|record| record.failures.count);
+        !(was_well && *probe == Probe::Ready && is_as_before)
+    }
+
+    /// Whether every unit that is known serves and nothing is asked of any: a node that finishes
+    /// its tasks is watched more closely.
+    fn is_well_without_exception(&self) -> bool {
+        let is_well = |record: &UnitRecord| record.health().ready && record.drain.is_none();
+        self.records.units.values().all(is_well)
+    }
+
+    fn take_in_probe(
+        &mut self,
+        unit: UnitId,
+        instance: Option<&Instance>,
+        probe: &Probe,
+        now: Mono,
+    ) {
         let timing = self.timing();
         let record = self.records.of(unit);
         if record.run.is_none() && instance.is_none() {

@@ -263,9 +263,10 @@ impl Core {
         self.looks.want();
     }
 
-    pub(super) fn begin_look(&mut self) {
+    /// Begins a look at the engine if one is due. Whether it did.
+    pub(super) fn begin_look(&mut self) -> bool {
         let Some(invalidated) = self.looks.begin(self.now.mono) else {
-            return;
+            return false;
         };
         self.state.look_begins();
         let spec = self.state.desired.spec.as_ref();
@@ -275,6 +276,7 @@ impl Core {
             invalidated,
             images: images.into_iter().map(str::to_owned).collect(),
         });
+        true
     }
 
     /// Takes in what a look showed. A failure is part of the status, and is tried again.

@@ -128,9 +128,20 @@ pub struct Core {
     passing: Passing,
     notes: Vec<Note>,
     learned: Learned,
-    plan_wakes_at: Option<Mono>,
+    decided: Decided,
     now: Moment,
     out: Vec<Effect>,
+}
+
+/// How long the last decision stands.
+#[derive(Debug)]
+struct Decided {
+    /// When the plan wants to be made again.
+    plan_wakes_at: Option<Mono>,
+    /// When something else is due, the plan included.
+    until: Mono,
+    /// Something was taken in since that the next decision may hang on.
+    has_news: bool,
 }
 
 /// How the host fares: whether it slept, whether it is short of something, and how the front door on
@@ -170,7 +181,11 @@ impl Core {
             passing,
             notes,
             learned: Learned::default(),
-            plan_wakes_at: None,
+            decided: Decided {
+                plan_wakes_at: None,
+                until: now.mono,
+                has_news: true,
+            },
             now,
             out: Vec::new(),
         };
@@ -196,6 +211,7 @@ impl Core {
     /// Takes in one event.
     pub fn absorb(&mut self, event: Event, now: Moment) {
         self.notice_time(now);
+        let mut is_news = true;
         match event {
             Event::Hinted(hint) => self.on_hint(hint),
             Event::StreamOpened => self.looks.invalidate_everything(),
@@ -210,7 +226,7 @@ impl Core {
                 unit,
                 instance,
                 probe,
-            } => self.on_probed(unit, number, instance.as_ref(), probe),
+            } => is_news = self.on_probed(unit, number, instance.as_ref(), probe),
             Event::LogRead {
                 unit,
                 instance,
@@ -261,11 +277,22 @@ impl Core {
             Event::FrontDoor(report) => self.on_front_door(report),
         }
         self.pass_on_news();
+        self.decided.has_news |= is_news || !self.out.is_empty();
+    }
+
+    /// Whether [`Core::decide`] may come to something: it is time, or something was taken in that
+    /// matters. One more good answer of a stack that is well does not.
+    pub fn has_to_decide(&self, now: Mono) -> bool {
+        self.decided.has_news || now >= self.decided.until.min(self.wake_at())
     }
 
     /// Decides what is to be done now, by what was taken in so far.
     pub fn decide(&mut self, now: Moment) -> Vec<Effect> {
         self.notice_time(now);
+        if !self.has_to_decide(now.mono) {
+            return Vec::new();
+        }
+        self.decided.has_news = false;
         if self.setup.duty == Duty::Answer {
             return self.look_and_answer();
         }
@@ -278,9 +305,9 @@ impl Core {
             self.looks.want_again(now.mono);
         }
         self.settle_who_rests();
-        self.begin_look();
+        let looks = self.begin_look();
         let plan = self.state.plan(now.mono);
-        self.plan_wakes_at = plan.wake_at;
+        self.decided.plan_wakes_at = plan.wake_at;
         self.look_after_the_lease(!plan.actions.is_empty());
         if self.looks.may_act() && self.tenure.may_act(now.mono) {
             // In this order: what the disk was told is begun at once.
@@ -291,7 +318,7 @@ impl Core {
         }
         self.pass_on_news();
         self.end_hold();
-        self.probe();
+        self.probe(looks);
         self.count_tasks_of_draining_nodes();
         if self.is_down() && self.passing.went_down.is_none() {
             self.finish_down();
@@ -321,6 +348,7 @@ impl Core {
             self.out.extend(self.keeping.write_at_the_end(now.mono));
             self.out.push(Effect::Leave(leave));
         }
+        self.decided.until = self.wake_at();
         std::mem::take(&mut self.out)
     }
 
@@ -340,7 +368,7 @@ impl Core {
             EngineView::Unknown | EngineView::Answers => None,
         };
         let due = [
-            self.plan_wakes_at,
+            self.decided.plan_wakes_at,
             self.pacing.due_at(),
             self.keeping.due_at(),
             self.requests.due_at(),
@@ -438,6 +466,7 @@ impl Core {
         if let Some(slept) = self.host.sleep.slept(now) {
             self.state.woke(slept, now.mono);
             self.tenure.woke(now.mono);
+            self.decided.has_news = true;
         }
         self.now = now;
     }
