@@ -305,6 +305,7 @@ mod tests {
         let mut tenure = ours();
         let mut now = at(60_000);
         while tenure.may_act(now) {
+            assert!(now.0 < ABANDONED_AFTER, "others may have it");
             if tenure.step(true, false, now).is_some() {
                 tenure.on_answer(unknown(), now);
             }
