@@ -1,6 +1,8 @@
 //! The fingerprint of a container definition, kept in a label, so that a later run knows whether a
 //! container is still right.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt;
 
 use serde::Deserialize;
@@ -17,9 +19,33 @@ use super::ContainerSpec;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Digest(pub String);
 
+/// How many definitions are remembered: several stacks of many nodes, before and after a change.
+const REMEMBERED: usize = 64;
+
+thread_local! {
+    /// The definitions that were asked for last, and their fingerprints.
+    static KNOWN: RefCell<VecDeque<(ContainerSpec, Digest)>> = const { RefCell::new(VecDeque::new()) };
+}
+
 impl Digest {
-    /// The fingerprint of one definition.
+    /// The fingerprint of one definition. Each decision asks for those of all units, which seldom
+    /// change, and to compute one costs ten times what it costs to find it.
     pub fn of(container: &ContainerSpec) -> Self {
+        KNOWN.with_borrow_mut(|known| {
+            let found = known.iter().position(|(one, _)| one == container);
+            let pair = match found {
+                Some(at) => known.remove(at),
+                None => None,
+            };
+            let pair = pair.unwrap_or_else(|| (container.clone(), Self::compute(container)));
+            let digest = pair.1.clone();
+            known.truncate(REMEMBERED - 1);
+            known.push_front(pair);
+            digest
+        })
+    }
+
+    fn compute(container: &ContainerSpec) -> Self {
         let text = serde_json::to_vec(container)
             .expect("a definition has only string keys, so it always serialises");
         let hash = sha2::Sha256::digest(text);
