@@ -12,6 +12,7 @@ use octo_local::reconcile::preview::Step;
 use octo_local::reconcile::status::PhaseWord;
 use octo_local::reconcile::status::Status;
 use octo_local::reconcile::status::UnitStatus;
+use octo_local::reconcile::status::Verdict;
 use octo_local::spec::StackSpec;
 use octo_local::spec::UnitId;
 
@@ -135,8 +136,10 @@ impl Sim {
             unit.is_tentacle() && process.is_some_and(|process| process.hung)
         };
         let mut tentacles = status.tentacles.iter();
+        // Of a stack that is held none is begun that was added meanwhile.
         let settled = status.verdict.is_at_rest()
-            && (!status.units.iter().any(serves)
+            && (status.verdict == Verdict::Held
+                || !status.units.iter().any(serves)
                 || tentacles.all(|one| one.stopped || one.phase == PhaseWord::Ready)
                     && !self.world.all_ours().any(hangs));
         settled && plan == Plan::default() && daemon.state().records.busy.is_empty()

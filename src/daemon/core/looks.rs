@@ -14,6 +14,9 @@ use crate::spec::StackSpec;
 
 /// How often Docker is looked at even if the engine said nothing: events may be lost.
 pub(super) const RELIST_EVERY: Duration = Duration::from_secs(5);
+/// How much earlier than that it may be looked at, together with units that are well: a process that
+/// wakes once for all costs less than one that wakes for each.
+const EARLY: Duration = Duration::from_millis(2_500);
 /// How often such a look trusts nothing that is remembered: it costs a call for each container.
 const RECHECK_EVERY: Duration = Duration::from_secs(30);
 /// How soon after a look that contradicts what else is known another one follows.
@@ -177,9 +180,12 @@ impl Looks {
         now >= self.relist_at
     }
 
-    /// Begins a look if one is wanted or due and none is under way.
-    pub(super) fn begin(&mut self, now: Mono) -> Option<Invalidated> {
-        if self.is_relist_due(now) {
+    /// Begins a look if one is wanted or due and none is under way. `awake`: units that are well are
+    /// asked now, and an engine that answers is looked at with them if its turn is soon.
+    pub(super) fn begin(&mut self, awake: bool, now: Mono) -> Option<Invalidated> {
+        let is_early = awake && self.engine == EngineView::Answers;
+        let until = if is_early { now.after(EARLY) } else { now };
+        if self.is_relist_due(until) {
             self.wanted = true;
             if now >= self.recheck_at {
                 self.invalidated.everything = true;
@@ -265,7 +271,8 @@ impl Core {
 
     /// Begins a look at the engine if one is due. Whether it did.
     pub(super) fn begin_look(&mut self) -> bool {
-        let Some(invalidated) = self.looks.begin(self.now.mono) else {
+        let awake = self.pacing.asks_who_is_well(self.now.mono);
+        let Some(invalidated) = self.looks.begin(awake, self.now.mono) else {
             return false;
         };
         self.state.look_begins();
@@ -317,11 +324,14 @@ mod tests {
     #[test]
     fn a_look_that_began_before_a_wish_does_not_fulfil_it() {
         let mut looks = Looks::new(at(0));
-        looks.begin(at(0)).unwrap();
+        looks.begin(false, at(0)).unwrap();
         looks.renew_for_a_wish();
         looks.on_success(at(0));
         assert!(!looks.may_act());
-        assert!(looks.begin(at(0)).is_some(), "the wish wants another look");
+        assert!(
+            looks.begin(false, at(0)).is_some(),
+            "the wish wants another look"
+        );
         looks.on_success(at(0));
         assert!(looks.may_act());
     }
@@ -329,10 +339,10 @@ mod tests {
     #[test]
     fn a_failed_look_is_tried_again_after_a_second_and_trusts_nothing() {
         let mut looks = Looks::new(at(0));
-        looks.begin(at(0)).unwrap();
+        looks.begin(false, at(0)).unwrap();
         assert!(looks.on_failure("silent".into(), at(2)), "the first one");
-        assert_eq!(looks.begin(at(2)), None);
-        assert!(looks.begin(at(3)).unwrap().everything);
+        assert_eq!(looks.begin(false, at(2)), None);
+        assert!(looks.begin(false, at(3)).unwrap().everything);
         assert!(!looks.on_failure("silent".into(), at(4)));
         assert!(
             matches!(looks.engine(), EngineView::Fails { since, .. } if *since == at(2)),
@@ -343,26 +353,37 @@ mod tests {
     #[test]
     fn there_is_one_look_at_a_time_and_one_every_five_seconds() {
         let mut looks = Looks::new(at(0));
-        looks.begin(at(0)).unwrap();
+        looks.begin(false, at(0)).unwrap();
         looks.want();
-        assert_eq!(looks.begin(at(1)), None, "one is under way");
+        assert_eq!(looks.begin(false, at(1)), None, "one is under way");
         looks.on_success(at(1));
-        assert!(looks.begin(at(1)).is_some());
+        assert!(looks.begin(false, at(1)).is_some());
         looks.on_success(at(1));
-        assert_eq!(looks.begin(at(5)), None);
-        assert!(looks.begin(at(6)).is_some());
+        assert_eq!(looks.begin(false, at(5)), None);
+        assert!(looks.begin(false, at(6)).is_some());
     }
 
     #[test]
     fn events_that_ended_are_followed_anew_and_what_was_remembered_is_not_trusted() {
         let mut looks = Looks::new(at(0));
-        looks.begin(at(0)).unwrap();
+        looks.begin(false, at(0)).unwrap();
         looks.on_success(at(0));
         assert!(looks.follow_events());
         assert!(!looks.follow_events(), "somebody does");
         looks.on_events_ended();
-        assert!(looks.begin(at(0)).unwrap().everything);
+        assert!(looks.begin(false, at(0)).unwrap().everything);
         assert!(looks.follow_events());
+    }
+
+    #[test]
+    fn an_engine_that_answers_is_looked_at_early_with_units_that_are_well() {
+        let mut looks = Looks::new(at(0));
+        looks.begin(false, at(0)).unwrap();
+        looks.on_success(at(0));
+        assert_eq!(looks.begin(true, at(2)), None, "its turn is not soon");
+        assert!(looks.begin(true, at(3)).is_some());
+        looks.on_failure("no answer".to_owned(), at(3));
+        assert_eq!(looks.begin(true, at(3)), None, "it is not hurried");
     }
 
     #[test]
@@ -370,7 +391,7 @@ mod tests {
         let mut looks = Looks::new(at(0));
         let mut all = 0;
         for second in 0..=120 {
-            if let Some(invalidated) = looks.begin(at(second)) {
+            if let Some(invalidated) = looks.begin(false, at(second)) {
                 all += u32::from(invalidated.everything);
                 looks.on_success(at(second));
             }
@@ -381,16 +402,16 @@ mod tests {
     #[test]
     fn what_was_seen_and_is_in_question_is_asked_afresh_at_once_and_then_with_pauses() {
         let mut looks = Looks::new(at(0));
-        looks.begin(at(0)).unwrap();
+        looks.begin(false, at(0)).unwrap();
         looks.on_success(at(0));
         looks.want_again(at(3));
-        assert!(looks.begin(at(3)).unwrap().everything);
+        assert!(looks.begin(false, at(3)).unwrap().everything);
         looks.want_again(at(3));
         looks.on_success(at(3));
-        assert_eq!(looks.begin(at(3)), None, "one was under way");
+        assert_eq!(looks.begin(false, at(3)), None, "one was under way");
         looks.want_again(at(3));
-        assert_eq!(looks.begin(at(3)), None, "the last one just ended");
+        assert_eq!(looks.begin(false, at(3)), None, "the last one just ended");
         assert_eq!(looks.due_at(at(3)), at(3).after(LOOK_AGAIN));
-        assert!(looks.begin(at(4)).unwrap().everything);
+        assert!(looks.begin(false, at(4)).unwrap().everything);
     }
 }

@@ -127,6 +127,12 @@ impl ProbePacing {
         }
     }
 
+    /// Whether a unit that is well is to be asked now.
+    pub(super) fn asks_who_is_well(&self, now: Mono) -> bool {
+        let mut well = self.probers.values().filter(|pace| pace.is_well());
+        well.any(|pace| pace.is_due(now))
+    }
+
     /// What is to be asked now, each with as much patience as it is given. `awake`: the engine is
     /// looked at now, and who is due soon is asked with it.
     pub(super) fn due(
@@ -137,8 +143,7 @@ impl ProbePacing {
         now: Mono,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let mut well = self.probers.values().filter(|pace| pace.is_well());
-        let asks = awake || well.any(|pace| pace.is_due(now));
+        let asks = awake || self.asks_who_is_well(now);
         let soon = now.after(steady / EARLY);
         for (unit, pace) in &mut self.probers {
             if pace.is_due(now) || asks && pace.is_well() && pace.is_due(soon) {
