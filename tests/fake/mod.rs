@@ -14,6 +14,7 @@ pub(crate) mod invariants;
 mod lifecycle;
 mod network;
 pub(crate) mod node;
+mod output;
 mod port;
 mod process;
 mod route;
@@ -63,6 +64,7 @@ pub(crate) struct Shared {
     script: Mutex<Script>,
     socket: PathBuf,
     serving: Mutex<Option<CancellationToken>>,
+    outputs: output::Outputs,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -117,6 +119,7 @@ impl FakeEngine {
             script: Mutex::default(),
             socket: dir.join("engine.sock"),
             serving: Mutex::default(),
+            outputs: output::Outputs::default(),
         };
         let engine = Self {
             shared: Arc::new(shared),

@@ -2,37 +2,29 @@
 //! child, so that logins and `SHUTDOWN` are real; a node's is such a child too, or a few lines in
 //! this process, which cost nothing to start.
 
+use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::sync::Arc;
 
 use rustix::process::Pid;
 use rustix::process::Signal;
-use tokio::io::AsyncBufReadExt as _;
-use tokio::io::AsyncRead;
-use tokio::io::BufReader;
 use tokio::process::Child;
 use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::Nodes;
 use super::Shared;
 use super::call::Refusal;
 use super::container::Container;
-use super::container::Log;
 use super::image;
 use super::lifecycle;
 use super::node;
-use super::timeline::What;
+use super::output::Output;
 use super::world::World;
 use crate::kit::process::PROGRAM;
 use octo_local::config::ado::ConnectionString;
-
-/// The last lines of the stand-ins before they serve.
-const SERVES: [&str; 2] = [
-    "Recovery is complete.",
-    "Web server is ready to process requests",
-];
 
 /// A process, alive or not.
 #[derive(Clone, Debug)]
@@ -210,25 +202,17 @@ fn child_process(
     let mut child = command.spawn()?;
     let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
     let pid = pid.ok_or_else(|| std::io::Error::other("it is gone already"))?;
-    let out = tokio::spawn(keep(
-        shared.clone(),
-        container.name.clone(),
-        child.stdout.take(),
-        false,
-        container.log.clone(),
-    ));
-    let err = tokio::spawn(keep(
-        shared.clone(),
-        container.name.clone(),
-        child.stderr.take(),
-        true,
-        container.log.clone(),
-    ));
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let out = out.map(|pipe| heard(shared, container, false, pipe.into_owned_fd()));
+    let err = err.map(|pipe| heard(shared, container, true, pipe.into_owned_fd()));
+    let (out, err) = (out.transpose()?, err.transpose()?);
     let (over, gone) = watch::channel(false);
     let (shared, id, run) = (shared.clone(), container.id.clone(), container.runs);
     tokio::spawn(async move {
         let code = code_of(&mut child).await;
-        let _ = tokio::join!(out, err);
+        for reading in [out, err].into_iter().flatten() {
+            let _ = reading.await;
+        }
         lifecycle::ended(&shared, &id, run, code);
         over.send_replace(true);
     });
@@ -250,20 +234,14 @@ async fn code_of(child: &mut Child) -> i64 {
         .into()
 }
 
-/// Keeps what a child says, and notes the line with which it begins to serve.
-async fn keep(
-    shared: Arc<Shared>,
-    name: String,
-    output: Option<impl AsyncRead + Unpin>,
-    err: bool,
-    log: Log,
-) {
-    let Some(output) = output else { return };
-    let mut lines = BufReader::new(output).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        if SERVES.iter().any(|words| line.contains(words)) {
-            shared.world().timeline.note(What::Served(name.clone()));
-        }
-        super::lock(&log).push((err, line));
-    }
+/// Begins to read what a child says on a pipe.
+fn heard(
+    shared: &Arc<Shared>,
+    container: &Container,
+    is_err: bool,
+    pipe: std::io::Result<OwnedFd>,
+) -> std::io::Result<JoinHandle<()>> {
+    let output = Output::new(&container.name, is_err, &container.log, pipe)?;
+    shared.outputs.add(&output);
+    Ok(tokio::spawn(output.keep(shared.clone())))
 }

@@ -106,6 +106,7 @@ async fn answer(
 
 /// Writes a call into the time-line.
 fn note(shared: &Shared, call: &Call, versioned: bool) -> (usize, String) {
+    shared.outputs.catch_up(shared);
     let mut world = shared.world();
     let subject = subject_of(call);
     let kind = call.verb.kind_changed().unwrap_or("container");
