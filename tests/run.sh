@@ -16,5 +16,5 @@ if ! [ -x target/schemas/bin/kubernetes-validate ]; then
 fi
 cargo fmt --check
 cargo clippy --locked --all-targets -- -D warnings
-cargo build --locked --benches
-cargo test --locked
+# Tests wait for containers and clocks more than they work.
+RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))} cargo test --locked
