@@ -43,7 +43,7 @@ const ASK_EVERY: Duration = Duration::from_millis(5);
 /// How often its state is asked for, and the certificate's files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The same, at most, while nothing changes: its end is noticed at once all the same.
-const LOOK_SELDOM: Duration = Duration::from_secs(5);
+const LOOK_SELDOM: Duration = Duration::from_secs(15);
 /// The same while requests end on a node that gets no more: somebody waits to stop it.
 const LOOK_SOON: Duration = Duration::from_millis(20);
 /// The pause after it could not be reached or started; doubled up to [`PAUSE_MAX`].
