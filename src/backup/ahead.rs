@@ -1,4 +1,4 @@
-//! A file that is read and hashed by a thread of its own, ahead of the one that makes something of
+//! A file that is read, and hashed where that is wished, by a thread of its own, ahead of the one that makes something of
 //! its bytes.
 
 use std::fs::File;
@@ -25,12 +25,17 @@ pub(super) struct Ahead<'scope> {
     used: mpsc::Sender<Vec<u8>>,
     piece: Vec<u8>,
     at: usize,
-    reading: ScopedJoinHandle<'scope, Sha256>,
+    reading: ScopedJoinHandle<'scope, Option<Sha256>>,
 }
 
 impl<'scope> Ahead<'scope> {
-    /// Begins to read a file.
-    pub(super) fn of<'env>(scope: &'scope Scope<'scope, 'env>, file: File) -> Self {
+    /// Begins to read a file, and to hash it where that is wished.
+    pub(super) fn of<'env>(
+        scope: &'scope Scope<'scope, 'env>,
+        file: File,
+        is_summed: bool,
+    ) -> Self {
+        let sha = is_summed.then(Sha256::new);
         let (sender, pieces) = mpsc::sync_channel(WAITING);
         let (used, free) = mpsc::channel();
         Self {
@@ -38,17 +43,17 @@ impl<'scope> Ahead<'scope> {
             used,
             piece: Vec::new(),
             at: 0,
-            reading: scope.spawn(move || read(file, &sender, &free)),
+            reading: scope.spawn(move || read(file, sha, &sender, &free)),
         }
     }
 
-    /// The SHA-256 of all that was read. Whoever wants that of the whole file reads it to its end
-    /// before.
-    pub(super) fn sum(self) -> Vec<u8> {
+    /// The SHA-256 of all that was read, where it was wished. Whoever wants that of the whole file
+    /// reads it to its end before.
+    pub(super) fn sum(self) -> Option<Vec<u8>> {
         drop(self.pieces);
-        let sha = self.reading.join();
         // A thread that panicked has seen nothing.
-        sha.unwrap_or_default().finalize().to_vec()
+        let sha = self.reading.join().unwrap_or(Some(Sha256::new()));
+        sha.map(|sha| sha.finalize().to_vec())
     }
 
     /// The next piece that is not empty; none at the end.
@@ -75,8 +80,12 @@ impl Read for Ahead<'_> {
     }
 }
 
-fn read(mut file: File, send: &mpsc::SyncSender<Piece>, free: &mpsc::Receiver<Vec<u8>>) -> Sha256 {
-    let mut sha = Sha256::new();
+fn read(
+    mut file: File,
+    mut sha: Option<Sha256>,
+    send: &mpsc::SyncSender<Piece>,
+    free: &mpsc::Receiver<Vec<u8>>,
+) -> Option<Sha256> {
     // Several reads of the disk at once: it is far quicker at these.
     let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Sequential);
     loop {
@@ -92,7 +101,9 @@ fn read(mut file: File, send: &mpsc::SyncSender<Piece>, free: &mpsc::Receiver<Ve
             }
         };
         piece.truncate(read);
-        sha.update(&piece);
+        if let Some(sha) = &mut sha {
+            sha.update(&piece);
+        }
         if send.send(Ok(piece)).is_err() {
             return sha;
         }
@@ -111,11 +122,11 @@ mod tests {
             io::Write::write_all(&mut file, &content).unwrap();
             io::Seek::rewind(&mut file).unwrap();
             std::thread::scope(|scope| {
-                let mut ahead = Ahead::of(scope, file);
+                let mut ahead = Ahead::of(scope, file, true);
                 let mut all = Vec::new();
                 ahead.read_to_end(&mut all).unwrap();
                 assert!(all == content, "{size}");
-                assert_eq!(ahead.sum(), Sha256::digest(&content).to_vec());
+                assert_eq!(ahead.sum(), Some(Sha256::digest(&content).to_vec()));
             });
         }
     }
@@ -125,6 +136,6 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, &vec![1; 9 * BUFFER]).unwrap();
         io::Seek::rewind(&mut file).unwrap();
-        std::thread::scope(|scope| drop(Ahead::of(scope, file)));
+        std::thread::scope(|scope| drop(Ahead::of(scope, file, false)));
     }
 }

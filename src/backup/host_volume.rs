@@ -146,15 +146,20 @@ fn lay(
     stop: &CancellationToken,
 ) -> Result<(), LayError> {
     let (give, next) = mpsc::sync_channel::<Vec<u8>>(WAITING);
+    let (used, free) = mpsc::channel::<Vec<u8>>();
     std::thread::scope(|scope| {
         let reading = scope.spawn(move || {
-            part::read_plain(&file, Sums::Stored, |bytes: &[u8]| {
+            part::read_plain(&file, Sums::Again, |bytes: &[u8]| {
                 moved(bytes.len() as u64);
-                !stop.is_cancelled() && give.send(bytes.to_vec()).is_ok()
+                let mut piece = free.try_recv().unwrap_or_default();
+                piece.clear();
+                piece.extend_from_slice(bytes);
+                !stop.is_cancelled() && give.send(piece).is_ok()
             })
         });
         let mut pieces = Pieces {
             next,
+            used,
             piece: Vec::new(),
             at: 0,
         };
@@ -179,6 +184,8 @@ fn lay(
 /// Reads pieces as they come.
 struct Pieces {
     next: mpsc::Receiver<Vec<u8>>,
+    /// Where pieces go that were used, to be filled again.
+    used: mpsc::Sender<Vec<u8>>,
     piece: Vec<u8>,
     at: usize,
 }
@@ -189,7 +196,8 @@ impl Read for Pieces {
             let Ok(piece) = self.next.recv() else {
                 return Ok(0);
             };
-            self.piece = piece;
+            // The reader may have ended.
+            let _ = self.used.send(std::mem::replace(&mut self.piece, piece));
             self.at = 0;
         }
         let read = (&self.piece[self.at..]).read(buffer)?;

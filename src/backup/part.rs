@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::io::Write;
+use std::os::unix::fs::FileExt as _;
 
 use age::stream::StreamReader;
 use age::stream::StreamWriter;
@@ -139,7 +140,8 @@ impl PartWriter {
         };
         let mut encoder = zstd::Encoder::new(sealed, LEVEL)?;
         encoder.window_log(WINDOW_LOG)?;
-        encoder.include_checksum(false)?;
+        // Whoever lays a part down that was summed before need not sum it again.
+        encoder.include_checksum(true)?;
         Ok(Self {
             kind,
             plain: Hashing::new(Handoff::to(encoder, "compress")?),
@@ -223,8 +225,9 @@ pub struct PartFile {
 pub enum Sums {
     /// What is stored, and what it unpacks to.
     Both,
-    /// What is stored: as it was written it unpacks to what was written.
-    Stored,
+    /// It was summed just before, and may only have changed since: its own checksum tells that where
+    /// it has one, and else the sum of what is stored.
+    Again,
 }
 
 /// Where the plain bytes of a part go.
@@ -262,10 +265,11 @@ pub fn read_plain(from: &PartFile, sums: Sums, sink: impl Sink) -> Result<(), Fa
         identities,
     } = from;
     must_have_size(part, name, file)?;
+    let is_summed = sums == Sums::Both || !has_checksum(name, file);
     let file = file.try_clone().map_err(|error| unreadable(name, error))?;
     std::thread::scope(|scope| {
-        let mut stored = Ahead::of(scope, file);
-        if name.strip_suffix(".age").is_some() {
+        let mut stored = Ahead::of(scope, file, is_summed);
+        if is_sealed(name) {
             let opened = open(name, &mut stored, identities)?;
             plain(part, name, sums, opened, sink)?;
         } else {
@@ -273,8 +277,23 @@ pub fn read_plain(from: &PartFile, sums: Sums, sink: impl Sink) -> Result<(), Fa
         }
         // What follows the last frame belongs to the file, too.
         drain(name, &mut stored, &mut |_: &[u8]| true)?;
-        stored_agrees(part, name, &stored.sum())
+        let sum = stored.sum();
+        sum.map_or(Ok(()), |sum| stored_agrees(part, name, &sum))
     })
+}
+
+fn is_sealed(name: &str) -> bool {
+    name.strip_suffix(".age").is_some()
+}
+
+/// Whether what a file unpacks to is held against something in the file: what is encrypted is
+/// authenticated in pieces, and a frame of zstd may end with a checksum (RFC 8878, 3.1.1.1.1).
+fn has_checksum(name: &str, file: &File) -> bool {
+    const AFTER_MAGIC: usize = 4;
+    const CONTENT_CHECKSUM: u8 = 1 << 2;
+    let mut head = [0; AFTER_MAGIC + 1];
+    let read = file.read_exact_at(&mut head, 0);
+    is_sealed(name) || read.is_ok() && head[AFTER_MAGIC] & CONTENT_CHECKSUM != 0
 }
 
 /// Whether what is given opens an encrypted part. Its content is not looked at.

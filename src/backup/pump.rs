@@ -179,7 +179,7 @@ pub fn read(
                 wrapped.uid,
             ));
         }
-        match part::read_plain(&from, Sums::Stored, send) {
+        match part::read_plain(&from, Sums::Again, send) {
             Ok(()) if wrapped.is_some() => {
                 send(&tar_stream::end_of_file(size));
             }

@@ -176,3 +176,31 @@ fn other_content_under_the_right_size_is_found() {
     let fault = case.read(&Identities::default()).unwrap_err();
     assert!(fault.to_string().contains("another SHA-256"), "{fault}");
 }
+
+/// What is read again after it was summed, whether its frame has a checksum or, as in older sets, has
+/// none.
+#[test]
+fn what_changed_since_it_was_summed_is_seen() {
+    let content = content(300_000);
+    for has_checksum in [true, false] {
+        let mut case = Case::new(&content, &Recipients::default());
+        if !has_checksum {
+            let stored = zstd::encode_all(&content[..], 1).unwrap();
+            std::fs::write(case.path(), &stored).unwrap();
+            case.part.stored_size = stored.len() as u64;
+            case.part.stored_sha256 = hex(&Sha256::digest(&stored));
+        }
+        let file = case.file(&Identities::default());
+        assert_eq!(super::has_checksum(NAME, &file.file), has_checksum);
+        read_plain(&file, Sums::Again, |_: &[u8]| true).unwrap();
+        let mut stored = std::fs::read(case.path()).unwrap();
+        for at in [stored.len() / 3, stored.len() / 2, stored.len() - 9] {
+            stored[at] ^= 1;
+            std::fs::write(case.path(), &stored).unwrap();
+            let file = case.file(&Identities::default());
+            let read = read_plain(&file, Sums::Again, |_: &[u8]| true);
+            assert!(read.is_err(), "byte {at}, {has_checksum}");
+            stored[at] ^= 1;
+        }
+    }
+}
