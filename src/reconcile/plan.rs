@@ -433,11 +433,19 @@ impl<'a> Pass<'a> {
 
     /// Whether another unit is in the way of this one: it is between its start and its first
     /// readiness. A node also meets one that is being stopped, or is frozen, before it ever served:
-    /// until it ends it may migrate the database, unless that is done.
+    /// until it ends it may migrate the database, unless that is done. So the database waits for
+    /// the end of one that is being stopped: it lost the database once in its migration.
     fn something_starts(&mut self, spec: &StackSpec, unit: UnitId) -> bool {
         let is_migrated = self.is_migrated(spec);
         let in_the_way = |container: &&Container| match unit.role() {
             Role::Server if !is_migrated => !self.has_served(container),
+            Role::Database
+                if !is_migrated
+                    && self.is_stopping(container.unit)
+                    && !self.has_served(container) =>
+            {
+                true
+            }
             Role::Server | Role::Database | Role::Tentacle => {
                 self.phase(spec, container.unit) == Phase::Starting
             }

@@ -308,6 +308,22 @@ fn a_node_that_cannot_be_started_holds_no_other_up_once_the_version_ran() {
 }
 
 #[test]
+fn sql_server_waits_for_the_end_of_a_node_that_lost_it_in_its_migration() {
+    let mut scene = Scene::all_ready();
+    scene.state.records.durable = Durable::default();
+    scene.is(TWO, Run::Created);
+    let started_at = "2".to_owned();
+    scene.is(ONE, Run::Running { started_at });
+    scene.probe(ONE, &gone());
+    scene.is(DB, ended(137));
+    let stop = scene.begin_stop(ONE);
+    assert_eq!(scene.starts(), [], "it could go on with its migration");
+    scene.is(ONE, ended(143));
+    scene.end(stop, Ok(Outcome::default()));
+    assert_eq!(scene.starts(), [DB]);
+}
+
+#[test]
 fn a_crash_loop_and_an_unready_node_hold_no_other_up() {
     let mut scene = Scene::all_ready();
     scene.probe(ONE, &broken());
