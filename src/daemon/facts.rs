@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use held_ports::held_ports;
+use held_ports::is_held_unseen;
 
 use super::admit::Claims;
 use super::admit::Directory;
@@ -63,6 +64,10 @@ use crate::web::tls::BadCertificate;
 /// How long a question to a database may take when a request waits for it.
 const DATABASE_LIMIT: Duration = Duration::from_secs(3);
 
+/// How long the engine's list may be behind the ports of what starts and ends.
+const LIST_LAGS: Duration = Duration::from_secs(1);
+/// How often it is asked for again meanwhile.
+const LIST_AGAIN: Duration = Duration::from_millis(100);
 /// How long it may take to see whose directories are, in a handful of calls.
 const OWNERS_LIMIT: Duration = Duration::from_secs(5);
 
@@ -132,11 +137,33 @@ impl Question {
         Ok(Found { facts, images })
     }
 
-    async fn facts(&self) -> Result<Facts, EngineError> {
-        let mut all = self.engine.inventory().await?;
-        if let Some(leaving) = &self.giving_way {
-            give_way(&mut all, leaving, &self.spec);
+    /// What the engine has. A port of a container of ours that is just starting or ending is no
+    /// other process's: the list is asked for again until it shows who has it.
+    async fn inventory(&self) -> Result<Inventory, EngineError> {
+        let until = Instant::now() + LIST_LAGS;
+        loop {
+            let mut all = self.engine.inventory().await?;
+            if let Some(leaving) = &self.giving_way {
+                give_way(&mut all, leaving, &self.spec);
+            }
+            let may_be_ours = self.engine.endpoint.is_local()
+                && !self.seen.containers.is_empty()
+                && is_held_unseen(
+                    &self.config,
+                    &self.project,
+                    &all,
+                    &self.seen,
+                    &self.own_listeners,
+                );
+            if !may_be_ours || Instant::now() >= until {
+                return Ok(all);
+            }
+            tokio::time::sleep(LIST_AGAIN).await;
         }
+    }
+
+    async fn facts(&self) -> Result<Facts, EngineError> {
+        let all = self.inventory().await?;
         let strangers = &self.seen.strangers;
         let mut facts = of_inventory(&self.spec, self.name_on_purpose, &all, strangers);
         facts.elsewhere.clone_from(&self.elsewhere);

@@ -60,6 +60,23 @@ pub(super) fn held_ports(
     }
 }
 
+/// Whether a port is taken that no container shows: a process has it, or a container that is just
+/// starting or ending, which has it a moment before or after the engine's list says so.
+pub(super) fn is_held_unseen(
+    config: &Config,
+    project: &ProjectName,
+    all: &Inventory,
+    seen: &Observed,
+    own: &[SocketAddr],
+) -> bool {
+    config.host_ports().into_iter().any(|wanted| {
+        let held = held_by(project.as_str(), &wanted, all, &seen.strangers);
+        held == Held::ByNoContainer
+            && !is_in_the_way(own, &wanted)
+            && matches!(bind(&wanted), Bound::Taken)
+    })
+}
+
 /// Whether a node of ours would wait for a port that a later one has: nodes are replaced one after
 /// another, the first one first, unless all of them end because the version changes.
 fn keeps_it_too_long(config: &Config, seen: &Observed, wanted: &HostPort, unit: UnitId) -> bool {
