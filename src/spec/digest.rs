@@ -19,7 +19,7 @@ use super::ContainerSpec;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Digest(pub String);
 
-/// How many definitions are remembered: several stacks of many nodes, before and after a change.
+/// How many definitions are remembered: a stack of many nodes, before and after a change.
 const REMEMBERED: usize = 64;
 
 thread_local! {
@@ -29,7 +29,7 @@ thread_local! {
 
 impl Digest {
     /// The fingerprint of one definition. Each decision asks for those of all units, which seldom
-    /// change, and to compute one costs ten times what it costs to find it.
+    /// change, and to compute one costs more than to find it.
     pub fn of(container: &ContainerSpec) -> Self {
         KNOWN.with_borrow_mut(|known| {
             let found = known.iter().position(|(one, _)| one == container);
