@@ -13,6 +13,9 @@ use crate::kit::http;
 use crate::kit::process::wait_until;
 use crate::kit::stack::Stack;
 
+/// The exit code of a command that was killed.
+const KILLED: i64 = 137;
+
 const NODE_1: &str = "octopus-server-1";
 const NODE_2: &str = "octopus-server-2";
 pub(super) const KEY: &str = "API-TESTSOFOCTOLOCALTESTS1";
@@ -97,7 +100,8 @@ fn a_node_that_nobody_drained_by_name_takes_tasks_again_by_itself() {
         "--drain=true",
     ];
     let (code, said) = stack.witness.exec(&stack.container(NODE_1), &words);
-    assert_eq!(code, 0, "{said}");
+    // A daemon that sees the drained node while the command still ends breaks that off first.
+    assert!([0, KILLED].contains(&code), "{code}: {said}");
     wait_until("it takes tasks again", || {
         (stack.recorded(NODE_1, "takes tasks again") == 1 && ping(&stack, NODE_1) == 200)
             .then_some(())
