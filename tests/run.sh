@@ -16,5 +16,4 @@ if ! [ -x target/schemas/bin/kubernetes-validate ]; then
 fi
 cargo fmt --check
 cargo clippy --locked --all-targets -- -D warnings
-# Tests wait for containers and clocks more than they work.
-RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))} cargo test --locked
+cargo test --locked
