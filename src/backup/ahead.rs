@@ -1,5 +1,5 @@
-//! A file that is read, and hashed where that is wished, by a thread of its own, ahead of the one that makes something of
-//! its bytes.
+//! A file that is read, and hashed where that is wished, by a thread of its own, ahead of the one
+//! that makes something of its bytes.
 
 use std::fs::File;
 use std::io;

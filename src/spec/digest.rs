@@ -33,10 +33,7 @@ impl Digest {
     pub fn of(container: &ContainerSpec) -> Self {
         KNOWN.with_borrow_mut(|known| {
             let found = known.iter().position(|(one, _)| one == container);
-            let pair = match found {
-                Some(at) => known.remove(at),
-                None => None,
-            };
+            let pair = found.and_then(|at| known.remove(at));
             let pair = pair.unwrap_or_else(|| (container.clone(), Self::compute(container)));
             let digest = pair.1.clone();
             known.truncate(REMEMBERED - 1);

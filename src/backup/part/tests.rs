@@ -204,3 +204,18 @@ fn what_changed_since_it_was_summed_is_seen() {
         }
     }
 }
+
+#[test]
+fn what_is_encrypted_and_changed_since_it_was_summed_is_seen() {
+    let (recipients, identities) = key();
+    let case = Case::new(&content(300_000), &recipients);
+    read_plain(&case.file(&identities), Sums::Again, |_: &[u8]| true).unwrap();
+    let mut stored = std::fs::read(case.path()).unwrap();
+    for at in [stored.len() / 3, stored.len() - 9] {
+        stored[at] ^= 1;
+        std::fs::write(case.path(), &stored).unwrap();
+        let read = read_plain(&case.file(&identities), Sums::Again, |_: &[u8]| true);
+        assert!(read.is_err(), "byte {at}");
+        stored[at] ^= 1;
+    }
+}
