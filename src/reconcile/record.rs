@@ -136,7 +136,7 @@ pub struct UnitRecord {
     /// Until then the engine may still do a start of which nothing was heard: the time it may take,
     /// from the first such one.
     pub may_start_until: Option<Mono>,
-    /// Restarts since the daemon began.
+    /// How often its container ran again after a failure since the daemon began.
     pub restarts: u32,
 }
 
@@ -489,6 +489,10 @@ impl UnitRecord {
         // same, save for the end between.
         let runs_again = self.ended().is_some() && !ended;
         if self.instance() != Some(&instance) || runs_again {
+            let ran_before = self.instance().is_some_and(|last| last.id == instance.id);
+            if ran_before && self.failures.last.is_some() {
+                self.restarts = self.restarts.saturating_add(1);
+            }
             self.may_start_until = None;
             self.drain
                 .take_if(|drain| drain.instance != instance || runs_again);

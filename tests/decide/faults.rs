@@ -147,6 +147,48 @@ fn an_unrelated_line_of_a_run_that_served_keeps_nobody_down() {
     );
 }
 
+/// A Tentacle serves within milliseconds: the engine may answer that it started one after that.
+#[test]
+fn a_restart_counts_once_whether_its_run_or_the_engines_answer_is_seen_first() {
+    for answers_late in [true, false] {
+        let mut scene = Scene::all_ready();
+        scene.is(ONE, ended(137));
+        scene.wait(1);
+        scene.probe(DB, &Probe::Ready);
+        let start = Action::Start(ONE, "p-octopus-server-1-1".to_owned());
+        scene.state.begin(&start, scene.now);
+        scene.is(ONE, later_run());
+        if !answers_late {
+            scene.end(start.clone(), Ok(Outcome::default()));
+        }
+        scene.probe(ONE, &Probe::Ready);
+        if answers_late {
+            scene.end(start, Ok(Outcome::default()));
+        }
+        let record = scene.state.records.get(ONE).unwrap();
+        assert_eq!(record.restarts, 1, "the answer is late: {answers_late}");
+    }
+}
+
+/// What could not be started before it ever ran was not restarted.
+#[test]
+fn a_first_run_after_failed_starts_is_no_restart() {
+    let mut scene = Scene::all_ready();
+    scene.is(ONE, Run::Created);
+    let start = Action::Start(ONE, "p-octopus-server-1-1".to_owned());
+    let refused = Trouble {
+        kind: TroubleKind::Engine,
+        words: "no".to_owned(),
+        doubt: Doubt::Refused,
+    };
+    scene.state.begin(&start, scene.now);
+    scene.end(start.clone(), Err(refused));
+    scene.state.begin(&start, scene.now);
+    scene.is(ONE, runs());
+    scene.end(start, Ok(Outcome::default()));
+    assert_eq!(scene.state.records.get(ONE).unwrap().restarts, 0);
+}
+
 #[test]
 fn a_hung_sql_server_gets_its_full_stop_limit_and_is_not_called_hung_for_slow_answers() {
     let limit = Scene::all_ready().state.timing().sql_stop_limit;

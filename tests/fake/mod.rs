@@ -279,9 +279,19 @@ impl FakeEngine {
         });
     }
 
-    /// Forgets everything but images: an engine that nobody used yet.
+    /// Forgets everything but images: an engine that nobody used yet, with nobody on its ports.
     pub(crate) fn clear(&self) {
         self.end_all();
+        let names: Vec<String> = {
+            let world = self.world();
+            let containers = world.containers.values();
+            containers.map(|container| container.name.clone()).collect()
+        };
+        self.runtime().block_on(async {
+            for name in &names {
+                port::wait_until_free(&self.shared, name).await;
+            }
+        });
         let mut world = self.world();
         let (images, origins) = (
             std::mem::take(&mut world.images),

@@ -24,6 +24,7 @@ use crate::kit::process::Ended;
 use crate::kit::process::PROGRAM;
 use crate::kit::process::Running;
 use crate::kit::process::front_doors;
+use crate::kit::process::is_over;
 use crate::kit::process::wait_until;
 
 /// The project of every case: each has an engine and directories of its own.
@@ -216,11 +217,12 @@ impl Case {
         wait_until("no daemon runs", || self.daemon().is_none().then_some(()));
     }
 
-    /// Kills the front door, which outlives its daemon.
+    /// Kills the front door, which outlives its daemon, and waits until its ports are free.
     fn kill_front_door(&self) {
         let control = self.dir.path().join("r").join(PROJECT).join("web.sock");
         for door in front_doors(&control.display().to_string()) {
             let _ = rustix::process::kill_process(door, Signal::KILL);
+            wait_until("the front door is gone", || is_over(door).then_some(()));
         }
     }
 

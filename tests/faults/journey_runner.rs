@@ -121,8 +121,9 @@ impl JourneyRunner {
                 .iter()
                 .map(|turn| format!("{:?} at call {}", turn.act, turn.at))
                 .collect();
+            // The reason is what is read first where only the end of an output is kept.
             self.failures.push(format!(
-                "{journey:?}, {}, last at {came_to:?}: {why}\n{told}",
+                "{told}{journey:?}, {}, last at {came_to:?}: {why}",
                 turns.join(" and ")
             ));
             self.case.clear();

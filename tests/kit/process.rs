@@ -217,3 +217,14 @@ pub(crate) fn front_doors(control: &str) -> Vec<Pid> {
     };
     entries.filter_map(is_one).collect()
 }
+
+/// Whether a process is gone, or all that it held is (proc(5), `stat`: one in state Z has closed its
+/// files, and waits for its parent).
+pub(crate) fn is_over(process: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
+    let stat = stat.unwrap_or_default();
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    state.is_none_or(|state| matches!(state, 'Z' | 'X'))
+}

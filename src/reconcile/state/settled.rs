@@ -92,13 +92,7 @@ impl State {
     fn succeeded(&mut self, action: &Action) {
         let subject = action.subject();
         match action {
-            Action::Start(unit, _) => {
-                let record = self.records.of(*unit);
-                if record.failures.last.is_some() {
-                    record.restarts = record.restarts.saturating_add(1);
-                }
-                self.tell(unit, "started");
-            }
+            Action::Start(unit, _) => self.tell(unit, "started"),
             Action::Create(unit) => {
                 let record = self.records.of(*unit);
                 record.clear_host_failure();
