@@ -121,7 +121,7 @@ impl JourneyRunner {
                 .iter()
                 .map(|turn| format!("{:?} at call {}", turn.act, turn.at))
                 .collect();
-            // The reason is what is read first where only the end of an output is kept.
+            // The reason comes last: of an output that is cut, the end is what is kept.
             self.failures.push(format!(
                 "{told}{journey:?}, {}, last at {came_to:?}: {why}",
                 turns.join(" and ")
