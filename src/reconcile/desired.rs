@@ -26,6 +26,9 @@ pub struct Desired {
     pub nodes_rest: bool,
     /// The data is read or written as a whole: SQL Server is not replaced or restarted meanwhile.
     pub data_in_use: bool,
+    /// The data is to be replaced by that of a backup: whether the database that is there can be
+    /// opened does not matter.
+    pub data_is_replaced: bool,
     /// Nodes that a person drained on purpose.
     pub drained: BTreeSet<UnitId>,
     /// The Tentacles that are to go, and whose registrations may still be at Octopus Server.
@@ -114,6 +117,7 @@ impl Default for Desired {
             stopped: BTreeSet::new(),
             nodes_rest: false,
             data_in_use: false,
+            data_is_replaced: false,
             drained: BTreeSet::new(),
             leaving: Tentacles::new(),
             restart: BTreeMap::new(),

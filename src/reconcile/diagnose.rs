@@ -14,6 +14,7 @@ use super::cause;
 use super::cause::Class;
 use super::cause::Evidence;
 use super::cause::Failure;
+use super::health::NotOpen;
 use super::health::Probe;
 use super::observed::Container;
 use super::observed::Instance;
@@ -304,11 +305,40 @@ impl State {
         probe: &Probe,
         now: Mono,
     ) -> bool {
+        let meant = self.meaning_of(unit, probe, now);
+        let probe = meant.as_ref().unwrap_or(probe);
         let was_well = self.is_well_without_exception();
         let failures = self.records.get(unit).map(|record| record.failures.count);
         self.take_in_probe(unit, instance, probe, now);
         let is_as_before = failures == self.records.get(unit).map(|record| record.failures.count);
         !(was_well && *probe == Probe::Ready && is_as_before)
+    }
+
+    /// What it means that the database of Octopus is not open. Where it is to be replaced, SQL Server
+    /// is as ready for that as it will be, unless the database may yet be recovered: nothing can be
+    /// restored over one that is.
+    fn meaning_of(&self, unit: UnitId, probe: &Probe, now: Mono) -> Option<Probe> {
+        let Probe::NotOpen(state, why) = probe else {
+            return None;
+        };
+        let is_final = match state {
+            NotOpen::Recovering => false,
+            NotOpen::RecoveryPending => self.stands_still(unit, now),
+            NotOpen::Restoring | NotOpen::Damaged => true,
+        };
+        Some(if self.desired.data_is_replaced && is_final {
+            Probe::Ready
+        } else if *state == NotOpen::Damaged {
+            Probe::Suspect(why.clone())
+        } else {
+            Probe::Alive(why.clone())
+        })
+    }
+
+    /// Whether a run that is asked makes no progress any more.
+    fn stands_still(&self, unit: UnitId, now: Mono) -> bool {
+        let running = self.records.get(unit).and_then(UnitRecord::running);
+        running.is_some_and(|running| now.since(running.progress_at) >= self.timing().refused_grace)
     }
 
     /// Whether every unit that is known serves and nothing is asked of any: a node that finishes
@@ -410,6 +440,7 @@ impl State {
             Probe::Suspect(why) => (Cause::DatabaseSuspect, why),
             Probe::Ready
             | Probe::Alive(_)
+            | Probe::NotOpen(..)
             | Probe::Drained(_)
             | Probe::Refused(_)
             | Probe::Failure(..)

@@ -15,6 +15,9 @@ pub enum Probe {
     Alive(String),
     /// It answers, and a database that matters cannot be opened: its files are damaged.
     Suspect(String),
+    /// It lets us in, and the database of Octopus is not open. What that means depends on whether
+    /// the database is to be replaced: [`State::probed`](super::State::probed) says so.
+    NotOpen(NotOpen, String),
     /// It answers and takes no work, because somebody drained it (418).
     Drained(String),
     /// It does not serve, in one of the ways that may mean that it hangs; and its words.
@@ -23,6 +26,19 @@ pub enum Probe {
     Refused(String),
     /// Nobody can say, for instance because this process itself did not get to run.
     Unknown(String),
+}
+
+/// Why the database of Octopus is not open (learn.microsoft.com, "Database states").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotOpen {
+    /// It is recovered, after which it is open.
+    Recovering,
+    /// It is about to be recovered, or cannot be: a file is missing, or cannot be read.
+    RecoveryPending,
+    /// It is restored, or was when that was broken off.
+    Restoring,
+    /// Its files are damaged.
+    Damaged,
 }
 
 /// How a probe failed. A process that is gone is told from one that says nothing at all, and both
@@ -71,6 +87,7 @@ impl Probe {
             Self::Ready => None,
             Self::Alive(why)
             | Self::Suspect(why)
+            | Self::NotOpen(_, why)
             | Self::Drained(why)
             | Self::Failure(_, why)
             | Self::Refused(why)
@@ -153,7 +170,7 @@ impl Health {
                 };
                 self.last_problem = Some(why.clone());
             }
-            Probe::Alive(why) | Probe::Suspect(why) => {
+            Probe::Alive(why) | Probe::Suspect(why) | Probe::NotOpen(_, why) => {
                 self.answered(why);
                 self.forget_misses();
                 self.refused_since = None;

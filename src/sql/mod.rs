@@ -25,6 +25,7 @@ use tokio_util::compat::TokioAsyncWriteCompatExt as _;
 
 use crate::engine::AnyError;
 use crate::reconcile::health::Miss;
+use crate::reconcile::health::NotOpen;
 use crate::reconcile::health::Probe;
 use crate::spec::DatabaseTarget;
 
@@ -242,8 +243,8 @@ fn where_to_log_in(target: &DatabaseTarget) -> [&str; 2] {
 /// The databases that SQL Server itself needs.
 const SYSTEM: [&str; 4] = ["master", "tempdb", "model", "msdb"];
 
-/// A suspect database of Octopus is not waited for; one that is recovering is. What state other
-/// databases of the server are in is their owners' business.
+/// A suspect database is not waited for; one that is recovering is. What state databases are in that
+/// are neither Octopus' nor the server's own is their owners' business.
 fn judge(states: &[Vec<String>], database: &str) -> Probe {
     for row in states {
         let (name, state) = (
@@ -254,15 +255,23 @@ fn judge(states: &[Vec<String>], database: &str) -> Probe {
         if !is_systems && !name.eq_ignore_ascii_case(database) {
             continue;
         }
-        match state {
-            "RECOVERING" | "RECOVERY_PENDING" | "RESTORING" => {
-                return Probe::Alive(format!("database {name} is {state}"));
+        let why = match state {
+            "RECOVERING" => NotOpen::Recovering,
+            "RECOVERY_PENDING" => NotOpen::RecoveryPending,
+            "RESTORING" => NotOpen::Restoring,
+            "SUSPECT" | "EMERGENCY" => NotOpen::Damaged,
+            _ => continue,
+        };
+        return match (is_systems, why) {
+            (true, NotOpen::Damaged) => {
+                Probe::Suspect(format!("suspect database: {name} is {state}"))
             }
-            "SUSPECT" | "EMERGENCY" => {
-                return Probe::Suspect(format!("suspect database: {name} is {state}"));
+            (true, _) => Probe::Alive(format!("database {name} is {state}")),
+            (false, NotOpen::Damaged) => {
+                Probe::NotOpen(why, format!("suspect database: {name} is {state}"))
             }
-            _ => {}
-        }
+            (false, _) => Probe::NotOpen(why, format!("database {name} is {state}")),
+        };
     }
     Probe::Ready
 }
@@ -404,12 +413,25 @@ mod tests {
             ),
             Probe::Ready
         );
+        for (state, why) in [
+            ("RECOVERING", NotOpen::Recovering),
+            ("RECOVERY_PENDING", NotOpen::RecoveryPending),
+            ("RESTORING", NotOpen::Restoring),
+            ("SUSPECT", NotOpen::Damaged),
+            ("EMERGENCY", NotOpen::Damaged),
+        ] {
+            let probe = judge(&states(&[("octopus", state)]), "Octopus");
+            assert!(
+                matches!(&probe, Probe::NotOpen(is, words) if *is == why && words.contains(state)),
+                "{probe:?}"
+            );
+        }
         assert!(matches!(
-            judge(&states(&[("Octopus", "RECOVERING")]), "Octopus"),
+            judge(&states(&[("msdb", "RECOVERING")]), "Octopus"),
             Probe::Alive(_)
         ));
         assert!(matches!(
-            judge(&states(&[("octopus", "SUSPECT")]), "Octopus"),
+            judge(&states(&[("master", "SUSPECT")]), "Octopus"),
             Probe::Suspect(_)
         ));
     }

@@ -16,6 +16,7 @@ use octo_local::reconcile::action::Trouble;
 use octo_local::reconcile::action::TroubleKind;
 use octo_local::reconcile::container_event::ContainerEvent;
 use octo_local::reconcile::health::Miss;
+use octo_local::reconcile::health::NotOpen;
 use octo_local::reconcile::health::PATIENCE;
 use octo_local::reconcile::health::Probe;
 use octo_local::reconcile::observed::Run;
@@ -187,6 +188,35 @@ fn a_first_run_after_failed_starts_is_no_restart() {
     scene.is(ONE, runs());
     scene.end(start, Ok(Outcome::default()));
     assert_eq!(scene.state.records.get(ONE).unwrap().restarts, 0);
+}
+
+/// What is to be restored over cannot be waited for: it is what is damaged.
+#[test]
+fn a_database_that_is_replaced_need_not_open() {
+    let not_open = |state| Probe::NotOpen(state, "database Octopus is not open".to_owned());
+    let grace = Scene::all_ready().state.timing().refused_grace.as_secs();
+    for (state, waits) in [
+        (NotOpen::Damaged, 0),
+        (NotOpen::Restoring, 0),
+        (NotOpen::RecoveryPending, grace),
+        (NotOpen::Recovering, u64::MAX),
+    ] {
+        let mut scene = Scene::all_ready();
+        scene.probe_for(1, DB, &not_open(state));
+        let is_ready = |scene: &Scene| scene.state.records.get(DB).unwrap().health().ready;
+        assert!(!is_ready(&scene), "{state:?}: nodes need it open");
+        let is_damaged = cause(&scene, DB) == Some(Cause::DatabaseSuspect);
+        assert_eq!(is_damaged, state == NotOpen::Damaged);
+
+        scene.state.desired.data_is_replaced = true;
+        if waits > 0 {
+            scene.probe_for(grace - 2, DB, &not_open(state));
+            assert!(!is_ready(&scene), "{state:?} may be over soon");
+        }
+        scene.probe_for(2, DB, &not_open(state));
+        assert_eq!(is_ready(&scene), waits <= grace, "{state:?}");
+        assert_eq!(cause(&scene, DB), None, "{state:?}");
+    }
 }
 
 #[test]

@@ -186,6 +186,69 @@ fn a_killed_restore_lets_no_node_start_and_can_be_run_again() {
     stack.run(&["down", "--volumes", "--yes"]).ok();
 }
 
+/// A damaged database is what a backup is for: SQL Server serves, and only nodes have to wait.
+#[test]
+fn a_database_that_cannot_be_opened_is_restored_over() {
+    let (stack, sets) = made("restore-damaged");
+    let there = installation(&stack);
+    let wanted = files(&stack);
+    let damaged = ("STANDIN_SQL_FAULT", "suspect=OctopusDeploy");
+    stack.set(damaged.0, damaged.1);
+    stack
+        .run(&["up"])
+        .with(1)
+        .says("restore the database from a backup");
+
+    // What cannot be opened cannot be kept, and nothing is lost by saying so.
+    let words = [
+        "backup", "restore", "good", "--from", &sets, "--yes", "--force",
+    ];
+    stack
+        .run(&words)
+        .with(1)
+        .says("what it replaces cannot be kept")
+        .says("--discard");
+    stack.set("STANDIN_SQL_BACKUP_MS", "1500");
+    let discard = [&words[..], &["--discard"]].concat();
+    stack.run(&discard).ok().says("backup good is restored");
+    stack.wait_for("ready");
+    assert_eq!(installation(&stack), there);
+    assert_eq!(files(&stack), wanted);
+    stack.assert_no_violation();
+    stack.run(&["down", "--volumes", "--yes"]).ok();
+}
+
+/// SQL Server goes on alone where whoever asked for a restore died, or ends it half done.
+#[test]
+fn a_restore_that_died_while_sql_server_read_is_run_again() {
+    let (stack, sets) = made("restore-half");
+    let there = installation(&stack);
+    stack.set("STANDIN_SQL_BACKUP_MS", "3000");
+    stack.run(&["up"]).ok();
+    let words = [
+        "backup",
+        "restore",
+        "good",
+        "--from",
+        &sets,
+        "--yes",
+        "--force",
+        "--discard",
+    ];
+    let running = stack.spawn(&words);
+    wait_until("SQL Server restores", || {
+        let state = ask(&stack, "state_desc");
+        (state == ["RESTORING"]).then_some(())
+    });
+    running.signal(Signal::KILL);
+    stack.end(running);
+    stack.kill_daemon();
+    stack.run(&words).ok().says("backup good is restored");
+    assert_eq!(installation(&stack), there);
+    stack.assert_no_violation();
+    stack.run(&["down", "--volumes", "--yes"]).ok();
+}
+
 /// Each minute, so that a test sees one: it waits for the history to tell it.
 #[test]
 fn the_daemon_makes_the_backup_that_is_due_and_tells_one_that_fails() {
@@ -217,6 +280,13 @@ fn the_daemon_makes_the_backup_that_is_due_and_tells_one_that_fails() {
 
 /// The databases of the server that are there, those of the system excepted.
 fn databases(stack: &Stack) -> Vec<String> {
+    let mut names = ask(stack, "name");
+    names.sort();
+    names
+}
+
+/// What SQL Server tells of each database that is not its own.
+fn ask(stack: &Stack, column: &str) -> Vec<String> {
     let target = octo_local::spec::DatabaseTarget {
         host: "127.0.0.1".to_owned(),
         port: stack.port("db"),
@@ -227,13 +297,16 @@ fn databases(stack: &Stack) -> Vec<String> {
     let asking = async {
         let limit = std::time::Duration::from_secs(10);
         let mut client = sql::login(&target, "master", limit).await.unwrap();
-        let names = "SELECT CAST(name AS NVARCHAR(128)) FROM sys.databases WHERE database_id > 4";
-        sql::rows(&mut client, names, limit).await.unwrap().concat()
+        let question = format!(
+            "SELECT CAST({column} AS NVARCHAR(128)) FROM sys.databases WHERE database_id > 4"
+        );
+        sql::rows(&mut client, &question, limit)
+            .await
+            .unwrap()
+            .concat()
     };
     let runtime = tokio::runtime::Builder::new_current_thread();
-    let mut names = { runtime }.enable_all().build().unwrap().block_on(asking);
-    names.sort();
-    names
+    { runtime }.enable_all().build().unwrap().block_on(asking)
 }
 
 #[test]

@@ -188,6 +188,7 @@ impl ProbePacing {
             Probe::Ready
             | Probe::Alive(_)
             | Probe::Suspect(_)
+            | Probe::NotOpen(..)
             | Probe::Drained(_)
             | Probe::Failure(..) => 0,
         };
@@ -196,6 +197,7 @@ impl ProbePacing {
             Probe::Unknown(_) => pace.unready,
             Probe::Alive(_)
             | Probe::Suspect(_)
+            | Probe::NotOpen(..)
             | Probe::Drained(_)
             | Probe::Failure(..)
             | Probe::Refused(_) => pace.unready.saturating_add(1),

@@ -136,7 +136,9 @@ impl Core {
         let in_use = self.learned.version.saves
             || self.learned.version.brings_back
             || self.is_password_written();
+        let is_replaced = self.keeping.stored().backups.unfinished().is_some();
         let desired = &mut self.state.desired;
+        desired.data_is_replaced = is_replaced;
         if desired.wanted_next != next {
             desired.wanted_next = next;
             self.looks.invalidate_images();

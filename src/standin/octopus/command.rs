@@ -153,6 +153,7 @@ pub(super) async fn run(command: &Command, settings: &Settings) -> Result<ExitCo
                 Probe::Alive(_)
                 | Probe::Refused(_)
                 | Probe::Suspect(_)
+                | Probe::NotOpen(..)
                 | Probe::Failure(..)
                 | Probe::Unknown(_) => ExitCode::FAILURE,
             })

@@ -47,6 +47,8 @@ pub(super) struct Details {
     pub(super) logical: Option<String>,
     /// Survives backup and restore.
     pub(super) family: String,
+    /// Its files are those of a restore: what was broken went with those before.
+    pub(super) is_restored: bool,
 }
 
 /// `recovery_model`.

@@ -28,7 +28,7 @@
 //! | `hang-prelogin`, `hang-login` | connections are accepted and never answered, or not behind the login |
 //! | `upgrade-mode=SECONDS` | logins get 18401 for that long |
 //! | `crash-after=SECONDS` | exit 1 after that long |
-//! | `suspect=DB`, `recovery-pending=DB[:SECONDS]`, `recovering=DB[:SECONDS]` | the database cannot be opened (926, 945, 922) |
+//! | `suspect=DB`, `recovery-pending=DB[:SECONDS]`, `recovering=DB[:SECONDS]` | the database cannot be opened (926, 945, 922), until another one is restored over it |
 //! | `log-flood=MBPERSEC` | that much noise in the log |
 //! | `backup-disk-full=BYTES` | a BACKUP fails behind so many bytes (3202, 112), and leaves what it wrote |
 //! | `corrupt=DB` | DBCC CHECKDB finds damage (8939), and a BACKUP WITH CHECKSUM too (3043) |

@@ -300,6 +300,7 @@ impl Engine {
             file: Some(target.to_owned()),
             logical: Some(set.header.logical.clone()),
             family: set.header.family.clone(),
+            is_restored: true,
         };
         let path = store.path(target);
         let remove = |path: &Path| store::remove_file(path);

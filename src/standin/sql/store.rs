@@ -207,7 +207,7 @@ impl Store {
             return (1, "RESTORING");
         }
         let unrecovered = id > 4 && !self.recovered.load(Ordering::SeqCst);
-        match self.broken(name) {
+        match self.broken(name).filter(|_| !details.is_restored) {
             Some(Broken::Suspect) => (4, "SUSPECT"),
             Some(Broken::RecoveryPending) => (3, "RECOVERY_PENDING"),
             Some(Broken::Recovering) => (2, "RECOVERING"),
