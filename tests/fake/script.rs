@@ -31,6 +31,8 @@ pub(crate) enum Fault {
     Leaves(Duration),
     /// It is refused, and carried out this much later.
     RefusedBefore(u16, &'static str, Duration),
+    /// The answer shows no ports of containers, as a list does for a moment after a start.
+    ShowsNoPorts,
 }
 
 /// A fault and the calls that it is for.
@@ -78,7 +80,12 @@ impl Rule {
 
     /// Only the first call.
     pub(crate) fn once(self) -> Self {
-        Self { times: 1, ..self }
+        self.times(1)
+    }
+
+    /// Only so many calls.
+    pub(crate) fn times(self, times: usize) -> Self {
+        Self { times, ..self }
     }
 
     fn hits(&mut self, call: &Call, subject: &str) -> bool {

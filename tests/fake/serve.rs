@@ -189,6 +189,10 @@ async fn meet(
             carried_out(shared, call).await;
             refuse(status, text)
         }
+        Fate::Faulty(Fault::ShowsNoPorts) => Ok(match route::carry_out(shared, &call).await {
+            Ok(reply) => response(without_ports(reply)),
+            Err(refusal) => refused(&refusal),
+        }),
         Fate::Faulty(Fault::RefusedBefore(status, text, later)) => {
             let shared = shared.clone();
             tokio::spawn(async move {
@@ -198,6 +202,16 @@ async fn meet(
             refuse(status, text)
         }
     }
+}
+
+fn without_ports(reply: Reply) -> Reply {
+    let Reply::Json(status, mut value) = reply else {
+        return reply;
+    };
+    for container in value.as_array_mut().into_iter().flatten() {
+        container["Ports"] = serde_json::json!([]);
+    }
+    Reply::Json(status, value)
 }
 
 /// As in the real engine, what was begun goes on when the caller leaves.

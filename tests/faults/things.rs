@@ -90,6 +90,26 @@ fn f14_a_name_on_the_host_that_no_daemon_has_keeps_none_out() {
     case.check(&Allowed::default());
 }
 
+/// A process of the engine's has a container's port before the list of containers shows it.
+#[test]
+fn f66_a_port_that_the_list_does_not_show_yet_is_not_told_as_taken() {
+    let case = Case::up();
+    case.kill_daemon();
+    case.set("TASK_CAP", "7");
+    // The daemon looks twice before it gathers what speaks against an `up`.
+    case.engine
+        .fault(Rule::on(Verb::ListContainers, Fault::ShowsNoPorts).times(8));
+    case.run(&["up"]).ok();
+    assert_eq!(case.engine.hits(), 8, "the list was asked for again");
+    // What is held for longer is held by another.
+    case.engine
+        .fault(Rule::on(Verb::ListContainers, Fault::ShowsNoPorts));
+    case.set("TASK_CAP", "8");
+    case.run(&["up"]).with(78).says("is taken by");
+    case.engine.heal();
+    case.check(&Allowed::default());
+}
+
 /// What listens for a container on the host is a process of the engine's, which says nothing to
 /// people.
 #[test]
