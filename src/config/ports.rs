@@ -2,6 +2,7 @@
 //! them meet. What is published, what is looked for on the host and what is refused come from this
 //! one list.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::Config;
+use super::DatabaseConfig;
 use super::OctopusConfig;
 use super::SqlConfig;
 use super::front_door::FrontDoorConfig;
@@ -88,34 +90,49 @@ pub enum Clash {
     },
 }
 
-/// Neighbouring ports that one variable chooses.
-#[derive(Clone, Copy, Debug)]
+/// Ports that one variable chooses.
+#[derive(Clone, Debug)]
 struct Span {
     key: &'static str,
     address_key: &'static str,
     ip: IpAddr,
-    first: u32,
-    count: u8,
+    /// In the order of whose they are. One beyond the last port there is has no room.
+    numbers: Vec<u32>,
+    /// Whether they follow a named port without being named: what is named is not in their way.
+    gives_way: bool,
     whose: fn(u8) -> Whose,
 }
 
-impl Span {
-    fn numbers(&self) -> std::ops::Range<u32> {
-        self.first..self.first + u32::from(self.count)
-    }
+/// The last port there is.
+const LAST: u32 = u16::MAX as u32;
 
+impl Span {
     fn has_room(&self) -> bool {
-        self.numbers().end <= u32::from(u16::MAX) + 1
+        self.numbers.iter().all(|number| *number <= LAST)
     }
 
     fn ports(self) -> impl Iterator<Item = HostPort> {
-        (1..=self.count).map(move |number| HostPort {
+        (1..).zip(self.numbers).map(move |(number, port)| HostPort {
             whose: (self.whose)(number),
             key: self.key,
             address_key: self.address_key,
             ip: self.ip,
-            port: u16::try_from(self.first + u32::from(number) - 1).unwrap_or(u16::MAX),
+            port: u16::try_from(port).unwrap_or(u16::MAX),
         })
+    }
+
+    /// Moves those that are on a port of another to the next one that is nobody's, each for itself:
+    /// one more node moves none of those before it.
+    fn give_way(&mut self, named: &BTreeSet<u32>) {
+        let mut next = 0;
+        for number in &mut self.numbers {
+            next = next.max(*number);
+            while named.contains(&next) {
+                next += 1;
+            }
+            *number = next;
+            next += 1;
+        }
     }
 }
 
@@ -123,6 +140,7 @@ impl Span {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chosen<'a> {
     pub(super) sql: Option<&'a SqlConfig>,
+    pub(super) database: &'a DatabaseConfig,
     pub(super) octopus: &'a OctopusConfig,
     pub(super) door: &'a FrontDoorConfig,
     pub(super) ports: &'a PortsConfig,
@@ -141,11 +159,21 @@ impl Chosen<'_> {
             key: "SQL_PORT",
             address_key: "SQL_BIND_ADDRESS",
             ip: sql.bind,
-            first: u32::from(sql.port),
-            count: 1,
+            numbers: vec![u32::from(sql.port)],
+            gives_way: false,
             whose: |_| Whose::Sql,
         }));
         spans.extend(by_choice);
+        let is_named = |span: &&Span| !span.gives_way;
+        let named = spans.iter().filter(is_named);
+        let mut named: BTreeSet<u32> = named.flat_map(|span| span.numbers.clone()).collect();
+        // A database of somebody else is often one of this host.
+        let theirs = self.sql.is_none().then_some(self.database.port);
+        named.extend(theirs.map(u32::from));
+        for span in spans.iter_mut().filter(|span| span.gives_way) {
+            span.give_way(&named);
+            named.extend(&span.numbers);
+        }
         spans
     }
 
@@ -161,8 +189,8 @@ impl Chosen<'_> {
             key,
             address_key: "BIND_ADDRESS",
             ip: self.octopus.bind,
-            first: u32::from(port),
-            count: 1,
+            numbers: vec![u32::from(port)],
+            gives_way: false,
             whose,
         }
     }
@@ -194,15 +222,21 @@ impl Chosen<'_> {
                 self.ports.polling_bind.is_some(),
             ),
             ip: self.ports.polling_bind.unwrap_or(self.octopus.bind),
-            first: u32::from(first),
-            count: self.octopus.nodes,
+            numbers: self.one_a_node(u32::from(first)),
+            gives_way: false,
             whose: |number| Whose::Node(number, Service::Polling),
         }));
         spans
     }
 
+    /// Neighbouring ports, one a node.
+    fn one_a_node(&self, first: u32) -> Vec<u32> {
+        (first..).take(usize::from(self.octopus.nodes)).collect()
+    }
+
     /// One port a node: without a front door the named one and those after it; behind one, which has
-    /// the named one, those after it or from a base of their own, and for this host only.
+    /// the named one, those after it that nothing else is named to have, or from a base of their
+    /// own; and for this host only.
     fn of_nodes(
         &self,
         key: &'static str,
@@ -214,8 +248,8 @@ impl Chosen<'_> {
             key,
             address_key,
             ip,
-            first,
-            count: self.octopus.nodes,
+            numbers: self.one_a_node(first),
+            gives_way: false,
             whose,
         };
         let port = u32::from(port);
@@ -227,7 +261,10 @@ impl Chosen<'_> {
         let ip = ip.unwrap_or_else(|| loopback(self.octopus.bind));
         match base {
             Some(base) => span(key, address_key, ip, u32::from(base)),
-            None => span(key, address_key, ip, port + 1),
+            None => Span {
+                gives_way: true,
+                ..span(key, address_key, ip, port + 1)
+            },
         }
     }
 
@@ -248,10 +285,13 @@ impl Chosen<'_> {
             }
             let others = spans[..place].iter().filter(|other| other.key != span.key);
             let meeting = others.filter_map(|other| {
-                let port = other.numbers().start.max(span.numbers().start);
-                let is_both = other.numbers().contains(&port) && span.numbers().contains(&port);
-                let at = |span: &Span| span.ports().find(|one| u32::from(one.port) == port);
-                Some((at(other)?, at(span)?)).filter(|_| is_both)
+                let is_both = |port: &&u32| other.numbers.contains(port);
+                let port = *span.numbers.iter().find(is_both)?;
+                let at = |span: &Span| {
+                    let mut ports = span.clone().ports();
+                    ports.find(|one| u32::from(one.port) == port)
+                };
+                Some((at(other)?, at(span)?))
             });
             let meeting = meeting.min_by_key(|(first, _)| first.port);
             clashes.extend(meeting.map(|(first, second)| Clash::Shared { first, second }));
@@ -279,6 +319,7 @@ impl Config {
     pub fn host_ports(&self) -> Vec<HostPort> {
         let chosen = Chosen {
             sql: self.sql.as_ref(),
+            database: &self.database,
             octopus: &self.octopus,
             door: &self.front_door,
             ports: &self.ports,
@@ -348,6 +389,7 @@ mod tests {
     fn clashes(config: &Config) -> Vec<Clash> {
         let chosen = Chosen {
             sql: config.sql.as_ref(),
+            database: &config.database,
             octopus: &config.octopus,
             door: &config.front_door,
             ports: &config.ports,
@@ -399,6 +441,35 @@ mod tests {
         assert!(keys.contains(&"OCTOPUS_NODE_BIND_ADDRESS"), "{keys:?}");
     }
 
+    /// A `.env` that was written before there was a front door names no ports of its nodes.
+    #[test]
+    fn nodes_that_nobody_placed_are_on_ports_that_nothing_else_has() {
+        let placed = |change: fn(&mut Config)| {
+            let config = config(|config| {
+                config.front_door.on = true;
+                change(config);
+            });
+            assert_eq!(clashes(&config), []);
+            let ports = config.host_ports().into_iter();
+            let of_nodes = ports.filter(|one| matches!(one.whose, Whose::Node(_, Service::Web)));
+            of_nodes.map(|one| one.port).collect::<Vec<u16>>()
+        };
+        assert_eq!(placed(|_| ()), [8081, 8082, 8083]);
+        let sql_after_it = |config: &mut Config| config.octopus.port = 1400;
+        assert_eq!(placed(sql_after_it), [1402, 1403, 1404]);
+        let sql_between = |config: &mut Config| config.octopus.port = 1399;
+        assert_eq!(placed(sql_between), [1400, 1402, 1403]);
+        let theirs = |config: &mut Config| {
+            config.sql = None;
+            config.database.port = 8081;
+            config.front_door.https_port = Some(8083);
+        };
+        assert_eq!(placed(theirs), [8082, 8084, 8085]);
+        // The nodes' ports for gRPC are not named either.
+        let grpc = |config: &mut Config| config.ports.grpc = Some(8079);
+        assert_eq!(placed(grpc), [8081, 8082, 8083]);
+    }
+
     #[test]
     fn the_later_of_two_on_one_port_is_named_with_the_other() {
         let told = |change: fn(&mut Config)| -> Vec<String> {
@@ -439,7 +510,6 @@ mod tests {
             [
                 "OCTOPUS_NODE_PORT_BASE 1401 SQL Server",
                 "HTTPS_PORT 8080 the front door (web)",
-                "OCTOPUS_GRPC_PORT 8080 the front door (web)",
                 "OCTOPUS_POLLING_PORT_BASE none left",
             ]
         );

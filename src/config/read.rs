@@ -121,6 +121,7 @@ impl Reader<'_> {
         let ports = self.ports();
         self.clashes(&Chosen {
             sql: sql.as_ref(),
+            database: &database,
             octopus: &octopus,
             door: &front_door,
             ports: &ports,

@@ -121,17 +121,21 @@ mod tests {
             problems_of_a_door(&[("HTTPS_PORT", "8443")]),
             ["TLS_CERT", "TLS_KEY"]
         );
-        for taken in ["8080", "8081", "1401"] {
+        for taken in ["8080", "1401"] {
             let found = problems_of_a_door(&[cert, key, ("HTTPS_PORT", taken)]);
             assert_eq!(found, ["HTTPS_PORT"], "{taken}");
         }
-        // The nodes are on the ports after the front door's.
-        let (port, nodes) = (("OCTOPUS_PORT", "1400"), ("OCTOPUS_NODES", "1"));
+        // The nodes are on the ports after the front door's, save for those that are named.
+        let named = [cert, key, ("HTTPS_PORT", "8081")];
+        assert_eq!(problems_of_a_door(&named), none);
+        let (port, base) = (("OCTOPUS_PORT", "1400"), ("OCTOPUS_NODE_PORT_BASE", "1401"));
+        assert_eq!(problems_of_a_door(&[port]), none);
         assert_eq!(
-            problems_of_a_door(&[port, nodes]),
+            problems_of_a_door(&[port, base]),
             ["OCTOPUS_NODE_PORT_BASE"]
         );
         let off = ("FRONT_DOOR", "off");
+        let nodes = ("OCTOPUS_NODES", "1");
         assert_eq!(keys_of(read(&with(&[off, port, nodes]))), none);
         assert_eq!(
             problems_of_a_door(&[("OCTOPUS_PORT", "65535")]),
