@@ -1,5 +1,8 @@
 //! Names that others took, images that are missing or moved, engines of another age.
 
+use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
+
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -88,6 +91,56 @@ fn f14_a_name_on_the_host_that_no_daemon_has_keeps_none_out() {
     case.run(&["up"]).ok();
     case.run(&["down"]).ok();
     case.check(&Allowed::default());
+}
+
+/// Anybody can listen under a name. Who may not use the engine supervises nothing on it.
+#[test]
+fn f14_a_stranger_who_listens_under_the_daemons_name_keeps_none_out() {
+    let case = Case::new();
+    let project = octo_local::config::project::normalise(PROJECT).unwrap();
+    let engine = octo_local::engine::Endpoint::at(case.engine.url());
+    let mut stranger = std::process::Command::new("/proc/self/exe");
+    stranger
+        .args(["--ignored", "--exact", "faults::things::a_stranger"])
+        .env(
+            "NAME",
+            octo_local::daemon::run::name_on_host(&project, &engine),
+        )
+        .uid(65534)
+        .gid(65534)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null());
+    let mut stranger = stranger.spawn().unwrap();
+    wait_until("the stranger listens", || {
+        octo_local::daemon::run::holder_of_name(&project, &engine)
+    });
+    case.run(&["plan"]).with(2);
+    case.run(&["up"]).ok();
+    case.kill_daemon();
+    let status = case.run(&["status"]);
+    assert!(!status.out.contains("65534"), "{}", status.out);
+    assert!(!status.err.contains("65534"), "{}", status.err);
+    case.run(&["down"]).ok();
+    case.check(&Allowed::default());
+    drop(stranger.stdin.take());
+    stranger.wait().unwrap();
+}
+
+/// Listens under a name until its input ends.
+#[test]
+#[ignore = "run by the test above, as a process of somebody else's"]
+fn a_stranger() {
+    let name = std::env::var("NAME").unwrap();
+    let name = rustix::net::SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap();
+    let (family, kind) = (
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::STREAM,
+    );
+    let squatter = rustix::net::socket(family, kind, None).unwrap();
+    rustix::net::bind(&squatter, &name).unwrap();
+    rustix::net::listen(&squatter, 8).unwrap();
+    let read = std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    assert_eq!(read, 0, "nothing is said to it");
 }
 
 /// A process of the engine's has a container's port before the list of containers shows it.
