@@ -6,8 +6,9 @@ use super::Mono;
 /// What SQL Server writes once every database of a start is recovered. It says that it is "ready
 /// for client connections" before logins work (mssql-docker issue 748), so that is not waited for.
 const OPEN: &str = "recovery is complete";
-/// What SQL Server writes of a refused login, which may be one of our probes: two lines each.
-const REFUSED_LOGIN: [&str; 2] = ["login failed", "error: 18456"];
+/// What SQL Server writes of a refused login, which may be one of our probes: two lines each, with
+/// 18401 while it upgrades its own databases.
+const REFUSED_LOGIN: [&str; 3] = ["login failed", "error: 18456", "error: 18401"];
 
 /// What was read of the log of a run that starts.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,6 +70,12 @@ mod tests {
         assert!(log.take_in(&lines(&["upgrading master", ours[0], ours[1]]), now));
         assert!(!log.take_in(&lines(&["upgrading master", ours[1]]), now));
         assert!(log.is_still_opening());
+        let upgrading = [
+            "Error: 18401, Severity: 14, State: 1.",
+            "Login failed for user 'sa'. Reason: Server is in script upgrade mode.",
+        ];
+        let after = lines(&["upgrading master", upgrading[0], upgrading[1]]);
+        assert!(!log.take_in(&after, now));
         assert!(log.take_in(&lines(&["upgrading msdb", ours[0]]), now));
         let open = "Recovery is complete. This is an informational message only.";
         assert!(log.take_in(&lines(&[open]), now));

@@ -17,8 +17,6 @@ use futures_util::TryFutureExt as _;
 use futures_util::TryStreamExt as _;
 use tiberius::AuthMethod;
 use tiberius::Client;
-use tokio::io::AsyncReadExt as _;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_util::compat::Compat;
 use tokio_util::compat::TokioAsyncWriteCompatExt as _;
@@ -304,42 +302,6 @@ fn judge_error(error: &SqlError) -> Probe {
     }
 }
 
-/// The first message of the protocol, as a client sends it (MS-TDS 2.2.6.5): its version, and that
-/// it could encrypt.
-const PRELOGIN: [u8; 26] = [
-    0x12, 1, 0, 26, 0, 0, 1, 0, // PRELOGIN, last packet, 26 bytes
-    0, 0, 11, 0, 6, // VERSION at 11, 6 bytes
-    1, 0, 17, 0, 1,    // ENCRYPTION at 17, 1 byte
-    0xff, // end of options
-    0, 0, 0, 0, 0, 0, // the version
-    0, // encryption is supported
-];
-/// The type of the packet that answers it.
-const REPLY: u8 = 4;
-
-/// Asks whether the server speaks its protocol at all, without a login: that leaves no trace in its
-/// log, whatever state it is in. `limit` bounds each of connecting and the answer.
-pub async fn prelogin(target: &DatabaseTarget, limit: Duration) -> Result<(), SqlError> {
-    let mut tcp = connect(target, limit).await?;
-    let asking = async {
-        let exchange = async {
-            tcp.write_all(&PRELOGIN).await?;
-            tcp.read_u8().await
-        };
-        exchange.await.map_err(|source| SqlError::Closed {
-            phase: "prelogin",
-            source,
-        })
-    };
-    match within("prelogin", limit, asking).await? {
-        REPLY => Ok(()),
-        other => Err(SqlError::Broken {
-            phase: "prelogin",
-            source: format!("the answer is no TDS: it begins with the byte {other:#04x}").into(),
-        }),
-    }
-}
-
 /// Whether the server has a database of this name.
 pub async fn has_database(target: &DatabaseTarget, limit: Duration) -> Result<bool, SqlError> {
     let states = states(target, limit).await?;
@@ -389,7 +351,8 @@ mod tests {
             ..DatabaseTarget::default()
         };
         drop(free);
-        let error = prelogin(&target, Duration::from_secs(5)).await.unwrap_err();
+        let limit = Duration::from_secs(5);
+        let error = login(&target, "master", limit).await.unwrap_err();
         let source = std::error::Error::source(&error).unwrap();
         let system = source.downcast_ref::<std::io::Error>().unwrap();
         assert_eq!(system.kind(), std::io::ErrorKind::ConnectionRefused);
@@ -466,33 +429,6 @@ mod tests {
         };
         assert_eq!(where_to_log_in(&target("sa")), ["master", "Octopus"]);
         assert_eq!(where_to_log_in(&target("contained")), ["Octopus", "master"]);
-    }
-
-    #[tokio::test]
-    async fn a_prelogin_is_answered_by_what_speaks_the_protocol_and_by_nothing_else() {
-        for (answer, is_tds) in [
-            (&b"\x04\x01"[..], true),
-            (b"HTTP/1.1 400", false),
-            (b"", false),
-        ] {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let target = DatabaseTarget {
-                host: "127.0.0.1".to_owned(),
-                port: listener.local_addr().unwrap().port(),
-                user: "sa".to_owned(),
-                password: crate::config::Secret::new("p"),
-                database: "Octopus".to_owned(),
-            };
-            let serving = tokio::spawn(async move {
-                let (mut tcp, _) = listener.accept().await.unwrap();
-                let mut question = [0; PRELOGIN.len()];
-                tcp.read_exact(&mut question).await.unwrap();
-                tcp.write_all(answer).await.unwrap();
-            });
-            let asked = prelogin(&target, Duration::from_secs(5)).await;
-            serving.await.unwrap();
-            assert_eq!(asked.is_ok(), is_tds, "{asked:?}");
-        }
     }
 
     #[test]

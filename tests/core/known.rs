@@ -102,6 +102,27 @@ pub(super) fn stops(effects: &[Effect]) -> Vec<UnitId> {
     effects.iter().filter_map(stop).collect()
 }
 
+/// SQL Server refuses logins for minutes while it upgrades its own databases (error 18401), each of
+/// them with two lines in its log.
+#[test]
+fn a_server_of_ours_that_takes_no_logins_yet_is_asked_with_growing_waits() {
+    let mut bench = running();
+    let upgrading = |unit, _| {
+        let alive = Probe::Alive("SQL Server upgrades its own databases (18401)".to_owned());
+        (unit == DB).then_some(alive)
+    };
+    let mut logins = 0;
+    let until = bench.now + Duration::from_secs(120);
+    while bench.now < until {
+        logins += answer(&mut bench, upgrading);
+        wait(&mut bench, 50);
+    }
+    assert!(
+        (20..=35).contains(&logins),
+        "{logins} logins in two minutes"
+    );
+}
+
 #[test]
 fn a_run_is_ended_only_once_the_disk_has_that_it_is_we_who_end_it() {
     for disk in [Ok(()), Err("no space left on device".to_owned())] {

@@ -183,10 +183,9 @@ impl ProbePacing {
         let probe = judged(probe, took, unit, asked.limit);
         pace.started |= probe == Probe::Ready;
         pace.refusals = match &probe {
-            Probe::Refused(_) => pace.refusals.saturating_add(1),
+            Probe::Refused(_) | Probe::Alive(_) => pace.refusals.saturating_add(1),
             Probe::Unknown(_) => pace.refusals,
             Probe::Ready
-            | Probe::Alive(_)
             | Probe::Suspect(_)
             | Probe::NotOpen(..)
             | Probe::Drained(_)
@@ -270,6 +269,8 @@ impl Pace {
         };
         match (probe, self.started) {
             (Probe::Refused(_), _) => self.pause_after_refusal(timing),
+            // A server that upgrades its own databases takes no logins either, for minutes.
+            (Probe::Alive(_), false) => growing(self.refusals, REFUSED_STARTING, timing),
             (Probe::Ready, _) => steady,
             // It is somebody else's server, and each question brings it the password again, which
             // keeps an account locked out that is.
