@@ -304,6 +304,30 @@ fn what_serves_by_an_earlier_definition_says_nothing_of_the_next_one() {
     assert!(!bench.effects.iter().any(asks), "{:?}", bench.effects);
 }
 
+/// Neither one that is asked for then, nor one whose facts were still gathered.
+#[test]
+fn nothing_is_applied_by_a_daemon_that_ends() {
+    let mut bench = ready();
+    let before = bench.ask(Request::Up(up(&[("TASK_CAP", "7")])));
+    bench.on(Event::Terminated);
+    let facts = Facts {
+        has_data: true,
+        ..Facts::default()
+    };
+    bench.found(before, facts);
+    let after = bench.ask(Request::Up(up(&[("TASK_CAP", "8")])));
+    for id in [before, after] {
+        let answer = format!("{:?}", bench.answers.get(&id));
+        assert!(answer.contains("the daemon is ending"), "{answer}");
+    }
+    let kept = bench.core.stored();
+    assert_eq!(
+        kept.wish,
+        Wish::Up,
+        "the next daemon goes on with what was applied"
+    );
+}
+
 #[test]
 fn an_end_has_the_time_that_everything_in_it_may_take_and_no_more() {
     let mut bench = applied_with(&[("NODE_STOP_GRACE", "20s"), ("SQL_STOP_LIMIT", "30s")]);
