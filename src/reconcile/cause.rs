@@ -487,7 +487,7 @@ impl Cause {
             Self::NoSubnet => "the engine has no address range left for a network",
             Self::OutOfMemory => "out of memory",
             Self::DatabaseUnreachable => "Octopus Server could not reach its database",
-            Self::ExitedZero => "it ended by itself",
+            Self::ExitedZero => "it ended without an error",
             Self::Crashed => "it crashed",
             Self::Hung => "it hung",
             Self::StuckStarting => "its start made no progress",

@@ -171,6 +171,26 @@ fn a_restart_counts_once_whether_its_run_or_the_engines_answer_is_seen_first() {
     }
 }
 
+#[test]
+fn nobody_is_promised_a_start_while_nothing_is_started() {
+    let mut scene = Scene::all_ready();
+    scene.is(ONE, ended(1));
+    examined(&mut scene, ONE, 1, &[]);
+    let promised = |scene: &Scene| {
+        let status = scene.status();
+        let unit = status.units.iter().find(|one| one.unit == ONE);
+        unit.unwrap().retry_in_seconds.is_some()
+    };
+    assert!(promised(&scene), "{:?}", scene.status());
+    scene.state.desired.goal = Goal::Hold;
+    assert!(promised(&scene), "it has served, and is kept running");
+    scene.state.desired.hands_off = true;
+    assert!(!promised(&scene));
+    scene.state.desired.hands_off = false;
+    scene.state.records.of(ONE).served_once = false;
+    assert!(!promised(&scene));
+}
+
 /// What could not be started before it ever ran was not restarted.
 #[test]
 fn a_first_run_after_failed_starts_is_no_restart() {

@@ -295,7 +295,7 @@ async fn must_be_on_this_engine(context: &Context) -> Result<(), Failure> {
 fn confirm(context: &Context) -> Result<(), Failure> {
     let project = &context.project;
     let answer = print::ask(format_args!(
-        "Remove the databases, packages, artifacts, logs and the master key of {project}? Type its name:"
+        "Remove the databases, packages, artifacts and logs of {project}? Its master key stays in the state directory. Type its name:"
     ));
     if answer.as_deref() == Some(project.as_str()) {
         return Ok(());

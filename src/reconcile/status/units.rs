@@ -233,6 +233,12 @@ impl Around<'_> {
         blocked.filter(|_| !is_there)
     }
 
+    /// Whether a unit that failed is tried again at all: where nothing new is begun, only what has
+    /// served is.
+    fn is_tried_again(&self, record: &UnitRecord) -> bool {
+        self.desired.goal != Goal::Hold || record.served_once && !self.desired.hands_off
+    }
+
     /// The status of one unit.
     pub(super) fn unit(&self, unit: UnitId) -> UnitStatus {
         let phase = self.phase(unit);
@@ -264,7 +270,7 @@ impl Around<'_> {
                 .unwrap_or_default(),
             restarts: record.restarts,
             retry_in_seconds: retry_at
-                .filter(|_| busy.is_none())
+                .filter(|_| busy.is_none() && self.is_tried_again(record))
                 .map(|until| until.since(self.now).as_secs()),
             stopped: self.desired.stopped.contains(&unit),
             ..blank(unit)
