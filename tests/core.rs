@@ -1,6 +1,7 @@
 //! The daemon's core, asked one thing at a time: what is kept before it is answered, what a wish
 //! does while the daemon ends, and which of two wishes counts.
 
+mod agreement;
 mod at_rest;
 mod external;
 mod front_door;
