@@ -15,6 +15,7 @@ use crate::fake::invariants::Allowed;
 use crate::fake::node::Conduct;
 use crate::fake::script::Fault;
 use crate::fake::script::Rule;
+use crate::kit::process::Running;
 use crate::kit::process::wait_until;
 
 /// A container of somebody else.
@@ -380,4 +381,32 @@ fn f46_a_struck_node_comes_back_and_nothing_else_moves() {
     });
     case.wait_for("ready");
     case.check(&Allowed::default());
+}
+
+/// The project is named after its directory: in another one it would be another, with an empty
+/// database beside the one that is here.
+#[test]
+fn a_directory_that_was_moved_makes_no_second_stack_beside_its_data() {
+    let case = Case::up();
+    case.run(&["down"]).ok();
+    let root = case.state().ancestors().nth(2).unwrap().to_owned();
+    let (before, after) = (root.join(PROJECT), root.join("elsewhere"));
+    std::fs::rename(&before, &after).unwrap();
+    for words in [["plan"], ["up"]] {
+        let mut command = case.command(&words);
+        let ended = Running::spawn(command.current_dir(&after)).end();
+        ended.with(78).says(PROJECT).says("-p case");
+    }
+    let volumes: Vec<String> = case.engine.world().volumes.keys().cloned().collect();
+    assert!(
+        volumes.iter().all(|name| name.starts_with("case_")),
+        "{volumes:?}"
+    );
+    // The way that is told is the way on.
+    let mut command = case.command(&["-p", PROJECT, "up"]);
+    Running::spawn(command.current_dir(&after)).end().ok();
+    let mut command = case.command(&["-p", PROJECT, "down"]);
+    Running::spawn(command.current_dir(&after)).end().ok();
+    assert!(case.is_gone(), "the data alone is left");
+    std::fs::rename(&after, &before).unwrap();
 }
