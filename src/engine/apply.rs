@@ -392,3 +392,24 @@ fn host_config(network_name: &str, wanted: &ContainerSpec) -> HostConfig {
         ..HostConfig::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Engines from 24 on attach a container that was made with an ID as its mode to no other
+    /// network, so one that was made anew could never be joined.
+    #[test]
+    fn a_containers_mode_is_the_networks_name_and_its_endpoint_the_id() {
+        let spec = StackSpec {
+            network: "p_default".to_owned(),
+            ..StackSpec::default()
+        };
+        let body = body_of(&spec, &ContainerSpec::default(), "3f2a", "sha256:1");
+        let mode = body.host_config.and_then(|host| host.network_mode);
+        assert_eq!(mode.as_deref(), Some("p_default"));
+        let networks = body.networking_config.and_then(|all| all.endpoints_config);
+        let endpoint = networks.unwrap().remove("p_default").unwrap();
+        assert_eq!(endpoint.network_id.as_deref(), Some("3f2a"));
+    }
+}
