@@ -9,12 +9,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 use tracing::Level;
 use tracing::Subscriber;
 use tracing::field::Field;
 use tracing::field::Visit;
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -38,8 +38,10 @@ const UNIT: &str = "unit";
 const OF_A_UNIT: [&str; 2] = ["phase", "reason"];
 
 /// Logs from now on into a file of this path, else into the journal where systemd reads along, else
-/// to standard error.
-pub(super) fn begin(path: Option<PathBuf>, env: &BTreeMap<String, String>) {
+/// to standard error. What is written to a file is written by a thread of its own: a disk that hangs
+/// costs lines, and nobody waits for it. The last ones are written when the guard is dropped.
+#[must_use]
+pub(super) fn begin(path: Option<PathBuf>, env: &BTreeMap<String, String>) -> Option<WorkerGuard> {
     let ours = spoken();
     let layer = tracing_subscriber::fmt::layer()
         .with_target(false)
@@ -47,11 +49,14 @@ pub(super) fn begin(path: Option<PathBuf>, env: &BTreeMap<String, String>) {
     let registry = tracing_subscriber::registry();
     let stream = env.get(JOURNAL_STREAM).filter(|_| path.is_none());
     let journal = stream.and_then(|stream| open_journal(stream));
+    let mut guard = None;
     let _ = match (path, journal) {
         (Some(path), _) => {
-            let file = Mutex::new(BoundedLog { path, file: None });
+            let file = BoundedLog { path, file: None };
+            let (writer, worker) = tracing_appender::non_blocking(file);
+            guard = Some(worker);
             registry
-                .with(layer.with_writer(file).with_filter(ours))
+                .with(layer.with_writer(writer).with_filter(ours))
                 .try_init()
         }
         (None, Some(journal)) => registry.with(journal.with_filter(ours)).try_init(),
@@ -59,6 +64,7 @@ pub(super) fn begin(path: Option<PathBuf>, env: &BTreeMap<String, String>) {
             .with(layer.with_writer(std::io::stderr).with_filter(ours))
             .try_init(),
     };
+    guard
 }
 
 /// Our own words from `info` on, those of libraries only when they are errors. tiberius calls each

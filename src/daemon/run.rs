@@ -81,7 +81,7 @@ pub async fn run(options: Options) -> Result<Leave, DaemonError> {
         // Fails only for a group leader, and then there is nothing to leave.
         let _ = rustix::process::setsid();
     }
-    log::begin(options.detached.then(|| paths.log()), &options.env);
+    let _log = log::begin(options.detached.then(|| paths.log()), &options.env);
     let listener = api::server::bind(&paths.socket()).map_err(prepare(paths.socket()))?;
     let (shell, queue) = Shell::new(ShellSetup {
         project: options.project.clone(),

@@ -383,6 +383,28 @@ fn f46_a_struck_node_comes_back_and_nothing_else_moves() {
     case.check(&Allowed::default());
 }
 
+/// A log whose disk hangs: in its place is a pipe that is full.
+#[test]
+fn f65_a_log_that_cannot_be_written_keeps_nobody_waiting() {
+    use rustix::fs::OFlags;
+    let case = Case::new();
+    std::fs::create_dir_all(case.state()).unwrap();
+    let log = case.state().join("daemon.log");
+    let mode = rustix::fs::Mode::from_bits_truncate(0o600);
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &log, kind, mode, 0).unwrap();
+    let open = |flags| rustix::fs::open(&log, flags | OFlags::NONBLOCK, mode).unwrap();
+    let (unread, full) = (open(OFlags::RDONLY), open(OFlags::WRONLY));
+    while rustix::io::write(&full, &[b'x'; 512]).is_ok() {}
+    drop(full);
+    case.run(&["up"]).ok();
+    case.strike("octopus-server-1");
+    case.run(&["down"]).ok();
+    case.check(&Allowed::default());
+    std::fs::remove_file(&log).unwrap();
+    drop(unread);
+}
+
 /// The project is named after its directory: in another one it would be another, with an empty
 /// database beside the one that is here.
 #[test]
