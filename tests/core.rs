@@ -33,6 +33,7 @@ use octo_local::daemon::core::Duty;
 use octo_local::daemon::core::Setup;
 use octo_local::daemon::message::About;
 use octo_local::daemon::message::Answer;
+use octo_local::daemon::message::Cancelled;
 use octo_local::daemon::message::DoorWish;
 use octo_local::daemon::message::DownPace;
 use octo_local::daemon::message::Effect;
@@ -434,14 +435,20 @@ fn nothing_is_started_with_a_key_that_the_disk_does_not_take() {
 fn an_interrupted_start_is_held_also_by_the_next_daemon() {
     let mut bench = applied();
     let nobody = bench.ask(Request::Cancel(0));
-    assert!(matches!(bench.answers[&nobody], Answer::Alone(false)));
+    assert!(matches!(
+        bench.answers[&nobody],
+        Answer::Cancelled(Cancelled::Followed)
+    ));
     assert_eq!(
         bench.goal(),
         Goal::Up,
         "who never got an answer holds nothing"
     );
     let own = bench.ask(Request::Cancel(1));
-    assert!(matches!(bench.answers[&own], Answer::Alone(true)));
+    assert!(matches!(
+        bench.answers[&own],
+        Answer::Cancelled(Cancelled::Held)
+    ));
     assert_eq!(bench.goal(), Goal::Hold);
     let next = Bench::awake(bench.core.stored().clone());
     assert_eq!(next.goal(), Goal::Hold);

@@ -191,7 +191,7 @@ fn respond(answer: Option<Answer>) -> Response {
         Some(Answer::Up(result)) => answered(result),
         Some(Answer::Plan(result)) => answered(result),
         Some(Answer::Wished(result)) => answered(result),
-        Some(Answer::Alone(alone)) => Json(alone).into_response(),
+        Some(Answer::Cancelled(cancelled)) => Json(cancelled).into_response(),
         Some(Answer::Stored(stored)) => Json(stored).into_response(),
         Some(Answer::Leaves) => Json(true).into_response(),
         None => gone(),

@@ -315,6 +315,18 @@ pub enum TentacleStep {
     Remove(Registration),
 }
 
+/// What a Ctrl-C in an `up` came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cancelled {
+    /// Nothing further is started.
+    Held,
+    /// Somebody else follows an `up`, so the start goes on.
+    Followed,
+    /// The version changes, which goes on: half of it would leave nodes out, and a database that only
+    /// one of two versions can use.
+    VersionChanges,
+}
+
 /// The answer to a request.
 #[derive(Clone, Debug)]
 pub enum Answer {
@@ -326,8 +338,8 @@ pub enum Answer {
     /// [`Request::Password`], [`Request::Quiesce`] and [`Request::Tentacle`]: the generation that the
     /// wish was given.
     Wished(Result<u64, Denied>),
-    /// To [`Request::Cancel`]: whether nobody else follows an `up`.
-    Alone(bool),
+    /// To [`Request::Cancel`].
+    Cancelled(Cancelled),
     /// To [`Request::Stored`].
     Stored(Box<Stored>),
     /// To [`Request::Handover`].

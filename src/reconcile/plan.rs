@@ -159,6 +159,8 @@ impl<'a> Pass<'a> {
         }
         self.mend_attachments(spec);
         self.start_next(spec);
+        // One that was drained to be replaced is not replaced now.
+        self.settle_who_takes_tasks(spec);
         self.examine();
     }
 

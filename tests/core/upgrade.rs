@@ -327,6 +327,50 @@ fn an_up_with_what_was_before_takes_a_waiting_upgrade_back() {
     assert!(!bench.core.state().desired.nodes_rest);
 }
 
+/// Whoever followed the last `up` presses Ctrl-C.
+fn interrupted(bench: &mut Bench) -> Cancelled {
+    let taken = bench.answers.values().filter_map(|answer| match answer {
+        Answer::Up(Ok(accepted)) => Some(accepted.generation),
+        _ => None,
+    });
+    let session = taken.max().unwrap();
+    let id = bench.ask(Request::Cancel(session));
+    match &bench.answers[&id] {
+        Answer::Cancelled(cancelled) => *cancelled,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Half of a change would leave nodes out, on a database that only one of two versions can use.
+#[test]
+fn an_interrupted_change_of_the_version_goes_on() {
+    let unsaved = || {
+        let mut bench = serving();
+        let request = UpRequest {
+            no_backup: true,
+            ..*to_next()
+        };
+        let id = bench.ask(Request::Up(Box::new(request)));
+        let facts = Facts {
+            has_data: true,
+            ..Facts::default()
+        };
+        bench.found(id, facts);
+        bench
+    };
+    let goes_back = || {
+        let mut bench = upgraded();
+        bench.ask(Request::RollBack(None));
+        bench
+    };
+    for mut bench in [asked(), migrating(), unsaved(), goes_back()] {
+        assert_eq!(interrupted(&mut bench), Cancelled::VersionChanges);
+        assert_eq!((bench.goal(), bench.core.stored().held), (Goal::Up, false));
+    }
+    let mut bench = asked_for(up(&[("TASK_CAP", "7")]));
+    assert_eq!(interrupted(&mut bench), Cancelled::Held);
+}
+
 #[test]
 fn the_next_daemon_goes_on_where_the_one_before_was() {
     let mut bench = asked();

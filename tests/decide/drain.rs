@@ -100,6 +100,35 @@ fn a_node_finishes_its_tasks_before_it_is_stopped_by_choice() {
     }
 }
 
+/// Somebody interrupted the `up` that a node was drained for: it is not replaced now.
+#[test]
+fn who_was_drained_for_what_is_held_takes_tasks_again() {
+    for is_asked_only in [true, false] {
+        let mut scene = scene();
+        scene.is_outdated(ONE);
+        let one = begin(&mut scene, ONE);
+        if !is_asked_only {
+            scene.end(one.clone(), Ok(Outcome::default()));
+        }
+        scene.state.desired.goal = Goal::Hold;
+        scene.state.desired.hands_off = false;
+        if is_asked_only {
+            scene.end(one, Ok(Outcome::default()));
+        }
+        assert_eq!(scene.stops(), []);
+        assert_eq!(undrains(&scene), [ONE]);
+        let again = begin(&mut scene, ONE);
+        scene.end(again, Ok(Outcome::default()));
+        assert_eq!(undrains(&scene), []);
+        scene.wait(30);
+        assert_eq!(undrains(&scene), [], "it was asked once");
+        // A person's own wish stays.
+        scene.state.desired.drained.insert(TWO);
+        scene.probe(TWO, &drained());
+        assert_eq!(undrains(&scene), []);
+    }
+}
+
 #[test]
 fn one_that_could_not_be_asked_before_somebody_thought_better_of_it_serves_as_before() {
     let mut scene = scene();

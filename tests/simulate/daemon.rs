@@ -461,7 +461,7 @@ impl Sim {
                 self.invariants.forgave_unit(UnitId::Tentacle(name));
                 self.tentacle_taken(name, &step);
             }
-            (Wish::Units(..), Answer::Wished(Ok(_))) | (Wish::Cancel, Answer::Alone(_)) => {}
+            (Wish::Units(..), Answer::Wished(Ok(_))) | (Wish::Cancel, Answer::Cancelled(_)) => {}
             (wish, answer) => {
                 self.trace(|| format!("denied at {now}: {wish:?}: {answer:?}"));
                 self.denied = Some(format!("{answer:?}"));

@@ -410,7 +410,7 @@ impl Sim {
             }
             (Goal::Hold, action) => matches!(
                 action,
-                Action::Connect(..) | Action::DisarmRestartPolicy(..)
+                Action::Connect(..) | Action::DisarmRestartPolicy(..) | Action::Undrain(..)
             ),
             (Goal::Up, action) => !matches!(action, Action::RemoveVolume(_) | Action::Kill(..)),
             (Goal::Halt, action) => matches!(

@@ -29,6 +29,7 @@ use crate::cli::terminal::foreign;
 use crate::cli::terminal::print;
 use crate::cli::terminal::progress::Progress;
 use crate::daemon::message::Accepted;
+use crate::daemon::message::Cancelled;
 use crate::daemon::message::UpRequest;
 use crate::kubernetes::handover::Stage;
 use crate::reconcile::preview::Step;
@@ -55,7 +56,7 @@ pub async fn up(context: &Context, flags: &UpFlags) -> Outcome {
     // process.
     let outcome = tokio::select! {
         outcome = bring_up(context, flags, &mut session) => outcome,
-        _ = tokio::signal::ctrl_c() => interrupted(context, session).await,
+        _ = tokio::signal::ctrl_c() => interrupted(context, flags, session).await,
     };
     if let Some(session) = session {
         let _: Result<bool, _> = context.client.post(route::SESSION_END, &session).await;
@@ -264,9 +265,9 @@ async fn wait(
     }
 }
 
-/// The first Ctrl-C: nothing further is started, unless another `up` follows. The second ends this
-/// process at once.
-async fn interrupted(context: &Context, session: Option<u64>) -> Outcome {
+/// The first Ctrl-C: nothing further is started, unless another `up` follows or the version changes.
+/// The second ends this process at once.
+async fn interrupted(context: &Context, flags: &UpFlags, session: Option<u64>) -> Outcome {
     let second = tokio::spawn(async {
         let _ = tokio::signal::ctrl_c().await;
         #[expect(
@@ -275,17 +276,31 @@ async fn interrupted(context: &Context, session: Option<u64>) -> Outcome {
         )]
         std::process::exit(i32::from(INTERRUPTED));
     });
-    let alone: Result<bool, _> = context
+    let cancelled: Result<Cancelled, _> = context
         .client
         .post(route::CANCEL, &session.unwrap_or_default())
         .await;
     second.abort();
-    let line = match alone {
-        Ok(true) => {
+    let line = match (cancelled, &flags.overrides.tag) {
+        (Ok(Cancelled::Held), None) => {
             "interrupted: nothing further is started; `octo-local up` goes on, `octo-local down` takes it away"
+                .to_owned()
         }
-        Ok(false) => "interrupted; another `up` follows, so the start goes on",
-        Err(_) => "interrupted",
+        (Ok(Cancelled::Held), Some(tag)) => {
+            format!("interrupted: nothing further is started; `octo-local upgrade {tag}` goes on")
+        }
+        (Ok(Cancelled::Followed), _) => {
+            "interrupted; another `up` follows, so the start goes on".to_owned()
+        }
+        (Ok(Cancelled::VersionChanges), None) => {
+            "interrupted; the change of the version goes on: `octo-local up` waits for its end"
+                .to_owned()
+        }
+        (Ok(Cancelled::VersionChanges), Some(tag)) => format!(
+            "interrupted; the upgrade goes on: `octo-local upgrade {tag}` waits for its end, and writes {tag} where \
+             the variables are, without which the next `up` asks for the version before"
+        ),
+        (Err(_), _) => "interrupted".to_owned(),
     };
     Err(Failure::new(INTERRUPTED, line))
 }

@@ -15,6 +15,7 @@ use crate::config::Secret;
 use crate::daemon::admit;
 use crate::daemon::message::About;
 use crate::daemon::message::Answer;
+use crate::daemon::message::Cancelled;
 use crate::daemon::message::Denied;
 use crate::daemon::message::DownPace;
 use crate::daemon::message::Effect;
@@ -32,6 +33,7 @@ use crate::daemon::store::Data;
 use crate::engine::Endpoint;
 use crate::reconcile::Goal;
 use crate::reconcile::Mono;
+use crate::reconcile::observed::Container;
 use crate::spec::UnitId;
 use crate::spec::tentacle::TentacleName;
 
@@ -226,8 +228,8 @@ impl Core {
                 self.queue_if_here(id, Wished::Tentacle(name, step), endpoint.as_ref());
             }
             Request::Cancel(session) => {
-                let alone = self.on_cancelled(session);
-                self.reply(id, Answer::Alone(alone));
+                let cancelled = self.on_cancelled(session);
+                self.reply(id, Answer::Cancelled(cancelled));
             }
             Request::Stored => {
                 let stored = Box::new(self.keeping.stored().clone());
@@ -246,17 +248,41 @@ impl Core {
     }
 
     /// Whoever follows an `up` pressed Ctrl-C: nothing further is started, unless somebody else
-    /// follows one. One whose `up` was never taken has nothing to hold.
-    fn on_cancelled(&mut self, session: u64) -> bool {
-        let alone = self.requests.sessions.iter().all(|other| *other == session);
+    /// follows one, or the version changes. One whose `up` was never taken has nothing to hold.
+    fn on_cancelled(&mut self, session: u64) -> Cancelled {
+        if self.requests.sessions.iter().any(|other| *other != session) {
+            return Cancelled::Followed;
+        }
         // Its stream may have ended just before.
         let its_own = (1..=self.requests.generation).contains(&session);
-        if alone && its_own && self.state.desired.goal == Goal::Up {
-            self.tell("", "interrupted: nothing further is started");
-            self.keeping.edit(|stored| stored.held = true);
-            self.derive();
+        if !its_own || self.state.desired.goal != Goal::Up {
+            return Cancelled::Held;
         }
-        alone
+        if self.version_changes() {
+            self.tell("", "interrupted; the change of the version goes on");
+            return Cancelled::VersionChanges;
+        }
+        self.tell("", "interrupted: nothing further is started");
+        self.keeping.edit(|stored| stored.held = true);
+        self.derive();
+        Cancelled::Held
+    }
+
+    /// Whether an upgrade or a rollback is under way, or nodes are still to be replaced by those of
+    /// another version.
+    fn version_changes(&self) -> bool {
+        let upgrades = &self.keeping.stored().backups.upgrades;
+        let desired = &self.state.desired;
+        let wanted = desired.spec.as_ref().and_then(|spec| spec.nodes.first());
+        let is_other = |container: &Container| {
+            wanted.is_some_and(|wanted| {
+                let id = desired.images.get(&wanted.image);
+                container.unit.is_server() && container.is_of_another_version(&wanted.image, id)
+            })
+        };
+        upgrades.upgrading.is_some()
+            || upgrades.rolling_back.is_some()
+            || self.state.seen.containers.iter().any(is_other)
     }
 
     /// Whoever asks means this engine, and what is applied is here too.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Pass;
 use super::fit::Fit;
 use crate::reconcile::Action;
+use crate::reconcile::Goal;
 use crate::reconcile::action::Subject;
 use crate::reconcile::action::Why;
 use crate::reconcile::observed::Container;
@@ -121,25 +122,38 @@ impl<'a> Pass<'a> {
                 continue;
             };
             let runs = matches!(container.run, Run::Running { .. });
-            if !runs || self.fit(spec, container) != Fit::Right {
+            let stays = self.desired.goal == Goal::Hold || self.fit(spec, container) == Fit::Right;
+            let is_wished = self.desired.drained.contains(&container.unit);
+            // A wish of before that start was interrupted waits with everything else that is new.
+            let is_held = self.desired.goal == Goal::Hold;
+            if !runs || !stays || is_held && is_wished {
                 continue;
             }
             let Some(record) = self.records.get(container.unit) else {
                 continue;
             };
-            let is_wished = self.desired.drained.contains(&container.unit);
             let is_its = record.instance() == Some(&instance);
             let health = record.health();
+            // Only what is as it is wanted is still probed: of another it is known what we asked.
+            let is_probed = self.digests.get(&container.unit) == Some(&container.digest);
+            let was_drained = record
+                .drain_of(&instance)
+                .is_some_and(|drain| matches!(drain.step, DrainStep::Done { .. }));
+            let is_drained = if is_probed {
+                health.drained
+            } else {
+                was_drained
+            };
             let asked = record
                 .drain_of(&instance)
                 .filter(|drain| drain.step == DrainStep::Asked);
             // A daemon that died asked it, and nobody heard whether its tasks ended.
-            let unheard = asked.filter(|_| health.drained);
+            let unheard = asked.filter(|_| is_drained);
             // What was begun and is not wished any more would cancel tasks at its end.
             let differs = if is_wished {
                 health.ready || unheard.is_some()
             } else {
-                health.drained || asked.is_some()
+                is_drained || asked.is_some()
             };
             if !is_its || !differs {
                 continue;
