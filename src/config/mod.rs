@@ -105,6 +105,11 @@ impl Config {
     pub fn with_sa_password(&self, password: &Secret) -> Option<Self> {
         let mut config = self.clone();
         config.sql.as_mut()?.sa_password = password.clone();
+        // Quotes that the password of before needed are of the string that somebody wrote alone.
+        if self.makes_its_connection_string() {
+            config.database = read::generated_database(config.sql.as_ref());
+            return Some(config);
+        }
         let database = &mut config.database;
         if database.user.eq_ignore_ascii_case("sa") {
             let string = database.connection_string.expose();
@@ -112,6 +117,11 @@ impl Config {
             database.password = password.clone();
         }
         Some(config)
+    }
+
+    /// Whether the connection string is made from the password of `sa`, since nobody gave one.
+    fn makes_its_connection_string(&self) -> bool {
+        self.sql.is_some() && self.database == read::generated_database(self.sql.as_ref())
     }
 }
 

@@ -11,7 +11,6 @@ use super::Timing;
 use super::front_door::FrontDoorConfig;
 use super::keys;
 use super::ports::PortsConfig;
-use super::read::generated_database;
 use super::storage::KINDS;
 use super::storage::Places;
 use super::timing::shown;
@@ -191,8 +190,7 @@ fn version_in(image: &str) -> Secret {
 
 /// Empty where it is made from the password: then it says nothing of its own.
 fn given_connection_string(config: &Config) -> Secret {
-    let made = config.sql.is_some() && config.database == generated_database(config.sql.as_ref());
-    if made {
+    if config.makes_its_connection_string() {
         Secret::default()
     } else {
         config.database.connection_string.clone()
@@ -386,6 +384,19 @@ mod tests {
         ("ENABLE_USAGE", "N"),
         ("MSSQL_COLLATION", "Latin1_General_CI_AS"),
     ];
+
+    /// What the password of before needed quotes for is no reason that the next one has them.
+    #[test]
+    fn a_new_password_of_sa_is_what_a_file_that_says_it_means() {
+        let passwords = ["Pa;ss 'w0rd=", "Plain-w0rd", "Qu\"oted1"];
+        for (before, after) in passwords.iter().flat_map(|before| {
+            let others = passwords.iter().filter(move |after| *after != before);
+            others.map(move |after| (*before, *after))
+        }) {
+            let changed = config(&[("SA_PASSWORD", before)]).with_sa_password(&Secret::new(after));
+            assert_eq!(changed, Some(config(&[("SA_PASSWORD", after)])));
+        }
+    }
 
     #[test]
     fn every_variable_makes_a_difference_of_its_own_name() {
