@@ -128,15 +128,16 @@ fn what_does_not_come_up_is_taken_back_by_a_person_or_by_itself() {
     versions(&stack, TAGS[1], "2026.2.7");
     stack.set("UPGRADE_ROLLBACK", "auto");
     stack.set("STANDIN_OCTOPUS_FAULT", "permission");
-    stack.run(&["up", "--no-wait"]).ok();
-    wait_until("it went back by itself", || {
-        let told = stack.history();
-        let went = told
-            .iter()
-            .any(|(_, what)| what.contains("as UPGRADE_ROLLBACK says"));
-        let ready = stack.status()["verdict"] == "ready";
-        (went && ready && step(&stack).is_empty()).then_some(())
-    });
+    stack
+        .run(&["up"])
+        .with(1)
+        .says("was taken back, as UPGRADE_ROLLBACK says")
+        .says("runs again, with the data of before");
+    let told = stack.history();
+    let is_it = |(_, what): &(String, String)| what.contains("as UPGRADE_ROLLBACK says");
+    assert!(told.iter().any(is_it), "{told:?}");
+    assert_eq!(stack.status()["verdict"], "ready");
+    assert_eq!(step(&stack), "");
     assert_eq!((served(&stack), files(&stack)), (before, wanted));
     stack.assert_no_violation();
     stack.run(&["down", "--volumes", "--yes"]).ok();

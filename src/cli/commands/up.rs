@@ -28,16 +28,19 @@ use crate::cli::outcome::TIMED_OUT;
 use crate::cli::terminal::foreign;
 use crate::cli::terminal::print;
 use crate::cli::terminal::progress::Progress;
+use crate::config::AfterFailedUpgrade;
 use crate::daemon::message::Accepted;
 use crate::daemon::message::Cancelled;
 use crate::daemon::message::UpRequest;
 use crate::kubernetes::handover::Stage;
+use crate::reconcile::cause::Class;
 use crate::reconcile::preview::Step;
 use crate::reconcile::status::GoalWord;
 use crate::reconcile::status::Note;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::UnitStatus;
 use crate::reconcile::status::Verdict;
+use crate::reconcile::status::VersionStep;
 
 /// How many of a failed unit's log lines are shown.
 const LINES: usize = 20;
@@ -112,6 +115,7 @@ async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>)
             added
         }
         End::Failed(status) => Err(failure(context, &status)),
+        End::TakenBack(status) => Err(taken_back(context, &status)),
         End::Overruled(status) => Err(Failure::overruled(status.as_deref())),
         End::TimedOut(status) => Err(timed_out(flags, status.as_deref())),
         End::DaemonGone(_) => {
@@ -168,6 +172,9 @@ fn tell_accepted(accepted: &Accepted) {
 enum End {
     Ready(Box<Status>),
     Failed(Box<Status>),
+    /// The next version did not come up, and the one before runs again; with what was said last of
+    /// the one that failed.
+    TakenBack(Box<Status>),
     /// A `down`, or the Ctrl-C of another `up`.
     Overruled(Option<Box<Status>>),
     TimedOut(Option<Box<Status>>),
@@ -192,7 +199,8 @@ async fn follow(
     let deadline = Instant::now() + limit;
     let mut replaced = 0;
     loop {
-        let last = match wait(context, deadline, accepted.generation, progress).await? {
+        let followed = (accepted.generation, request);
+        let last = match wait(context, deadline, followed, progress).await? {
             End::DaemonGone(last) if replaced < reattach::REPLACED => last,
             end => return Ok(end),
         };
@@ -231,9 +239,11 @@ async fn follow(
 async fn wait(
     context: &Context,
     deadline: Instant,
-    generation: u64,
+    (generation, request): (u64, &UpRequest),
     progress: &mut Progress,
 ) -> Result<End, Failure> {
+    let takes_back = request.config.octopus.after_failed_upgrade == AfterFailedUpgrade::RollBack;
+    let mut goes_back = None;
     let mut statuses = match context.client.follow_up(generation).await {
         Err(ClientError::Absent | ClientError::Broken(_)) => return Ok(End::DaemonGone(None)),
         statuses => statuses?,
@@ -254,8 +264,18 @@ async fn wait(
         }
         progress.tell(&status);
         let status = Box::new(status);
+        let step = status.version_change.as_ref().map(|change| change.step);
         match status.verdict {
-            Verdict::Ready => return Ok(End::Ready(status)),
+            Verdict::Ready => return Ok(goes_back.map_or(End::Ready(status), End::TakenBack)),
+            // The daemon takes it back by itself, which is the end to wait for.
+            Verdict::Failed
+                if takes_back && step == Some(VersionStep::Migrating) && a_node_failed(&status) =>
+            {
+                goes_back = Some(status);
+            }
+            Verdict::Working if step == Some(VersionStep::BringingBack) => {
+                goes_back.get_or_insert(status);
+            }
             Verdict::Failed | Verdict::ChangeWaits => return Ok(End::Failed(status)),
             Verdict::Held | Verdict::Down | Verdict::Stopped => {
                 return Ok(End::Overruled(Some(status)));
@@ -263,6 +283,14 @@ async fn wait(
             Verdict::Working | Verdict::Degraded | Verdict::EngineDown => last = Some(status),
         }
     }
+}
+
+/// Whether a node failed by itself: what only the host lacks is not its version's fault.
+fn a_node_failed(status: &Status) -> bool {
+    let by_itself =
+        |unit: &UnitStatus| unit.cause.is_some_and(|cause| cause.class() != Class::Host);
+    let mut nodes = status.units.iter().filter(|unit| unit.unit.is_server());
+    nodes.any(|unit| unit.phase.has_failed() && by_itself(unit))
 }
 
 /// The first Ctrl-C: nothing further is started, unless another `up` follows or the version changes.
@@ -385,6 +413,19 @@ fn failure(context: &Context, status: &Status) -> Failure {
         code: FAILED,
         lines,
     }
+}
+
+/// An upgrade that `UPGRADE_ROLLBACK` had taken back: what failed, and what runs.
+fn taken_back(context: &Context, failed: &Status) -> Failure {
+    let mut failure = failure(context, failed);
+    failure.lines.retain(|line| !line.starts_with("fix: "));
+    if let Some(change) = &failed.version_change {
+        let (from, to) = (&change.from, &change.to);
+        failure.lines.push(format!(
+            "{to} did not come up and was taken back, as UPGRADE_ROLLBACK says: {from} runs again, with the data of before"
+        ));
+    }
+    failure
 }
 
 /// Whether the daemon tries again by itself, and when.

@@ -234,9 +234,11 @@ impl Around<'_> {
     }
 
     /// Whether a unit that failed is tried again at all: where nothing new is begun, only what has
-    /// served is.
-    fn is_tried_again(&self, record: &UnitRecord) -> bool {
-        self.desired.goal != Goal::Hold || record.served_once && !self.desired.hands_off
+    /// served is, and what rests is not.
+    fn is_tried_again(&self, unit: UnitId, record: &UnitRecord) -> bool {
+        let may_begin =
+            self.desired.goal != Goal::Hold || record.served_once && !self.desired.hands_off;
+        may_begin && !self.desired.rests(unit)
     }
 
     /// The status of one unit.
@@ -270,7 +272,7 @@ impl Around<'_> {
                 .unwrap_or_default(),
             restarts: record.restarts,
             retry_in_seconds: retry_at
-                .filter(|_| busy.is_none() && self.is_tried_again(record))
+                .filter(|_| busy.is_none() && self.is_tried_again(unit, record))
                 .map(|until| until.since(self.now).as_secs()),
             stopped: self.desired.stopped.contains(&unit),
             ..blank(unit)

@@ -221,7 +221,11 @@ fn judge_up(
         return J::new(Verdict::Failed, "failed", format!("{back}: {}", back.step));
     }
     let wanted = wanted(status, desired, seen);
-    if let Some(unit) = wanted.units.iter().find(|unit| unit.phase.has_failed()) {
+    // Of nodes that rest while their version goes, it does not matter that they failed with it.
+    let goes_back = change.is_some_and(|change| change.step == VersionStep::BringingBack);
+    let matters = |unit: &UnitStatus| unit.unit.is_database() || !goes_back;
+    let failed = |unit: &&&UnitStatus| unit.phase.has_failed() && matters(unit);
+    if let Some(unit) = wanted.units.iter().find(failed) {
         let detail = format!("{}: {}", unit.unit, unit.reason);
         return J::new(Verdict::Failed, "failed", detail);
     }
