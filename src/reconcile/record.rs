@@ -210,6 +210,13 @@ pub struct Drain {
     pub tasks: Option<u64>,
 }
 
+impl Drain {
+    /// Whether the time is over that its tasks had: Octopus Server cancels what is left then.
+    pub fn time_is_up(&self, now: Mono) -> bool {
+        now.after(DRAIN_MARGIN) >= self.until
+    }
+}
+
 /// How far a drain is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainStep {

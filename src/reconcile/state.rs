@@ -332,8 +332,15 @@ impl State {
         match (action, result) {
             (Action::Drain { unit, instance, .. }, Ok(())) => {
                 self.records.blocked.remove(&action.subject());
+                let drain = self.records.of(*unit).drain_of(instance);
+                let is_late = drain.is_some_and(|drain| drain.time_is_up(now));
                 self.step_of_drain(*unit, instance, DrainStep::Done { at: now });
-                self.tell(unit, "drained: none of its tasks runs any more");
+                let what = if is_late {
+                    "drained: its time for that is over, and tasks that still ran were cancelled"
+                } else {
+                    "drained: none of its tasks runs any more"
+                };
+                self.tell(unit, what);
             }
             (
                 Action::Drain {

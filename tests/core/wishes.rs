@@ -95,6 +95,21 @@ fn who_asks_for_a_start_has_what_failed_tried_again_at_once() {
 }
 
 #[test]
+fn nobody_is_drained_while_the_stack_is_not_up() {
+    let mut bench = applied();
+    bench.ask(down(false));
+    let id = bench.ask(Request::Units(About::Drain, Vec::new(), None));
+    let answer = format!("{:?}", bench.answers.get(&id));
+    assert!(answer.contains("not up"), "{answer}");
+    assert!(bench.core.stored().drains.drained.is_empty());
+    let again = bench.ask(Request::Units(About::Undrain, Vec::new(), None));
+    assert!(
+        bench.is_taken(again),
+        "what was wished before can be taken back"
+    );
+}
+
+#[test]
 fn nothing_is_applied_over_a_state_file_that_must_not_be_written() {
     let unreadable = || Loaded::Unreadable("input/output error".to_owned());
     for (loaded, words) in [

@@ -100,6 +100,22 @@ fn a_node_finishes_its_tasks_before_it_is_stopped_by_choice() {
     }
 }
 
+/// Work that was cut off is not passed over in silence.
+#[test]
+fn a_drain_whose_time_ran_out_says_that_tasks_were_cancelled() {
+    for (seconds, is_cut_off) in [(TIMEOUT.as_secs() - 1, false), (TIMEOUT.as_secs(), true)] {
+        let mut scene = scene();
+        scene.state.desired.goal = Goal::Halt;
+        let one = begin(&mut scene, ONE);
+        scene.state.take_news();
+        scene.wait(seconds);
+        scene.end(one, Ok(Outcome::default()));
+        let told = format!("{:?}", scene.state.take_news());
+        assert_eq!(told.contains("were cancelled"), is_cut_off, "{told}");
+        assert_eq!(told.contains("none of its tasks"), !is_cut_off, "{told}");
+    }
+}
+
 /// Somebody interrupted the `up` that a node was drained for: it is not replaced now.
 #[test]
 fn who_was_drained_for_what_is_held_takes_tasks_again() {

@@ -90,33 +90,43 @@ impl Core {
                 Ok(()) => Ok(Admitted::Password(step)),
                 Err(denied) => Err(Answer::Wished(Err(denied))),
             },
-            Wished::Units(About::Start | About::Restart, _)
-                if self.unfinished_restore().is_some() =>
-            {
-                let words = self.unfinished_restore().map(|note| note.to_string());
-                let denied = Denied::Because(words.unwrap_or_default());
-                Err(Answer::Wished(Err(denied)))
-            }
-            Wished::Units(about, units) => {
-                let is_named = !units.is_empty();
-                let units = self
-                    .known(about, &units)
-                    .map_err(|denied| Answer::Wished(Err(denied)))?;
-                if about == About::Stop
-                    && units.iter().any(|unit| unit.is_database())
-                    && let Some(denied) = self.deny_to_stop_the_database()
-                {
-                    return Err(Answer::Wished(Err(denied)));
-                }
-                Ok(match about {
-                    About::Restart => Admitted::Restart(units),
-                    About::Stop => Admitted::Stop(units),
-                    About::Drain => Admitted::Drain(Self::nodes_of(units, is_named)?),
-                    About::Undrain => Admitted::Undrain(Self::nodes_of(units, is_named)?),
-                    About::Start => Admitted::Start(units),
-                })
-            }
+            Wished::Units(about, units) => self.admit_units(about, &units),
         }
+    }
+
+    fn admit_units(&self, about: About, units: &[UnitId]) -> Result<Admitted, Answer> {
+        let denied = |words: String| Err(Answer::Wished(Err(Denied::Because(words))));
+        match about {
+            About::Start | About::Restart => {
+                if let Some(note) = self.unfinished_restore() {
+                    return denied(note.to_string());
+                }
+            }
+            // It would be kept, and leave the next `up` with nobody who takes tasks.
+            About::Drain if self.keeping.stored().wish != Wish::Up => {
+                let words =
+                    "the stack is not up, so there is nobody to drain: `octo-local up` first";
+                return denied(words.to_owned());
+            }
+            About::Stop | About::Drain | About::Undrain => {}
+        }
+        let is_named = !units.is_empty();
+        let units = self
+            .known(about, units)
+            .map_err(|denied| Answer::Wished(Err(denied)))?;
+        if about == About::Stop
+            && units.iter().any(|unit| unit.is_database())
+            && let Some(denied) = self.deny_to_stop_the_database()
+        {
+            return Err(Answer::Wished(Err(denied)));
+        }
+        Ok(match about {
+            About::Restart => Admitted::Restart(units),
+            About::Stop => Admitted::Stop(units),
+            About::Drain => Admitted::Drain(Self::nodes_of(units, is_named)?),
+            About::Undrain => Admitted::Undrain(Self::nodes_of(units, is_named)?),
+            About::Start => Admitted::Start(units),
+        })
     }
 
     /// Why SQL Server cannot be stopped on purpose now: something that is under way needs it, and
