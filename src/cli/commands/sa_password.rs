@@ -240,8 +240,8 @@ async fn written(context: &Context, applied: &Config, to: &Secret) -> Result<Vec
     Err(refused(&why))
 }
 
-/// The same before an `up`, where the variables still say the password of before.
-pub(super) async fn finish_before_up(context: &Context) -> Outcome {
+/// The same before an `up` and after it, where the variables still say the password of before.
+pub(super) async fn finish_writing(context: &Context) -> Outcome {
     let kept = context.applied().await.unwrap_or_default();
     let Some(change) = &kept.sa.change else {
         return Ok(());
@@ -252,13 +252,13 @@ pub(super) async fn finish_before_up(context: &Context) -> Outcome {
             .is_some_and(|value| value == change.from.expose())
     };
     if NAMES.into_iter().any(is_old) {
-        finish_writing(context, &kept).await?;
+        write_down(context, &kept).await?;
     }
     Ok(())
 }
 
 /// Writes the password that SQL Server has where the variables are, if a change of it came that far.
-async fn finish_writing(context: &Context, kept: &Stored) -> Outcome {
+async fn write_down(context: &Context, kept: &Stored) -> Outcome {
     let (Some(config), Some(change)) = (&kept.config, &kept.sa.change) else {
         return Ok(());
     };
@@ -310,7 +310,7 @@ async fn follow(context: &Context, mut to: Option<Secret>) -> Outcome {
             progress.tell(&status);
             if status.notes.contains(&Note::PasswordUnwritten) {
                 let kept = context.applied().await.unwrap_or_default();
-                finish_writing(context, &kept).await?;
+                write_down(context, &kept).await?;
             }
             if let Some(end) = end(&status) {
                 return end;
@@ -330,7 +330,7 @@ async fn go_on(context: &Context, to: Option<&Secret>) -> Result<Option<u64>, Fa
         (Some(change), _) => PasswordStep::Begin(change.to.clone()),
         (None, Some(to)) => PasswordStep::Begin(to.clone()),
         (None, None) => {
-            finish_writing(context, &kept).await?;
+            write_down(context, &kept).await?;
             PasswordStep::Written
         }
     };

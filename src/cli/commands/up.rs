@@ -80,7 +80,7 @@ fn take_back(context: &Context) -> Outcome {
 
 async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>) -> Outcome {
     let mut progress = Progress::new(flags.format);
-    sa_password::finish_before_up(context).await?;
+    sa_password::finish_writing(context).await?;
     let wish = request::Wish {
         tentacles: flags.tentacles.is_some(),
         ..(&flags.overrides).into()
@@ -107,6 +107,8 @@ async fn bring_up(context: &Context, flags: &UpFlags, session: &mut Option<u64>)
             Err(Failure::new(FAILED, kept))
         }
         End::Ready(status) => {
+            // A change that was broken off is finished by the daemon while this waits.
+            sa_password::finish_writing(context).await?;
             let added = match flags.tentacles {
                 Some(count) => tentacle::add_to_demo(context, count).await,
                 None => Ok(()),

@@ -44,7 +44,7 @@ pub(super) fn judge(
                 if wanted == *tag { tag.clone() } else { format!("{tag}, which is {wanted},") }
             ),
             format!(
-                "use {before} or newer; `octo-local rollback` goes back from the last upgrade; or restore a backup into a new \
+                "use {before} or newer; `octo-local rollback` goes back from the last upgrade that a backup was made for; or restore a backup into a new \
                  project"
             ),
         )),

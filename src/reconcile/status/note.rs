@@ -143,7 +143,7 @@ pub enum Note {
     },
     /// What was upgraded to does not come up.
     #[error(
-        "{to} does not come up: `octo-local rollback` goes back to {from} with the data of before; or mend what the unit names, then `octo-local up`"
+        "{to} does not come up: `octo-local rollback` goes back to {from} with the data of before; or mend what the unit names, then the same `octo-local upgrade`, or `octo-local up` where the variables say the new version"
     )]
     UpgradeFailed {
         /// The image of before.
