@@ -363,7 +363,9 @@ fn an_interrupted_change_of_the_version_goes_on() {
         bench.ask(Request::RollBack(None));
         bench
     };
-    for mut bench in [asked(), migrating(), unsaved(), goes_back()] {
+    let changes: [fn() -> Bench; 4] = [asked, migrating, unsaved, goes_back];
+    for begin in changes {
+        let mut bench = begin();
         assert_eq!(interrupted(&mut bench), Cancelled::VersionChanges);
         assert_eq!((bench.goal(), bench.core.stored().held), (Goal::Up, false));
     }

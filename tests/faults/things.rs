@@ -131,8 +131,8 @@ fn f14_a_stranger_who_listens_under_the_daemons_name_keeps_none_out() {
 #[test]
 #[ignore = "run by the test above, as a process of somebody else's"]
 fn a_stranger() {
-    let name = std::env::var("NAME").unwrap();
-    let name = rustix::net::SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap();
+    let name = std::env::var_os("NAME").unwrap();
+    let name = rustix::net::SocketAddrUnix::new_abstract_name(name.as_encoded_bytes()).unwrap();
     let (family, kind) = (
         rustix::net::AddressFamily::UNIX,
         rustix::net::SocketType::STREAM,
