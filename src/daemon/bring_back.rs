@@ -213,7 +213,9 @@ pub(super) async fn drop_replaced(engine: Option<Engine>, stored: Stored) -> Res
     let engine = engine.ok_or("the engine does not answer any more")?;
     let dropping = async {
         let observed = observe(&engine, &spec).await?;
-        let database = observed.container(UnitId::Sql).filter(|_| kept.database);
+        // Of what was not kept to its end nobody knows whether SQL Server began to write.
+        let may_have_file = kept.database || !kept.whole;
+        let database = observed.container(UnitId::Sql).filter(|_| may_have_file);
         let sql = database.map(|container| container.id.as_str());
         let stack = at_rest(&engine, &spec, &observed, &kept.id)?;
         replaced::drop_all(&stack, sql).await?;
