@@ -22,6 +22,8 @@ pub struct Desired {
     pub hands_off: bool,
     /// Units the operator stopped on purpose.
     pub stopped: BTreeSet<UnitId>,
+    /// Of those, the nodes that only an unfinished restore has out: nobody stopped them.
+    pub out_for_restore: BTreeSet<UnitId>,
     /// No node runs for now, whatever is wished: the data is saved, or is brought back.
     pub nodes_rest: bool,
     /// The data is read or written as a whole: SQL Server is not replaced or restarted meanwhile.
@@ -115,6 +117,7 @@ impl Default for Desired {
             goal: Goal::Hold,
             hands_off: false,
             stopped: BTreeSet::new(),
+            out_for_restore: BTreeSet::new(),
             nodes_rest: false,
             data_in_use: false,
             data_is_replaced: false,

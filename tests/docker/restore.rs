@@ -187,6 +187,53 @@ fn a_killed_restore_lets_no_node_start_and_can_be_run_again() {
 }
 
 /// A damaged database is what a backup is for: SQL Server serves, and only nodes have to wait.
+/// What SQL Server wrote of the database that a restore replaces, in bytes.
+fn kept_by_the_server(stack: &Stack) -> usize {
+    let files = get(stack, "db", "/var/opt/mssql/.");
+    let is_kept = |file: &&Entry| file.0.contains("-replaced-");
+    files.iter().filter(is_kept).map(|file| file.7.len()).sum()
+}
+
+#[test]
+fn a_restore_that_died_while_it_kept_says_so_and_leaves_nothing_of_it() {
+    let (stack, sets) = made("restore-keeping");
+    let there = installation(&stack);
+    stack.set("STANDIN_SQL_BACKUP_MS", "3000");
+    stack.run(&["up"]).ok();
+    let words = [
+        "backup", "restore", "good", "--from", &sets, "--yes", "--force",
+    ];
+    let running = stack.spawn(&words);
+    wait_until("SQL Server writes what is replaced", || {
+        let has_begun = !kept(&stack)["restoring"].is_null();
+        (has_begun && kept_by_the_server(&stack) > 0).then_some(())
+    });
+    running.signal(Signal::KILL);
+    stack.end(running);
+
+    let told = stack.run(&["status", "--check"]).with(75).out;
+    let head = told.lines().next().unwrap_or_default();
+    assert!(head.contains("a restore is not finished"), "{told}");
+    assert!(head.contains("of backup good"), "{told}");
+    assert!(!told.contains("operator"), "{told}");
+    let told = stack.run(&["explain", NODE]).ok().out;
+    assert!(told.contains("until the restore is finished"), "{told}");
+    let node = stack.unit(NODE);
+    assert_eq!(node["stopped"], false);
+    assert_eq!(node["reason"], "rests while a restore is not finished");
+
+    stack
+        .run(&["backup", "restore", "--back", "--yes"])
+        .ok()
+        .says("what it was before the restore");
+    assert_eq!(installation(&stack), there);
+    wait_until("nothing is kept, also not half", || {
+        (keeps_nothing(&stack) && kept_by_the_server(&stack) == 0).then_some(())
+    });
+    stack.assert_no_violation();
+    stack.run(&["down", "--volumes", "--yes"]).ok();
+}
+
 #[test]
 fn a_database_that_cannot_be_opened_is_restored_over() {
     let (stack, sets) = made("restore-damaged");

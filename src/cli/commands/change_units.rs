@@ -85,7 +85,9 @@ pub(super) async fn until_true(context: &Context, path: &str, body: &impl Serial
         progress.tell(&status);
         match status.verdict {
             // What waits for an image or another thing of the host is not what was asked for here.
-            Verdict::Ready | Verdict::Stopped | Verdict::ChangeWaits => return Ok(()),
+            Verdict::Ready | Verdict::Stopped | Verdict::Restoring | Verdict::ChangeWaits => {
+                return Ok(());
+            }
             Verdict::Failed | Verdict::Held => return Err(Failure::new(FAILED, status.message)),
             Verdict::Down if status.goal != GoalWord::Up => {
                 return Err(Failure::new(FAILED, status.message));

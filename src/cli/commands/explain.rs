@@ -24,6 +24,7 @@ use crate::engine::Engine;
 use crate::reconcile::status::PhaseWord;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::UnitStatus;
+use crate::reconcile::status::Verdict;
 use crate::spec::UnitId;
 
 /// The form of what machines read.
@@ -181,6 +182,9 @@ fn next(unit: &UnitStatus, status: &Status, timing: &Timing) -> String {
             "nothing until `octo-local start {}` or `octo-local up`",
             unit.unit
         );
+    }
+    if status.verdict == Verdict::Restoring && unit.unit.is_server() {
+        return "nothing until the restore is finished, see `octo-local status`".to_owned();
     }
     if unit.external {
         return next_of_external(unit.phase).to_owned();

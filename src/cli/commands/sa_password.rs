@@ -355,7 +355,9 @@ fn end(status: &Status) -> Option<Outcome> {
     let changing = |note: &Note| matches!(note, Note::PasswordChanging { .. });
     let changes = status.notes.iter().find(|note| changing(note));
     match status.verdict {
-        Verdict::Ready | Verdict::Stopped | Verdict::ChangeWaits if changes.is_none() => {
+        Verdict::Ready | Verdict::Stopped | Verdict::Restoring | Verdict::ChangeWaits
+            if changes.is_none() =>
+        {
             Some(Ok(()))
         }
         Verdict::Failed | Verdict::Held => {
@@ -365,6 +367,7 @@ fn end(status: &Status) -> Option<Outcome> {
         Verdict::Down if status.goal != GoalWord::Up => failed(status.message.clone()),
         Verdict::Ready
         | Verdict::Stopped
+        | Verdict::Restoring
         | Verdict::ChangeWaits
         | Verdict::Down
         | Verdict::Working

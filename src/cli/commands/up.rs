@@ -279,7 +279,7 @@ async fn wait(
                 goes_back.get_or_insert(status);
             }
             Verdict::Failed | Verdict::ChangeWaits => return Ok(End::Failed(status)),
-            Verdict::Held | Verdict::Down | Verdict::Stopped => {
+            Verdict::Held | Verdict::Down | Verdict::Stopped | Verdict::Restoring => {
                 return Ok(End::Overruled(Some(status)));
             }
             Verdict::Working | Verdict::Degraded | Verdict::EngineDown => last = Some(status),

@@ -49,6 +49,7 @@ impl Core {
         desired.hurry = self.shutdown.hurries();
         desired.deadlines = passing.deadlines;
         desired.stopped = kept.all_stopped();
+        desired.out_for_restore = kept.out_for_restore();
         desired.leaving = kept.leaving();
         desired.drained.clone_from(&kept.drains.drained);
         if self.learned.quiesce.is_on() {

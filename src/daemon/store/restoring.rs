@@ -178,6 +178,15 @@ impl Stored {
         }
     }
 
+    /// The nodes that are out for an unfinished restore alone.
+    pub fn out_for_restore(&self) -> BTreeSet<UnitId> {
+        let before = self.backups.restoring.as_ref().map(|one| &one.stopped);
+        let is_out = |unit: &&UnitId| {
+            unit.is_server() && before.is_some_and(|before| !before.contains(unit))
+        };
+        self.stopped.iter().filter(is_out).copied().collect()
+    }
+
     fn node_units(&self) -> BTreeSet<UnitId> {
         let nodes = self.spec.iter().flat_map(|spec| &spec.nodes);
         nodes.map(|node| node.unit).collect()
@@ -252,6 +261,9 @@ mod tests {
         stored.begin_restore("one", Some("1"));
         assert!(stored.is_up());
         assert_eq!(stored.stopped, [UnitId::Node(1), UnitId::Node(2)].into());
+        assert_eq!(stored.out_for_restore(), [UnitId::Node(1)].into());
+        stored.end_restore(&restored());
+        assert_eq!(stored.out_for_restore(), BTreeSet::new());
     }
 
     #[test]

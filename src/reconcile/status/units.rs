@@ -195,6 +195,10 @@ impl Around<'_> {
         special.map_or_else(|| cause.fix(), |(_, fix)| fix)
     }
 
+    fn is_stopped_by_operator(&self, unit: UnitId) -> bool {
+        self.desired.stopped.contains(&unit) && !self.desired.out_for_restore.contains(&unit)
+    }
+
     fn phase(&self, unit: UnitId) -> Phase {
         let external = self.is_external(unit);
         phase_of(unit, external, self.seen, self.records, self.now)
@@ -274,7 +278,7 @@ impl Around<'_> {
             retry_in_seconds: retry_at
                 .filter(|_| busy.is_none() && self.is_tried_again(unit, record))
                 .map(|until| until.since(self.now).as_secs()),
-            stopped: self.desired.stopped.contains(&unit),
+            stopped: self.is_stopped_by_operator(unit),
             ..blank(unit)
         };
         if runs {
@@ -320,8 +324,11 @@ impl Around<'_> {
         runs: bool,
     ) -> String {
         let drains = matches!(phase, Phase::Draining { .. });
-        if self.desired.stopped.contains(&unit) && !drains {
+        if self.is_stopped_by_operator(unit) && !drains {
             return "stopped by the operator".to_owned();
+        }
+        if self.desired.out_for_restore.contains(&unit) && !drains {
+            return "rests while a restore is not finished".to_owned();
         }
         if !runs && self.desired.rests(unit) {
             return "rests while the database is worked on".to_owned();

@@ -35,6 +35,8 @@ pub enum Verdict {
     Degraded,
     /// The operator stopped everything on purpose.
     Stopped,
+    /// No node runs, because a restore goes on or was broken off; SQL Server serves.
+    Restoring,
     /// Stopped with a named cause, or crash-looping.
     Failed,
     /// The engine does not answer.
@@ -44,13 +46,14 @@ pub enum Verdict {
 }
 
 /// Every verdict with its word for machines. The one place of these words.
-const WORDS: [(Verdict, &str); 9] = [
+const WORDS: [(Verdict, &str); 10] = [
     (Verdict::Down, "down"),
     (Verdict::Working, "working"),
     (Verdict::Ready, "ready"),
     (Verdict::ChangeWaits, "ready-change-waits"),
     (Verdict::Degraded, "degraded"),
     (Verdict::Stopped, "stopped"),
+    (Verdict::Restoring, "restoring"),
     (Verdict::Failed, "failed"),
     (Verdict::EngineDown, "engine-down"),
     (Verdict::Held, "held"),
@@ -81,16 +84,21 @@ impl Verdict {
         matches!(self, Self::Failed | Self::ChangeWaits)
     }
 
-    /// Whether nothing remains to be done, by wish or because all is well.
+    /// Whether nothing remains for the daemon to do, by wish or because all is well.
     pub fn is_at_rest(self) -> bool {
-        matches!(self, Self::Ready | Self::Stopped | Self::Down | Self::Held)
+        matches!(
+            self,
+            Self::Ready | Self::Stopped | Self::Restoring | Self::Down | Self::Held
+        )
     }
 
     /// What a monitor makes of it.
     pub fn health(self) -> Health {
         match self {
             Self::Ready => Health::Serves,
-            Self::Working | Self::ChangeWaits | Self::Degraded => Health::OnItsWay,
+            Self::Working | Self::ChangeWaits | Self::Degraded | Self::Restoring => {
+                Health::OnItsWay
+            }
             Self::Down | Self::Stopped | Self::Failed | Self::EngineDown | Self::Held => {
                 Health::DoesNotServe
             }
@@ -197,7 +205,7 @@ fn wanted<'a>(status: &'a Status, desired: &Desired, seen: &Observed) -> Wanted<
     let (resting, units): (Vec<_>, Vec<_>) = status
         .units
         .iter()
-        .partition(|unit| unit.stopped || no_database && !runs(unit));
+        .partition(|unit| desired.stopped.contains(&unit.unit) || no_database && !runs(unit));
     Wanted {
         units,
         resting: resting.len(),
@@ -253,17 +261,7 @@ fn judge_up(
         );
     }
     match waiting.first() {
-        None if at_rest => match wanted.resting {
-            0 => J::new(Verdict::Ready, "ready", ""),
-            some if some < status.units.len() => {
-                J::new(Verdict::Ready, "ready, save what the operator stopped", "")
-            }
-            _ => J::new(
-                Verdict::Stopped,
-                "everything was stopped by the operator",
-                "",
-            ),
-        },
+        None if at_rest => judge_what_rests(status, wanted.resting),
         None => {
             let work = status.work.first().map(ToString::to_string);
             J::new(Verdict::Working, "at work", work.unwrap_or_default())
@@ -279,6 +277,35 @@ fn judge_up(
             format!("{} is {}", unit.unit, unit.phase),
         ),
     }
+}
+
+/// Everything that is to run serves. `resting`: how many units are not to.
+fn judge_what_rests(status: &Status, resting: usize) -> Judgement {
+    use Judgement as J;
+    if let Some(detail) = status.notes.iter().find_map(unfinished_restore) {
+        return J::new(Verdict::Restoring, "a restore is not finished", detail);
+    }
+    match resting {
+        0 => J::new(Verdict::Ready, "ready", ""),
+        some if some < status.units.len() => {
+            J::new(Verdict::Ready, "ready, save what the operator stopped", "")
+        }
+        _ => J::new(
+            Verdict::Stopped,
+            "everything was stopped by the operator",
+            "",
+        ),
+    }
+}
+
+/// Which restore has the nodes out, and the way on where whoever began it is gone.
+fn unfinished_restore(note: &Note) -> Option<String> {
+    let Note::RestoreUnfinished { set, .. } = note else {
+        return None;
+    };
+    Some(format!(
+        "no node runs before that of backup {set} is; if none goes on, `octo-local backup restore {set} --force` again"
+    ))
 }
 
 /// Whether a unit serves, or takes no tasks as somebody wished. What it says of itself counts, not
