@@ -115,6 +115,12 @@ pub fn is_schedule(text: &str) -> bool {
         && croner::Cron::new(text).parse().is_ok()
 }
 
+/// The recipients that a value of `BACKUP_RECIPIENT` names, whether they are any or not.
+pub fn recipients(value: &str) -> Vec<String> {
+    let parts = value.split([',', ' ']).filter(|part| !part.is_empty());
+    parts.map(str::to_owned).collect()
+}
+
 /// Whether text is an age recipient, the public half of a key that `age-keygen` makes.
 pub fn is_recipient(text: &str) -> bool {
     text.parse::<age::x25519::Recipient>().is_ok()

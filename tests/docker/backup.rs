@@ -183,6 +183,17 @@ fn a_backup_holds_what_the_volumes_hold_whether_nodes_serve_or_not() {
     assert!(there.len() >= 10, "{}", there.len());
     let (directory, path) = sets(&stack);
 
+    // What is to be encrypted is not written in clear because that was not applied yet.
+    let recipient = age::x25519::Identity::generate().to_public().to_string();
+    stack.set("BACKUP_RECIPIENT", &recipient);
+    stack
+        .run(&["backup", "--name", "one"])
+        .with(78)
+        .says("BACKUP_RECIPIENT")
+        .says("`octo-local up`");
+    assert!(directory.list().unwrap().0.is_empty());
+    stack.unset("BACKUP_RECIPIENT");
+
     let told = stack
         .run(&["backup", "--name", "one"])
         .ok()

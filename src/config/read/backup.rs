@@ -5,6 +5,7 @@ use crate::config::backup::BackupConfig;
 use crate::config::backup::Keep;
 use crate::config::backup::is_recipient;
 use crate::config::backup::is_schedule;
+use crate::config::backup::recipients;
 
 impl Reader<'_> {
     pub(super) fn backup(&mut self) -> BackupConfig {
@@ -35,12 +36,7 @@ impl Reader<'_> {
     }
 
     fn recipients(&mut self) -> Vec<String> {
-        let text = self.text("BACKUP_RECIPIENT");
-        let recipients: Vec<String> = text
-            .split([',', ' '])
-            .filter(|part| !part.is_empty())
-            .map(str::to_owned)
-            .collect();
+        let recipients = recipients(&self.text("BACKUP_RECIPIENT"));
         // A secret key that was written here by mistake is not repeated.
         if recipients
             .iter()

@@ -21,6 +21,8 @@ use crate::cli::outcome::Outcome;
 use crate::cli::outcome::USAGE;
 use crate::cli::outcome::interruptible;
 use crate::cli::terminal::print;
+use crate::config::Config;
+use crate::config::backup::recipients;
 use crate::daemon::back_up;
 use crate::daemon::back_up::Made;
 use crate::daemon::back_up::NoBackup;
@@ -82,12 +84,26 @@ pub(in crate::cli::commands) async fn back_up(
         let line = format!("{project} was never brought up: there is nothing to back up");
         return Err(Failure::new(FAILED, line));
     };
+    recipients_must_be_applied(context, config)?;
     let engine = engine(context, &stored).await?;
     let wanted = Wanted {
         recipients: config.backup.recipients.clone(),
         ..wanted
     };
     make(context, &engine, &stored, &wanted).await
+}
+
+/// What counts is what was applied. But where that is less secret than what `.env` says by now,
+/// nobody wants what would be written.
+fn recipients_must_be_applied(context: &Context, config: &Config) -> Result<(), Failure> {
+    let variables = context.variables().ok();
+    let said = variables.and_then(|read| read.vars.get("BACKUP_RECIPIENT").cloned());
+    let said = recipients(&said.unwrap_or_default());
+    if said.is_empty() || said == config.backup.recipients {
+        return Ok(());
+    }
+    let line = "no backup was made, since BACKUP_RECIPIENT is not applied yet as .env or the environment has it: `octo-local up` applies it first";
+    Err(Failure::new(CONFIGURATION, line))
 }
 
 /// The engine that the stack is on, and no other.
@@ -130,7 +146,7 @@ async fn make(
     ));
     if manifest.has_secrets && wanted.recipients.is_empty() {
         print::tell(
-            "it holds the master key and passwords in clear: keep it where only you can read, or set BACKUP_RECIPIENT",
+            "it holds the master key and passwords in clear: keep it where only you can read, or set BACKUP_RECIPIENT and `octo-local up`",
         );
     }
     if !manifest.has_secrets {
