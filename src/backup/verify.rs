@@ -77,6 +77,20 @@ pub fn verify(set: &Reading<'_>, depth: Depth, mut moved: impl FnMut(u64) -> boo
     set.manifest.parts.iter().map(finding).collect()
 }
 
+/// Whether the identities that were given are none of an encrypted set's: not one part that can be
+/// read is opened by them. Where some are, another one that is not is no matter of the identity.
+pub fn is_of_others(set: &Reading<'_>) -> bool {
+    if set.manifest.encryption == Encryption::None || set.identities.0.is_empty() {
+        return false;
+    }
+    let parts = set.manifest.parts.iter();
+    let tried: Vec<Result<(), Fault>> = parts
+        .map(|part| set.open(part).and_then(|from| part::must_open(&from)))
+        .collect();
+    let is_sealed = |tried: &Result<(), Fault>| matches!(tried, Err(Fault::Sealed { .. }));
+    tried.iter().any(is_sealed) && !tried.iter().any(Result::is_ok)
+}
+
 impl Reading<'_> {
     /// Opens a part's file.
     pub(super) fn open(&self, part: &Part) -> Result<PartFile, Fault> {

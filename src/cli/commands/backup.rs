@@ -227,6 +227,9 @@ async fn verify(context: &Context, flags: &VerifyFlags) -> Outcome {
     };
     let is_encrypted = set.manifest.encryption != Encryption::None;
     let is_opened = !is_encrypted || !set.identities.0.is_empty();
+    if verify::is_of_others(&set.reading()) {
+        return Err(of_others(&set));
+    }
     let findings = read(&set, is_opened).await?;
     let is_whole = findings.iter().all(|one| one.fault.is_none());
     let restored = if flags.restore_test && is_whole {
@@ -241,6 +244,25 @@ async fn verify(context: &Context, flags: &VerifyFlags) -> Outcome {
         restored,
     };
     verified.tell(flags.format)
+}
+
+/// Nothing speaks against a set that another key opens.
+fn of_others(set: &Opened) -> Failure {
+    let mut lines = vec![format!(
+        "the identity that was given does not open backup {}, so nothing is known of its parts",
+        set.name
+    )];
+    if let Encryption::Recipients { recipients } = &set.manifest.encryption {
+        let recipients = recipients.join(", ");
+        lines.push(format!(
+            "fix: give the file with the identity of whom it is encrypted for: {}; or none, to compare what is stored",
+            print::plain(&recipients)
+        ));
+    }
+    Failure {
+        code: CONFIGURATION,
+        lines,
+    }
 }
 
 /// Reads every byte of a set, opened if it can be.
