@@ -189,6 +189,14 @@ pub async fn run(
     Ok(manifest)
 }
 
+/// The command that starts a SQL Server that does not run. After a `down` there is no container that
+/// `start` knows.
+pub fn what_starts_sql(observed: &Observed) -> &'static str {
+    observed
+        .container(UnitId::Sql)
+        .map_or("`octo-local up`", |_| "`octo-local start db`")
+}
+
 /// A set that is being made.
 struct Making<'a> {
     source: &'a Source<'a>,
@@ -214,7 +222,10 @@ impl Making<'_> {
             return Ok((Database::Missing { why }, None));
         }
         let container = running(self.source.observed, UnitId::Sql).ok_or_else(|| {
-            RunError::NotNow("SQL Server does not run, and only it can back up its database; `octo-local start db` starts it".to_owned())
+            let start = what_starts_sql(self.source.observed);
+            RunError::NotNow(format!(
+                "SQL Server does not run, and only it can back up its database; {start} starts it"
+            ))
         })?;
         if !sql::has_database(target, ASK).await? {
             let why = format!(

@@ -410,3 +410,9 @@ fn a_set_is_restored_for_a_test_beside_the_database_that_serves() {
     stack.run(&test).with(1).says("octo-local start db");
     stack.run(&["down", "--volumes", "--yes"]).ok();
 }
+    stack.run(&["backup"]).with(1).says("octo-local start db");
+    stack.run(&["down"]).ok();
+    for words in [&test[..], &["backup"]] {
+        let told = stack.run(words).with(1).says("octo-local up");
+        assert!(!told.err.contains("start db"), "{}", told.err);
+    }

@@ -9,6 +9,7 @@ use crate::backup::restore::Opened;
 use crate::backup::restore::Target;
 use crate::backup::restore_test;
 use crate::backup::run::RunError;
+use crate::backup::run::what_starts_sql;
 use crate::cli::commands::backup::create;
 use crate::cli::context::Context;
 use crate::cli::outcome::FAILED;
@@ -17,6 +18,7 @@ use crate::cli::outcome::INTERRUPTED;
 use crate::cli::outcome::TIMED_OUT;
 use crate::daemon::back_up;
 use crate::daemon::bring_back;
+use crate::reconcile::Observed;
 use crate::reconcile::observed::Container;
 use crate::spec::UnitId;
 
@@ -30,12 +32,14 @@ pub(super) async fn restore_test(
         return Err(Failure::new(FAILED, line));
     }
     let stored = context.applied().await.unwrap_or_default();
-    let not_up = || {
-        let line = "only a SQL Server of the stack that runs can restore it for a test: `octo-local up`, or `octo-local start db`";
+    let not_up = |observed: &Observed| {
+        let start = what_starts_sql(observed);
+        let line =
+            format!("only a SQL Server of the stack that runs can restore it for a test: {start}");
         Failure::new(FAILED, line)
     };
     let spec = stored.spec.as_ref().filter(|spec| spec.sql.is_some());
-    let spec = spec.ok_or_else(not_up)?;
+    let spec = spec.ok_or_else(|| not_up(&Observed::default()))?;
     if spec.demo != set.manifest.demo {
         let line = "a demo's stand-in and SQL Server do not read each other's databases";
         return Err(Failure::new(FAILED, line));
@@ -47,7 +51,7 @@ pub(super) async fn restore_test(
     let sql = observed.container(UnitId::Sql);
     let sql = sql
         .filter(|one| Container::is_running(one))
-        .ok_or_else(not_up)?;
+        .ok_or_else(|| not_up(&observed))?;
     let target = Target {
         engine: &engine,
         spec,
