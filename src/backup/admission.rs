@@ -34,6 +34,9 @@ pub struct Here<'a> {
     pub force: bool,
 }
 
+/// The way to a key that a set does not bring: data that is here has its own, and keeps it.
+const KEY_FIRST: &str = "set MASTER_KEY in .env to the key of the set's stack before the first `octo-local up` of new, empty data (`octo-local down --volumes` before it, where the data that is here may go)";
+
 /// Why a set is not restored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -58,14 +61,27 @@ pub enum Refusal {
         /// This stack's.
         here: String,
     },
-    /// The master key that is here does not open the data.
+    /// The master key that was given does not open the data, and the set brings one.
     #[error(
-        "MASTER_KEY is not the key of this data; leave it out to take the one in the set, or set the right one"
+        "MASTER_KEY is not the key of this data: leave it out of .env and `octo-local up`, so that it counts no more and the one in the set is taken"
     )]
     WrongKey,
+    /// The master key that is here does not open the data, and the set brings none.
+    #[error(
+        "the set brings no master key, and the one that counts here is not the key of its data: {}",
+        KEY_FIRST
+    )]
+    OtherKey,
+    /// The master key that the set brings does not open its data.
+    #[error(
+        "the master key that the set brings is not the key of its data: {}",
+        KEY_FIRST
+    )]
+    WrongKeyInSet,
     /// Nobody has the key.
     #[error(
-        "the set brings no master key, and MASTER_KEY is not set; without the key the data cannot be read: set it"
+        "the set brings no master key, and MASTER_KEY is not set; without the key the data cannot be read: {}",
+        KEY_FIRST
     )]
     NoKey,
     /// The backup file and the volumes do not fit.
@@ -136,7 +152,8 @@ pub fn refusals(manifest: &Manifest, here: &Here<'_>) -> Vec<Refusal> {
 /// All that is told of a set that is refused: what is wrong with its bytes, then what speaks
 /// against it here. Of one that cannot be opened nobody knows what key it brings.
 pub fn reasons(faults: &[String], refusals: &[Refusal]) -> Vec<String> {
-    let counts = |refusal: &&Refusal| faults.is_empty() || **refusal != Refusal::NoKey;
+    let is_of_key = |refusal: &Refusal| matches!(refusal, Refusal::NoKey | Refusal::OtherKey);
+    let counts = |refusal: &&Refusal| faults.is_empty() || !is_of_key(refusal);
     let told = refusals.iter().filter(counts).map(ToString::to_string);
     faults.iter().cloned().chain(told).collect()
 }
@@ -183,8 +200,9 @@ fn key(manifest: &Manifest, here: &Here<'_>) -> Option<Refusal> {
     };
     match (here.master_key, here.key_of_set) {
         // A key that was kept for data that goes is replaced with it; one that was given is not.
-        (Some(key), _) if !fits(key) => Some(Refusal::WrongKey),
-        (None, Some(key)) if !fits(key) => Some(Refusal::WrongKey),
+        (Some(key), Some(_)) if !fits(key) => Some(Refusal::WrongKey),
+        (Some(key), None) if !fits(key) => Some(Refusal::OtherKey),
+        (None, Some(key)) if !fits(key) => Some(Refusal::WrongKeyInSet),
         (None, None) => Some(Refusal::NoKey),
         _ => None,
     }

@@ -105,8 +105,8 @@ fn the_key_must_be_the_datas_whoever_brings_it() {
         (right, right, None),
         (None, right, None),
         (wrong, right, Some(Refusal::WrongKey)),
-        (wrong, None, Some(Refusal::WrongKey)),
-        (None, wrong, Some(Refusal::WrongKey)),
+        (wrong, None, Some(Refusal::OtherKey)),
+        (None, wrong, Some(Refusal::WrongKeyInSet)),
         (None, None, Some(Refusal::NoKey)),
     ] {
         let here = Here {
@@ -119,14 +119,49 @@ fn the_key_must_be_the_datas_whoever_brings_it() {
     }
 }
 
+/// Nobody is told to leave out what is left out, or to take a key from a set that has none.
+#[test]
+fn what_is_said_of_a_wrong_key_helps_where_it_is_said() {
+    let scene = scene();
+    let said = |here: Here<'_>| {
+        let refusals = scene.refusals(&here);
+        assert_eq!(refusals.len(), 1, "{refusals:?}");
+        reasons(&[], &refusals).concat()
+    };
+    let with_key = said(Here {
+        master_key: Some(&scene.wrong),
+        ..scene.here()
+    });
+    let leave_out = "leave it out of .env and `octo-local up`";
+    assert!(with_key.contains(leave_out), "{with_key}");
+    let without_key = said(Here {
+        master_key: Some(&scene.wrong),
+        key_of_set: None,
+        ..scene.here()
+    });
+    assert!(
+        without_key.contains("brings no master key")
+            && without_key.contains("`octo-local down --volumes`")
+            && !without_key.contains("leave it out"),
+        "{without_key}"
+    );
+    let bad_key = said(Here {
+        key_of_set: Some(&scene.wrong),
+        ..scene.here()
+    });
+    assert!(!bad_key.contains("leave it out"), "{bad_key}");
+}
+
 #[test]
 fn of_a_set_that_cannot_be_opened_no_key_is_missed() {
     let fault = "secrets.json.zst.age is encrypted: give --identity FILE".to_owned();
-    let refusals = [Refusal::HasData, Refusal::NoKey];
-    let told = reasons(std::slice::from_ref(&fault), &refusals);
-    assert_eq!(told, [fault, Refusal::HasData.to_string()]);
-    let told = reasons(&[], &refusals);
-    assert_eq!(told, refusals.map(|one| one.to_string()));
+    for of_key in [Refusal::NoKey, Refusal::OtherKey] {
+        let refusals = [Refusal::HasData, of_key];
+        let told = reasons(std::slice::from_ref(&fault), &refusals);
+        assert_eq!(told, [fault.clone(), Refusal::HasData.to_string()]);
+        let told = reasons(&[], &refusals);
+        assert_eq!(told, refusals.map(|one| one.to_string()));
+    }
     assert_eq!(reasons(&[], &[]), Vec::<String>::new());
 }
 
