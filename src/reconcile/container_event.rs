@@ -131,8 +131,11 @@ impl State {
             .filter(|instance| instance.began().is_some_and(|began| heard.at > Some(began)))
     }
 
-    /// What is gone was removed by somebody else, if we were not at it.
+    /// What is gone was removed by somebody else, if we were not at it. Whoever replaces the data
+    /// removes nodes past the plan, and may be done before a look shows that.
     pub(super) fn tell_of_what_somebody_removed(&mut self, before: &Observed) {
+        let is_replaced = self.desired.data_is_replaced;
+        let was_replaced = std::mem::replace(&mut self.data_was_replaced, is_replaced);
         let is_gone = |old: &&Container| self.seen.all().all(|one| one.id != old.id);
         let gone: Vec<UnitId> = before.all().filter(is_gone).map(|one| one.unit).collect();
         let what = if self.desired.goal == Goal::Up {
@@ -141,7 +144,8 @@ impl State {
             "somebody removed its container"
         };
         for unit in gone {
-            if self.verb_of(unit) != Some(Verb::Remove) {
+            let is_ours = unit.is_server() && (is_replaced || was_replaced);
+            if self.verb_of(unit) != Some(Verb::Remove) && !is_ours {
                 self.tell(&unit, what);
             }
         }

@@ -72,6 +72,8 @@ pub struct State {
     repeats: u8,
     /// Units that failed already when the look under way began.
     failing: BTreeSet<UnitId>,
+    /// The data was to be replaced when a look was taken in last.
+    pub(super) data_was_replaced: bool,
     /// Signals that were not ours, and of which nobody knows yet whose they were.
     pub(super) signals: Vec<Signalled>,
 }

@@ -8,8 +8,10 @@ use octo_local::reconcile::News;
 use octo_local::reconcile::container_event::ContainerEvent;
 use octo_local::reconcile::observed::Stranger;
 use octo_local::reconcile::status::Verdict;
+use octo_local::spec::UnitId;
 
 use super::ended;
+use super::scene::DB;
 use super::scene::ONE;
 use super::scene::Scene;
 use super::scene::TWO;
@@ -162,4 +164,26 @@ fn a_signal_before_the_engine_goes_away_is_the_engines() {
         told,
         ["the engine sent it signal 15 as it went away itself"]
     );
+}
+
+/// A restore and a rollback remove nodes themselves, and it is seen only when it is done.
+#[test]
+fn nobody_is_blamed_for_nodes_that_go_while_the_data_is_replaced() {
+    let blamed = |scene: &mut Scene, unit: UnitId| {
+        history(scene);
+        scene.change(|seen| seen.containers.retain(|one| one.unit != unit));
+        let told = history(scene).into_iter();
+        told.filter(|(_, what)| what.starts_with("somebody removed"))
+            .count()
+    };
+    let mut scene = Scene::all_ready();
+    scene.state.desired.data_is_replaced = true;
+    scene.change(|_| {});
+    assert_eq!(blamed(&mut scene, ONE), 0);
+    assert_eq!(blamed(&mut scene, DB), 1, "that was somebody else");
+    scene.state.desired.data_is_replaced = false;
+    assert_eq!(blamed(&mut scene, TWO), 0, "it went before it was done");
+
+    let mut scene = Scene::all_ready();
+    assert_eq!(blamed(&mut scene, ONE), 1);
 }

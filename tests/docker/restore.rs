@@ -143,6 +143,7 @@ fn a_set_comes_back_whole_on_another_stack_and_what_was_wished_there_counts() {
     wait_until("what was replaced is gone", || {
         keeps_nothing(&stack).then_some(())
     });
+    assert_eq!(stack.recorded(NODE, "somebody removed its container"), 0);
     stack.run(&["start"]).ok();
     assert_eq!(stack.status()["verdict"], "ready");
     stack.run(&["up"]).ok();
