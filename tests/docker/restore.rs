@@ -187,7 +187,6 @@ fn a_killed_restore_lets_no_node_start_and_can_be_run_again() {
     stack.run(&["down", "--volumes", "--yes"]).ok();
 }
 
-/// A damaged database is what a backup is for: SQL Server serves, and only nodes have to wait.
 /// What SQL Server wrote of the database that a restore replaces, in bytes.
 fn kept_by_the_server(stack: &Stack) -> usize {
     let files = get(stack, "db", "/var/opt/mssql/.");
@@ -235,6 +234,7 @@ fn a_restore_that_died_while_it_kept_says_so_and_leaves_nothing_of_it() {
     stack.run(&["down", "--volumes", "--yes"]).ok();
 }
 
+/// A damaged database is what a backup is for: SQL Server serves, and only nodes have to wait.
 #[test]
 fn a_database_that_cannot_be_opened_is_restored_over() {
     let (stack, sets) = made("restore-damaged");
@@ -260,6 +260,11 @@ fn a_database_that_cannot_be_opened_is_restored_over() {
     let discard = [&words[..], &["--discard"]].concat();
     stack.run(&discard).ok().says("backup good is restored");
     stack.wait_for("ready");
+    stack
+        .run(&["backup", "restore", "--back", "--yes"])
+        .with(1)
+        .says("nothing is kept")
+        .says("--discard");
     assert_eq!(installation(&stack), there);
     assert_eq!(files(&stack), wanted);
     stack.assert_no_violation();
@@ -409,11 +414,11 @@ fn a_set_is_restored_for_a_test_beside_the_database_that_serves() {
 
     stack.run(&["stop", "db"]).ok();
     stack.run(&test).with(1).says("octo-local start db");
-    stack.run(&["down", "--volumes", "--yes"]).ok();
-}
     stack.run(&["backup"]).with(1).says("octo-local start db");
     stack.run(&["down"]).ok();
     for words in [&test[..], &["backup"]] {
         let told = stack.run(words).with(1).says("octo-local up");
         assert!(!told.err.contains("start db"), "{}", told.err);
     }
+    stack.run(&["down", "--volumes", "--yes"]).ok();
+}

@@ -294,9 +294,7 @@ async fn go_back(context: &Context, yes: bool) -> Outcome {
     let stored = context.applied().await.unwrap_or_default();
     let kept = stored.backups.way_back_from_restore();
     let (Some(kept), Some(spec)) = (kept, &stored.spec) else {
-        let line =
-            "nothing is kept of what a restore replaced: it is removed once the stack is ready";
-        return Err(Failure::new(FAILED, line));
+        return Err(nothing_kept(&stored));
     };
     let engine = super::create::engine(context, &stored).await?;
     let alone = back_up::alone(&context.paths);
@@ -329,6 +327,17 @@ async fn go_back(context: &Context, yes: bool) -> Outcome {
     tell_the_daemon(context, RestoreStep::Back).await?;
     print::tell("the data is what it was before the restore");
     Ok(())
+}
+
+fn nothing_kept(stored: &Stored) -> Failure {
+    let line = match &stored.backups.restoring {
+        Some(unfinished) => format!(
+            "nothing was kept of what the restore of backup {set} replaces, as --discard asked: `octo-local backup restore {set} --force` again is the way on",
+            set = unfinished.set
+        ),
+        None => "nothing is kept of what a restore replaced: with --discard nothing was, and else it is removed once the stack is ready".to_owned(),
+    };
+    Failure::new(FAILED, line)
 }
 
 /// Makes the wish and waits until it is true: nodes at rest and SQL Server serving at first, what
