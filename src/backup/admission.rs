@@ -35,7 +35,7 @@ pub struct Here<'a> {
 }
 
 /// The way to a key that a set does not bring: data that is here has its own, and keeps it.
-const KEY_FIRST: &str = "set MASTER_KEY in .env to the key of the set's stack before the first `octo-local up` of new, empty data (`octo-local down --volumes` before it, where the data that is here may go)";
+const KEY_FIRST: &str = "restore it into a project of its own (`-p NAME`) whose .env has the key of the set's stack as MASTER_KEY before its first `octo-local up`";
 
 /// Why a set is not restored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -141,7 +141,7 @@ fn what_is_said_of_a_wrong_key_helps_where_it_is_said() {
     });
     assert!(
         without_key.contains("brings no master key")
-            && without_key.contains("`octo-local down --volumes`")
+            && without_key.contains("`-p NAME`")
             && !without_key.contains("leave it out"),
         "{without_key}"
     );
