@@ -23,6 +23,7 @@ mod ports;
 mod quiesce;
 mod refuse;
 mod restore;
+mod rollback;
 mod sa_password;
 mod scale;
 mod sick;

@@ -102,7 +102,7 @@ pub async fn run(args: Args) -> Outcome {
         Command::Upgrade(flags) => upgrade::upgrade(&context, &flags).await,
         Command::MasterKey { command } => master_key::master_key(&context, &command).await,
         Command::SaPassword { command } => sa_password::sa_password(&context, &command).await,
-        Command::Rollback { yes } => rollback::rollback(&context, yes).await,
+        Command::Rollback { yes } => Box::pin(rollback::rollback(&context, yes)).await,
         Command::Status(flags) => status::status(&context, &flags).await,
         Command::Ls { format, .. } => ls::ls(&context, format).await,
         Command::Logs(flags) => logs::logs(&context, &flags).await,

@@ -261,27 +261,43 @@ pub fn restored(set: &Opened, master_key: Option<Secret>, secrets: &Secrets) -> 
     }
 }
 
+/// Reads every byte of the set that a rollback would bring back, as long as nothing is out for it.
+pub(super) async fn read_set(paths: Paths, stored: Stored) -> Result<(), String> {
+    let set = opened(&paths, &stored)?;
+    let alone = back_up::alone(&paths);
+    let _one_at_a_time = alone.map_err(|error| error.to_string())?;
+    let (progress, _) = watch::channel(Progress::default());
+    must_be_whole(&set, &progress).await?;
+    secrets(&set).map_err(|error| error.to_string())?;
+    Ok(())
+}
+
+async fn must_be_whole(set: &Opened, progress: &watch::Sender<Progress>) -> Result<(), String> {
+    let faults = restore::faults(set, progress).await;
+    let faults = faults.map_err(|error| error.to_string())?;
+    if faults.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "backup {} cannot be relied on: {}",
+        set.name,
+        faults.join("; ")
+    ))
+}
+
 /// Brings the data of before the upgrade back that is taken back. Every byte of the set is read
-/// before anything is touched.
+/// before anything is touched, also where that was done before nodes finished their tasks: what is
+/// about to be replaced is all that there is beside it.
 pub(super) async fn roll_back(
     engine: Option<Engine>,
     paths: Paths,
     stored: Stored,
 ) -> Result<Box<Restored>, NotBroughtBack> {
-    let (engine, set, spec) = open(engine, &paths, &stored).map_err(untouched)?;
+    let (set, engine, spec) = open(engine, &paths, &stored).map_err(untouched)?;
     let alone = back_up::alone(&paths);
     let _one_at_a_time = alone.map_err(|error| untouched(error.to_string()))?;
     let (progress, _) = watch::channel(Progress::default());
-    let faults = restore::faults(&set, &progress).await;
-    let faults = faults.map_err(|error| untouched(error.to_string()))?;
-    if !faults.is_empty() {
-        let why = format!(
-            "backup {} cannot be relied on: {}",
-            set.name,
-            faults.join("; ")
-        );
-        return Err(untouched(why));
-    }
+    must_be_whole(&set, &progress).await.map_err(untouched)?;
     let secrets = secrets(&set).map_err(|error| untouched(error.to_string()))?;
     let key = secrets.master_key.clone();
     let result = bring_back(&engine, &set, &spec, &progress).await;
@@ -303,23 +319,23 @@ fn open(
     engine: Option<Engine>,
     paths: &Paths,
     stored: &Stored,
-) -> Result<(Engine, Opened, StackSpec), String> {
+) -> Result<(Opened, Engine, StackSpec), String> {
+    let spec = stored.spec.clone().ok_or("nothing was applied")?;
+    let engine = engine.ok_or("the engine does not answer any more")?;
+    Ok((opened(paths, stored)?, engine, spec))
+}
+
+fn opened(paths: &Paths, stored: &Stored) -> Result<Opened, String> {
     let back = stored.backups.upgrades.rolling_back.as_ref();
     let back = back.ok_or("no upgrade is taken back")?;
-    let spec = stored.spec.clone().ok_or("nothing was applied")?;
     let name = back.upgrade.set.parse::<SetName>();
     let name = name.map_err(|error| error.to_string())?;
     let directory = back_up::before_upgrades(paths);
     let manifest = directory.manifest(&name);
-    let set = Opened {
+    Ok(Opened {
         manifest: manifest.map_err(|error| error.to_string())?,
         directory,
         name,
         identities: Identities::default(),
-    };
-    Ok((
-        engine.ok_or("the engine does not answer any more")?,
-        set,
-        spec,
-    ))
+    })
 }

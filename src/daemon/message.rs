@@ -121,6 +121,8 @@ pub enum Event {
     TasksCounted(UnitId, Instance, Option<u64>),
     /// A backup ended: what was made, or why there is none.
     BackedUp(BackupFor, Result<BackedUp, String>),
+    /// The set of this name was read to its end, or why it cannot be relied on.
+    SetRead(String, Result<(), String>),
     /// The data of before an upgrade came back, or did not.
     BroughtBack(Result<Box<Restored>, NotBroughtBack>),
     /// What was kept of what a restore replaced is gone, or why not all of it.
@@ -502,6 +504,9 @@ pub enum Effect {
     Gather(RequestId, Box<Inquiry>),
     /// Make a backup of what is kept. Ends with [`Event::BackedUp`].
     BackUp(BackupFor, Box<Stored>),
+    /// Read the set of this name whole, which a rollback would bring back. Ends with
+    /// [`Event::SetRead`].
+    ReadSet(String, Box<Stored>),
     /// Bring the data of before the upgrade back that is taken back. Ends with
     /// [`Event::BroughtBack`].
     BringBack(Box<Stored>),

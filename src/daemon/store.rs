@@ -148,7 +148,7 @@ impl Backups {
             set: one.set.clone(),
             kept: self.way_back_from_restore().is_some(),
         });
-        let back = self.upgrades.rolling_back.as_ref();
+        let back = self.upgrades.goes_back();
         let back = back.map(|one| Note::RollbackUnfinished {
             set: one.upgrade.set.clone(),
         });

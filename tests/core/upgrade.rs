@@ -8,7 +8,9 @@ use octo_local::daemon::message::NotBroughtBack;
 use octo_local::daemon::store::Data;
 use octo_local::daemon::store::Ran;
 use octo_local::daemon::store::Restored;
+use octo_local::daemon::store::Upgrade;
 use octo_local::reconcile::Action;
+use octo_local::reconcile::action::Trouble;
 use octo_local::reconcile::observed::Run;
 use octo_local::reconcile::preview::Step;
 use octo_local::reconcile::status::Note;
@@ -92,6 +94,44 @@ fn saved(bench: &Bench) -> Event {
             removed: Vec::new(),
         }),
     )
+}
+
+fn reads(bench: &Bench) -> usize {
+    let is_it = |effect: &&Effect| matches!(effect, Effect::ReadSet(..));
+    bench.effects.iter().filter(is_it).count()
+}
+
+fn rests(bench: &Bench) -> bool {
+    bench.core.state().desired.nodes_rest
+}
+
+/// The upgrade that is to be taken back.
+fn waits(bench: &Bench) -> Upgrade {
+    let upgrades = &bench.core.stored().backups.upgrades;
+    upgrades.waits_to_go_back().unwrap().clone()
+}
+
+fn set_read(bench: &mut Bench, result: Result<(), String>) {
+    let set = waits(bench).set;
+    bench.on(Event::SetRead(set, result));
+    bench.settle();
+}
+
+/// The engine has the image of before.
+fn image_of_before(bench: &mut Bench) {
+    let before = waits(bench).before;
+    let image = before.spec.nodes[0].image.clone();
+    let id = before.images.get(&image).cloned();
+    bench.seen.images.insert(image, id.unwrap_or_default());
+    bench.look();
+}
+
+/// The last upgrade is taken back, and all that this needs is there.
+fn go_back(bench: &mut Bench) {
+    let id = bench.ask(Request::RollBack(None));
+    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    image_of_before(bench);
+    set_read(bench, Ok(()));
 }
 
 fn tag(bench: &Bench) -> String {
@@ -285,8 +325,7 @@ fn sql_server_is_not_stopped_on_purpose_while_its_data_is_needed() {
     let denied = stop(&mut waits);
     assert!(denied.contains("octo-local down"), "{denied}");
     let mut back = upgraded();
-    let id = back.ask(Request::RollBack(None));
-    assert!(back.is_taken(id), "{:?}", back.answers);
+    go_back(&mut back);
     let denied = stop(&mut back);
     assert!(denied.contains("brought back"), "{denied}");
     let mut one = asked();
@@ -439,8 +478,7 @@ fn the_way_back_of_an_upgrade_that_is_not_done_stays_the_first_one() {
 #[test]
 fn a_rollback_brings_image_data_and_key_back_and_no_node_runs_before() {
     let mut bench = upgraded();
-    let id = bench.ask(Request::RollBack(None));
-    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    go_back(&mut bench);
     bench.look();
     assert_eq!(stops(&bench.effects), [UnitId::Node(1)]);
     assert_eq!(brings_back(&bench), 0);
@@ -475,7 +513,7 @@ fn a_rollback_brings_image_data_and_key_back_and_no_node_runs_before() {
 #[test]
 fn half_of_the_data_lets_no_node_start_also_in_the_next_daemon() {
     let mut bench = upgraded();
-    bench.ask(Request::RollBack(None));
+    go_back(&mut bench);
     nodes_ended(&mut bench);
     bench.on(Event::BroughtBack(Err(NotBroughtBack {
         why: "the set is gone".to_owned(),
@@ -521,8 +559,7 @@ fn a_rollback_gives_sql_server_the_settings_of_before_and_leaves_its_image() {
             .unwrap()
     };
     assert_ne!(sql(&bench).env, before.env);
-    let id = bench.ask(Request::RollBack(None));
-    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    go_back(&mut bench);
     assert_eq!(sql(&bench).env, before.env);
     assert_eq!(
         sql(&bench).image,
@@ -534,7 +571,7 @@ fn a_rollback_gives_sql_server_the_settings_of_before_and_leaves_its_image() {
 #[test]
 fn a_rollback_whose_set_cannot_be_read_changes_nothing() {
     let mut bench = upgraded();
-    bench.ask(Request::RollBack(None));
+    go_back(&mut bench);
     nodes_ended(&mut bench);
     bench.on(Event::BroughtBack(Err(NotBroughtBack {
         why: "a byte is another".to_owned(),
@@ -574,4 +611,128 @@ fn without_a_backup_the_next_version_is_applied_at_once_and_there_is_no_way_back
     assert_eq!((tag(&bench).as_str(), step(&bench)), ("2026.2.1", None));
     let id = bench.ask(Request::RollBack(None));
     assert!(!bench.is_taken(id), "{:?}", bench.answers);
+}
+
+#[test]
+fn nothing_is_out_for_a_rollback_before_its_set_is_whole_and_its_image_there() {
+    let mut bench = upgraded();
+    let id = bench.ask(Request::RollBack(None));
+    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    bench.look();
+    assert_eq!(
+        (reads(&bench), step(&bench)),
+        (1, Some(VersionStep::Checking))
+    );
+    set_read(&mut bench, Ok(()));
+    let before = waits(&bench).from;
+    let pulls =
+        |effect: &Effect| matches!(effect, Effect::Act(Action::Pull(image), _) if *image == before);
+    assert!(bench.effects.iter().any(pulls), "{:?}", bench.effects);
+    let id = bench.ask(Request::Up(up(&[("TASK_CAP", "7")])));
+    assert!(!bench.is_taken(id), "{:?}", bench.answers);
+    assert!(!rests(&bench));
+    image_of_before(&mut bench);
+    bench.look();
+    assert!(rests(&bench));
+    assert_eq!(step(&bench), Some(VersionStep::BringingBack));
+}
+
+/// What is told of one that was given up, and that all is as it was.
+fn given_up(bench: &Bench, why: &str) {
+    assert_eq!((rests(bench), step(bench)), (false, None));
+    assert!(bench.core.stored().backups.upgrades.way_back().is_some());
+    assert_eq!(tag(bench), "2026.2.1");
+    let told = bench.core.status(Mono(bench.now)).notes;
+    let is_it = |note: &Note| matches!(note, Note::VersionKept { why: told } if told.contains(why));
+    assert!(told.iter().any(is_it), "{told:?}");
+}
+
+#[test]
+fn a_rollback_whose_set_cannot_be_relied_on_is_given_up_before_anything_is_out() {
+    let mut bench = upgraded();
+    bench.ask(Request::RollBack(None));
+    image_of_before(&mut bench);
+    set_read(&mut bench, Err("a byte is another".to_owned()));
+    given_up(&bench, "a byte is another");
+    go_back(&mut bench);
+    assert!(rests(&bench), "it is asked anew");
+}
+
+#[test]
+fn a_rollback_whose_image_cannot_be_had_is_given_up_before_anything_is_out() {
+    let mut bench = upgraded();
+    bench.ask(Request::RollBack(None));
+    bench.look();
+    set_read(&mut bench, Ok(()));
+    let pull = Action::Pull(waits(&bench).from);
+    let trouble = Trouble::refused("no such host");
+    bench.on(Event::Done(pull, Err(trouble)));
+    bench.settle();
+    given_up(&bench, "no such host");
+}
+
+/// A tag that moved stands for another image by now: that of before is known by its ID.
+#[test]
+fn a_rollback_to_a_tag_that_moved_needs_the_image_that_it_stood_for() {
+    let mut bench = upgraded();
+    bench.ask(Request::RollBack(None));
+    let before = waits(&bench).before;
+    let (image, id) = before
+        .images
+        .iter()
+        .find(|(image, _)| image.contains("octopus"))
+        .unwrap();
+    bench
+        .seen
+        .images
+        .insert(image.clone(), "another".to_owned());
+    bench.look();
+    set_read(&mut bench, Ok(()));
+    bench.look();
+    assert!(!rests(&bench));
+    bench.seen.images.insert(id.clone(), id.clone());
+    bench.look();
+    assert!(rests(&bench));
+}
+
+#[test]
+fn a_rollback_that_waits_is_gone_on_with_by_the_next_daemon_and_taken_back_by_a_down() {
+    let mut bench = upgraded();
+    bench.ask(Request::RollBack(None));
+    let mut next = next_daemon(&bench, bench.core.stored().clone());
+    assert_eq!(
+        (reads(&next), step(&next)),
+        (1, Some(VersionStep::Checking))
+    );
+    let back = next.core.stored().backups.upgrades.rolling_back.clone();
+    assert!(!back.unwrap().may_be_touched, "nothing was begun");
+    let id = next.ask(down(false));
+    assert!(next.is_taken(id), "{:?}", next.answers);
+    let upgrades = &next.core.stored().backups.upgrades;
+    assert!(upgrades.rolling_back.is_none() && upgrades.last.is_some());
+}
+
+#[test]
+fn a_rollback_by_itself_that_cannot_be_done_is_not_tried_again_and_again() {
+    let mut bench = asked_for(up(&[
+        ("OCTOPUS_SERVER_TAG", "2026.2.1"),
+        ("UPGRADE_ROLLBACK", "auto"),
+    ]));
+    nodes_ended(&mut bench);
+    bench.on(saved(&bench));
+    bench.settle();
+    bench.seen.containers.retain(|one| !one.unit.is_server());
+    bench.finish_actions();
+    bench.look();
+    let trouble = Trouble::refused("the name is already in use by another container");
+    let create = Action::Create(UnitId::Node(1));
+    bench.on(Event::Done(create, Err(trouble)));
+    bench.settle();
+    assert_eq!(step(&bench), Some(VersionStep::Checking));
+    set_read(&mut bench, Err("a byte is another".to_owned()));
+    bench.look();
+    assert_eq!(
+        (step(&bench), reads(&bench)),
+        (Some(VersionStep::Migrating), 1)
+    );
 }

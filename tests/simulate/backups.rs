@@ -79,6 +79,15 @@ impl Sim {
         self.deliver_event(epoch, CoreEvent::BackedUp(BackupFor::Upgrade, result));
     }
 
+    /// The daemon reads a set that is to be brought back, before anything is out for it.
+    pub(super) fn begin_to_read(&mut self, set: String) {
+        let fails = self.chaos && self.chance.percent(10);
+        let fault = "a byte is another".to_owned();
+        let result = fails.then_some(fault).map_or(Ok(()), Err);
+        let wait = self.chance.between(50, 1_000);
+        self.deliver_later(wait, CoreEvent::SetRead(set, result));
+    }
+
     /// The daemon begins to bring data back.
     pub(super) fn begin_to_bring_back(&mut self, stored: Box<Stored>) {
         let epoch = self.epoch;

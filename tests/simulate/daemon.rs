@@ -376,6 +376,7 @@ impl Sim {
             Effect::Tell(subject, what) => self.trace(|| format!("  {subject}: {what}")),
             Effect::Lease(step) => self.lease(step),
             Effect::BackUp(of, stored) => self.begin_backup(of, stored),
+            Effect::ReadSet(set, _) => self.begin_to_read(set),
             Effect::BringBack(stored) => self.begin_to_bring_back(stored),
             Effect::DropReplaced(_) => {
                 self.must(false, || "nobody restored anything".to_owned());

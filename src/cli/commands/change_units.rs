@@ -16,6 +16,7 @@ use crate::cli::terminal::print;
 use crate::cli::terminal::progress::Progress;
 use crate::cli::unit_names;
 use crate::reconcile::status::GoalWord;
+use crate::reconcile::status::Status;
 use crate::reconcile::status::Verdict;
 use crate::spec::UnitId;
 
@@ -65,6 +66,16 @@ async fn carry_out(context: &Context, path: &str, units: Vec<UnitId>) -> Outcome
 
 /// Makes a wish and waits until it is true.
 pub(super) async fn until_true(context: &Context, path: &str, body: &impl Serialize) -> Outcome {
+    until(context, path, body, end).await
+}
+
+/// Makes a wish and waits until a status says how it ended.
+pub(super) async fn until(
+    context: &Context,
+    path: &str,
+    body: &impl Serialize,
+    end: impl Fn(&Status) -> Option<Outcome>,
+) -> Outcome {
     let mut progress = Progress::new(Format::Table);
     // What somebody asks for by name must not be lost to a daemon that nobody started.
     daemon_process::ensure(context).await?;
@@ -83,16 +94,22 @@ pub(super) async fn until_true(context: &Context, path: &str, body: &impl Serial
             continue;
         }
         progress.tell(&status);
-        match status.verdict {
-            // What waits for an image or another thing of the host is not what was asked for here.
-            Verdict::Ready | Verdict::Stopped | Verdict::Restoring | Verdict::ChangeWaits => {
-                return Ok(());
-            }
-            Verdict::Failed | Verdict::Held => return Err(Failure::new(FAILED, status.message)),
-            Verdict::Down if status.goal != GoalWord::Up => {
-                return Err(Failure::new(FAILED, status.message));
-            }
-            Verdict::Down | Verdict::Working | Verdict::Degraded | Verdict::EngineDown => {}
+        if let Some(outcome) = end(&status) {
+            return outcome;
         }
+    }
+}
+
+/// How a wish ended, if it has.
+pub(super) fn end(status: &Status) -> Option<Outcome> {
+    let failed = || Some(Err(Failure::new(FAILED, status.message.clone())));
+    match status.verdict {
+        // What waits for an image or another thing of the host is not what was asked for here.
+        Verdict::Ready | Verdict::Stopped | Verdict::Restoring | Verdict::ChangeWaits => {
+            Some(Ok(()))
+        }
+        Verdict::Failed | Verdict::Held => failed(),
+        Verdict::Down if status.goal != GoalWord::Up => failed(),
+        Verdict::Down | Verdict::Working | Verdict::Degraded | Verdict::EngineDown => None,
     }
 }

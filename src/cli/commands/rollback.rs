@@ -13,6 +13,9 @@ use crate::cli::outcome::USAGE;
 use crate::cli::outcome::interruptible;
 use crate::cli::terminal::print;
 use crate::daemon::store::Upgrade;
+use crate::reconcile::status::Note;
+use crate::reconcile::status::Status;
+use crate::reconcile::status::VersionStep;
 
 /// Asks, has the daemon go back, and waits until what was before serves.
 pub async fn rollback(context: &Context, yes: bool) -> Outcome {
@@ -36,13 +39,54 @@ pub async fn rollback(context: &Context, yes: bool) -> Outcome {
         endpoint: Some(context.endpoint()),
     };
     let last_words = "interrupted; the daemon goes on, see `octo-local status`";
-    let going_back = change_units::until_true(context, route::ROLLBACK, &body);
-    interruptible(last_words, going_back).await?;
+    let going_back = change_units::until(context, route::ROLLBACK, &body, end);
+    let outcome = interruptible(last_words, going_back).await;
+    by_what_is_applied(context, &upgrade, outcome).await?;
     print::tell(format_args!(
         "{} runs again, with the data of before",
         upgrade.from
     ));
     upgrade::write_down(context, &upgrade.before.config.octopus.tag).await
+}
+
+/// How the rollback ended, if it has. One that was given up leaves a note, whatever the units are.
+fn end(status: &Status) -> Option<Outcome> {
+    let is_why =
+        |note: &&Note| matches!(note, Note::VersionKept { .. } | Note::RollbackFailed { .. });
+    if let Some(note) = status.notes.iter().find(is_why) {
+        return Some(Err(Failure::new(FAILED, note.to_string())));
+    }
+    let change = status.version_change.as_ref();
+    // What is wrong with the newer version meanwhile is no end of it.
+    let is_looked_at = change.is_some_and(|change| change.step == VersionStep::Checking);
+    change_units::end(status).filter(|_| !is_looked_at)
+}
+
+/// What is said of the end is true of what is applied: a rollback that was not done leaves what there
+/// was, and somebody may have wished something else meanwhile.
+async fn by_what_is_applied(context: &Context, upgrade: &Upgrade, outcome: Outcome) -> Outcome {
+    let kept = context.applied().await.unwrap_or_default();
+    let upgrades = &kept.backups.upgrades;
+    let is_back = upgrades.way_back().is_none_or(|way| way.set != upgrade.set);
+    let node = kept.spec.iter().flat_map(|spec| &spec.nodes).next();
+    let goes_on = node.filter(|_| !is_back && upgrades.rolling_back.is_none());
+    let words =
+        goes_on.map(|node| format!("{} stays applied, with the data that it has", node.image));
+    match outcome {
+        Err(mut failure) => {
+            failure.lines.extend(words);
+            Err(failure)
+        }
+        Ok(()) if is_back => Ok(()),
+        Ok(()) => {
+            let mut failure = Failure::new(
+                FAILED,
+                "the rollback was not done: something else was wished meanwhile",
+            );
+            failure.lines.extend(words);
+            Err(failure)
+        }
+    }
 }
 
 fn confirm(context: &Context, upgrade: &Upgrade, has_served: bool) -> Outcome {

@@ -387,6 +387,14 @@ impl Core {
         if let Some(note) = self.unfinished_restore() {
             return Some(Denied::Because(note.to_string()));
         }
+        let upgrades = &self.keeping.stored().backups.upgrades;
+        if let Some(upgrade) = upgrades.waits_to_go_back() {
+            let words = format!(
+                "a rollback to {} is about to begin: `octo-local rollback` follows it, `octo-local down` takes it back",
+                upgrade.from
+            );
+            return Some(Denied::Because(words));
+        }
         if self.keeping.may_write() {
             return None;
         }

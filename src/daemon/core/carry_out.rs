@@ -202,8 +202,14 @@ impl Core {
             | Admitted::Password(PasswordStep::Written) => {}
             Admitted::Restore(step) => self.apply_restore(step),
             Admitted::RollBack => {
-                records.forgive();
-                self.tell("", "a rollback begins: nodes stop");
+                let upgrades = &self.keeping.stored().backups.upgrades;
+                if upgrades.waits_to_go_back().is_some() {
+                    // What failed of the newer version is not started again meanwhile.
+                    records.blocked.clear();
+                    self.tell("", "a rollback was asked for");
+                } else {
+                    records.forgive();
+                }
             }
             Admitted::Start(_) => records.forgive(),
             Admitted::Tentacle(name, step) => self.take_up_tentacle(*name, step),

@@ -33,6 +33,7 @@ mod probe_pacing;
 mod quiesce;
 mod replaced;
 mod requests;
+mod roll_back;
 mod sa_password;
 mod schedule;
 mod shortage;
@@ -253,6 +254,7 @@ impl Core {
                 self.state.on_tasks_counted(unit, &instance, tasks);
             }
             Event::BackedUp(of, result) => self.on_backed_up(of, result),
+            Event::SetRead(set, result) => self.on_set_read(&set, result),
             Event::BroughtBack(result) => self.on_brought_back(result),
             Event::ReplacedDropped(result) => self.on_replaced_dropped(result),
             Event::PasswordChanged(result) => self.on_password_changed(result),

@@ -6,16 +6,15 @@ use std::collections::BTreeMap;
 
 use super::Core;
 use super::EngineView;
+use super::roll_back::Reading;
 use crate::backup::SetName;
 use crate::config::AfterFailedUpgrade;
 use crate::daemon::message::BackedUp;
 use crate::daemon::message::BackupFor;
 use crate::daemon::message::Effect;
-use crate::daemon::message::NotBroughtBack;
 use crate::daemon::message::UpRequest;
 use crate::daemon::store::Applied;
 use crate::daemon::store::Data;
-use crate::daemon::store::Restored;
 use crate::daemon::store::Stored;
 use crate::daemon::store::Upgrade;
 use crate::daemon::store::Upgrades;
@@ -44,7 +43,9 @@ pub(super) struct VersionWork {
     /// Data is backed up for an upgrade.
     saves: bool,
     /// Data is brought back.
-    brings_back: bool,
+    pub(super) brings_back: bool,
+    /// How far the set was read that is to be brought back.
+    pub(super) reading: Reading,
     /// What was applied last is not on the disk yet: no node starts with it before.
     waits_for_the_disk: bool,
 }
@@ -121,7 +122,10 @@ impl Core {
         }
         let upgrades = &self.keeping.stored().backups.upgrades;
         let waiting = upgrades.upgrading.as_ref().filter(|one| one.next.is_some());
-        let next = waiting.map(|one| one.needs.clone()).unwrap_or_default();
+        let next = match upgrades.waits_to_go_back() {
+            Some(upgrade) => self.images_of_before(upgrade),
+            None => waiting.map(|one| one.needs.clone()).unwrap_or_default(),
+        };
         let desired = &self.state.desired;
         let are_here = desired.refresh.is_empty()
             && next
@@ -129,7 +133,7 @@ impl Core {
                 .all(|image| self.state.seen.images.contains_key(image));
         let is_saved = waiting.is_some() && (are_here || desired.nodes_rest);
         let rest = is_saved
-            || upgrades.rolling_back.is_some()
+            || upgrades.goes_back().is_some()
             || self.is_data_worked_on()
             || self.is_password_changing()
             || self.learned.version.waits_for_the_disk;
@@ -150,6 +154,7 @@ impl Core {
 
     /// Begins the step that is next, and notices what came of the last one.
     pub(super) fn go_on_with_version_change(&mut self) {
+        self.look_before_going_back();
         let upgrades = &self.keeping.stored().backups.upgrades;
         if upgrades.waiting().is_some()
             && let Some(cause) = self
@@ -175,16 +180,12 @@ impl Core {
                 self.out.push(Effect::BackUp(BackupFor::Upgrade, stored));
             }
         } else if upgrades
-            .rolling_back
-            .as_ref()
+            .goes_back()
             .is_some_and(|back| back.failure.is_none())
         {
             if !self.learned.version.brings_back && self.is_data_at_rest() {
                 self.learned.version.brings_back = true;
-                self.tell(
-                    "",
-                    "no node runs: the data of before the upgrade is brought back",
-                );
+                self.tell("", "no node runs: the data of before is brought back");
                 let stored = Box::new(self.keeping.stored().clone());
                 self.out.push(Effect::BringBack(stored));
             }
@@ -207,22 +208,22 @@ impl Core {
         }
     }
 
-    /// How far the daemon before came with a rollback is not known.
-    pub(super) fn go_on_with_rollback(&mut self) {
-        self.keeping.edit(Stored::rollback_is_of_another_daemon);
-    }
-
     /// Whether a task reads or writes the data as a whole. It ends by itself, also where what it is
     /// for was taken back meanwhile; no node starts before, and no volume goes.
     pub(super) fn is_data_worked_on(&self) -> bool {
         self.learned.version.saves || self.learned.version.brings_back
     }
 
+    /// What was tried in vain is not tried again and again: a person has to mend something.
     fn goes_back_by_itself(&self) -> bool {
-        let config = self.keeping.stored().config.as_ref();
-        config.is_some_and(|config| {
-            config.octopus.after_failed_upgrade == AfterFailedUpgrade::RollBack
-        })
+        let kept = self.keeping.stored();
+        let is_new = kept.backups.upgrades.failure.is_none();
+        kept.config
+            .as_ref()
+            .filter(|_| is_new)
+            .is_some_and(|config| {
+                config.octopus.after_failed_upgrade == AfterFailedUpgrade::RollBack
+            })
     }
 
     /// Whether a node is beyond another try by itself, or failed again and again. What only the host
@@ -316,39 +317,6 @@ impl Core {
         }
     }
 
-    /// The data of before the upgrade is there, or is not.
-    pub(super) fn on_brought_back(&mut self, result: Result<Box<Restored>, NotBroughtBack>) {
-        self.learned.version.brings_back = false;
-        if self
-            .keeping
-            .stored()
-            .backups
-            .upgrades
-            .rolling_back
-            .is_none()
-        {
-            return;
-        }
-        match result {
-            Ok(restored) => {
-                self.keeping.edit(|stored| stored.end_rollback(&restored));
-                // Whether a version ran on this data is not known of this one.
-                self.state.records.durable.migrated = None;
-                self.tell(
-                    "",
-                    "the data of before the upgrade is back; so is what was applied",
-                );
-                self.apply_another_version();
-            }
-            Err(NotBroughtBack { why, is_touched }) => {
-                self.tell("", format!("the rollback failed: {why}"));
-                self.keeping
-                    .edit(|stored| stored.rollback_failed(&why, is_touched));
-                self.derive();
-            }
-        }
-    }
-
     pub(super) fn apply_another_version(&mut self) {
         self.learned.version.waits_for_the_disk = true;
         self.state.records.forgive();
@@ -368,6 +336,7 @@ impl Core {
         };
         if let Some(back) = &upgrades.rolling_back {
             let step = match back.failure {
+                _ if back.waits => VersionStep::Checking,
                 Some(_) => VersionStep::NotBroughtBack,
                 None => VersionStep::BringingBack,
             };

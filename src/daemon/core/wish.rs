@@ -133,6 +133,7 @@ impl Admitted {
                 stored.wish = Wish::Down { volumes: *volumes };
                 stored.held = false;
                 stored.forget_upgrade_that_waits();
+                stored.forget_rollback_that_waits();
             }
             Self::Restart(_) => (stored.wish, stored.held) = (Wish::Up, false),
             Self::Stop(units) => stored.note_stopped(units, true),
@@ -196,8 +197,14 @@ impl Up {
 /// What is kept changes with the steps of a restore, and of the way back from one.
 fn edit_for_restore(step: &RestoreStep, stored: &mut Stored) {
     match step {
-        RestoreStep::Begin { set, keep_as } => stored.begin_restore(set, keep_as.as_deref()),
-        RestoreStep::BeginBack => stored.begin_way_back(),
+        RestoreStep::Begin { set, keep_as } => {
+            stored.forget_rollback_that_waits();
+            stored.begin_restore(set, keep_as.as_deref());
+        }
+        RestoreStep::BeginBack => {
+            stored.forget_rollback_that_waits();
+            stored.begin_way_back();
+        }
         RestoreStep::Kept { database, volumes } => stored.replaced_is_kept(*database, volumes),
         RestoreStep::End(restored) => stored.end_restore(restored),
         RestoreStep::GoingBack => stored.replaced_comes_back(),

@@ -102,6 +102,7 @@ impl Shell {
                 self.change_password(container, *change);
             }
             Effect::BackUp(of, stored) => self.back_up(of, *stored),
+            Effect::ReadSet(set, stored) => self.read_set(set, *stored),
             Effect::BringBack(stored) => self.bring_back(*stored),
             Effect::DropReplaced(stored) => self.drop_replaced(*stored),
             Effect::Gather(id, inquiry) => self.gather(id, *inquiry),
@@ -123,6 +124,13 @@ impl Shell {
         let work = back_up::make(engine, paths, of, stored);
         self.spawn_and_tell("backup", work, move |made| {
             Input::Event(Event::BackedUp(of, made.unwrap_or_else(Err)))
+        });
+    }
+
+    fn read_set(&self, set: String, stored: Stored) {
+        let work = bring_back::read_set(self.paths.clone(), stored);
+        self.spawn_and_tell("read a set", work, |read| {
+            Input::Event(Event::SetRead(set, read.unwrap_or_else(Err)))
         });
     }
 

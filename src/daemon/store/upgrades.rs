@@ -59,13 +59,15 @@ pub struct Upgrading {
     pub next: Option<Box<Applied>>,
 }
 
-/// A rollback that is not done: the data is neither what it was nor what it will be, so no node may
-/// run.
+/// A rollback that is not done. Once it has begun the data is neither what it was nor what it will
+/// be, so no node may run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RollingBack {
     /// The upgrade that is taken back.
     pub upgrade: Upgrade,
+    /// Nothing is out for it yet: first its set is read whole, and the image of before is there.
+    pub waits: bool,
     /// Whether a node had served after it.
     pub was_done: bool,
     /// Whether data may be touched already: an earlier try came that far, or nobody knows how far.
@@ -102,11 +104,36 @@ impl Upgrades {
         upgrading.next.is_none().then_some(&upgrading.upgrade)
     }
 
+    /// The rollback that nothing is out for yet.
+    pub fn waits_to_go_back(&self) -> Option<&Upgrade> {
+        let waits = self.rolling_back.as_ref().filter(|back| back.waits);
+        waits.map(|back| &back.upgrade)
+    }
+
+    /// The rollback that has begun: the data comes back, or did so in part.
+    pub fn goes_back(&self) -> Option<&RollingBack> {
+        self.rolling_back.as_ref().filter(|back| !back.waits)
+    }
+
     /// The upgrade that `rollback` takes back: one whose first node came to no good end, else the
     /// last one that is done.
     pub fn way_back(&self) -> Option<&Upgrade> {
         let again = self.rolling_back.as_ref().map(|back| &back.upgrade);
         again.or_else(|| self.migrating()).or(self.last.as_ref())
+    }
+}
+
+impl Upgrades {
+    /// A rollback that did not come to touch data: the upgrade is where it was.
+    fn keep_way_back(&mut self, back: RollingBack) {
+        if back.was_done {
+            self.last = Some(back.upgrade);
+        } else {
+            self.upgrading = Some(Upgrading {
+                upgrade: back.upgrade,
+                ..Upgrading::default()
+            });
+        }
     }
 }
 
@@ -152,29 +179,43 @@ impl Stored {
         self.backups.upgrades.last = done.map(|upgrading| upgrading.upgrade);
     }
 
-    /// No node runs from now on, and SQL Server does: the data of before the upgrade comes back. A
-    /// rollback that failed is tried again.
+    /// The last upgrade is to be taken back, once its set was read and its image is there. One that
+    /// failed halfway is tried again at once: nothing serves that could be spared.
     pub fn begin_rollback(&mut self) {
         let upgrades = &mut self.backups.upgrades;
         let Some(upgrade) = upgrades.way_back().cloned() else {
             return;
         };
-        let (was_done, may_be_touched) = match &upgrades.rolling_back {
-            Some(again) => (again.was_done, again.may_be_touched),
-            None => (upgrades.migrating().is_none(), false),
-        };
-        (self.wish, self.held) = (Wish::Up, false);
-        self.stopped.remove(&UnitId::Sql);
-        let before = upgrade.before.clone();
+        let begun = upgrades.rolling_back.take();
+        let mut back = begun.unwrap_or_else(|| RollingBack {
+            was_done: upgrades.migrating().is_none(),
+            upgrade,
+            waits: true,
+            ..RollingBack::default()
+        });
+        back.failure = None;
         *upgrades = Upgrades {
-            rolling_back: Some(RollingBack {
-                upgrade,
-                was_done,
-                may_be_touched,
-                failure: None,
-            }),
+            rolling_back: Some(back),
             ..Upgrades::default()
         };
+        (self.wish, self.held) = (Wish::Up, false);
+        self.bring_data_back();
+    }
+
+    /// All that a rollback waited for is there: no node runs from now on, and SQL Server does.
+    pub fn end_wait_of_rollback(&mut self) {
+        if let Some(back) = &mut self.backups.upgrades.rolling_back {
+            back.waits = false;
+        }
+        self.bring_data_back();
+    }
+
+    fn bring_data_back(&mut self) {
+        let Some(back) = self.backups.upgrades.goes_back() else {
+            return;
+        };
+        let before = back.upgrade.before.clone();
+        self.stopped.remove(&UnitId::Sql);
         self.take_settings_of_sql(&before);
     }
 
@@ -228,7 +269,8 @@ impl Stored {
 
     /// Another daemon began the rollback: how far it came is not known.
     pub fn rollback_is_of_another_daemon(&mut self) {
-        if let Some(back) = &mut self.backups.upgrades.rolling_back {
+        let back = self.backups.upgrades.rolling_back.as_mut();
+        if let Some(back) = back.filter(|back| !back.waits) {
             back.may_be_touched = true;
         }
     }
@@ -246,13 +288,14 @@ impl Stored {
             return;
         }
         upgrades.failure = Some(why.to_owned());
-        if back.was_done {
-            upgrades.last = Some(back.upgrade);
-        } else {
-            upgrades.upgrading = Some(Upgrading {
-                upgrade: back.upgrade,
-                ..Upgrading::default()
-            });
+        upgrades.keep_way_back(back);
+    }
+
+    /// A rollback that nothing is out for yet is not wished any more.
+    pub fn forget_rollback_that_waits(&mut self) {
+        let upgrades = &mut self.backups.upgrades;
+        if let Some(back) = upgrades.rolling_back.take_if(|back| back.waits) {
+            upgrades.keep_way_back(back);
         }
     }
 }

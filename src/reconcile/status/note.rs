@@ -152,7 +152,7 @@ pub enum Note {
         to: String,
     },
     /// An upgrade or a rollback was not begun, and everything runs on as it was.
-    #[error("the version was not changed, and what ran before goes on: {why}")]
+    #[error("the version was not changed, and what was applied goes on: {why}")]
     VersionKept {
         /// Why.
         why: String,

@@ -32,6 +32,8 @@ pub enum VersionStep {
     Saving,
     /// The first node migrates the database, alone.
     Migrating,
+    /// Before a rollback its set is read and its image is looked for; everything serves as before.
+    Checking,
     /// No node runs, and the data of before the upgrade comes back.
     BringingBack,
     /// That failed halfway, and no node is started before it is done.
@@ -46,7 +48,7 @@ impl VersionChange {
             | VersionStep::Saving
             | VersionStep::BringingBack
             | VersionStep::NotBroughtBack => true,
-            VersionStep::Fetching | VersionStep::Migrating => false,
+            VersionStep::Fetching | VersionStep::Migrating | VersionStep::Checking => false,
         }
     }
 
@@ -58,6 +60,7 @@ impl VersionChange {
             VersionStep::Fetching
             | VersionStep::Resting
             | VersionStep::Saving
+            | VersionStep::Checking
             | VersionStep::BringingBack => false,
         };
         Some(Work {
@@ -79,7 +82,7 @@ impl fmt::Display for VersionChange {
             | VersionStep::Resting
             | VersionStep::Saving
             | VersionStep::Migrating => write!(out, "the upgrade to {}", self.to),
-            VersionStep::BringingBack | VersionStep::NotBroughtBack => {
+            VersionStep::Checking | VersionStep::BringingBack | VersionStep::NotBroughtBack => {
                 write!(out, "the rollback to {}", self.from)
             }
         }
@@ -93,6 +96,7 @@ impl fmt::Display for VersionStep {
             Self::Resting => "waiting for nodes to finish their tasks and stop, before",
             Self::Saving => "backing up before",
             Self::Migrating => "migrating the database in",
+            Self::Checking => "reading the backup and looking for the image before",
             Self::BringingBack => "bringing data back in",
             Self::NotBroughtBack => "the data could not be brought back",
         })
