@@ -23,6 +23,9 @@ pub struct Drift {
     /// What shows the consequences.
     #[serde(skip)]
     plan: &'static str,
+    /// They ask for a version that was taken back.
+    #[serde(skip)]
+    undone: bool,
     /// Variables whose values differ.
     pub keys: Vec<String>,
     /// Why the two cannot be compared.
@@ -38,20 +41,23 @@ pub async fn drift(context: &Context) -> Option<Drift> {
         context.files = Files::at(spec.working_dir.as_ref());
     }
     let directory = context.files.directory.display().to_string();
+    let back = stored.backups.upgrades.rolled_back;
     let plan = if applied.demo { "plan --demo" } else { "plan" };
     Some(match now(&context, applied.demo).await {
         Ok(now) => {
-            let keys = differences(&applied, &now);
+            let undone = back.is_some_and(|back| back.undone == now.octopus.tag);
             Drift {
                 directory,
                 plan,
-                keys,
+                undone: undone && applied.octopus.tag != now.octopus.tag,
+                keys: differences(&applied, &now),
                 problem: None,
             }
         }
         Err(problem) => Drift {
             directory,
             plan,
+            undone: false,
             keys: Vec::new(),
             problem: Some(problem),
         },
@@ -110,9 +116,14 @@ impl Drift {
             ));
         }
         let keys = self.keys.join(", ");
+        let undone = if self.undone {
+            "; `octo-local rollback` writes the version of before there, and `up` without that would upgrade again"
+        } else {
+            ""
+        };
         (!keys.is_empty()).then(|| {
             format!(
-                "drift: {keys}: not as the .env and the environment say now; `octo-local {}` shows what `up` would do",
+                "drift: {keys}: not as the .env and the environment say now; `octo-local {}` shows what `up` would do{undone}",
                 self.plan
             )
         })

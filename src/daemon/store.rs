@@ -48,6 +48,7 @@ pub use sa_password::PasswordChange;
 pub use sa_password::SaPassword;
 pub use schedule::Schedule;
 pub use upgrades::Applied;
+pub use upgrades::RolledBack;
 pub use upgrades::RollingBack;
 pub use upgrades::Upgrade;
 pub use upgrades::Upgrades;

@@ -713,6 +713,40 @@ fn a_rollback_that_waits_is_gone_on_with_by_the_next_daemon_and_taken_back_by_a_
 }
 
 #[test]
+fn a_rollback_that_is_done_may_be_asked_for_again_until_something_else_is_applied() {
+    let mut bench = upgraded();
+    go_back(&mut bench);
+    nodes_ended(&mut bench);
+    bench.on(Event::BroughtBack(Ok(Box::new(Restored {
+        master_key: Some(Secret::new("CCCCCCCCCCCCCCCCCCCCCA==")),
+        key_is_ours: true,
+        ran: Ran {
+            version: "2026.1.1".to_owned(),
+            image: "octopusdeploy/octopusdeploy:2026.1.1".to_owned(),
+            ..Ran::default()
+        },
+    }))));
+    bench.settle();
+    let id = bench.ask(Request::RollBack(None));
+    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    bench.settle();
+    assert_eq!((tag(&bench).as_str(), rests(&bench)), ("2026.1.1", false));
+    let back = bench.core.stored().backups.upgrades.rolled_back.clone();
+    assert_eq!(back.unwrap().undone, "2026.2.1");
+    let id = bench.ask(Request::Up(up(&[("TASK_CAP", "7")])));
+    bench.found(
+        id,
+        Facts {
+            has_data: true,
+            ..Facts::default()
+        },
+    );
+    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    let id = bench.ask(Request::RollBack(None));
+    assert!(!bench.is_taken(id), "{:?}", bench.answers);
+}
+
+#[test]
 fn a_rollback_by_itself_that_cannot_be_done_is_not_tried_again_and_again() {
     let mut bench = asked_for(up(&[
         ("OCTOPUS_SERVER_TAG", "2026.2.1"),

@@ -1,16 +1,20 @@
-//! A rollback that cannot be done costs nothing.
+//! A rollback that cannot be done costs nothing, and one that was interrupted is finished.
 
 use std::path::PathBuf;
+
+use rustix::process::Signal;
 
 use super::backup::NODE;
 use super::quick;
 use super::upgrade::older;
 use super::upgrade::served;
 use super::upgrade::sets;
+use super::upgrade::step;
 use super::upgrade::versions;
 use crate::kit::images::Images;
 use crate::kit::images::ScratchImage;
 use crate::kit::images::TAGS;
+use crate::kit::process::wait_until;
 use crate::kit::stack::Stack;
 
 /// Changes the last byte of a file to what it was not, or back again.
@@ -99,6 +103,46 @@ fn a_rollback_whose_image_is_not_there_costs_nothing_and_stays_possible() {
     let _first = tagged(TAGS[0]);
     stack.run(&["rollback", "--yes"]).ok().says("runs again");
     assert_eq!(served(&stack), old);
+    stack.assert_no_violation();
+    stack.run(&["down", "--volumes", "--yes"]).ok();
+}
+
+#[test]
+fn an_interrupted_rollback_is_finished_by_the_next_one() {
+    let stack = older("rollback-interrupted");
+    let old = served(&stack);
+    stack.set("STANDIN_OCTOPUS_VERSION", "2026.2.7");
+    stack.run(&["upgrade", TAGS[1], "--yes"]).ok();
+    let back = stack.spawn(&["rollback", "--yes"]);
+    wait_until("bringing back", || {
+        (step(&stack) == "bringing-back").then_some(())
+    });
+    back.signal(Signal::INT);
+    stack
+        .end(back)
+        .with(130)
+        .says("`octo-local rollback` again")
+        .says("would upgrade again");
+    assert!(asks_for(&stack, TAGS[1]));
+    let finish = || {
+        stack.run(&["rollback", "--yes"]).ok().says("runs again");
+        assert_eq!(
+            (served(&stack), asks_for(&stack, TAGS[0])),
+            (old.clone(), true)
+        );
+    };
+    // It waits for the end.
+    finish();
+    assert_eq!(stack.status()["verdict"], "ready");
+
+    // Whoever was killed wrote nothing either, and the end is long past then.
+    stack.set("OCTOPUS_SERVER_TAG", TAGS[1]);
+    let told = stack.run(&["status"]);
+    assert!(told.out.contains("`octo-local rollback`"), "{}", told.out);
+    let since = stack.witness.now();
+    finish();
+    assert_eq!(stack.events(since), [], "it is done");
+    stack.run(&["rollback", "--yes"]).with(1).says("no upgrade");
     stack.assert_no_violation();
     stack.run(&["down", "--volumes", "--yes"]).ok();
 }

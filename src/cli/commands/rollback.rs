@@ -6,16 +6,23 @@ use super::upgrade;
 use crate::api::RollbackBody;
 use crate::api::route;
 use crate::cli::context::Context;
+use crate::cli::daemon_client::request::TAG;
 use crate::cli::outcome::FAILED;
 use crate::cli::outcome::Failure;
 use crate::cli::outcome::Outcome;
 use crate::cli::outcome::USAGE;
 use crate::cli::outcome::interruptible;
 use crate::cli::terminal::print;
+use crate::daemon::store::Applied;
+use crate::daemon::store::Stored;
 use crate::daemon::store::Upgrade;
 use crate::reconcile::status::Note;
 use crate::reconcile::status::Status;
 use crate::reconcile::status::VersionStep;
+
+/// What Ctrl-C says: the daemon knows nothing of the file with the variables.
+const LAST_WORDS: &str = "interrupted; the daemon goes on, see `octo-local status`: `octo-local rollback` again waits for the end and \
+     writes the version of before into .env; `octo-local up` before that would upgrade again";
 
 /// Asks, has the daemon go back, and waits until what was before serves.
 pub async fn rollback(context: &Context, yes: bool) -> Outcome {
@@ -27,26 +34,48 @@ pub async fn rollback(context: &Context, yes: bool) -> Outcome {
             "the upgrade is not applied yet: `octo-local up` with what was before takes it back";
         return Err(Failure::new(FAILED, line));
     }
+    let body = RollbackBody {
+        endpoint: Some(context.endpoint()),
+    };
     let Some(upgrade) = upgrades.way_back().cloned() else {
-        let line = "there is no upgrade that a backup was made for, so nothing can be taken back";
-        return Err(Failure::new(FAILED, line));
+        return finish(context, &kept, &body).await;
     };
     let is_begun = upgrades.rolling_back.is_some();
     if !yes && !is_begun {
         confirm(context, &upgrade, upgrades.migrating().is_none())?;
     }
-    let body = RollbackBody {
-        endpoint: Some(context.endpoint()),
-    };
-    let last_words = "interrupted; the daemon goes on, see `octo-local status`";
     let going_back = change_units::until(context, route::ROLLBACK, &body, end);
-    let outcome = interruptible(last_words, going_back).await;
+    let outcome = interruptible(LAST_WORDS, going_back).await;
     by_what_is_applied(context, &upgrade, outcome).await?;
     print::tell(format_args!(
         "{} runs again, with the data of before",
         upgrade.from
     ));
     upgrade::write_down(context, &upgrade.before.config.octopus.tag).await
+}
+
+/// The last upgrade is taken back already, as far as what runs is concerned: whoever asked for it was
+/// interrupted, or nobody did. Where the variables still ask for what was taken back, they are told.
+async fn finish(context: &Context, kept: &Stored, body: &RollbackBody) -> Outcome {
+    let asked = context.variables()?.vars.remove(TAG);
+    let back = kept.backups.upgrades.rolled_back.as_ref();
+    let unwritten = back.filter(|back| asked.as_ref() == Some(&back.undone));
+    let applied = kept.applied().filter(|_| unwritten.is_some());
+    let Some(Applied { config, spec, .. }) = applied else {
+        let line = "there is no upgrade that a backup was made for, so nothing can be taken back";
+        return Err(Failure::new(FAILED, line));
+    };
+    let mut how = "is applied";
+    if kept.is_up() {
+        let waiting = change_units::until(context, route::ROLLBACK, body, end);
+        interruptible(LAST_WORDS, waiting).await?;
+        how = "runs";
+    }
+    if let Some(node) = spec.nodes.first() {
+        let image = &node.image;
+        print::tell(format_args!("{image} {how} again, with the data of before"));
+    }
+    upgrade::write_down(context, &config.octopus.tag).await
 }
 
 /// How the rollback ended, if it has. One that was given up leaves a note, whatever the units are.

@@ -174,7 +174,9 @@ impl Core {
                 "the upgrade is not applied yet: `octo-local up` with what was before takes it back",
             );
         }
-        if kept.backups.upgrades.way_back().is_none() {
+        // Whoever was interrupted asks again once it is done, and waits until what was before serves.
+        let is_done = kept.backups.upgrades.rolled_back.is_some();
+        if kept.backups.upgrades.way_back().is_none() && !is_done {
             return because("there is no upgrade that a backup was made for");
         }
         Ok(Admitted::RollBack)

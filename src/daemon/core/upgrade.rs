@@ -359,6 +359,7 @@ impl Core {
         let Upgrades {
             upgrading: _,
             last: _,
+            rolled_back: _,
             rolling_back,
             failure,
         } = &self.keeping.stored().backups.upgrades;

@@ -177,6 +177,7 @@ impl Up {
         }
         stored.backups.upgrades.upgrading.clone_from(&self.upgrade);
         stored.backups.upgrades.failure = None;
+        stored.backups.upgrades.rolled_back = None;
         // What is to be applied after a backup is kept with the upgrade until then.
         if stored.backups.upgrades.waiting().is_none() {
             stored.config = Some(self.config.clone());

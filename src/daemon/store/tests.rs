@@ -240,6 +240,9 @@ fn full() -> Stored {
                 failure: Some("a reason".to_owned()),
                 ..RollingBack::default()
             }),
+            rolled_back: Some(RolledBack {
+                undone: "2".to_owned(),
+            }),
             failure: Some("a reason".to_owned()),
         },
     };

@@ -76,6 +76,14 @@ pub struct RollingBack {
     pub failure: Option<String>,
 }
 
+/// A rollback that is done. The variables may still ask for what it took back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RolledBack {
+    /// The tag that was applied before it.
+    pub undone: String,
+}
+
 /// What is kept of upgrades.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -86,6 +94,8 @@ pub struct Upgrades {
     pub last: Option<Upgrade>,
     /// One that is taken back.
     pub rolling_back: Option<RollingBack>,
+    /// The last one that was taken back, until a configuration is applied again.
+    pub rolled_back: Option<RolledBack>,
     /// Why the last one, or its rollback, was not begun: what was before runs on. Kept until the next
     /// wish of its kind.
     pub failure: Option<String>,
@@ -249,6 +259,10 @@ impl Stored {
         let Some(back) = self.backups.upgrades.rolling_back.take() else {
             return;
         };
+        let undone = self.config.as_ref().map(|config| &config.octopus.tag);
+        self.backups.upgrades.rolled_back = undone.map(|tag| RolledBack {
+            undone: tag.clone(),
+        });
         let Applied {
             mut config,
             mut spec,
