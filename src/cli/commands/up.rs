@@ -270,9 +270,7 @@ async fn wait(
         match status.verdict {
             Verdict::Ready => return Ok(goes_back.map_or(End::Ready(status), End::TakenBack)),
             // The daemon takes it back by itself, which is the end to wait for.
-            Verdict::Failed
-                if takes_back && step == Some(VersionStep::Migrating) && a_node_failed(&status) =>
-            {
+            Verdict::Failed if takes_back && is_about_to_go_back(&status) => {
                 goes_back = Some(status);
             }
             Verdict::Working if step == Some(VersionStep::BringingBack) => {
@@ -287,8 +285,17 @@ async fn wait(
     }
 }
 
-/// Whether a node failed by itself: what only the host lacks is not its version's fault.
-fn a_node_failed(status: &Status) -> bool {
+/// Whether the daemon takes an upgrade back by itself now: a node failed by itself, since what only
+/// the host lacks is not its version's fault, and that was not tried in vain before.
+fn is_about_to_go_back(status: &Status) -> bool {
+    let step = status.version_change.as_ref().map(|change| change.step);
+    let is_in_vain =
+        |note: &Note| matches!(note, Note::VersionKept { .. } | Note::RollbackFailed { .. });
+    if !matches!(step, Some(VersionStep::Migrating | VersionStep::Checking))
+        || status.notes.iter().any(is_in_vain)
+    {
+        return false;
+    }
     let by_itself =
         |unit: &UnitStatus| unit.cause.is_some_and(|cause| cause.class() != Class::Host);
     let mut nodes = status.units.iter().filter(|unit| unit.unit.is_server());
