@@ -112,6 +112,34 @@ fn an_upgrade_is_backed_up_written_down_and_taken_back_as_a_whole() {
     stack.run(&["down", "--volumes", "--yes"]).ok();
 }
 
+/// Wherever it is by then: half of it would leave nodes out, or a tag that asks for the version before.
+#[test]
+fn an_upgrade_that_a_person_interrupts_goes_on_and_is_finished_by_the_same_command() {
+    let stack = older("upgrade-interrupted");
+    stack.set("STANDIN_OCTOPUS_MIGRATE_MS", "1500");
+    stack.run(&["up"]).ok();
+    let upgrade = ["upgrade", TAGS[1], "--yes"];
+    for at in ["saving", "migrating"] {
+        stack.set("STANDIN_OCTOPUS_VERSION", "2026.2.7");
+        let interrupted = stack.spawn(&upgrade);
+        wait_until(at, || (step(&stack) == at).then_some(()));
+        interrupted.signal(Signal::INT);
+        stack.end(interrupted).with(130).says("the upgrade goes on");
+        stack
+            .run(&upgrade)
+            .ok()
+            .says(&format!("says OCTOPUS_SERVER_TAG={} now", TAGS[1]));
+        assert_eq!(served(&stack).0, "2026.2.7", "interrupted {at}");
+        for unit in [NODE, NODE_2] {
+            assert_eq!(stack.unit(unit)["phase"], "ready", "interrupted {at}");
+        }
+        stack.run(&["plan"]).with(0);
+        stack.run(&["rollback", "--yes"]).ok();
+    }
+    stack.assert_no_violation();
+    stack.run(&["down", "--volumes", "--yes"]).ok();
+}
+
 #[test]
 fn what_does_not_come_up_is_taken_back_by_a_person_or_by_itself() {
     let stack = older("upgrade-fails");
