@@ -14,6 +14,7 @@ use tracing::Level;
 use tracing::Subscriber;
 use tracing::field::Field;
 use tracing::field::Visit;
+use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
@@ -37,6 +38,10 @@ const SUBJECT: &str = "subject";
 const UNIT: &str = "unit";
 const OF_A_UNIT: [&str; 2] = ["phase", "reason"];
 
+/// How many lines wait for a disk before more are dropped. The room for them is taken at once: what
+/// the library takes by default is more than four megabytes.
+const LINES_THAT_WAIT: usize = 1_000;
+
 /// Logs from now on into a file of this path, else into the journal where systemd reads along, else
 /// to standard error. What is written to a file is written by a thread of its own: a disk that hangs
 /// costs lines, and nobody waits for it. The last ones are written when the guard is dropped.
@@ -53,7 +58,8 @@ pub(super) fn begin(path: Option<PathBuf>, env: &BTreeMap<String, String>) -> Op
     let _ = match (path, journal) {
         (Some(path), _) => {
             let file = BoundedLog { path, file: None };
-            let (writer, worker) = tracing_appender::non_blocking(file);
+            let builder = NonBlockingBuilder::default().buffered_lines_limit(LINES_THAT_WAIT);
+            let (writer, worker) = builder.finish(file);
             guard = Some(worker);
             registry
                 .with(layer.with_writer(writer).with_filter(ours))
