@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Mono;
+use super::observed::Container;
 use super::observed::Instance;
 use crate::spec::StackSpec;
 use crate::spec::UnitId;
@@ -82,6 +83,15 @@ impl Desired {
     /// Whether a unit is not to run for now: the operator stopped it, or all nodes rest.
     pub fn rests(&self, unit: UnitId) -> bool {
         self.stopped.contains(&unit) || self.nodes_rest && unit.is_server()
+    }
+
+    /// Whether this is a node of another version than the one that is wanted.
+    pub fn is_another_version(&self, container: &Container) -> bool {
+        let wanted = self.spec.as_ref().and_then(|spec| spec.nodes.first());
+        wanted.is_some_and(|wanted| {
+            let pinned = self.images.get(&wanted.image);
+            container.unit.is_server() && container.is_of_another_version(&wanted.image, pinned)
+        })
     }
 
     /// Takes in the stack that is wanted now. True where its database is somebody else's, as before,

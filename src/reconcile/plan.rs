@@ -368,7 +368,7 @@ impl<'a> Pass<'a> {
     /// The order of nodes matters while the database may still be migrated: the first one does
     /// that. Afterwards one that does not serve and cannot be started now holds up nobody.
     fn start_next(&mut self, spec: &StackSpec) {
-        if self.versions_differ(spec) {
+        if self.versions_differ() {
             return;
         }
         let is_migrated = self.is_migrated(spec);

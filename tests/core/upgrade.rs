@@ -56,16 +56,21 @@ fn asked() -> Bench {
 
 fn asked_for(next: Box<UpRequest>) -> Bench {
     let mut bench = serving();
-    let id = bench.ask(Request::Up(next));
+    applies(&mut bench, next);
+    bench.seen.images.insert(NEXT.to_owned(), "next".to_owned());
+    bench.look();
+    bench
+}
+
+/// A configuration is applied over data that is there.
+fn applies(bench: &mut Bench, request: Box<UpRequest>) {
+    let id = bench.ask(Request::Up(request));
     let facts = Facts {
         has_data: true,
         ..Facts::default()
     };
     bench.found(id, facts);
     assert!(bench.is_taken(id), "{:?}", bench.answers);
-    bench.seen.images.insert(NEXT.to_owned(), "next".to_owned());
-    bench.look();
-    bench
 }
 
 /// No node runs any more, and the database answers.
@@ -454,15 +459,7 @@ fn the_way_back_of_an_upgrade_that_is_not_done_stays_the_first_one() {
         .unwrap()
         .set
         .clone();
-    let id = bench.ask(Request::Up(up(&[("OCTOPUS_SERVER_TAG", "2026.3.1")])));
-    bench.found(
-        id,
-        Facts {
-            has_data: true,
-            ..Facts::default()
-        },
-    );
-    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    applies(&mut bench, up(&[("OCTOPUS_SERVER_TAG", "2026.3.1")]));
     let upgrades = &bench.core.stored().backups.upgrades;
     let upgrade = upgrades.migrating().unwrap();
     assert_eq!(
@@ -733,15 +730,7 @@ fn a_rollback_that_is_done_may_be_asked_for_again_until_something_else_is_applie
     assert_eq!((tag(&bench).as_str(), rests(&bench)), ("2026.1.1", false));
     let back = bench.core.stored().backups.upgrades.rolled_back.clone();
     assert_eq!(back.unwrap().undone, "2026.2.1");
-    let id = bench.ask(Request::Up(up(&[("TASK_CAP", "7")])));
-    bench.found(
-        id,
-        Facts {
-            has_data: true,
-            ..Facts::default()
-        },
-    );
-    assert!(bench.is_taken(id), "{:?}", bench.answers);
+    applies(&mut bench, up(&[("TASK_CAP", "7")]));
     let id = bench.ask(Request::RollBack(None));
     assert!(!bench.is_taken(id), "{:?}", bench.answers);
 }

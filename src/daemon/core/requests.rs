@@ -33,7 +33,6 @@ use crate::daemon::store::Data;
 use crate::engine::Endpoint;
 use crate::reconcile::Goal;
 use crate::reconcile::Mono;
-use crate::reconcile::observed::Container;
 use crate::spec::UnitId;
 use crate::spec::tentacle::TentacleName;
 
@@ -272,14 +271,7 @@ impl Core {
     /// another version.
     fn version_changes(&self) -> bool {
         let upgrades = &self.keeping.stored().backups.upgrades;
-        let desired = &self.state.desired;
-        let wanted = desired.spec.as_ref().and_then(|spec| spec.nodes.first());
-        let is_other = |container: &Container| {
-            wanted.is_some_and(|wanted| {
-                let id = desired.images.get(&wanted.image);
-                container.unit.is_server() && container.is_of_another_version(&wanted.image, id)
-            })
-        };
+        let is_other = |node| self.state.desired.is_another_version(node);
         upgrades.upgrading.is_some()
             || upgrades.rolling_back.is_some()
             || self.state.seen.containers.iter().any(is_other)

@@ -94,9 +94,7 @@ impl<'a> Pass<'a> {
             // SQL Server is never taken down under a running node.
             (_, Role::Database) => self.no_node_runs(),
             (Why::Replaced | Why::Restarted, Role::Server) => {
-                self.database_ends
-                    || self.versions_differ(spec)
-                    || self.may_take_out(spec, container)
+                self.database_ends || self.versions_differ() || self.may_take_out(spec, container)
             }
             (Why::Halted | Why::Resting | Why::Down | Why::DatabaseEnds, Role::Server) => true,
         }
@@ -114,18 +112,10 @@ impl<'a> Pass<'a> {
     }
 
     /// Two versions must never run together, so a changed image takes all nodes down at once.
-    pub(super) fn versions_differ(&self, spec: &StackSpec) -> bool {
-        let Some(wanted) = spec.nodes.first() else {
-            return false;
-        };
-        let pinned = self.desired.images.get(&wanted.image);
-        let differs = |node: &Container| node.is_of_another_version(&wanted.image, pinned);
-        let mut nodes = self
-            .seen
-            .containers
-            .iter()
-            .filter(|container| container.unit.is_server());
-        nodes.any(|node| node.is_running() && differs(node))
+    pub(super) fn versions_differ(&self) -> bool {
+        let differs = |node: &Container| self.desired.is_another_version(node);
+        let mut all = self.seen.containers.iter();
+        all.any(|one| one.is_running() && differs(one))
     }
 
     /// One ready node at a time may be out by our own choice; one that does not serve is no loss,
